@@ -1,0 +1,1 @@
+"""Read runs from MLflow and put them side by side; nothing here trains."""

@@ -1,0 +1,1 @@
+"""Compare a pretrained image network, fine-tuned or not, with one trained from scratch."""
