@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,22 @@ _SECONDS_BETWEEN_LINES = 10.0
 def on_terminal() -> bool:
     """Tell whether a moving bar can be shown: standard error is a terminal that understands one."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+class ConsoleHandler(logging.StreamHandler[TextIO]):
+    """Log to whatever standard error is at that moment: while a bar is shown, lines go above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        """Standard error, looked up anew."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        raise AttributeError("a console handler has no stream of its own")
 
 
 @contextmanager

@@ -1,0 +1,45 @@
+# `make` lists what there is. Everything is idempotent, and everything runs in .venv, which is made at need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo table ui test check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make the virtual environment .venv and install everything in it
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tlft needs Python 3.11 or newer: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[demo,dev]'
+	touch $@
+
+demo: $(STAMP) ## the three columns with a small network, within three minutes
+	$(BIN)/python run.py sweep=demo
+	@echo
+	@echo 'Where to look next:'
+	@echo '  make table                                       the table again, from MLflow'
+	@echo '  make ui                                          every run, its curves and pictures, at http://127.0.0.1:5000'
+	@echo '  $(BIN)/python run.py sweep=comparison            the reference task: ResNet-50, 50 epochs, five seeds'
+	@echo '  README.md                                        groups, keys, and what the columns mean'
+
+table: $(STAMP) ## the comparison table, regenerated from MLflow
+	@$(BIN)/python -m analysis.table
+
+ui: $(STAMP) ## MLflow's pages at http://127.0.0.1:5000
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow ui
+
+test: $(STAMP) ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the virtual environment and caches of tools; runs and data stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

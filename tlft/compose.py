@@ -1,0 +1,217 @@
+"""Compose the configuration as Hydra will, and put what Hydra says of a mistake into one line with its mend.
+
+Composing only: what a composed configuration must satisfy is in config.py and preflight.py.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tlft.config import PROJECT, register
+from tlft.errors import ConfigurationError, nearest
+
+CONF = PROJECT / "conf"
+
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+
+
+_OPEN = ("data.class_map.", "tracking.tags.", "hydra.")
+_KEYS_OF_OPTIONS = {"optimizer": ("sgd", "adamw"), "data": ("synthetic",)}
+_NO_KEY = ("is not in struct", "not in '", "does not exist", "Could not override", "Could not append")
+_KINDS = {
+    "could not be converted to Integer": "a whole number",
+    "could not be converted to Float": "a number",
+    "is not a valid bool": "true or false",
+    "Cannot convert '(list|dict|ListConfig|DictConfig)' to string": "one word, or quote it",
+    "not Optional": "a value; null is none",
+    "(Invalid type assigned|is not a subclass)": "one of its keys, such as optimizer.lr, or an option of the group",
+}
+
+
+class Composer:
+    """Compose `conf/` with overrides, as `hydra.main` does, and explain what cannot be composed."""
+
+    def __init__(self, args: Namespace | None = None) -> None:
+        register()
+        setup_globals()
+        search_path = create_config_search_path(str(CONF))
+        extra = getattr(args, "config_dir", None)
+        if extra is not None:
+            if not Path(extra).is_dir():
+                raise ConfigurationError(f"--config-dir {extra}: no such folder; name one that is there")
+            search_path.append("command-line", f"file://{Path(extra).absolute()}")
+        self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        self.parser = OverridesParser.create(config_loader=self.loader)
+        self.config_name = getattr(args, "config_name", None) or "config"
+
+    def parse(self, overrides: Sequence[str]) -> list[Override]:
+        """Parse each override alone.
+
+        Raises:
+            ConfigurationError: with a line for every override that cannot be read.
+        """
+        parsed, problems = [], []
+        for text in overrides:
+            try:
+                parsed.append(self.parser.parse_override(text))
+            except HydraException:
+                problems.append(f"{text}: cannot be read; write key=value, and quote what holds , ( ) {{ }} or =")
+        if problems:
+            raise ConfigurationError(problems)
+        return parsed
+
+    def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
+        """Compose one configuration; in `MULTIRUN` mode the swept overrides are left out.
+
+        Raises:
+            HydraException, OmegaConfBaseException: as Hydra would.
+        """
+        return self.loader.load_configuration(
+            config_name=self.config_name,
+            overrides=list(overrides),
+            run_mode=mode,
+            validate_sweep_overrides=False,
+        )
+
+    def explain(self, overrides: Sequence[str], error: Exception) -> list[str]:
+        """Find every override that is wrong by itself, given that `overrides` together raised `error`.
+
+        Group choices are tried alone; the rest is tried on top of the choices that are right, because which keys
+        there are depends on them.
+        """
+        parsed = self.parse(overrides)
+        problems: list[str] = []
+        groups: list[str] = []
+        for override in parsed:
+            if self._is_group(override):
+                wrong = [line for text in alone(override) if (line := self._try([text], override))]
+                problems += wrong
+                if not wrong:
+                    groups.append(alone(override)[-1])
+        for override in parsed:
+            if not self._is_group(override):
+                problems += [line for text in alone(override) if (line := self._try([*groups, text], override))]
+        return list(dict.fromkeys(problems)) or [self.translate(" ".join(overrides) or "conf", error)]
+
+    def _try(self, overrides: Sequence[str], blamed: Override) -> str:
+        try:
+            self.compose(overrides)
+        except COMPOSITION_ERRORS as error:
+            return self.translate(overrides[-1], error, blamed.key_or_group)
+        return ""
+
+    def _is_group(self, override: Override) -> bool:
+        return override.key_or_group.lstrip("+~") in self.groups()
+
+    def groups(self) -> list[str]:
+        """Return the config groups of the project and those of Hydra that a user may choose."""
+        ours = [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"]
+        return [*ours, "hydra/launcher", "hydra/sweeper", "hydra/job_logging", "hydra/hydra_logging"]
+
+    def options(self, group: str) -> list[str]:
+        """Return the options of a group, without the schemas behind them."""
+        found = self.loader.get_group_options(group)
+        return [name for name in found if not name.endswith("_schema")]
+
+    def keys(self) -> list[str]:
+        """Return every dotted key of the base configuration."""
+        return list(_dotted(self.compose([])))
+
+    def wrong_forms(self, parsed: Sequence[Override]) -> list[str]:
+        """Refuse `+key` and `~key`, which would get around the schema, and a group without an option.
+
+        Tags and class maps alone may grow.
+        """
+        problems = []
+        for override in parsed:
+            text, key = str(override.input_line), override.key_or_group
+            if self._is_group(override) and any(value.endswith("=null") for value in alone(override)):
+                problems.append(f"{text}: choose one of {', '.join(self.options(key))}, or leave {key} out")
+            if override.is_delete():
+                problems.append(f"{text}: a key cannot be taken out; set it to another value")
+            elif override.is_add() and not key.startswith(_OPEN) and not self._is_group(override):
+                known = key in self.keys()
+                mend = "is there already; leave the + out" if known else f"no such key{self._nearest_key(key)}"
+                problems.append(f"{text}: {mend}")
+        return problems
+
+    def translate(self, text: str, error: Exception, key: str = "") -> str:
+        """Say in one line what Hydra or OmegaConf says in several."""
+        said = " ".join(f"{error} {error.__cause__ or ''}".split())
+        key = (key or text.partition("=")[0]).lstrip("+~")
+        value = text.partition("=")[2]
+        if key in self.groups() and ("Could not find" in said or "Could not load" in said):
+            return _no_option(key, value, self.options(key))
+        if any(sign in said for sign in _NO_KEY):
+            return f"{text}: no such key{self._nearest_key(key)}"
+        for pattern, kind in _KINDS.items():
+            if re.search(pattern, said):
+                return f"{text}: give {kind}"
+        return f"{text}: {_shorten(said.removeprefix(f'Error merging override {text}').strip())}"
+
+    def _nearest_key(self, key: str) -> str:
+        if key.startswith(_OPEN):
+            return f" yet; write +{key}=..."
+        known = [*self.keys(), *self.groups()]
+        for group, options in _KEYS_OF_OPTIONS.items():
+            for option in options:
+                if key not in known and key in _dotted(self.compose([f"{group}={option}"])):
+                    return f" here; it belongs to {group}={option}"
+        last = key.rpartition(".")[2]
+        by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
+        if last in by_last:
+            return f"; did you mean {by_last[last]}?"
+        if whole := nearest(key, known):
+            return whole
+        found = re.search(r"did you mean (.+)\?", nearest(last, by_last))
+        return f"; did you mean {by_last[found[1]]}?" if found else "; `python run.py --help` lists them"
+
+
+def alone(override: Override) -> list[str]:
+    """Return the override as one text per value that it sweeps over, or as it stands."""
+    if override.is_sweep_override() and override.is_discrete_sweep():
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return [str(override.input_line)]
+
+
+def missing_keys(cfg: DictConfig) -> list[str]:
+    """Return a problem for each mandatory value (`???`) that nobody gave."""
+    return [
+        f"{key}: a value is missing; set {key}=... on the command line"
+        for key in sorted(OmegaConf.missing_keys(cfg))
+        if not key.startswith("hydra.")
+    ]
+
+
+def _dotted(cfg: DictConfig) -> Iterable[str]:
+    pending: list[tuple[str, object]] = [(str(k), cfg._get_node(k)) for k in cfg if k != "hydra"]
+    while pending:
+        name, node = pending.pop(0)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            pending += [(f"{name}.{k}", node._get_node(k)) for k in node]
+        else:
+            yield name
+
+
+def _no_option(group: str, value: str, options: Sequence[str]) -> str:
+    listed = ", ".join(options)
+    hint = " or, for any other network, arch=torchvision arch.name=NAME (or arch=timm)" if group == "arch" else ""
+    return f"{group}={value}: no such option{nearest(value, options)} (there are {listed}{hint})"
+
+
+def _shorten(said: str, length: int = 300) -> str:
+    return said if len(said) <= length else said[: length - 3] + "..."

@@ -1,0 +1,241 @@
+"""Which images a run sees: find or fetch the folder, digest its files, split them.
+
+Nothing is decoded here (decode.py), and no torch comes in: a run's identity needs the data's digest first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tlft import folder as folders
+from tlft.config import DataConfig
+from tlft.download import atomic_write, fetch, sha256_of, unpack_zip
+from tlft.errors import ConfigurationError, TlftError
+from tlft.synthetic import synthetic_folder
+
+log = logging.getLogger(__name__)
+
+HYMENOPTERA_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
+HYMENOPTERA_SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"
+HYMENOPTERA_BYTES = 47_286_322
+SECONDS_FOR_A_DEMO = 20.0
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image file: where it is, what its bytes are, what it shows, and what it is used for.
+
+    Attributes:
+        split: `train`, `holdout` or `eval`.
+        label: index into the data set's classes.
+    """
+
+    path: Path
+    sha256: str
+    split: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images of a run, in an order that follows their content and not their names.
+
+    Attributes:
+        name: what people call it: `hymenoptera`, `synthetic`, or the folder's name.
+        classes: names, sorted; a label is an index into them.
+        images: sorted by split, class and SHA-256.
+        left_out: files in the folder that are no images.
+    """
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    images: tuple[ImageFile, ...]
+    left_out: tuple[Path, ...] = ()
+
+    def split(self, name: str) -> tuple[ImageFile, ...]:
+        """Return the images of `train`, `holdout` or `eval`."""
+        return tuple(image for image in self.images if image.split == name)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each split that has images, over its sorted (class, file SHA-256)."""
+        lines: dict[str, list[str]] = {}
+        for image in self.images:
+            lines.setdefault(image.split, []).append(f"{self.classes[image.label]}\0{image.sha256}\n")
+        return {
+            split: hashlib.sha256("".join(sorted(of_split)).encode()).hexdigest() for split, of_split in lines.items()
+        }
+
+
+def find_problems(config: DataConfig, home: Path) -> tuple[list[str] | None, list[str]]:
+    """Look at the folder's names only.
+
+    Returns:
+        The class names as far as they can be known without fetching anything, and the problems, a line each.
+    """
+    root = _local_root(config, home)
+    if root is None:
+        return (["ants", "bees"] if config.name != "imagefolder" else None), []
+    try:
+        return folders.scan(root, config).classes, []
+    except ConfigurationError as error:
+        return None, error.problems
+
+
+def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
+    """Find (or fetch, or draw) the images, digest every file, and split them.
+
+    Raises:
+        ConfigurationError: if the folder cannot serve, or an image stands in training and evaluation.
+        TlftError: if the images cannot be fetched.
+    """
+    name, root = _find_root(config, home, workers)
+    folder = folders.scan(root, config)
+    if folder.left_out:
+        listed = ", ".join(str(path.relative_to(root)) for path in folder.left_out[:5])
+        more = f" and {len(folder.left_out) - 5} more" if len(folder.left_out) > 5 else ""
+        log.info("data: left out, being no image file: %s%s", listed, more)
+    paths = [path for by_class in folder.splits.values() for files in by_class.values() for path in files]
+    digests = _digest_files(root, paths, home / "cache", workers)
+    images = _split(folder, digests, config)
+    _refuse_shared_images(images, root)
+    return Dataset(
+        name=name,
+        root=root,
+        classes=tuple(folder.classes),
+        images=tuple(sorted(images, key=lambda image: (image.split, image.label, image.sha256, str(image.path)))),
+        left_out=tuple(folder.left_out),
+    )
+
+
+def _local_root(config: DataConfig, home: Path) -> Path | None:
+    """Return the folder as far as it is known without fetching or drawing anything."""
+    if config.name == "imagefolder":
+        return Path(config.root).expanduser().absolute() if config.root else None
+    if config.name in ("hymenoptera", "demo"):
+        named = config.root or os.environ.get("TLFT_HYMENOPTERA")
+        if named:
+            return Path(named).expanduser().absolute()
+        default = home / "data" / "hymenoptera_data"
+        return default if default.is_dir() else None
+    return None
+
+
+def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]:
+    local = _local_root(config, home)
+    drawing_seed = getattr(config, "drawing_seed", 0)
+    if config.name == "synthetic":
+        return "synthetic", synthetic_folder(home / "data", drawing_seed, workers)
+    if config.name == "imagefolder":
+        assert local is not None
+        return local.name, local
+    if local is not None:
+        return "hymenoptera", local
+    if config.name == "hymenoptera":
+        return "hymenoptera", _fetch_hymenoptera(home)
+    try:
+        return "hymenoptera", _fetch_hymenoptera(home, deadline=SECONDS_FOR_A_DEMO)
+    except TlftError as error:
+        log.info("data: the photographs are not here (%s): using the drawn ants and bees", error)
+        return "synthetic", synthetic_folder(home / "data", drawing_seed, workers)
+
+
+def _fetch_hymenoptera(home: Path, deadline: float | None = None) -> Path:
+    target = home / "data" / "hymenoptera_data"
+    archive = fetch(
+        HYMENOPTERA_URL,
+        home / "data" / "hymenoptera_data.zip",
+        sha256=HYMENOPTERA_SHA256,
+        size=HYMENOPTERA_BYTES,
+        mend=f"put the folder at {target}, or set data.root or TLFT_HYMENOPTERA; data=synthetic needs no network",
+        deadline=deadline,
+    )
+    return unpack_zip(archive, target)
+
+
+def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) -> dict[Path, str]:
+    """Return each file's SHA-256, remembered by path, size, modification time and inode."""
+    memory = cache / "digests" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
+    try:
+        known: dict[str, str] = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        known = {}
+
+    def digest(path: Path) -> tuple[str, str]:
+        try:
+            stat = path.stat()
+            mark = f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
+            return mark, known.get(mark) or sha256_of(path)
+        except OSError as error:
+            raise TlftError(f"{path}: cannot be read ({error.strerror}); put it back or take it out") from None
+
+    with ThreadPoolExecutor(workers) as pool:
+        marked = list(pool.map(digest, paths))
+    if any(mark not in known for mark, _ in marked):
+        atomic_write(memory, json.dumps(dict(marked)).encode())
+    return {path: sha256 for path, (_, sha256) in zip(paths, marked, strict=True)}
+
+
+def _split(folder: folders.Folder, digests: Mapping[Path, str], config: DataConfig) -> list[ImageFile]:
+    images = []
+    for label, name in enumerate(folder.classes):
+        splits = {split: by_class[name] for split, by_class in folder.splits.items()}
+        if "all" in splits:
+            everything = splits.pop("all")
+            chosen = _draw({digests[p] for p in everything}, config.eval_fraction or 0, config.split_seed, "eval")
+            splits["eval"] = [p for p in everything if digests[p] in chosen]
+            splits["train"] = [p for p in everything if digests[p] not in chosen]
+        if config.holdout_fraction is not None:
+            train = splits["train"]
+            chosen = _draw({digests[p] for p in train}, config.holdout_fraction, config.split_seed, "holdout")
+            splits["holdout"] = [p for p in train if digests[p] in chosen]
+            splits["train"] = [p for p in train if digests[p] not in chosen]
+        if config.train_fraction is not None:
+            train = splits["train"]
+            unique = {digests[p] for p in train}
+            dropped = (
+                _draw(unique, 1 - config.train_fraction, config.split_seed, "subset") if len(unique) > 1 else set()
+            )
+            splits["train"] = [p for p in train if digests[p] not in dropped]
+        for split, paths in splits.items():
+            if not paths:
+                raise ConfigurationError(f"data: no image of class {name} is left for the {split} split; add images")
+            images += [ImageFile(path, digests[path], split, label) for path in paths]
+    return images
+
+
+def _draw(digests: Iterable[str], fraction: float, seed: int, purpose: str) -> set[str]:
+    """Draw a share of the files by their content, so that names, order and copies of a file cannot matter.
+
+    A larger fraction holds all of a smaller one; at least one file is drawn and one is left.
+    """
+    ranked = sorted(digests, key=lambda digest: hashlib.sha256(f"{seed} {purpose} {digest}".encode()).digest())
+    if fraction <= 0:
+        return set()
+    return set(ranked[: min(max(math.floor(fraction * len(ranked) + 0.5), 1), len(ranked) - 1)])
+
+
+def _refuse_shared_images(images: Sequence[ImageFile], root: Path) -> None:
+    evaluated = {image.sha256: image for image in images if image.split == "eval"}
+    pairs = [
+        (image.path, evaluated[image.sha256].path)
+        for image in images
+        if image.split != "eval" and image.sha256 in evaluated
+    ]
+    if pairs:
+        one, other = (path.relative_to(root) for path in pairs[0])
+        more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
+        raise ConfigurationError(
+            f"data.root={root}: {one} and {other} are the same image, in training and in evaluation, which makes the "
+            f"figure wrong; delete one of them{more}"
+        )

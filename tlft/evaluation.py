@@ -1,0 +1,162 @@
+"""Evaluate a network on a split of images: predictions, and the measures computed from them.
+
+Open-set: all outputs of the head compete. Closed-set: only those that stand for the data's classes do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
+from torch import nn
+
+from tlft.data import ImageFile
+from tlft.imagenet import ClassMap, class_names
+from tlft.images import Split
+from tlft.machine import Machine
+
+BATCH_SIZE = 64
+"""Images evaluated at once; large enough for the hardware, and no matter of the result."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of each image of a split, in the split's order.
+
+    Attributes:
+        classes: the data's classes.
+        labels: int64 [n], index into `classes`.
+        outputs: int64 [n], the head's output with the highest probability.
+        predicted: int64 [n], the class that this output stands for; -1 for none of the data's.
+        names: for each image the name of what was predicted, any of the head's classes.
+        confidence: float32 [n], probability of that output, all outputs competing.
+        probabilities: float64 [n, classes], the summed probability of each class's outputs, all outputs competing.
+        log_closed: float64 [n, classes], log-probabilities with only the data's classes competing.
+    """
+
+    files: tuple[ImageFile, ...]
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    outputs: np.ndarray
+    predicted: np.ndarray
+    names: tuple[str, ...]
+    confidence: np.ndarray
+    probabilities: np.ndarray
+    log_closed: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Bool [n]: the class of the winning output, all outputs competing, is the label."""
+        return self.predicted == self.labels
+
+    def to_frame(self, root: str) -> pd.DataFrame:
+        """Return a row for each image: file, sha256, label, predicted, confidence, and `p/<class>`."""
+        frame = pd.DataFrame(
+            {
+                "file": [_relative(str(image.path), root) for image in self.files],
+                "sha256": [image.sha256 for image in self.files],
+                "label": [self.classes[label] for label in self.labels],
+                "predicted": self.names,
+                "confidence": self.confidence,
+            }
+        )
+        for index, name in enumerate(self.classes):
+            frame[f"p/{name}"] = self.probabilities[:, index].astype(np.float32)
+        return frame
+
+    def confusion(self) -> tuple[np.ndarray, list[str]]:
+        """Return counts [classes, columns] by true class and prediction, and the names of the columns.
+
+        A last column `other` stands there if something outside the data's classes was predicted.
+        """
+        columns = [*range(len(self.classes)), -1]
+        matrix = confusion_matrix(self.labels, self.predicted, labels=columns)[:-1]
+        names = [*self.classes, "other"]
+        return (matrix, names) if matrix[:, -1].any() else (matrix[:, :-1], names[:-1])
+
+
+def evaluate(
+    model: nn.Module, images: Split, classes: Sequence[str], class_map: ClassMap | None, machine: Machine
+) -> Predictions:
+    """Predict every image of a split, none dropped and none counted twice.
+
+    Args:
+        model: gives logits, [n, classes], or [n, 1000] with a class map; is left in evaluation mode.
+        images: the split.
+        classes: the data's classes; without a class map an output each.
+        class_map: outputs of the head that stand for each class, or None.
+        machine: where and how to compute.
+    """
+    model.eval()
+    log_probabilities = []
+    with torch.inference_mode():
+        for batch, _ in images.batches(BATCH_SIZE, machine.device):
+            with machine.autocast():
+                logits = model(batch)
+            log_probabilities.append(logits.float().cpu().double().log_softmax(1))
+    return predict(torch.cat(log_probabilities).numpy(), images, classes, class_map)
+
+
+def predict(
+    log_probabilities: np.ndarray, images: Split, classes: Sequence[str], class_map: ClassMap | None
+) -> Predictions:
+    """Turn log-probabilities of the head's outputs, float64 [n, outputs], into predictions of the data's classes."""
+    groups = [class_map[name] for name in classes] if class_map else [[index] for index in range(len(classes))]
+    owner = np.full(log_probabilities.shape[1], -1)
+    for index, outputs in enumerate(groups):
+        owner[outputs] = index
+    per_class = np.stack([np.logaddexp.reduce(log_probabilities[:, outputs], axis=1) for outputs in groups], axis=1)
+    winners = log_probabilities.argmax(axis=1)
+    return Predictions(
+        files=images.files,
+        classes=tuple(classes),
+        labels=images.labels,
+        outputs=winners,
+        predicted=owner[winners],
+        names=tuple(_name(int(output), int(owner[output]), classes) for output in winners),
+        confidence=np.exp(log_probabilities.max(axis=1)).astype(np.float32),
+        probabilities=np.exp(per_class),
+        log_closed=per_class - np.logaddexp.reduce(per_class, axis=1, keepdims=True),
+    )
+
+
+def compute_metrics(predictions: Predictions, prefix: str = "eval") -> dict[str, float]:
+    """Return the measures of a split.
+
+    `accuracy` is open-set, `closed_set_accuracy` and `loss` are closed-set; in `macro_f1` and `recall/<class>` a
+    prediction outside the data's classes is a miss.
+    """
+    labels, predicted = predictions.labels, predictions.predicted
+    indices = list(range(len(predictions.classes)))
+    recalls = recall_score(labels, predicted, labels=indices, average=None, zero_division=0)
+    closed = predictions.log_closed.argmax(axis=1)
+    metrics = {
+        f"{prefix}/accuracy": float(predictions.correct.mean()),
+        f"{prefix}/closed_set_accuracy": float((closed == labels).mean()),
+        f"{prefix}/loss": float(-predictions.log_closed[np.arange(len(labels)), labels].mean()),
+        f"{prefix}/macro_f1": float(f1_score(labels, predicted, labels=indices, average="macro", zero_division=0)),
+    }
+    names = escape_all(predictions.classes)
+    return metrics | {f"{prefix}/recall/{name}": float(value) for name, value in zip(names, recalls, strict=True)}
+
+
+def escape_all(classes: Sequence[str]) -> list[str]:
+    """Spell class names as MLflow takes them in metric names; names that would collide get their index."""
+    escaped = [re.sub(r"[^\w\-. ]", "_", name) for name in classes]
+    return [f"{name}_{index}" if escaped.count(name) > 1 else name for index, name in enumerate(escaped)]
+
+
+def _name(output: int, owner: int, classes: Sequence[str]) -> str:
+    if owner >= 0:
+        return classes[owner]
+    name = class_names()[output]
+    return f"{name} (ImageNet {output})" if name in classes else name
+
+
+def _relative(path: str, root: str) -> str:
+    return path.removeprefix(root).lstrip("/\\")

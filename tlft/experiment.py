@@ -1,0 +1,287 @@
+"""The story of one run, from the configuration to the outcome in MLflow.
+
+The order is not free: the cheap before the dear, the identity before the work, nothing heavy for a finished run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from tlft.config import Config, find_problems
+from tlft.data import Dataset, open_dataset
+from tlft.errors import ConfigurationError
+from tlft.identity import flatten, run_key, scientific_config
+from tlft.imagenet import ClassMap, resolve_class_map
+from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
+from tlft.progress import Advance, progress
+from tlft.tracking import WEIGHTS_FILE, ActiveRun, Outcome, Store
+from tlft.weights import Weights, find_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tlft.evaluation import Predictions
+    from tlft.images import Images, Split
+
+log = logging.getLogger(__name__)
+
+DEBUG_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is, known before any work: its data, its weights, and its key."""
+
+    dataset: Dataset
+    weights: Weights
+    class_map: ClassMap | None
+    science: dict[str, Any]
+    key: str
+
+
+def identify(config: Config, dataset: Dataset | None = None) -> Identity:
+    """Digest the data (unless it is known) and the weights and compute the run's key; nothing is decoded or loaded."""
+    dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
+    weights = find_weights(config)
+    class_map = None
+    if config.head.name == "imagenet1k":
+        class_map = resolve_class_map(config.data.class_map, dataset.classes)
+    science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map)
+    return Identity(dataset, weights, class_map, science, run_key(science))
+
+
+def run_experiment(config: Config, composed: str = "", identity: Identity | None = None) -> Outcome:
+    """Do one run, unless it is done already or being done elsewhere.
+
+    Args:
+        config: the run.
+        composed: the configuration as it was composed (YAML), kept with the run.
+        identity: what `identify(config)` gave, where that is known already.
+
+    Raises:
+        ConfigurationError: before anything is logged.
+        TlftError: for what goes wrong on the way; the run is then FAILED, its traceback kept.
+    """
+    if problems := find_problems(config):
+        raise ConfigurationError(problems)
+    known = identity or identify(config)
+    store = Store(config)
+    with store.claim(known.key, force=config.force or config.debug) as claim:
+        if claim.outcome is not None:
+            return claim.outcome
+        started = time.monotonic()
+        machine = prepare_machine(config)
+        params = flatten(known.science)
+        with claim.start(run_name(config), params, _tags(config, known, machine)) as run:
+            metrics = _work(config, known, machine, run, composed)
+    return Outcome("done", run.run_id, run.name, metrics, time.monotonic() - started)
+
+
+def run_name(config: Config) -> str:
+    """Return a name that people can read, such as `resnet50 pretrained task sgd s3`."""
+    arch = config.arch.name.removeprefix("tf_")
+    if config.trainable == "none":
+        return f"{arch} {config.model.name} {config.head.name} untrained" + (
+            f" s{config.seed}" if config.head.name == "task" or config.model.name == "scratch" else ""
+        )
+    part = "" if config.trainable == "all" else f" {config.trainable}"
+    return f"{arch} {config.model.name} {config.head.name}{part} {config.optimizer.name} s{config.seed}"
+
+
+def _work(config: Config, known: Identity, machine: Machine, run: ActiveRun, composed: str) -> dict[str, float]:
+    """Decode, train, evaluate, and log the outcome."""
+    from tlft.evaluation import compute_metrics, evaluate
+    from tlft.images import open_images
+    from tlft.models import build_model
+    from tlft.training import fresh_state, train
+
+    cache = config.home / "cache"
+    images = open_images(known.dataset, known.weights.transform, cache, config.data.on_bad_image, machine.threads)
+    if images.skipped:
+        run.log_tags({"skipped_images": str(len(images.skipped))})
+    if config.debug:
+        images = _cut(images, config.training.batch_size)
+    model = build_model(config, known.weights, len(known.dataset.classes)).to(machine.device)
+    layers = _describe_layers(model, known)
+    state = fresh_state(config, model)
+
+    clock = time.monotonic()
+    with _reporting(config, known, images, machine, run) as report:
+        train(model, images.train, config, machine, state, report)
+    train_seconds = time.monotonic() - clock
+
+    clock = time.monotonic()
+    predictions = evaluate(model, images.eval, known.dataset.classes, known.class_map, machine)
+    metrics = compute_metrics(predictions)
+    if images.holdout is not None:
+        held_out = evaluate(model, images.holdout, known.dataset.classes, known.class_map, machine)
+        metrics["holdout/accuracy"] = compute_metrics(held_out, "holdout")["holdout/accuracy"]
+    eval_seconds = time.monotonic() - clock
+
+    with TemporaryDirectory(prefix="run-", dir=cache) as folder:
+        _write_outcome(Path(folder), config, known, images.eval, model, predictions, machine, composed, layers)
+        run.log_folder(Path(folder))
+    if config.tracking.weights:
+        run.log_model(_model_description(config, known))
+    overhead = time.monotonic() - run.started - train_seconds - eval_seconds
+    times = {
+        "time/train_seconds": train_seconds,
+        "time/eval_seconds": eval_seconds,
+        "time/overhead_seconds": overhead,
+    }
+    run.log_metrics({**metrics, **times}, step=config.epochs, with_system=config.epochs == 0)
+    return metrics
+
+
+def _cut(images: Images, batch_size: int) -> Images:
+    from dataclasses import replace
+
+    count = DEBUG_BATCHES * batch_size
+    holdout = images.holdout.first(count) if images.holdout else None
+    return replace(images, train=images.train.first(count), eval=images.eval.first(count), holdout=holdout)
+
+
+def _describe_layers(model: nn.Module, known: Identity) -> str:
+    from tlft.models import summarize
+
+    return summarize(model, known.weights.transform.crop)
+
+
+def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
+    environment = describe_environment(machine)
+    state = source_state()
+    facts = {name: str(environment[name]) for name in ("device", "hardware", "precision", "threads", "command")}
+    kind = {"data": known.dataset.name, "arch": config.arch.name, "debug": str(config.debug).lower()}
+    code = {
+        "commit": state.commit,
+        "dirty": str(state.dirty).lower(),
+        "torch": environment["packages"]["torch"],
+    }
+    return {
+        **{str(name): str(text) for name, text in (config.tracking.tags or {}).items()},
+        **facts,
+        **kind,
+        **code,
+        "weights": known.weights.spec.name,
+    }
+
+
+class _Reporter:
+    """Hear from training, and tell MLflow, the log and the terminal."""
+
+    def __init__(self, config: Config, known: Identity, images: Images, machine: Machine, run: ActiveRun) -> None:
+        self.config, self.known, self.images, self.machine, self.run = config, known, images, machine, run
+        self.advance: Advance = lambda n=1, note="": None
+
+    def step(self, epoch: int, images: int, loss: float) -> None:
+        """Move the bar."""
+        self.advance(images, note=f"epoch {epoch}/{self.config.epochs}, loss {loss:.4f}")
+
+    def epoch(self, epoch: int, metrics: dict[str, float], model: nn.Module) -> None:
+        """Log the epoch's metrics, with a point of the evaluation curve if one is due."""
+        every = self.config.training.eval_every
+        if every is not None and (epoch % every == 0 or epoch == self.config.epochs):
+            metrics = metrics | self._curve(model)
+        self.run.log_metrics(metrics, step=epoch, with_system=True)
+        log.info(
+            "%s: epoch %d/%d, loss %.4f, accuracy %.1f %%, %.1f images/s",
+            self.run.name,
+            epoch,
+            self.config.epochs,
+            metrics["train/loss"],
+            100 * metrics["train/accuracy"],
+            metrics["throughput/train_images_per_second"],
+        )
+
+    def _curve(self, model: nn.Module) -> dict[str, float]:
+        from tlft.evaluation import compute_metrics, evaluate
+
+        classes, class_map = self.known.dataset.classes, self.known.class_map
+        curve = compute_metrics(evaluate(model, self.images.eval, classes, class_map, self.machine))
+        return {"curve/eval_accuracy": curve["eval/accuracy"], "curve/eval_loss": curve["eval/loss"]}
+
+
+@contextmanager
+def _reporting(
+    config: Config, known: Identity, images: Images, machine: Machine, run: ActiveRun
+) -> Iterator[_Reporter]:
+    report = _Reporter(config, known, images, machine, run)
+    if config.epochs == 0:
+        yield report
+        return
+    with progress(run.name, config.epochs * len(images.train), "images") as report.advance:
+        yield report
+
+
+def _write_outcome(
+    folder: Path,
+    config: Config,
+    known: Identity,
+    split: Split,
+    model: nn.Module,
+    predictions: Predictions,
+    machine: Machine,
+    composed: str,
+    layers: str,
+) -> None:
+    """Write every file that is kept of a run into `folder`."""
+    predictions.to_frame(str(known.dataset.root)).to_parquet(folder / "predictions.parquet", index=False)
+    _draw(folder, split, predictions, run_name(config))
+    environment = json.dumps(describe_environment(machine), indent=1)
+    texts = {
+        "layers.txt": layers,
+        "config.yaml": composed,
+        "environment.json": environment,
+        "run_key.json": json.dumps(known.science, indent=1, sort_keys=True),
+        "git.diff": source_state().diff,
+        "class_map.json": json.dumps(known.class_map, ensure_ascii=False) if known.class_map else "",
+    }
+    for name, text in texts.items():
+        if text:
+            (folder / name).write_text(text, encoding="utf-8")
+    if config.tracking.weights:
+        from safetensors.torch import save_file
+
+        path = folder / WEIGHTS_FILE
+        path.parent.mkdir()
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, path)
+
+
+def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> None:
+    from tlft.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
+
+    chosen = select_for_gallery(predictions.correct, predictions.confidence, predictions.labels)
+    items = [
+        GalleryItem(
+            pixels=split.pixels[split.rows[index]],
+            label=predictions.classes[predictions.labels[index]],
+            predicted=predictions.names[index],
+            confidence=float(predictions.confidence[index]),
+            correct=bool(predictions.correct[index]),
+        )
+        for index in chosen
+    ]
+    draw_gallery(items).save(folder / "gallery.png")
+    matrix, columns = predictions.confusion()
+    (folder / "confusion.png").write_bytes(draw_confusion(matrix, predictions.classes, columns, title))
+
+
+def _model_description(config: Config, known: Identity) -> dict[str, Any]:
+    return {
+        "library": config.arch.library,
+        "arch": config.arch.name,
+        "head": config.head.name,
+        "classes": list(known.dataset.classes),
+        "class_map": known.class_map,
+        "transform": known.weights.transform.to_dict(),
+        "run_key": known.key,
+    }

@@ -1,0 +1,99 @@
+"""What makes two runs the same run.
+
+Only what can change a result is looked at; where a run is computed, tracked or stored is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tlft.config import Config
+from tlft.errors import TlftError
+from tlft.imagenet import ClassMap
+from tlft.transforms import Transform
+
+FORMAT = 1
+_LONGEST_PARAM = 6000
+
+
+def scientific_config(
+    config: Config,
+    digests: Mapping[str, str],
+    transform: Transform,
+    weights_digest: str | None,
+    class_map: ClassMap | None,
+) -> dict[str, Any]:
+    """Return everything that can change the result, defaults included, and nothing else.
+
+    Args:
+        config: resolved; what cannot matter is dropped here: with nothing trained the optimizer, the schedule, the
+            epochs, the batches and the training images; the seed too if no weight is drawn from it.
+        digests: content digest of each split.
+        transform: how images are prepared.
+        weights_digest: identifies the pretrained weights; None for scratch.
+        class_map: ImageNet outputs of each class, for the 1000-class head.
+
+    Returns:
+        A nested dictionary of plain JSON types.
+    """
+    trained = config.trainable != "none"
+    science: dict[str, Any] = {
+        "format": FORMAT,
+        "arch": {"library": config.arch.library, "name": config.arch.name},
+        "model": {"name": config.model.name},
+        "head": {"name": config.head.name},
+        "transform": transform.to_dict(),
+        "data": {split: digest for split, digest in digests.items() if trained or split != "train"},
+        "precision": config.precision,
+        "training": {"trainable": config.trainable},
+    }
+    if weights_digest is not None:
+        science["model"]["weights"] = weights_digest
+    if class_map is not None:
+        science["class_map"] = digest_of(class_map)
+    if trained:
+        training = config.training
+        science["training"] |= {
+            "epochs": config.epochs,
+            "batch_size": training.batch_size,
+            "flip": training.flip,
+            "keep": training.keep,
+        }
+        science["optimizer"] = asdict(config.optimizer)
+        science["schedule"] = asdict(config.schedule)
+    if trained or config.model.name == "scratch" or config.head.name == "task":
+        science["seed"] = config.seed
+    return science
+
+
+def digest_of(value: Any) -> str:
+    """Return the SHA-256 of a value's sorted JSON; numbers that are equal have one spelling (1 and 1.0 differ)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_key(science: Mapping[str, Any]) -> str:
+    """Return the SHA-256 that two runs share if and only if they are the same run."""
+    return digest_of(science)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return dotted names with their values as text, as MLflow's parameters want them.
+
+    Raises:
+        TlftError: if a value is longer than MLflow keeps; it would be cut without a word.
+    """
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+            continue
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if len(text) > _LONGEST_PARAM:
+            raise TlftError(f"{prefix}{name}: its value of {len(text)} characters is longer than MLflow keeps (6000)")
+        flat[prefix + name] = text
+    return flat

@@ -1,0 +1,125 @@
+"""One Hydra job: run the experiment, say how it ended in one line, and leave that for the sweep.
+
+What the run does is experiment.py's story; what a sweep makes of its jobs is sweep.py's.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from tlft.config import Config, to_config
+from tlft.errors import ConfigurationError, TlftError
+from tlft.tracking import Outcome
+
+log = logging.getLogger(__name__)
+
+OUTCOME_FILE = "outcome.json"
+
+
+class JobError(Exception):
+    """Tell Hydra that a job of a sweep failed, after it was said why."""
+
+
+def run_job(cfg: DictConfig) -> float:
+    """Do the run that Hydra composed, and return its score.
+
+    Raises:
+        SystemExit: in a single run, with status 1 (failed) or 2 (configuration).
+        JobError: in a sweep, for the sweeper to count.
+    """
+    from tlft.experiment import run_experiment
+
+    config = to_config(cfg)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    started = time.monotonic()
+    _write(folder, status="running")
+    try:
+        outcome = run_experiment(config, OmegaConf.to_yaml(cfg, resolve=True))
+    except TlftError as error:
+        return _failed(folder, error, time.monotonic() - started)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _failed(folder, _disk_full(error, config), time.monotonic() - started)
+    except Exception as error:
+        log.debug("", exc_info=True)
+        _log_traceback(folder)
+        _write(
+            folder,
+            status="failed",
+            error=f"{type(error).__name__}: {error}",
+            seconds=time.monotonic() - started,
+        )
+        raise
+    except BaseException:
+        _write(folder, status="interrupted", seconds=time.monotonic() - started)
+        raise
+    say(outcome)
+    _write(folder, status=outcome.status, run_id=outcome.run_id, score=outcome.score, seconds=outcome.seconds)
+    return outcome.score
+
+
+def say(outcome: Outcome) -> None:
+    """Log the one line that ends a run."""
+    if outcome.status == "elsewhere":
+        log.info("running elsewhere: another process works on this very run; it is left to it")
+        return
+    accuracy = outcome.metrics.get("eval/accuracy", float("nan"))
+    text = f"{outcome.name}: accuracy {100 * accuracy:.3f} %, run {outcome.run_id}, {outcome.seconds:.1f} s"
+    log.info("done already: %s (force=true runs it again)" if outcome.status == "skipped" else "done: %s", text)
+
+
+def _failed(folder: Path, error: TlftError, seconds: float) -> float:
+    _log_traceback(folder)
+    for line in str(error).splitlines():
+        log.error("failed: %s", line)
+    _write(folder, status="failed", error=str(error).partition("\n")[0], seconds=seconds)
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        raise error
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise JobError(str(error)) from error
+    sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+def _log_traceback(folder: Path) -> None:
+    """Put the traceback into the job's own log file, which Hydra does not (hydra#2284)."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "traceback", (), sys.exc_info())
+            handler.handle(record)
+
+
+def _disk_full(error: OSError, config: Config) -> TlftError:
+    where = error.filename or config.home
+    return TlftError(f"{where}: the disk is full; free some space or set paths.home, and run the same command again")
+
+
+def _write(folder: Path, **values: Any) -> None:
+    try:
+        (folder / OUTCOME_FILE).write_text(json.dumps(values))
+    except OSError as error:
+        log.warning("%s: cannot be written (%s)", folder / OUTCOME_FILE, error.strerror)
+
+
+def listen_to_signals() -> None:
+    """Turn the signals that tell a process to stop into `SystemExit`, so that a run can still say KILLED."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(143)
+
+    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)

@@ -1,0 +1,181 @@
+"""What this machine offers a run: device, arithmetic precision, threads; and a record of it.
+
+Nothing here changes a result on purpose; what does (`precision`) is part of a run's identity.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlft.config import PROJECT, Config
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = (
+    *("torch", "torchvision", "timm", "mlflow", "hydra-core", "omegaconf"),
+    *("numpy", "pandas", "pillow", "safetensors", "scikit-learn", "pyarrow"),
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how the arithmetic is done.
+
+    Attributes:
+        precision: `float32`, or `bfloat16` by autocast; never `auto`.
+        threads: CPU threads of this process.
+    """
+
+    device: torch.device
+    precision: str
+    threads: int
+
+    def autocast(self) -> torch.autocast:
+        """Return a context in which matrix products and convolutions use the precision."""
+        import torch
+
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def available_threads() -> int:
+    """Count the CPUs that this process may use: affinity, container limit and Slurm's allotment, the least of them."""
+    counts = [os.cpu_count() or 1]
+    if hasattr(os, "sched_getaffinity"):
+        counts.append(len(os.sched_getaffinity(0)))
+    if (slurm := os.environ.get("SLURM_CPUS_PER_TASK", "")).isdecimal():
+        counts.append(int(slurm))
+    counts.append(_container_limit() or counts[0])
+    return max(min(counts), 1)
+
+
+def _container_limit() -> int | None:
+    """Return the CPUs that control groups (version 2, then 1) grant, rounded up, or None."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            folder = Path("/sys/fs/cgroup/cpu")
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
+        return None
+    return max(-(-int(quota) // int(period)), 1)
+
+
+def prepare_machine(config: Config) -> Machine:
+    """Choose device, precision and threads, and set the threads of this process."""
+    import torch
+
+    threads = config.threads or available_threads()
+    torch.set_num_threads(threads)
+    device = torch.device(_best_device() if config.device == "auto" else config.device)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+    return Machine(device, precision, threads)
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Tell whether the hardware multiplies in bfloat16; emulated, it is slower than float32."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+    return False
+
+
+def hardware_name(device: torch.device) -> str:
+    """Return the name of the GPU, or of the CPU."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def describe_environment(machine: Machine) -> dict[str, Any]:
+    """Return versions, hardware and source state, as plain JSON types."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if machine.device.type == "cuda" else None,
+        "device": str(machine.device),
+        "hardware": hardware_name(machine.device),
+        "precision": machine.precision,
+        "threads": machine.threads,
+        "command": " ".join(sys.argv),
+        "commit": source_state().commit,
+        "dirty": source_state().dirty,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """The commit of the project folder, and what differs from it.
+
+    Attributes:
+        commit: 40 hex digits, or `unknown` outside a repository.
+        diff: text of the uncommitted changes to tracked files; untracked Python and YAML files are named at its end.
+    """
+
+    commit: str
+    dirty: bool
+    diff: str
+
+
+@cache
+def source_state() -> SourceState:
+    """Ask git for the state of the project folder; outside a repository nothing is known."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(PROJECT), *args], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != PROJECT:
+            return SourceState("unknown", False, "")
+        commit = git("rev-parse", "HEAD").strip()
+        diff = git("diff", "HEAD")
+        untracked = git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml").split()
+    except (OSError, subprocess.CalledProcessError):
+        return SourceState("unknown", False, "")
+    diff += "".join(f"untracked: {name}\n" for name in untracked)
+    return SourceState(commit, bool(diff), diff)

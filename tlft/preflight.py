@@ -1,0 +1,172 @@
+"""Check a command line before Hydra acts on it: every mistake is one line with its mend, and nothing is written.
+
+Heavy libraries stay out, but where only they know: the names of networks, and whether there is a GPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from tempfile import TemporaryFile
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from tlft import config, data, imagenet, tracking
+from tlft.compose import COMPOSITION_ERRORS, Composer, missing_keys
+from tlft.config import Config
+from tlft.errors import ConfigurationError
+
+
+def check_command_line(argv: Sequence[str]) -> Config | None:
+    """Compose and check what `argv` asks for.
+
+    Returns:
+        The configuration of a single run; None for a sweep (whose jobs the sweeper checks when it has composed
+        them) and for commands that only show something (`--help`, `--cfg`, `--info`, shell completion).
+
+    Raises:
+        ConfigurationError: with every problem that can be seen.
+    """
+    args = _argument_parser().parse_args(list(argv))
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.experimental_rerun:
+        return None
+    composer = Composer(args)
+    overrides = composer.parse(args.overrides)
+    if problems := composer.wrong_forms(overrides):
+        raise ConfigurationError(problems)
+    try:
+        base = composer.compose(args.overrides, RunMode.MULTIRUN)
+    except COMPOSITION_ERRORS as error:
+        raise ConfigurationError(composer.explain(args.overrides, error)) from None
+    if args.multirun or base.hydra.mode == RunMode.MULTIRUN:
+        _check_sweep(composer, args.overrides, overrides, base)
+        return None
+    return _check_single(composer, args.overrides, overrides)
+
+
+def problems_of(cfg: DictConfig) -> list[str]:
+    """Return every problem of one composed configuration, a line each: its values, data, network, device, store."""
+    if missing := missing_keys(cfg):
+        return missing
+    try:
+        typed = config.to_config(cfg)
+    except COMPOSITION_ERRORS as error:
+        return [" ".join(str(error).split())]
+    problems = config.find_problems(typed)
+    if typed.arch.library in ("torchvision", "timm"):
+        from tlft import weights
+
+        problems += weights.find_problems(typed)
+    classes, wrong_data = data.find_problems(typed.data, typed.home)
+    problems += wrong_data
+    class_map = typed.data.class_map
+    if (typed.head.name == "imagenet1k" or class_map) and isinstance(class_map, dict | None):
+        problems += imagenet.find_problems(typed.data.class_map, classes)
+    problems += _wrong_machine(typed)
+    problems += tracking.find_problems(typed)
+    return problems
+
+
+def _check_single(composer: Composer, texts: Sequence[str], overrides: Sequence[Override]) -> Config:
+    swept = [override for override in overrides if override.is_sweep_override()]
+    problems = [
+        f"{override.input_line}: several values need -m (python run.py -m ...); if it is one value, put it in quotes"
+        for override in swept
+    ]
+    plain = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+    try:
+        cfg = composer.compose(plain)
+    except COMPOSITION_ERRORS as error:
+        raise ConfigurationError(problems + composer.explain(plain, error)) from None
+    problems += problems_of(cfg)
+    if problems:
+        raise ConfigurationError(problems)
+    return config.to_config(cfg)
+
+
+def _check_sweep(composer: Composer, texts: Sequence[str], overrides: Sequence[Override], base: DictConfig) -> None:
+    """Check each swept value by itself, so that two wrong ones are two lines and not a line for each job."""
+    params = OmegaConf.select(base, "hydra.sweeper.params") or {}
+    typed = {override.key_or_group for override in overrides}
+    axes = [f"{key}={value}" for key, value in params.items() if key not in typed]
+    parsed = [*composer.parse(axes), *overrides]
+    problems = [
+        f"{override.input_line}: cannot be swept over; give one value"
+        for override in parsed
+        if override.is_sweep_override()
+        and (override.key_or_group == "sweep" or override.key_or_group.startswith("hydra"))
+    ]
+    problems += [
+        f"{override.input_line}: only lists, choice(...) and range(...) can be swept over"
+        for override in parsed
+        if override.is_sweep_override() and not override.is_discrete_sweep()
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    for override in parsed:
+        if override.is_sweep_override() and composer._is_group(override):
+            problems += _wrong_options(composer, override)
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _wrong_options(composer: Composer, override: Override) -> list[str]:
+    group, options = override.key_or_group, composer.options(override.key_or_group)
+    return [
+        composer.translate(f"{group}={value}", ConfigurationError("Could not find"), group)
+        for value in override.sweep_string_iterator()
+        if value not in (*options, "null")
+    ]
+
+
+def _wrong_machine(typed: Config) -> list[str]:
+    problems = []
+    kind, _, index = typed.device.partition(":")
+    if kind in ("cuda", "mps"):
+        import torch
+
+        if kind == "mps" and not torch.backends.mps.is_available():
+            problems.append("device=mps: this machine has none; use device=auto or device=cpu")
+        if kind == "cuda":
+            count = torch.cuda.device_count()
+            if count == 0:
+                problems.append(f"device={typed.device}: no CUDA device here; use device=auto or device=cpu")
+            elif index and int(index) >= count:
+                problems.append(f"device={typed.device}: there are {count} CUDA devices, counted from 0")
+    home = typed.home
+    existing = next((folder for folder in (home, *home.parents) if folder.exists()), home)
+    if not existing.is_dir():
+        problems.append(f"paths.home={home}: {existing} is a file; name a folder")
+    else:
+        try:
+            with TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            problems.append(
+                f"paths.home={home}: cannot write in {existing} ({error.strerror}); set paths.home or TLFT_HOME to a "
+                "folder of yours"
+            )
+    return problems
+
+
+def _argument_parser() -> ArgumentParser:
+    """Return Hydra's own parser, with a one-line error in place of a page of usage."""
+
+    def error(message: str) -> NoReturn:
+        raise ConfigurationError(f"{message}; `python run.py --help` shows what there is")
+
+    parser: ArgumentParser = get_args_parser()
+    parser.error = error  # type: ignore[method-assign]
+    return parser
+
+
+def exit_with(error: ConfigurationError) -> NoReturn:
+    """Print each problem on a line of its own and leave with status 2."""
+    for problem in error.problems:
+        print(problem, file=sys.stderr)
+    sys.exit(2)

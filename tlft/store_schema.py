@@ -1,0 +1,61 @@
+"""Look at an SQLite tracking database before MLflow does: is it one, and of a version that this MLflow can read?
+
+MLflow itself is not imported: its migrations are read as files, so that a mistake is said at once.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from functools import cache
+from importlib import metadata, util
+from pathlib import Path
+
+
+def find_problems(path: Path) -> list[str]:
+    """Return what makes the database unusable, in one line with its mend; a missing one is none."""
+    if not path.exists():
+        return []
+    if path.is_dir():
+        return [f"{path}: is a folder where the tracking database should be; move it away, or set paths.home"]
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=20)) as database:
+            tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+            if not tables:
+                return []
+            if "alembic_version" not in tables:
+                return [f"{path}: is no MLflow database; move it away, or set paths.home or tracking.uri"]
+            found = database.execute("select version_num from alembic_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        return [f"{path}: the tracking database cannot be read ({error}); restore a copy of it, or move it away"]
+    revisions, head = _revisions()
+    version = found[0] if found else ""
+    if version == head:
+        return []
+    if version not in revisions:
+        return [
+            f"{path}: was written by a newer MLflow than {metadata.version('mlflow')} here (schema {version}); "
+            "pip install -U mlflow, or set paths.home to another folder"
+        ]
+    return [f"{path}: was written by an older MLflow; take a copy of it, then run: mlflow db upgrade sqlite:///{path}"]
+
+
+def prepare(path: Path) -> None:
+    """Create the database with write-ahead logging, which lets one process write while others read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=20)) as database:
+        database.execute("pragma journal_mode=wal")
+
+
+@cache
+def _revisions() -> tuple[frozenset[str], str]:
+    """Return all schema revisions that the installed MLflow knows, and the last of them."""
+    spec = util.find_spec("mlflow")
+    assert spec is not None and spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
+    texts = [path.read_text() for path in folder.glob("*.py")]
+    revisions = {found[1] for text in texts if (found := re.search(r'^revision = "(\w+)"', text, re.MULTILINE))}
+    followed = {found[1] for text in texts if (found := re.search(r'^down_revision = "(\w+)"', text, re.MULTILINE))}
+    (head,) = revisions - followed
+    return frozenset(revisions), head

