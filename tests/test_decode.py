@@ -1,0 +1,443 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from tlft import decode
+from tlft.decode import BadImageError, DecodedImages, decode_images, load_image, resize_and_crop
+from tlft.errors import TlftError
+from tlft.transforms import Transform
+
+HALF = (0.5, 0.5, 0.5)
+SMALL = Transform(10, 8, "bilinear", HALF, HALF)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def digests_of(*paths: Path) -> dict[str, Path]:
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths}
+
+
+def pixel(path: Path, x: int = 0, y: int = 0) -> tuple[int, ...]:
+    value = load_image(path).getpixel((x, y))
+    assert isinstance(value, tuple)
+    return value
+
+
+def close(found: tuple[int, ...], expected: tuple[int, ...], tolerance: int = 6) -> bool:
+    return all(abs(a - b) <= tolerance for a, b in zip(found, expected, strict=True))
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> dict[str, Path]:
+    """Six good files."""
+    paths = [tmp_path / f"{seed}.png" for seed in range(6)]
+    for seed, path in enumerate(paths):
+        noise(17 + seed, 12, seed).save(path)
+    return digests_of(*paths)
+
+
+@pytest.fixture
+def truncated(tmp_path: Path) -> Path:
+    whole = tmp_path / "whole.jpg"
+    noise(64, 64).save(whole)
+    path = tmp_path / "truncated.jpg"
+    path.write_bytes(whole.read_bytes()[:1500])
+    return path
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were decoded, as a list that grows."""
+    seen: list[Path] = []
+    original = decode._decode_file
+
+    def counted(path: Path, digest: str, transform: Transform) -> np.ndarray:
+        seen.append(path)
+        return original(path, digest, transform)
+
+    monkeypatch.setattr(decode, "_decode_file", counted)
+    return seen
+
+
+# one file
+
+
+def test_exif_orientation_turns_the_image_upright(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20), "blue")
+    image.paste("red", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    upright = load_image(tmp_path / "turned.jpg")
+    assert upright.size == (20, 40)
+    assert close(pixel(tmp_path / "turned.jpg", 10, 5), (254, 0, 0))
+    assert close(pixel(tmp_path / "turned.jpg", 10, 35), (0, 0, 254))
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "name", "expected"),
+    [
+        ("L", 100, "grey.png", (100, 100, 100)),
+        ("1", 1, "bit.png", (255, 255, 255)),
+        ("LA", (0, 51), "grey-alpha.png", (204, 204, 204)),
+        ("RGBA", (255, 0, 0, 0), "clear.png", (255, 255, 255)),
+        ("RGBA", (255, 0, 0, 51), "faint.png", (255, 204, 204)),
+        ("CMYK", (0, 255, 255, 0), "print.jpg", (255, 0, 0)),
+        ("CMYK", (255, 0, 0, 0), "print.tif", (0, 255, 255)),
+    ],
+)
+def test_every_mode_becomes_rgb_on_white(
+    tmp_path: Path, mode: str, color: float | tuple[int, ...], name: str, expected: tuple[int, ...]
+) -> None:
+    Image.new(mode, (8, 8), color).save(tmp_path / name)
+    assert load_image(tmp_path / name).mode == "RGB"
+    assert close(pixel(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
+def test_transparent_palette_entry_becomes_white(tmp_path: Path, transparency: int | bytes) -> None:
+    image = Image.new("P", (4, 1), 0)
+    image.putpalette([0, 200, 0, 9, 9, 9])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "palette.png", transparency=transparency)
+    assert pixel(tmp_path / "palette.png", 0) == (0, 200, 0)
+    assert pixel(tmp_path / "palette.png", 1) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, name: str) -> None:
+    Image.fromarray(np.arange(256, dtype=np.uint16)[None] * 257).save(tmp_path / name)
+    assert np.asarray(load_image(tmp_path / name))[0, :, 1].tolist() == list(range(256))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0.0, 0.5, 1.0]], dtype=np.float32), [0, 128, 255]),
+        (np.array([[-10.0, 0.0, 10.0]], dtype=np.float32), [0, 128, 255]),
+        (np.array([[np.nan, 0.2, 1.0]], dtype=np.float32), [0, 51, 255]),
+        (np.array([[300.0, 300.0, 300.0]], dtype=np.float32), [0, 0, 0]),
+        (np.array([[0, 257, 65535]], dtype=np.int32), [0, 1, 255]),
+        (np.array([[0, 1 << 19, 1 << 20]], dtype=np.int32), [0, 128, 255]),
+    ],
+)
+def test_wide_grey_values_are_scaled(tmp_path: Path, values: np.ndarray, expected: list[int]) -> None:
+    Image.fromarray(values).save(tmp_path / "wide.tif")
+    assert np.asarray(load_image(tmp_path / "wide.tif"))[0, :, 0].tolist() == expected
+
+
+def test_truncated_file_is_named(truncated: Path) -> None:
+    with pytest.raises(BadImageError, match=r"truncated\.jpg: is truncated; replace or delete it$"):
+        load_image(truncated)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "is empty"), (b"no image\n", "is no image, or its beginning is broken")]
+)
+def test_file_that_is_no_image_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "text.jpg").write_bytes(content)
+    with pytest.raises(BadImageError) as caught:
+        load_image(tmp_path / "text.jpg")
+    assert caught.value.reason == reason
+    assert str(tmp_path / "text.jpg") in str(caught.value)
+
+
+def test_file_broken_inside_is_one_line(tmp_path: Path) -> None:
+    noise(64, 64).save(tmp_path / "broken.png")
+    content = bytearray((tmp_path / "broken.png").read_bytes())
+    content[200:300] = bytes(100)
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(BadImageError) as caught:
+        load_image(tmp_path / "broken.png")
+    assert "\n" not in str(caught.value)
+
+
+def test_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise(30, 30).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    with pytest.raises(BadImageError, match=r"bomb\.png: is larger than Pillow's limit .* \(800 pixels\)"):
+        load_image(tmp_path / "bomb.png")
+
+
+def test_vanished_file_is_no_bad_image(tmp_path: Path) -> None:
+    with pytest.raises(TlftError, match=r"gone\.jpg: the file vanished") as caught:
+        load_image(tmp_path / "gone.jpg")
+    assert not isinstance(caught.value, BadImageError)
+
+
+def test_error_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(BadImageError(Path("a.jpg"), "is empty")))
+    assert str(error) == "a.jpg: is empty; replace or delete it"
+
+
+# one transform
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(37, 53), (53, 37), (64, 64), (301, 97), (7, 9), (33, 200)])
+@pytest.mark.parametrize(("resize", "crop"), [(32, 28), (33, 28), (28, 28), (20, 31), (21, 40)])
+def test_pixels_are_torchvisions_bit_for_bit(interpolation: str, size: tuple[int, int], resize: int, crop: int) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    image = noise(*size)
+    mode = transforms.InterpolationMode(interpolation)
+    expected = transforms.CenterCrop(crop)(transforms.Resize(resize, interpolation=mode)(image))
+    found = resize_and_crop(image, Transform(resize, crop, interpolation, HALF, HALF))
+    assert np.array_equal(found, np.asarray(expected))
+
+
+def test_image_too_narrow_to_scale_is_bad(tmp_path: Path) -> None:
+    noise(1, 60_000).save(tmp_path / "thread.png")
+    transform = Transform(256, 224, "bilinear", HALF, HALF)
+    with pytest.raises(BadImageError, match=r"thread\.png: is too narrow to be scaled \(1 x 60000 pixels\)"):
+        decode_images(digests_of(tmp_path / "thread.png"), transform, tmp_path / "cache")
+
+
+# many files
+
+
+def test_rows_hold_the_pixels_of_their_files(photographs: dict[str, Path], tmp_path: Path) -> None:
+    decoded = decode_images(photographs, SMALL, tmp_path / "cache")
+    assert len(decoded.rows) == 6
+    for digest, path in photographs.items():
+        assert np.array_equal(decoded.array[decoded.rows[digest]], resize_and_crop(load_image(path), SMALL))
+
+
+def test_array_is_memory_mapped_and_read_only(photographs: dict[str, Path], tmp_path: Path) -> None:
+    array = decode_images(photographs, SMALL, tmp_path / "cache").array
+    assert isinstance(array, np.memmap)
+    assert array.dtype == np.uint8
+    assert array.shape == (6, 8, 8, 3)
+    assert not array.flags.writeable
+
+
+def test_more_files_than_wait_at_once_keep_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{level}.png" for level in range(80)]
+    for level, path in enumerate(paths):
+        Image.new("L", (8, 8), level).save(path)
+    decoded = decode_images(digests_of(*paths), SMALL, tmp_path / "cache", workers=3)
+    levels = [int(decoded.array[decoded.rows[digest], 0, 0, 0]) for digest in digests_of(*paths)]
+    assert levels == list(range(80))
+
+
+def test_second_call_decodes_nothing(photographs: dict[str, Path], tmp_path: Path, calls: list[Path]) -> None:
+    first = decode_images(photographs, SMALL, tmp_path / "cache")
+    renormalised = Transform(SMALL.resize, SMALL.crop, SMALL.interpolation, (0, 0, 0), (1, 1, 1))
+    shuffled = dict(reversed(photographs.items()))
+    second = decode_images(shuffled, renormalised, tmp_path / "cache")
+    assert len(calls) == 6
+    assert np.array_equal(first.array, second.array)
+    assert first.rows == second.rows
+
+
+@pytest.mark.parametrize("other", [Transform(11, 8, "bilinear", HALF, HALF), Transform(10, 7, "bilinear", HALF, HALF)])
+def test_another_size_is_decoded_apart(
+    photographs: dict[str, Path], tmp_path: Path, calls: list[Path], other: Transform
+) -> None:
+    decode_images(photographs, SMALL, tmp_path / "cache")
+    decode_images(photographs, other, tmp_path / "cache")
+    assert len(calls) == 12
+
+
+def test_threads_that_ask_at_once_decode_once(photographs: dict[str, Path], tmp_path: Path, calls: list[Path]) -> None:
+    barrier = threading.Barrier(3)
+    results: list[DecodedImages] = []
+
+    def ask() -> None:
+        barrier.wait()
+        results.append(decode_images(photographs, SMALL, tmp_path / "cache"))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3
+    assert len(calls) == 6
+
+
+def test_first_bad_file_is_the_error_and_the_others_are_counted(
+    photographs: dict[str, Path], truncated: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
+    files = digests_of(tmp_path / "text.jpg", *photographs.values(), truncated)
+    message = r"text\.jpg: is no image, or its beginning is broken \(1 more bad\); .*data\.on_bad_image=skip$"
+    with pytest.raises(BadImageError, match=message):
+        decode_images(files, SMALL, tmp_path / "cache")
+
+
+def test_known_bad_file_fails_without_decoding_again(truncated: Path, tmp_path: Path, calls: list[Path]) -> None:
+    for _ in range(2):
+        with pytest.raises(BadImageError, match=r"truncated\.jpg: is truncated"):
+            decode_images(digests_of(truncated), SMALL, tmp_path / "cache")
+    assert len(calls) == 1
+
+
+def test_skipped_files_are_named_and_counted_even_from_the_cache(
+    photographs: dict[str, Path], truncated: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = photographs | digests_of(truncated)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            decoded = decode_images(files, SMALL, tmp_path / "cache", on_bad_image="skip")
+        assert caplog.messages == [f"skipped {truncated}: is truncated", "skipped 1 of 7 images"]
+        assert decoded.bad == dict.fromkeys(digests_of(truncated), "is truncated")
+        assert decoded.rows.keys() == photographs.keys()
+
+
+def test_large_image_below_the_limit_gives_no_warning(
+    photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert not decode_images(photographs, SMALL, tmp_path / "cache", on_bad_image="skip").bad
+    assert not seen
+
+
+def test_changed_file_is_not_cached_under_its_old_digest(photographs: dict[str, Path], tmp_path: Path) -> None:
+    changed = next(iter(photographs.values()))
+    noise(20, 20, seed=99).save(changed)
+    with pytest.raises(TlftError, match="the file changed after its digest was taken; start again"):
+        decode_images(photographs, SMALL, tmp_path / "cache")
+
+
+def test_vanished_file_ends_decoding(photographs: dict[str, Path], tmp_path: Path) -> None:
+    next(iter(photographs.values())).unlink()
+    with pytest.raises(TlftError, match="the file vanished"):
+        decode_images(photographs, SMALL, tmp_path / "cache", on_bad_image="skip")
+
+
+# the cache folder
+
+
+def cached_folder(cache: Path) -> Path:
+    (folder,) = (entry for entry in cache.iterdir() if entry.is_dir())
+    return folder
+
+
+def drop_the_array(folder: Path) -> None:
+    (folder / "images.npy").unlink()
+
+
+def cut_the_array(folder: Path) -> None:
+    content = (folder / "images.npy").read_bytes()
+    (folder / "images.npy").write_bytes(content[:-10])
+
+
+def empty_the_array(folder: Path) -> None:
+    (folder / "images.npy").write_bytes(b"")
+
+
+def resize_the_array(folder: Path) -> None:
+    np.save(folder / "images.npy", np.zeros((6, 4, 4, 3), dtype=np.uint8))
+
+
+def drop_the_index(folder: Path) -> None:
+    (folder / "index.json").unlink()
+
+
+def garble_the_index(folder: Path) -> None:
+    (folder / "index.json").write_text('["rows", ')
+
+
+def replace_the_index(folder: Path) -> None:
+    (folder / "index.json").write_text("[1, 2]")
+
+
+def empty_the_rows(folder: Path) -> None:
+    (folder / "index.json").write_text('{"format": 1, "rows": {}, "bad": {}}')
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        drop_the_array,
+        cut_the_array,
+        empty_the_array,
+        resize_the_array,
+        drop_the_index,
+        garble_the_index,
+        replace_the_index,
+        empty_the_rows,
+    ],
+)
+def test_damaged_cache_is_decoded_anew(
+    photographs: dict[str, Path], tmp_path: Path, calls: list[Path], damage: Callable[[Path], None]
+) -> None:
+    expected = decode_images(photographs, SMALL, tmp_path / "cache").array.copy()
+    damage(cached_folder(tmp_path / "cache"))
+    assert np.array_equal(decode_images(photographs, SMALL, tmp_path / "cache").array, expected)
+    assert len(calls) == 12
+
+
+def test_interrupted_decoding_leaves_no_folder(
+    photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = photographs[max(photographs)]
+    original = decode._decode_file
+
+    def interrupted(path: Path, digest: str, transform: Transform) -> np.ndarray:
+        if path == last:
+            raise KeyboardInterrupt
+        return original(path, digest, transform)
+
+    monkeypatch.setattr(decode, "_decode_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        decode_images(photographs, SMALL, tmp_path / "cache")
+    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
+    monkeypatch.undo()
+    assert len(decode_images(photographs, SMALL, tmp_path / "cache").rows) == 6
+
+
+def test_leftovers_of_killed_decodings_are_removed(photographs: dict[str, Path], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    decode_images(photographs, SMALL, cache)
+    folder = cached_folder(cache)
+    folder.rename(folder.with_suffix(".partial"))
+    (cache / f"{'0' * 64}.partial").mkdir()
+    decode_images(photographs, SMALL, cache)
+    assert [entry.name for entry in cache.iterdir() if entry.is_dir()] == [folder.name]
+
+
+def test_decoding_that_still_goes_on_keeps_its_folder(photographs: dict[str, Path], tmp_path: Path) -> None:
+    partial = tmp_path / "cache" / f"{'0' * 64}.partial"
+    partial.mkdir(parents=True)
+    with FileLock(partial.with_suffix(".lock")):
+        thread = threading.Thread(target=decode_images, args=(photographs, SMALL, tmp_path / "cache"))
+        thread.start()
+        thread.join()
+    assert partial.is_dir()
+
+
+def test_full_disk_names_the_folder(
+    photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    message = r"cache/[0-9a-f]{64}: cannot write the decoded images \(No space left on device\); free space there"
+    with pytest.raises(TlftError, match=message):
+        decode_images(photographs, SMALL, tmp_path / "cache")
+    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
+
+
+def test_cache_that_is_a_file_is_one_line(photographs: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(TlftError, match="cannot write the decoded images"):
+        decode_images(photographs, SMALL, tmp_path / "cache")

@@ -1,0 +1,314 @@
+"""Decode every image once, into a memory-mapped array of the transform's size that all runs share.
+
+Which images there are is data.py's business; normalisation and flips are images.py's. No torch in here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import PIL
+from filelock import FileLock, Timeout
+from PIL import Image, ImageOps
+
+from tlft.errors import TlftError
+from tlft.progress import progress
+from tlft.transforms import Transform
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+"""Goes up when this module gives other pixels, or lays its cache out in another way."""
+
+_INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class BadImageError(TlftError):
+    """Say which file is no image, and why.
+
+    Attributes:
+        reason: a few words that follow the file's name, such as `is empty`.
+    """
+
+    def __init__(self, path: Path, reason: str, mend: str = "replace or delete it") -> None:
+        super().__init__(path, reason, mend)  # these, and not the text, so that it survives pickling
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return "{}: {}; {}".format(*self.args)
+
+
+@dataclass(frozen=True)
+class DecodedImages:
+    """The pixels of a set of files.
+
+    Attributes:
+        array: uint8 [files, crop, crop, 3], memory-mapped, read-only; black where a file is bad.
+        rows: row in `array` for the SHA-256 of each good file.
+        bad: a few words on what is wrong, for the SHA-256 of each bad file.
+    """
+
+    array: np.ndarray
+    rows: Mapping[str, int]
+    bad: Mapping[str, str]
+
+
+def load_image(source: Path | bytes) -> Image.Image:
+    """Return an image as people see it: upright, in RGB, on white where it is transparent.
+
+    Args:
+        source: a file, or what one would hold.
+
+    Raises:
+        BadImageError: if the file is truncated, no image, or larger than Pillow's limit.
+        TlftError: if the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return _upright_rgb(source, Path(f"{len(source)} bytes"))
+    return _upright_rgb(_read(source), source)
+
+
+def resize_and_crop(image: Image.Image, transform: Transform) -> np.ndarray:
+    """Scale the shorter side and cut the centre, bit for bit as torchvision's Resize and CenterCrop.
+
+    Returns:
+        uint8 [crop, crop, 3]; black where the scaled image is smaller than the crop.
+
+    Raises:
+        ValueError: if the image is so narrow that it would not fit into memory once scaled.
+    """
+    short = min(image.size)
+    width, height = (int(transform.resize * side / short) for side in image.size)
+    if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"is too narrow to be scaled ({image.width} x {image.height} pixels)")
+    scaled = image.resize((width, height), _INTERPOLATIONS[transform.interpolation])
+    left, top = _offset(width, transform.crop), _offset(height, transform.crop)
+    return np.asarray(scaled.crop((left, top, left + transform.crop, top + transform.crop)))
+
+
+def decode_images(
+    files: Mapping[str, Path], transform: Transform, cache: Path, *, on_bad_image: str = "error", workers: int = 2
+) -> DecodedImages:
+    """Open the decoded images, decoding them if nobody has yet; processes that ask at once decode once.
+
+    Args:
+        files: a path for each file's SHA-256.
+        transform: what the images are scaled and cut to; its mean and std play no part.
+        cache: holds a folder for each set of files and size.
+        on_bad_image: `error`, or `skip`, which names the bad files in the log.
+        workers: threads that decode.
+
+    Raises:
+        BadImageError: names the first bad file and counts the others, if `on_bad_image` is `error`.
+        TlftError: if a file vanished or changed, or the cache cannot be written.
+    """
+    folder = cache / _key(files, transform)
+    decoded = _open(folder, files, transform) or _decode_under_lock(folder, files, transform, workers)
+    failed = [(path, decoded.bad[digest]) for digest, path in files.items() if digest in decoded.bad]
+    if failed and on_bad_image == "error":
+        path, reason = failed[0]
+        more = f" ({len(failed) - 1} more bad)" if len(failed) > 1 else ""
+        raise BadImageError(path, reason + more, "replace or delete them, or set data.on_bad_image=skip")
+    for path, reason in failed:
+        log.warning("skipped %s: %s", path, reason)
+    if failed:
+        log.warning("skipped %d of %d images", len(failed), len(files))
+    return decoded
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise TlftError(f"{path}: the file vanished; put it back, or start again without it") from None
+    except OSError as error:
+        raise TlftError(f"{path}: cannot be read ({error.strerror}); mend that, or take the file away") from None
+
+
+def _upright_rgb(data: bytes, path: Path) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # on broken files Pillow raises anything from OSError to struct.error
+        raise BadImageError(path, _reason(error, data)) from None
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    if not data:
+        return "is empty"
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return "is no image, or its beginning is broken"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"is larger than Pillow's limit against decompression bombs ({2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels)"
+    said = " ".join(str(error).split()) or type(error).__name__
+    return "is truncated" if "truncated" in said.lower() else f"cannot be decoded ({said})"
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_eight_bits(image)
+    elif image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.new("RGBA", over.size, "white")
+        image.alpha_composite(over)
+    return image.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale grey values; Pillow's own conversion clips them at 255.
+
+    White is 65535, or 1.0 for floating-point numbers. Values outside say that the file has a scale of its own, which
+    is taken to go from its smallest value to its largest.
+    """
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    black, white = 0.0, 1.0 if image.mode == "F" else 65535.0
+    if values.min() < black or values.max() > white:
+        black, white = float(values.min()), float(values.max())
+    return Image.fromarray(np.rint((values - black) * (255 / ((white - black) or 1))).astype(np.uint8))
+
+
+def _offset(side: int, crop: int) -> int:
+    """Return where the crop begins; torchvision rounds padding down, and half a pixel of a cut to even."""
+    return -((crop - side) // 2) if crop > side else round((side - crop) / 2)
+
+
+def _key(files: Mapping[str, Path], transform: Transform) -> str:
+    geometry = (transform.resize, transform.crop, transform.interpolation)
+    # another Pillow may give other pixels, and may read files that this one calls bad
+    return hashlib.sha256(repr((sorted(files), geometry, _FORMAT, PIL.__version__)).encode()).hexdigest()
+
+
+def _open(folder: Path, files: Mapping[str, Path], transform: Transform) -> DecodedImages | None:
+    """Return what the folder holds, or None if it is not there or damaged."""
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        array = np.load(folder / "images.npy", mmap_mode="r")
+        whole = (
+            index["format"] == _FORMAT
+            and index["rows"].keys() | index["bad"].keys() == files.keys()
+            and array.shape == (len(files), transform.crop, transform.crop, 3)
+        )
+        return DecodedImages(array, index["rows"], index["bad"]) if whole else None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> DecodedImages:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder.parent)
+        lock = FileLock(folder.with_suffix(".lock"))
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            log.info("decoding images: waiting for another process that decodes the same")
+            held = lock.acquire()
+        with held:
+            if decoded := _open(folder, files, transform):
+                return decoded
+            _decode(folder, files, transform, workers)
+    except OSError as error:
+        why = error.strerror or error
+        raise TlftError(
+            f"{folder}: cannot write the decoded images ({why}); free space there, or set paths.home"
+        ) from None
+    decoded = _open(folder, files, transform)
+    assert decoded is not None
+    return decoded
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Delete what killed processes left behind; whoever still decodes holds the lock beside."""
+    for partial in cache.glob("*.partial"):
+        with suppress(Timeout), FileLock(partial.with_suffix(".lock"), timeout=0):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _decode(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> None:
+    """Fill a folder beside and move it into place, so that what has the final name is whole."""
+    partial = folder.with_suffix(".partial")
+    for old in (partial, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    partial.mkdir()
+    try:
+        # the pool's threads must not set filters themselves: they are shared by all threads
+        with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+            warnings.filterwarnings("ignore", module="PIL")
+            _write(partial, files, transform, pool)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path, files: Mapping[str, Path], transform: Transform, pool: ThreadPoolExecutor) -> None:
+    shape = (len(files), transform.crop, transform.crop, 3)
+    rows: dict[str, int] = {}
+    bad: dict[str, str] = {}
+
+    def decode(digest: str) -> np.ndarray | BadImageError:
+        try:
+            return _decode_file(files[digest], digest, transform)
+        except BadImageError as error:
+            return error
+
+    digests = sorted(files)
+    # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
+    with (folder / "images.npy").open("wb") as file, progress("decoding images", len(files), "images") as advance:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for row, (digest, result) in enumerate(zip(digests, _in_order(pool, decode, digests), strict=True)):
+            if isinstance(result, BadImageError):
+                bad[digest] = result.reason
+            else:
+                rows[digest] = row
+            file.write(bytes(shape[1] * shape[2] * 3) if isinstance(result, BadImageError) else result.tobytes())
+            advance(1)
+        file.flush()
+        os.fsync(file.fileno())
+    (folder / "index.json").write_text(json.dumps({"format": _FORMAT, "rows": rows, "bad": bad}))
+
+
+def _in_order(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+    """Map with a bounded number of results in memory (`Executor.map` keeps all that are not yet taken)."""
+    waiting: deque[Future[_Out]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= 32:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _decode_file(path: Path, digest: str, transform: Transform) -> np.ndarray:
+    data = _read(path)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise TlftError(f"{path}: the file changed after its digest was taken; start again")
+    image = _upright_rgb(data, path)
+    try:
+        return resize_and_crop(image, transform)
+    except ValueError as error:
+        raise BadImageError(path, str(error)) from None

@@ -1,0 +1,227 @@
+"""Draw what people look at first in a run: a gallery of evaluation images and the confusion matrix.
+
+Nothing is computed or logged here: predictions come from evaluation.py, and tracking.py keeps the pictures.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+_TILE = 180
+_GAP = 14
+_LINE = 18
+_CAPTION = 2 * _LINE + 4
+_HEADER = 34
+_FRAME = 4
+_BADGE = 24
+_BLACK, _GREY, _PALE, _RED = "#1a1a1a", "#6b6b6b", "#dcdcdc", "#c62828"
+
+_MOST_CLASSES_WITH_TEXT = 14
+_MOST_NAMES = 50
+_LONGEST_NAME = 18
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """An image with its prediction.
+
+    Attributes:
+        pixels: uint8 [h, w, 3].
+        label: name of the true class.
+        predicted: name of the predicted class.
+        confidence: probability of the prediction, 0..1.
+        correct: whether the prediction counts as right.
+    """
+
+    pixels: np.ndarray
+    label: str
+    predicted: str
+    confidence: float
+    correct: bool
+
+
+def select_for_gallery(correct: np.ndarray, confidence: np.ndarray, labels: np.ndarray, count: int = 20) -> list[int]:
+    """Choose mistakes first, the most confident ones leading, then correct images from every class in turn.
+
+    Args:
+        correct: bool [n].
+        confidence: of the prediction, [n].
+        labels: int [n].
+        count: the most that are chosen.
+
+    Returns:
+        Positions of the chosen images.
+    """
+    mistakes = np.flatnonzero(~correct)
+    mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
+    right = np.flatnonzero(correct)
+    turn = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels[right]):
+        of_class = right[labels[right] == label]
+        turn[of_class] = np.arange(len(of_class))
+    right = right[np.lexsort((labels[right], turn[right]))]
+    return [int(position) for position in [*mistakes, *right][:count]]
+
+
+def draw_gallery(items: Sequence[GalleryItem], columns: int = 5, rows: int = 4) -> Image.Image:
+    """Draw images with true class, prediction and confidence; mistakes come first, in red and with a cross."""
+    shown = sorted(items, key=lambda item: item.correct)[: columns * rows]
+    lines = max(-(-len(shown) // columns), 1)
+    width = _GAP + columns * (_TILE + _GAP)
+    height = _HEADER + lines * (_TILE + _CAPTION + _GAP)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    if not shown:
+        draw.text((width / 2, height / 2), "no images to show", _GREY, _font(18), anchor="mm")
+        return sheet
+    mistakes = sum(not item.correct for item in shown)
+    header = f"evaluation images shown: {len(shown)}, mistakes among them: {mistakes}"
+    header += " (\N{BALLOT X}, in red)" if mistakes else ""
+    draw.text((_GAP, _HEADER / 2), _fit(header, _font(15), width - 2 * _GAP), _BLACK, _font(15), anchor="lm")
+    for index, item in enumerate(shown):
+        line, column = divmod(index, columns)
+        left = _GAP + column * (_TILE + _GAP)
+        _draw_tile(sheet, draw, item, left, _HEADER + line * (_TILE + _CAPTION + _GAP))
+    return sheet
+
+
+def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> bytes:
+    """Draw counts and shares of each true class, coloured by share.
+
+    Args:
+        matrix: counts, int [rows, columns], by true class and prediction.
+        rows: names of the true classes.
+        columns: names of what was predicted: the same, and perhaps one more for everything else.
+        title: stands above.
+
+    Returns:
+        A PNG file.
+    """
+    totals = matrix.sum(axis=1)
+    shares = matrix / np.maximum(totals, 1)[:, None]
+    cell = _cell_inches(len(rows))
+    # the figure is the cells alone: the tight box below makes room for whatever stands around them
+    figure = Figure(figsize=(cell * len(columns), cell * len(rows)), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_title(textwrap.fill(title, max(50, int(13 * cell * len(columns)))), fontsize=11, parse_math=False)
+    _name_axes(axes, [f"{_cut(name)} ({n})" for name, n in zip(rows, totals, strict=True)], columns)
+    if len(rows) <= _MOST_CLASSES_WITH_TEXT:
+        _write_cells(axes, matrix, shares)
+    else:
+        scale = axes.inset_axes((1.02, 0, 0.02, 1))
+        figure.colorbar(image, cax=scale, ticks=[0, 0.5, 1], format="{x:.0%}", label="share of the true class")
+    for index in range(len(rows) if len(rows) <= _MOST_NAMES else 0):  # frames would hide smaller cells
+        corner = (index - 0.5, index - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_BLACK, linewidth=0.8, clip_on=False))
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box, which says as much
+        figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12)
+    return file.getvalue()
+
+
+def _cell_inches(classes: int) -> float:
+    if classes <= _MOST_CLASSES_WITH_TEXT:
+        return 1.3 if classes <= 4 else 0.75
+    return 0.24 * min(1, _MOST_NAMES / classes)
+
+
+@cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Load the font that comes with matplotlib: it has letters of many scripts, and is there on every machine."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Shorten a text to a width in pixels."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
+def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, item: GalleryItem, left: int, top: int) -> None:
+    picture = ImageOps.contain(Image.fromarray(item.pixels), (_TILE, _TILE))
+    draw.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), "#f2f2f2")
+    sheet.paste(picture, (left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2))
+    right, bottom = left + _TILE - 1, top + _TILE - 1
+    if item.correct:
+        draw.rectangle((left, top, right, bottom), outline=_PALE)
+    else:
+        draw.rectangle((left, top, right, bottom), outline=_RED, width=_FRAME)
+        draw.rectangle((right - _BADGE, top, right, top + _BADGE), _RED)
+        center = (right - _BADGE / 2, top + _BADGE / 2)
+        draw.text(center, "\N{BALLOT X}", "white", _font(18, bold=True), anchor="mm")
+    color = _BLACK if item.correct else _RED
+    share = f"{item.confidence:.0%}"
+    baseline = bottom + _LINE
+    _write(draw, (left, baseline), "true", item.label, _TILE, _BLACK, _font(13))
+    room = _TILE - draw.textlength(share, _font(13)) - 6
+    _write(draw, (left, baseline + _LINE), "pred", item.predicted, room, color, _font(13, bold=not item.correct))
+    draw.text((right, baseline + _LINE), share, color, _font(13), anchor="rs")
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    caption: str,
+    name: str,
+    width: float,
+    color: str,
+    font: ImageFont.FreeTypeFont,
+) -> None:
+    """Write a grey caption and a name behind it, on a baseline."""
+    indent = 36
+    draw.text(at, caption, _GREY, _font(12), anchor="ls")
+    draw.text((at[0] + indent, at[1]), _fit(name, font, width - indent), color, font, anchor="ls")
+
+
+def _name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    step = -(-len(rows) // _MOST_NAMES)
+    crowded = len(rows) > 4 or max(len(name) for name in columns) > 14
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    # a class may have $ in its name, which is no formula
+    plain: dict[str, Any] = {"parse_math": False, "fontsize": 10 if len(rows) <= _MOST_CLASSES_WITH_TEXT else 8}
+    axes.set_yticks(range(0, len(rows), step), rows[::step], **plain)
+    axes.set_xticks(range(0, len(columns), step), [_cut(name) for name in columns[::step]], **plain, **turned)
+    axes.set_xlabel("predicted class", fontsize=11, color=_GREY)
+    axes.set_ylabel("true class (images)", fontsize=11, color=_GREY)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _cut(name: str) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1].rstrip()}…"
+
+
+def _write_cells(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
+    large = len(matrix) <= 4
+    for row, column in np.ndindex(*matrix.shape):
+        count, share = matrix[row, column], shares[row, column]
+        style: dict[str, Any] = {
+            "ha": "center",
+            "color": _GREY if count == 0 else "white" if share > 0.55 else _BLACK,
+        }
+        axes.text(column, row + 0.02, f"{count}", va="bottom", fontsize=15 if large else 11, **style)
+        axes.text(column, row + 0.1, f"{share:.0%}", va="top", fontsize=10 if large else 8, **style)
