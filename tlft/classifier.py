@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +80,10 @@ def open_source(image: Source) -> Any:
         TlftError: if it is none of these, or no image.
     """
     if isinstance(image, bytes):
-        return load_image(io.BytesIO(image))
+        return load_image(image)
     if isinstance(image, str):
         try:
-            return load_image(io.BytesIO(base64.b64decode(image.partition("base64,")[2] or image, validate=True)))
+            return load_image(base64.b64decode(image.partition("base64,")[2] or image, validate=True))
         except (binascii.Error, ValueError, TlftError):
             pass
     path = Path(image)

@@ -190,11 +190,9 @@ def alone(override: Override) -> list[str]:
 
 def missing_keys(cfg: DictConfig) -> list[str]:
     """Return a problem for each mandatory value (`???`) that nobody gave."""
-    return [
-        f"{key}: a value is missing; set {key}=... on the command line"
-        for key in sorted(OmegaConf.missing_keys(cfg))
-        if not key.startswith("hydra.")
-    ]
+    groups = [str(name) for name in cfg if name != "hydra" and isinstance(cfg._get_node(name), DictConfig)]
+    missing = [f"{group}.{key}" for group in groups for key in sorted(OmegaConf.missing_keys(cfg[group]))]
+    return [f"{key}: a value is missing; set {key}=... on the command line" for key in missing]
 
 
 def _dotted(cfg: DictConfig) -> Iterable[str]:

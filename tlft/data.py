@@ -20,7 +20,6 @@ from tlft import folder as folders
 from tlft.config import DataConfig
 from tlft.download import atomic_write, fetch, sha256_of, unpack_zip
 from tlft.errors import ConfigurationError, TlftError
-from tlft.synthetic import synthetic_folder
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]
     local = _local_root(config, home)
     drawing_seed = getattr(config, "drawing_seed", 0)
     if config.name == "synthetic":
-        return "synthetic", synthetic_folder(home / "data", drawing_seed, workers)
+        return "synthetic", _draw_synthetic(home, drawing_seed, workers)
     if config.name == "imagefolder":
         assert local is not None
         return local.name, local
@@ -147,7 +146,13 @@ def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]
         return "hymenoptera", _fetch_hymenoptera(home, deadline=SECONDS_FOR_A_DEMO)
     except TlftError as error:
         log.info("data: the photographs are not here (%s): using the drawn ants and bees", error)
-        return "synthetic", synthetic_folder(home / "data", drawing_seed, workers)
+        return "synthetic", _draw_synthetic(home, drawing_seed, workers)
+
+
+def _draw_synthetic(home: Path, drawing_seed: int, workers: int) -> Path:
+    from tlft.synthetic import synthetic_folder
+
+    return synthetic_folder(home / "data", drawing_seed, workers)
 
 
 def _fetch_hymenoptera(home: Path, deadline: float | None = None) -> Path:

@@ -203,27 +203,25 @@ def replace_head(model: nn.Module, num_classes: int) -> None:
         model.num_classes = num_classes  # type: ignore[assignment]
 
 
+_WRAPPERS = ("encoder", "trunk", "backbone")
+_SEQUENCES = ("features", "blocks", "layers", "stages")
+
+
 def stages(model: nn.Module) -> list[list[str]]:
     """Return the names of the backbone's modules with weights, grouped into stages from input to output.
 
-    A stage is a direct part of the network, such as `layer4` of a ResNet; a part that holds most of the backbone's
-    weights (`features`, `encoder`, `blocks`) is taken apart first. A normalisation belongs to the stage before it.
+    A stage is a direct part of the network, such as `layer4` of a ResNet, or a part of what the libraries call
+    `features`, `blocks`, `layers` or `stages`. A normalisation belongs to the stage before it.
     """
     head = head_name(model)
-    parameters = {name: p.numel() for name, p in model.named_parameters() if not name.startswith(f"{head}.")}
-    total = sum(parameters.values())
-
-    def size(name: str) -> int:
-        return sum(n for key, n in parameters.items() if key.startswith(f"{name}."))
 
     def parts(prefix: str, module: nn.Module) -> Iterator[str]:
         for child_name, child in module.named_children():
             name = f"{prefix}{child_name}"
-            if name == head or size(name) == 0:
-                continue
-            if size(name) > 0.7 * total and any(True for _ in child.children()):
+            weights = [key for key, _ in child.named_parameters() if not f"{name}.{key}".startswith(f"{head}.")]
+            if child_name in _WRAPPERS or (child_name in _SEQUENCES and not prefix.removesuffix(".").endswith(_SEQUENCES)):
                 yield from parts(f"{name}.", child)
-            else:
+            elif weights:
                 yield name
 
     grouped: list[list[str]] = []

@@ -34,4 +34,5 @@ class Transform:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Transform:
         """Build from what `to_dict` gave (lists may stand for tuples)."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)

@@ -1,0 +1,99 @@
+"""What many tests share: a home of their own, composed configurations, and a tiny folder of images."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlft.compose import Composer
+from tlft.config import PROJECT, Config, to_config
+
+PHOTOGRAPHS = os.environ.get("TLFT_HYMENOPTERA", "")
+needs_photographs = pytest.mark.skipif(not PHOTOGRAPHS, reason="TLFT_HYMENOPTERA names no folder of photographs")
+
+Configure = Callable[..., Config]
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def composer() -> Composer:
+    return Composer()
+
+
+@pytest.fixture(scope="session")
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty `paths.home`, which TLFT_HOME names during the test."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("TLFT_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def configure(composer: Composer, home: Path) -> Configure:
+    """Return a function that composes overrides into a configuration that writes to `home`."""
+
+    def compose(*overrides: str) -> Config:
+        return to_config(composer.compose([f"paths.home={home}", *overrides]))
+
+    return compose
+
+
+def draw_folder(root: Path, train: int = 8, evaluation: int = 6, size: int = 40) -> Path:
+    """Write a folder of two classes of small images that a network can learn: reddish ants, bluish bees."""
+    for split, count in (("train", train), ("val", evaluation)):
+        for label, name in enumerate(("ants", "bees")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                random = np.random.default_rng([label, index, len(split)])
+                pixels = random.integers(0, 120, (size, size + 8, 3), dtype=np.uint8)
+                pixels[:, :, 2 * label] += 130
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_folder(tmp_path_factory.mktemp("tiny") / "insects")
+
+
+TINY_ARCH = ("arch=torchvision", "arch.name=mobilenet_v3_small")
+"""A small network that needs no weights file when it is trained from scratch."""
+
+
+def run_py(*arguments: str, home: Path, env: dict[str, str] | None = None, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    """Run `python run.py` as a user would, with TLFT_HOME set."""
+    environment = {**os.environ, "TLFT_HOME": str(home), "OMP_NUM_THREADS": "1", **(env or {})}
+    return subprocess.run(
+        [sys.executable, str(PROJECT / "run.py"), *arguments],
+        env=environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return every file below a folder, as relative names."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture(autouse=True)
+def quiet_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep every test off the network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    yield

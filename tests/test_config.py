@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from conftest import Configure
+
+from tlft.config import find_problems
+
+
+def test_defaults_are_the_reference_recipe(configure: Configure) -> None:
+    config = configure()
+    assert (config.arch.name, config.model.weights) == ("resnet50", "IMAGENET1K_V1")
+    assert (config.optimizer.name, config.optimizer.lr, getattr(config.optimizer, "momentum", None)) == ("sgd", 0.01, 0.5)
+    assert (config.training.epochs, config.training.batch_size, config.training.keep) == (50, 64, "last")
+    assert find_problems(config) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["seed=-1"], "seed=-1: give a whole number of at least 0"),
+        (["training.epochs=-3"], "training.epochs=-3: give a whole number of at least 0"),
+        (["training.batch_size=0"], "training.batch_size=0: give a whole number of at least 1"),
+        (["optimizer.lr=0"], "optimizer.lr=0.0: give a finite number above 0"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1.0: give a finite number above 0"),
+        (["optimizer.lr=nan"], "optimizer.lr=nan: give a finite number above 0"),
+        (["optimizer.lr=inf"], "optimizer.lr=inf: give a finite number above 0"),
+        (["optimizer.momentum=nan"], "optimizer.momentum=nan: give a number of at least 0"),
+        (["head=imagenet1k"], "head=imagenet1k training.trainable=all: the 1000-class head is only evaluated"),
+        (["model=scratch", "head=imagenet1k", "training.trainable=none"], "an untrained 1000-class head knows no class"),
+        (["device=tpu"], "device=tpu: choose one of auto, cpu, cuda, cuda:1, mps"),
+        (["device=cuda:x"], "device=cuda:x: choose one of"),
+        (["precision=bfloat61"], "did you mean bfloat16?"),
+        (["training.trainable=heads"], "did you mean head?"),
+        (["training.trainable=-1"], "training.trainable=-1: choose all, head, none, or a whole number"),
+        (["data=imagefolder"], "data=imagefolder: say which folder, data.root="),
+        (["data.eval_fraction=0.2"], "data=hymenoptera has its own split"),
+        (["model=scratch", "model.weights_file=x.pth"], "a scratch model loads no weights"),
+        (["data.class_map=3"], "data.class_map=3: write {class:[output,...],...}"),
+        (["schedule.warmup_epochs=60"], "more than training.epochs=50"),
+    ],
+)
+def test_meaningless_value_is_one_line_with_its_mend(configure: Configure, overrides: list[str], said: str) -> None:
+    problems = find_problems(configure(*overrides))
+    assert len(problems) == 1
+    assert said in problems[0]
+    assert "\n" not in problems[0]
+
+
+def test_all_problems_are_reported_together(configure: Configure) -> None:
+    problems = find_problems(configure("seed=-1", "optimizer.lr=0", "device=tpu", "training.keep=best"))
+    assert len(problems) == 4
+
+
+def test_nothing_trainable_means_no_epochs_whatever_epochs_says(configure: Configure) -> None:
+    config = configure("experiment=zero_shot", "training.epochs=5")
+    assert config.epochs == 0
+    assert find_problems(config) == []
+
+
+def test_no_epochs_means_nothing_trainable(configure: Configure) -> None:
+    assert configure("training.epochs=0").trainable == "none"
+
+
+def test_command_line_beats_preset(configure: Configure) -> None:
+    assert configure("experiment=fine_tune", "training.trainable=head").training.trainable == "head"
+
+
+def test_debug_runs_have_an_experiment_of_their_own(configure: Configure) -> None:
+    assert configure("debug=true").experiment == "tlft-debug"

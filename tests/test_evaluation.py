@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tlft.data import ImageFile
+from tlft.evaluation import Predictions, compute_metrics, escape_all, evaluate, predict
+from tlft.images import Split
+from tlft.machine import Machine
+from tlft.transforms import Transform
+
+TRANSFORM = Transform(4, 4, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CPU = Machine(torch.device("cpu"), "float32", 1)
+
+
+def make_split(labels: list[int]) -> Split:
+    files = tuple(ImageFile(Path(f"/root/val/{i}.jpg"), f"{i:064x}", "eval", label) for i, label in enumerate(labels))
+    pixels = np.zeros((len(labels), 4, 4, 3), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(len(labels))
+    return Split(files, np.arange(len(labels)), np.array(labels), pixels, TRANSFORM)
+
+
+class Table(nn.Module):
+    """Look the logits up by the number that an image carries in its first pixel."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+        self.batches: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.batches.append(len(images))
+        return self.logits[(images[:, 0, 0, 0] * 127.5 + 127.5).round().long()]
+
+
+def imagenet_predictions() -> Predictions:
+    """Four ants and two bees; the outputs 310 and 312 stand for ants, 309 for bees."""
+    logits = torch.full((6, 1000), -50.0)
+    logits[0, 310] = 1.0  # right
+    logits[1, 312] = 1.0  # right by the second output
+    logits[2, [308, 310, 309]] = torch.tensor([2.0, 1.0, 0.0])  # a fly wins: open-set wrong, closed-set right
+    logits[3, [309, 310, 312]] = torch.tensor([1.0, 0.6, 0.6])  # a bee wins, but the two ant outputs sum to more
+    logits[4, 309] = 1.0  # right
+    logits[5, [310, 309]] = torch.tensor([1.0, 0.0])  # wrong both ways
+    split = make_split([0, 0, 0, 0, 1, 1])
+    return evaluate(Table(logits), split, ["ants", "bees"], {"ants": [310, 312], "bees": [309]}, CPU)
+
+
+def test_open_set_lets_all_outputs_compete() -> None:
+    predictions = imagenet_predictions()
+    assert predictions.correct.tolist() == [True, True, False, False, True, False]
+    assert compute_metrics(predictions)["eval/accuracy"] == 3 / 6
+
+
+def test_closed_set_sums_the_outputs_of_a_class() -> None:
+    assert compute_metrics(imagenet_predictions())["eval/closed_set_accuracy"] == 5 / 6
+
+
+def test_prediction_outside_the_classes_is_a_miss() -> None:
+    predictions = imagenet_predictions()
+    assert predictions.predicted.tolist() == [0, 0, -1, 1, 1, 0]
+    assert predictions.names[2] == "fly"
+    metrics = compute_metrics(predictions)
+    assert metrics["eval/recall/ants"] == 2 / 4
+    assert metrics["eval/recall/bees"] == 1 / 2
+    precision_ants, precision_bees = 2 / 3, 1 / 2
+    f1 = [2 * p * r / (p + r) for p, r in ((precision_ants, 0.5), (precision_bees, 0.5))]
+    assert metrics["eval/macro_f1"] == pytest.approx(sum(f1) / 2)
+
+
+def test_confusion_has_a_column_for_other_classes() -> None:
+    matrix, columns = imagenet_predictions().confusion()
+    assert columns == ["ants", "bees", "other"]
+    assert matrix.tolist() == [[2, 1, 1], [1, 1, 0]]
+
+
+def test_probabilities_are_raw_and_not_renormalised() -> None:
+    frame = imagenet_predictions().to_frame("/root")
+    assert list(frame.columns) == ["file", "sha256", "label", "predicted", "confidence", "p/ants", "p/bees"]
+    row = frame.iloc[2]
+    total = np.exp([2.0, 1.0, 0.0]).sum()
+    assert row["file"] == "val/2.jpg"
+    assert row["p/ants"] == pytest.approx(np.exp(1) / total, rel=1e-5)
+    assert row["p/bees"] == pytest.approx(1 / total, rel=1e-5)
+    assert row["confidence"] == pytest.approx(np.exp(2) / total, rel=1e-5)
+
+
+def test_loss_is_the_cross_entropy_of_a_task_head() -> None:
+    logits = torch.tensor([[1.0, 0.0], [0.3, 0.2], [-1.0, 2.0]])
+    labels = torch.tensor([0, 1, 1])
+    predictions = evaluate(Table(logits), make_split(labels.tolist()), ["ants", "bees"], None, CPU)
+    expected = nn.functional.cross_entropy(logits, labels).item()
+    assert compute_metrics(predictions)["eval/loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_every_image_is_evaluated_once_in_a_fixed_order() -> None:
+    model = Table(torch.eye(2)[torch.arange(150) % 2])
+    predictions = evaluate(model, make_split([i % 2 for i in range(150)]), ["ants", "bees"], None, CPU)
+    assert model.batches == [64, 64, 22]
+    assert len(predictions.labels) == 150
+    assert predictions.correct.all()
+
+
+def test_name_of_another_output_cannot_be_taken_for_a_class() -> None:
+    logits = np.log(np.full((1, 1000), 1e-4))
+    logits[0, 308] = 0.0
+    predictions = predict(logits, make_split([0]), ["fly", "bees"], {"fly": [0], "bees": [309]})
+    assert predictions.names == ("fly (ImageNet 308)",)
+    assert not predictions.correct.any()
+
+
+def test_class_names_become_metric_names() -> None:
+    assert escape_all(["a&b", "日本", "x(y)"]) == ["a_b", "日本", "x_y_"]
+    assert escape_all(["a&b", "a+b"]) == ["a_b_0", "a_b_1"]

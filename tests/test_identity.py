@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Configure
+
+from tlft.config import Config
+from tlft.errors import TlftError
+from tlft.identity import flatten, run_key, scientific_config
+from tlft.transforms import Transform
+
+GOLDEN = Path(__file__).parent / "data" / "run_keys.json"
+"""Overrides -> run key. A key that changes makes every finished run of that kind be computed again: mend the code, and
+never this file, unless a new FORMAT is meant."""
+
+DIGESTS = {"train": "1" * 64, "eval": "2" * 64, "holdout": "3" * 64}
+TRANSFORM = Transform(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLASS_MAP = {"ants": [310], "bees": [309]}
+
+
+def key_of(config: Config) -> str:
+    weights = None if config.model.name == "scratch" else "0676ba61"
+    class_map = CLASS_MAP if config.head.name == "imagenet1k" else None
+    return run_key(scientific_config(config, DIGESTS, TRANSFORM, weights, class_map))
+
+
+def test_golden_keys(configure: Configure) -> None:
+    golden = json.loads(GOLDEN.read_text())
+    assert len(golden) >= 12
+    assert {overrides: key_of(configure(*overrides.split())) for overrides in golden} == golden
+
+
+def test_golden_keys_differ_from_each_other() -> None:
+    golden = json.loads(GOLDEN.read_text())
+    assert len(set(golden.values())) == len(golden)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "device=cpu",
+        "threads=1",
+        "paths.home=/elsewhere",
+        "tracking.experiment=other",
+        "tracking.uri=http://127.0.0.1:5000",
+        "tracking.weights=false",
+        "tracking.tags={who:me}",
+        "force=true",
+        "training.eval_every=1",
+        "data.root=/elsewhere",
+        "data.on_bad_image=skip",
+        "model.weights_file=/elsewhere/resnet50-0676ba61.pth",
+    ],
+)
+def test_what_cannot_change_the_result_is_not_in_the_key(configure: Configure, overrides: str) -> None:
+    assert key_of(configure(overrides)) == key_of(configure())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "seed=1",
+        "precision=float32",
+        "optimizer.lr=0.02",
+        "optimizer.momentum=0.9",
+        "optimizer.nesterov=true",
+        "optimizer.weight_decay=0.1",
+        "optimizer=adam",
+        "schedule=cosine",
+        "schedule.warmup_epochs=1",
+        "training.epochs=49",
+        "training.batch_size=32",
+        "training.flip=false",
+        "training.keep=lowest_train_loss",
+        "training.trainable=head",
+        "training.trainable=1",
+        "model=scratch",
+        "arch=resnet18",
+    ],
+)
+def test_what_can_change_the_result_is_in_the_key(configure: Configure, overrides: str) -> None:
+    assert key_of(configure(overrides)) != key_of(configure())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    ["seed=7", "optimizer=adam", "schedule=cosine", "training.epochs=3", "training.batch_size=8", "training.flip=false"],
+)
+def test_with_nothing_trained_what_concerns_training_cannot_matter(configure: Configure, overrides: str) -> None:
+    assert key_of(configure("experiment=zero_shot", overrides)) == key_of(configure("experiment=zero_shot"))
+
+
+def test_seed_matters_where_an_untrained_head_is_drawn_from_it(configure: Configure) -> None:
+    untrained = ("head=task", "training.trainable=none")
+    assert key_of(configure(*untrained, "seed=1")) != key_of(configure(*untrained))
+
+
+def test_no_epochs_is_the_same_as_nothing_trainable(configure: Configure) -> None:
+    assert key_of(configure("training.epochs=0")) == key_of(configure("training.trainable=none"))
+
+
+def test_training_images_matter_only_to_training(configure: Configure) -> None:
+    def keys(train: str) -> list[str]:
+        digests = {**DIGESTS, "train": train}
+        science = [
+            scientific_config(configure(*o), digests, TRANSFORM, "0676ba61", None)
+            for o in ((), ("experiment=zero_shot",))
+        ]
+        return [run_key(s) for s in science]
+
+    one, other = keys("a" * 64), keys("b" * 64)
+    assert one[0] != other[0]
+    assert one[1] == other[1]
+
+
+def test_too_long_a_value_is_refused_and_not_cut() -> None:
+    with pytest.raises(TlftError, match="longer than MLflow keeps"):
+        flatten({"a": {"b": "x" * 6001}})
+
+
+def test_flatten_spells_values_as_json() -> None:
+    assert flatten({"a": {"b": True, "c": [1, 0.5]}, "d": "text"}) == {"a.b": "true", "a.c": "[1, 0.5]", "d": "text"}

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Configure
+from torch import nn
+
+from tlft.config import Config, ScheduleConfig
+from tlft.data import ImageFile
+from tlft.errors import NonFiniteLossError
+from tlft.images import Split
+from tlft.machine import Machine
+from tlft.models import freeze
+from tlft.training import fresh_state, learning_rate, train
+from tlft.transforms import Transform
+
+TRANSFORM = Transform(8, 8, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+CPU = Machine(torch.device("cpu"), "float32", 1)
+
+
+def make_split(count: int = 10) -> Split:
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % 2
+    pixels = random.integers(0, 100, (count, 8, 8, 3), dtype=np.uint8)
+    pixels[labels == 1, :, :, 0] += 100
+    files = tuple(ImageFile(Path(f"{i}.png"), f"{i:064x}", "train", int(label)) for i, label in enumerate(labels))
+    return Split(files, np.arange(count), labels, pixels, TRANSFORM)
+
+
+class TinyClassifier(nn.Module):
+    """A convolution with batch norm, dropout, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.drop(self.norm(self.conv(images)).relu().mean((2, 3))))  # type: ignore[no-any-return]
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int, float]] = []
+        self.epochs: list[dict[str, float]] = []
+
+    def step(self, epoch: int, images: int, loss: float) -> None:
+        self.steps.append((epoch, images, loss))
+
+    def epoch(self, epoch: int, metrics: dict[str, float], model: nn.Module) -> None:
+        self.epochs.append(metrics)
+        model.eval()  # as an evaluation would leave it
+        torch.rand(17)  # and as it might disturb the random state
+
+
+def fit(config: Config, images: Split | None = None, trainable: str = "all") -> tuple[nn.Module, Recorder]:
+    torch.manual_seed(0)
+    model, report = TinyClassifier(), Recorder()
+    freeze(model, trainable)
+    train(model, images or make_split(), config, CPU, fresh_state(config, model), report)
+    return model, report
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+SMALL = ("training.epochs=3", "training.batch_size=4")
+
+
+def test_two_runs_end_with_the_same_bytes(configure: Configure) -> None:
+    one, first = fit(configure(*SMALL))
+    np.random.seed(5)
+    torch.rand(3)
+    other, second = fit(configure(*SMALL))
+    assert same(one, other)
+    assert first.steps == second.steps
+
+
+def test_golden_losses(configure: Configure) -> None:
+    _, report = fit(configure(*SMALL, "optimizer.lr=0.1"))
+    losses = [metrics["train/loss"] for metrics in report.epochs]
+    assert losses == pytest.approx(GOLDEN_LOSSES, rel=1e-4)
+
+
+GOLDEN_LOSSES = [0.6318522, 0.4063447, 0.3675998]
+
+
+def test_seed_changes_order_and_flips(configure: Configure) -> None:
+    _, one = fit(configure(*SMALL))
+    _, other = fit(configure(*SMALL, "seed=1"))
+    assert one.steps != other.steps
+
+
+def test_last_small_batch_is_kept(configure: Configure) -> None:
+    _, report = fit(configure(*SMALL))
+    assert [images for _, images, _ in report.steps[:3]] == [4, 4, 2]
+    assert len(report.steps) == 9
+
+
+def test_epoch_loss_weighs_every_image_the_same(configure: Configure) -> None:
+    _, report = fit(configure(*SMALL))
+    first = report.steps[:3]
+    assert report.epochs[0]["train/loss"] == pytest.approx(sum(n * loss for _, n, loss in first) / 10)
+
+
+def test_nan_loss_stops_with_epoch_step_and_lr(configure: Configure) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"the loss became nan in epoch \d+, step \d+ at lr 1e\+30"):
+        fit(configure("training.epochs=50", "training.batch_size=4", "optimizer.lr=1e30"))
+
+
+def test_nothing_trainable_falls_through(configure: Configure) -> None:
+    config = configure("training.trainable=none")
+    model, report = fit(config, trainable="none")
+    assert report.steps == []
+    assert fresh_state(config, model).optimizer is None
+
+
+def test_lowest_train_loss_keeps_the_best_step_of_the_last_fifth(configure: Configure) -> None:
+    config = configure("training.epochs=6", "training.batch_size=4", "training.keep=lowest_train_loss")
+    model, report = fit(config)
+    looked_at = [loss for epoch, _, loss in report.steps if epoch > 4]  # a fifth of 6, rounded up, is 2
+    position = [loss for _, _, loss in report.steps].index(min(looked_at))
+
+    stopped, _ = TinyClassifier(), None
+    torch.manual_seed(0)
+    stopped = TinyClassifier()
+    state = fresh_state(config, stopped)
+
+    class StopAfter(Recorder):
+        def step(self, epoch: int, images: int, loss: float) -> None:
+            super().step(epoch, images, loss)
+            if len(self.steps) == position + 1:
+                raise StopIteration
+
+    with pytest.raises(StopIteration):
+        train(stopped, make_split(), replace(config, training=replace(config.training, keep="last")), CPU, state, StopAfter())
+    assert same(model, stopped)
+
+
+def test_frozen_backbone_does_not_move(configure: Configure) -> None:
+    torch.manual_seed(0)
+    before = TinyClassifier()
+    after, _ = fit(configure(*SMALL), trainable="head")
+    moved = {k for k, v in before.state_dict().items() if not torch.equal(v, after.state_dict()[k])}
+    assert moved == {"fc.weight", "fc.bias"}
+
+
+def test_flips_mirror_left_to_right() -> None:
+    split = make_split(2)
+    plain, _ = split.batch(np.array([0, 1]), CPU.device)
+    flipped, labels = split.batch(np.array([0, 1]), CPU.device, np.array([False, True]))
+    assert torch.equal(flipped[0], plain[0])
+    assert torch.equal(flipped[1], plain[1].flip(-1))
+    assert labels.tolist() == [0, 1]
+    assert split.pixels[1, 0, 0, 0] != split.pixels[1, 0, -1, 0]
+
+
+def test_batch_is_normalised_by_the_transform() -> None:
+    split = make_split(1)
+    images, _ = split.batch(np.array([0]), CPU.device)
+    expected = (torch.from_numpy(split.pixels[:1].copy()).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    assert torch.allclose(images, expected, atol=1e-6)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_cosine_falls_to_zero_after_a_linear_warm_up() -> None:
+    schedule = ScheduleConfig("cosine", warmup_epochs=1)
+    rates = [learning_rate(schedule, 0.1, step, 4, 12) for step in range(13)]
+    assert rates[:4] == pytest.approx([0.025, 0.05, 0.075, 0.1])
+    assert rates[4] == pytest.approx(0.1)
+    assert rates[8] == pytest.approx(0.05)
+    assert rates[12] == pytest.approx(0.0)
+
+
+def test_constant_stays() -> None:
+    assert {learning_rate(ScheduleConfig(), 0.1, step, 4, 12) for step in range(12)} == {0.1}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_every_optimizer_lowers_the_loss(configure: Configure, optimizer: str) -> None:
+    config = configure(f"optimizer={optimizer}", "optimizer.lr=0.02", "training.epochs=40", "training.batch_size=10")
+    _, report = fit(config)
+    assert report.epochs[-1]["train/loss"] < 0.8 * report.epochs[0]["train/loss"]
+    assert all(math.isfinite(loss) for _, _, loss in report.steps)
