@@ -74,7 +74,9 @@ TINY_ARCH = ("arch=torchvision", "arch.name=mobilenet_v3_small")
 """A small network that needs no weights file when it is trained from scratch."""
 
 
-def run_py(*arguments: str, home: Path, env: dict[str, str] | None = None, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+def run_py(
+    *arguments: str, home: Path, env: dict[str, str] | None = None, cwd: Path = PROJECT
+) -> subprocess.CompletedProcess[str]:
     """Run `python run.py` as a user would, with TLFT_HOME set."""
     environment = {**os.environ, "TLFT_HOME": str(home), "OMP_NUM_THREADS": "1", **(env or {})}
     return subprocess.run(

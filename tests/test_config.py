@@ -9,7 +9,11 @@ from tlft.config import find_problems
 def test_defaults_are_the_reference_recipe(configure: Configure) -> None:
     config = configure()
     assert (config.arch.name, config.model.weights) == ("resnet50", "IMAGENET1K_V1")
-    assert (config.optimizer.name, config.optimizer.lr, getattr(config.optimizer, "momentum", None)) == ("sgd", 0.01, 0.5)
+    assert (config.optimizer.name, config.optimizer.lr, getattr(config.optimizer, "momentum", None)) == (
+        "sgd",
+        0.01,
+        0.5,
+    )
     assert (config.training.epochs, config.training.batch_size, config.training.keep) == (50, 64, "last")
     assert find_problems(config) == []
 
@@ -26,7 +30,10 @@ def test_defaults_are_the_reference_recipe(configure: Configure) -> None:
         (["optimizer.lr=inf"], "optimizer.lr=inf: give a finite number above 0"),
         (["optimizer.momentum=nan"], "optimizer.momentum=nan: give a number of at least 0"),
         (["head=imagenet1k"], "head=imagenet1k training.trainable=all: the 1000-class head is only evaluated"),
-        (["model=scratch", "head=imagenet1k", "training.trainable=none"], "an untrained 1000-class head knows no class"),
+        (
+            ["model=scratch", "head=imagenet1k", "training.trainable=none"],
+            "an untrained 1000-class head knows no class",
+        ),
         (["device=tpu"], "device=tpu: choose one of auto, cpu, cuda, cuda:1, mps"),
         (["device=cuda:x"], "device=cuda:x: choose one of"),
         (["precision=bfloat61"], "did you mean bfloat16?"),

@@ -86,7 +86,14 @@ def test_what_can_change_the_result_is_in_the_key(configure: Configure, override
 
 @pytest.mark.parametrize(
     "overrides",
-    ["seed=7", "optimizer=adam", "schedule=cosine", "training.epochs=3", "training.batch_size=8", "training.flip=false"],
+    [
+        "seed=7",
+        "optimizer=adam",
+        "schedule=cosine",
+        "training.epochs=3",
+        "training.batch_size=8",
+        "training.flip=false",
+    ],
 )
 def test_with_nothing_trained_what_concerns_training_cannot_matter(configure: Configure, overrides: str) -> None:
     assert key_of(configure("experiment=zero_shot", overrides)) == key_of(configure("experiment=zero_shot"))

@@ -141,7 +141,14 @@ def test_lowest_train_loss_keeps_the_best_step_of_the_last_fifth(configure: Conf
                 raise StopIteration
 
     with pytest.raises(StopIteration):
-        train(stopped, make_split(), replace(config, training=replace(config.training, keep="last")), CPU, state, StopAfter())
+        train(
+            stopped,
+            make_split(),
+            replace(config, training=replace(config.training, keep="last")),
+            CPU,
+            state,
+            StopAfter(),
+        )
     assert same(model, stopped)
 
 

@@ -87,25 +87,31 @@ class Composer:
             validate_sweep_overrides=False,
         )
 
-    def explain(self, overrides: Sequence[str], error: Exception) -> list[str]:
+    def explain(self, overrides: Sequence[str], error: Exception) -> tuple[list[str], list[list[str]]]:
         """Find every override that is wrong by itself, given that `overrides` together raised `error`.
 
         Group choices are tried alone; the rest is tried on top of the choices that are right, because which keys
         there are depends on them.
+
+        Returns:
+            The problems, a line each; and lists of overrides that can be composed, each with one value of what was
+            given, for whoever wants to look at the values too.
         """
         parsed = self.parse(overrides)
         problems: list[str] = []
         groups: list[str] = []
-        for override in parsed:
-            if self._is_group(override):
-                wrong = [line for text in alone(override) if (line := self._try([text], override))]
-                problems += wrong
-                if not wrong:
-                    groups.append(alone(override)[-1])
-        for override in parsed:
-            if not self._is_group(override):
-                problems += [line for text in alone(override) if (line := self._try([*groups, text], override))]
-        return list(dict.fromkeys(problems)) or [self.translate(" ".join(overrides) or "conf", error)]
+        composable: list[list[str]] = []
+        for override in sorted(parsed, key=lambda override: not self.is_group(override)):
+            for text in alone(override):
+                line = self._try([*groups, text], override)
+                if line:
+                    problems.append(line)
+                else:
+                    composable.append([*groups, text])
+            if self.is_group(override) and composable and composable[-1][-1] in alone(override):
+                groups.append(composable[-1][-1])
+        composable = composable or [[]]
+        return list(dict.fromkeys(problems)) or [self.translate(" ".join(overrides) or "conf", error)], composable
 
     def _try(self, overrides: Sequence[str], blamed: Override) -> str:
         try:
@@ -114,7 +120,8 @@ class Composer:
             return self.translate(overrides[-1], error, blamed.key_or_group)
         return ""
 
-    def _is_group(self, override: Override) -> bool:
+    def is_group(self, override: Override) -> bool:
+        """Tell whether an override chooses an option of a group."""
         return override.key_or_group.lstrip("+~") in self.groups()
 
     def groups(self) -> list[str]:
@@ -139,11 +146,11 @@ class Composer:
         problems = []
         for override in parsed:
             text, key = str(override.input_line), override.key_or_group
-            if self._is_group(override) and any(value.endswith("=null") for value in alone(override)):
+            if self.is_group(override) and any(value.endswith("=null") for value in alone(override)):
                 problems.append(f"{text}: choose one of {', '.join(self.options(key))}, or leave {key} out")
             if override.is_delete():
                 problems.append(f"{text}: a key cannot be taken out; set it to another value")
-            elif override.is_add() and not key.startswith(_OPEN) and not self._is_group(override):
+            elif override.is_add() and not key.startswith(_OPEN) and not self.is_group(override):
                 known = key in self.keys()
                 mend = "is there already; leave the + out" if known else f"no such key{self._nearest_key(key)}"
                 problems.append(f"{text}: {mend}")

@@ -219,7 +219,9 @@ def stages(model: nn.Module) -> list[list[str]]:
         for child_name, child in module.named_children():
             name = f"{prefix}{child_name}"
             weights = [key for key, _ in child.named_parameters() if not f"{name}.{key}".startswith(f"{head}.")]
-            if child_name in _WRAPPERS or (child_name in _SEQUENCES and not prefix.removesuffix(".").endswith(_SEQUENCES)):
+            if child_name in _WRAPPERS or (
+                child_name in _SEQUENCES and not prefix.removesuffix(".").endswith(_SEQUENCES)
+            ):
                 yield from parts(f"{name}.", child)
             elif weights:
                 yield name

@@ -42,11 +42,11 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
     try:
         base = composer.compose(args.overrides, RunMode.MULTIRUN)
     except COMPOSITION_ERRORS as error:
-        raise ConfigurationError(composer.explain(args.overrides, error)) from None
+        raise ConfigurationError(_explain(composer, args.overrides, error)) from None
     if args.multirun or base.hydra.mode == RunMode.MULTIRUN:
-        _check_sweep(composer, args.overrides, overrides, base)
+        _check_sweep(composer, overrides, base)
         return None
-    return _check_single(composer, args.overrides, overrides)
+    return _check_single(composer, overrides)
 
 
 def problems_of(cfg: DictConfig) -> list[str]:
@@ -72,7 +72,15 @@ def problems_of(cfg: DictConfig) -> list[str]:
     return problems
 
 
-def _check_single(composer: Composer, texts: Sequence[str], overrides: Sequence[Override]) -> Config:
+def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> list[str]:
+    """Say what cannot be composed, and what is wrong with the values of all that can."""
+    problems, composable = composer.explain(overrides, error)
+    for texts in composable:
+        problems += problems_of(composer.compose(texts))
+    return list(dict.fromkeys(problems))
+
+
+def _check_single(composer: Composer, overrides: Sequence[Override]) -> Config:
     swept = [override for override in overrides if override.is_sweep_override()]
     problems = [
         f"{override.input_line}: several values need -m (python run.py -m ...); if it is one value, put it in quotes"
@@ -82,46 +90,40 @@ def _check_single(composer: Composer, texts: Sequence[str], overrides: Sequence[
     try:
         cfg = composer.compose(plain)
     except COMPOSITION_ERRORS as error:
-        raise ConfigurationError(problems + composer.explain(plain, error)) from None
+        raise ConfigurationError(problems + _explain(composer, plain, error)) from None
     problems += problems_of(cfg)
     if problems:
         raise ConfigurationError(problems)
     return config.to_config(cfg)
 
 
-def _check_sweep(composer: Composer, texts: Sequence[str], overrides: Sequence[Override], base: DictConfig) -> None:
-    """Check each swept value by itself, so that two wrong ones are two lines and not a line for each job."""
+def _check_sweep(composer: Composer, overrides: Sequence[Override], base: DictConfig) -> None:
+    """Refuse what cannot be swept over, and options that are not there; the jobs themselves are the sweeper's."""
     params = OmegaConf.select(base, "hydra.sweeper.params") or {}
-    typed = {override.key_or_group for override in overrides}
-    axes = [f"{key}={value}" for key, value in params.items() if key not in typed]
+    given = {override.key_or_group for override in overrides}
+    axes = [f"{key}={value}" for key, value in params.items() if key not in given]
     parsed = [*composer.parse(axes), *overrides]
-    problems = [
-        f"{override.input_line}: cannot be swept over; give one value"
-        for override in parsed
-        if override.is_sweep_override()
-        and (override.key_or_group == "sweep" or override.key_or_group.startswith("hydra"))
-    ]
-    problems += [
-        f"{override.input_line}: only lists, choice(...) and range(...) can be swept over"
-        for override in parsed
-        if override.is_sweep_override() and not override.is_discrete_sweep()
-    ]
-    if problems:
-        raise ConfigurationError(problems)
+    problems: list[str] = []
     for override in parsed:
-        if override.is_sweep_override() and composer._is_group(override):
-            problems += _wrong_options(composer, override)
+        if not override.is_sweep_override():
+            continue
+        text, key = str(override.input_line), override.key_or_group
+        if key == "sweep" or key.startswith("hydra"):
+            problems.append(f"{text}: cannot be swept over; give one value")
+        elif not override.is_discrete_sweep():
+            problems.append(f"{text}: only lists, choice(...) and range(...) can be swept over")
     if problems:
         raise ConfigurationError(problems)
+    if any(_wrong_options(composer, override) for override in parsed):
+        error = ConfigurationError("a group has no such option")
+        raise ConfigurationError(_explain(composer, [str(override.input_line) for override in parsed], error))
 
 
-def _wrong_options(composer: Composer, override: Override) -> list[str]:
-    group, options = override.key_or_group, composer.options(override.key_or_group)
-    return [
-        composer.translate(f"{group}={value}", ConfigurationError("Could not find"), group)
-        for value in override.sweep_string_iterator()
-        if value not in (*options, "null")
-    ]
+def _wrong_options(composer: Composer, override: Override) -> bool:
+    if not override.is_sweep_override() or not composer.is_group(override):
+        return False
+    options = composer.options(override.key_or_group)
+    return any(value not in options for value in override.sweep_string_iterator())
 
 
 def _wrong_machine(typed: Config) -> list[str]:
@@ -158,7 +160,7 @@ def _argument_parser() -> ArgumentParser:
     """Return Hydra's own parser, with a one-line error in place of a page of usage."""
 
     def error(message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}; `python run.py --help` shows what there is")
+        raise ConfigurationError(f"{message}; flags such as -m come first (`python run.py --help` shows what there is)")
 
     parser: ArgumentParser = get_args_parser()
     parser.error = error  # type: ignore[method-assign]

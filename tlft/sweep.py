@@ -27,7 +27,7 @@ from tlft.experiment import Identity, identify, run_name
 from tlft.job import OUTCOME_FILE
 from tlft.machine import source_state
 from tlft.outputs import claim_hydra_folder
-from tlft.preflight import problems_of
+from tlft.preflight import exit_with, problems_of
 from tlft.tracking import Outcome, Store, load_records
 
 log = logging.getLogger(__name__)
@@ -88,11 +88,11 @@ class Result:
 
 def run_sweep(master: DictConfig, overrides: list[list[str]], composed: ComposedOnce, launcher: Launcher) -> NoReturn:
     """Compose, check, plan, launch and sum up; leave with status 0 only if every job is done."""
-    configs = _compose_jobs(master, overrides, composed)
     try:
+        configs = _compose_jobs(master, overrides, composed)
         jobs = plan_jobs(configs)
-    except ConfigurationError:
-        raise
+    except ConfigurationError as error:
+        exit_with(error)
     except TlftError as error:
         log.error("failed: %s", error)
         sys.exit(1)
@@ -190,7 +190,7 @@ def _compose_jobs(master: DictConfig, overrides: list[list[str]], composed: Comp
             cfg = composed.load_sweep_config(master, texts)
             problems = problems_of(cfg)
         except COMPOSITION_ERRORS as error:
-            problems = Composer().explain(texts, error)
+            problems, _ = Composer().explain(texts, error)
         for problem in problems:
             blamed.setdefault(problem, []).append(number)
         if not problems:

@@ -12,6 +12,7 @@ import shutil
 import socket
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,31 +90,31 @@ class Store:
     def __init__(self, config: Config) -> None:
         self.home = config.home
         self.uri = tracking_uri(config.tracking.uri, config.home)
-        self.client = _client(self.uri)
-        self.experiment_id = self._open_experiment(config.experiment)
+        (self.home / "cache").mkdir(parents=True, exist_ok=True)
+        # Of several processes that create database and experiment together most would fail (hydraflow#245).
+        with FileLock(self.home / "cache" / "tracking.lock"), _quiet():
+            self.client, self.experiment_id = self._open(config.experiment)
 
-    def _open_experiment(self, name: str) -> str:
-        """Create database and experiment once: of several processes that create them together most would fail."""
+    def _open(self, name: str) -> tuple[MlflowClient, str]:
         from mlflow.exceptions import MlflowException
 
-        (self.home / "cache").mkdir(parents=True, exist_ok=True)
-        with FileLock(self.home / "cache" / "tracking.lock"), _quiet():
-            try:
-                if self.uri.startswith("sqlite:///"):
-                    store_schema.prepare(Path(self.uri.removeprefix("sqlite:///")))
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
-                    where = (self.home / "mlruns" / name).as_uri() if self.uri.startswith("sqlite") else None
-                    return str(self.client.create_experiment(name, artifact_location=where))
-            except MlflowException as error:
-                said = " ".join(str(error).split())[:200]
-                raise TlftError(f"tracking.uri={self.uri}: cannot be opened ({said})") from None
+        try:
+            if self.uri.startswith("sqlite:///"):
+                store_schema.prepare(Path(self.uri.removeprefix("sqlite:///")))
+            client = _client(self.uri)
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                where = (self.home / "mlruns" / name).as_uri() if self.uri.startswith("sqlite") else None
+                return client, str(client.create_experiment(name, artifact_location=where))
+        except MlflowException as error:
+            said = " ".join(str(error).split())[:200]
+            raise TlftError(f"tracking.uri={self.uri}: cannot be opened ({said})") from None
         if found.lifecycle_stage == "deleted":
             raise ConfigurationError(
                 f"tracking.experiment={name}: was deleted; restore it (mlflow experiments restore --experiment-id "
                 f"{found.experiment_id}) or choose another name"
             )
-        return str(found.experiment_id)
+        return client, str(found.experiment_id)
 
     @property
     def link(self) -> str:
@@ -281,10 +282,11 @@ class ActiveRun:
 
     def log_model(self, description: Mapping[str, Any]) -> None:
         """Log a model that `mlflow.pyfunc.load_model` loads; it refers to the weights that the run has logged."""
-        from mlflow import pyfunc
+        from mlflow import pyfunc, set_experiment
         from mlflow.models import Model
 
         with TemporaryDirectory() as folder, _quiet():
+            set_experiment(experiment_id=self.store.experiment_id)  # else it goes to the experiment Default
             told = Path(folder) / "model.json"
             weights = f"{self.artifact_uri}/{WEIGHTS_FILE}"
             told.write_text(json.dumps({**description, "run_id": self.run_id, "weights": weights}, indent=1))
@@ -359,6 +361,7 @@ def _client(uri: str) -> MlflowClient:
     for name, value in (("MAX_RETRIES", "3"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "10")):
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
     os.environ["MLFLOW_TRUNCATE_LONG_VALUES"] = "false"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
 
@@ -368,16 +371,14 @@ def _client(uri: str) -> MlflowClient:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep MLflow's announcements (database migrations, one line each) off the terminal."""
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Keep MLflow's announcements (a line for each database migration, hints at type hints) off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings(record=True):  # not a filter: MLflow puts its own in front
+            yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def _system_monitors() -> list[Any]:
@@ -402,23 +403,25 @@ def set_served_model() -> None:
     from mlflow.models import set_model
     from mlflow.pyfunc import PythonModel, PythonModelContext
 
-    class ServedModel(PythonModel):  # type: ignore[misc]
-        """Classify images in a column `image`: bytes, base64 text, or paths."""
+    with _quiet():  # it would have type hints that it can check; bytes, text and paths are more than they can say
 
-        def load_context(self, context: PythonModelContext) -> None:
-            """Load the weights that the run has logged."""
-            from tlft.classifier import Classifier
+        class ServedModel(PythonModel):  # type: ignore[misc]
+            """Classify images in a column `image`: bytes, base64 text, or paths."""
 
-            description = json.loads(Path(context.artifacts["description"]).read_text())
-            folder = _local_folder(description["weights"])
-            if folder is None or not folder.is_file():
-                folder = Path(download_artifacts(f"runs:/{description['run_id']}/{WEIGHTS_FILE}"))
-            self.classifier = Classifier.load(description, folder)
+            def load_context(self, context: PythonModelContext) -> None:
+                """Load the weights that the run has logged."""
+                from tlft.classifier import Classifier
 
-        def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> Any:
-            """Return a data frame with a row for each image."""
-            images = model_input["image"] if hasattr(model_input, "columns") else model_input
-            return self.classifier.classify(list(images))
+                description = json.loads(Path(context.artifacts["description"]).read_text())
+                folder = _local_folder(description["weights"])
+                if folder is None or not folder.is_file():
+                    folder = Path(download_artifacts(f"runs:/{description['run_id']}/{WEIGHTS_FILE}"))
+                self.classifier = Classifier.load(description, folder)
+
+            def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> Any:
+                """Return a data frame with a row for each image."""
+                images = model_input["image"] if hasattr(model_input, "columns") else model_input
+                return self.classifier.classify(list(images))
 
     set_model(ServedModel())
 

@@ -167,7 +167,7 @@ def _ask_torchvision(name: str, weights: str) -> Spec:
     if weights == "auto":
         weights = "IMAGENET1K_V1" if "IMAGENET1K_V1" in known.__members__ else known.DEFAULT.name
     if weights not in known.__members__:
-        raise ConfigurationError(_no_weights(name, weights, known.__members__))
+        raise ConfigurationError(_no_weights(name, weights, [entry.name for entry in known]))
     entry = known[weights]
     preset = entry.transforms()
     transform = Transform(
