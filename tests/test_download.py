@@ -21,6 +21,7 @@ from typing import Any
 
 import filelock
 import pytest
+import requests
 
 from tests.conftest import files_in
 from tlft import download
@@ -356,6 +357,17 @@ def test_host_that_is_not_reached_is_asked_once(site: Site, target: Path) -> Non
     assert str(caught.value) == f"{url}: cannot be fetched ({os.strerror(errno.ECONNREFUSED)}); {MEND}"
 
 
+def test_proxy_that_is_not_reached_is_named(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"http://user:password@127.0.0.1:{deaf.getsockname()[1]}")
+        with pytest.raises(TlftError, match=r"\(proxy: Connection refused\)") as caught:
+            fetch("http://example.invalid/file.bin", target, sha256=SHA256, mend=MEND)
+    assert "password" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["gopher://127.0.0.1/file.bin", "file.bin", "http://", "http://[/"])
 def test_url_that_is_none_is_one_line(site: Site, target: Path, url: str) -> None:
     with pytest.raises(TlftError, match=rf"^{re.escape(url)}: cannot be fetched .*by hand$"):
@@ -404,6 +416,21 @@ def test_slow_download_ends_with_the_deadline_and_is_continued(
     assert 0 < have < len(BODY)
     assert get(site, target).read_bytes() == BODY
     assert site.ranges == ["", f"bytes={have}-"]
+
+
+@pytest.mark.parametrize(("deadline", "expected"), [(None, (10.0, 30.0)), (8, (2.0, 2.0)), (80, (10.0, 20.0))])
+def test_one_silence_takes_a_quarter_of_the_deadline_at_most(
+    site: Site, target: Path, monkeypatch: pytest.MonkeyPatch, deadline: float | None, expected: tuple[float, float]
+) -> None:
+    real, time_outs = requests.get, []
+
+    def spy(url: str, **options: Any) -> requests.Response:
+        time_outs.append(options["timeout"])
+        return real(url, **options)
+
+    monkeypatch.setattr(requests, "get", spy)
+    get(site, target, deadline=deadline)
+    assert time_outs == [expected]
 
 
 def test_nobody_is_asked_after_the_deadline(site: Site, target: Path) -> None:

@@ -218,7 +218,7 @@ def _reason(error: BaseException) -> str:
     """Return in a few words why a server cannot be reached."""
     root = _root(error)
     text = getattr(root, "strerror", None) or str(root) or type(root).__name__
-    return " ".join(text.split())
+    return ("proxy: " if isinstance(error, requests.exceptions.ProxyError) else "") + " ".join(text.split())
 
 
 def _root(error: BaseException) -> BaseException:

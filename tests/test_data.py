@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import PHOTOGRAPHS, Configure, draw_folder, needs_photographs
+
+from tlft import data
+from tlft.config import Config
+from tlft.data import Dataset, find_problems, open_dataset
+from tlft.errors import ConfigurationError, TlftError
+
+
+def opened(config: Config) -> Dataset:
+    return open_dataset(config.data, config.home)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return draw_folder(tmp_path / "insects")
+
+
+@pytest.fixture
+def flat(folder: Path) -> Path:
+    """Return a folder with `<class>/*` alone, 8 images each."""
+    shutil.rmtree(folder / "val")
+    return folder / "train"
+
+
+@needs_photographs
+def test_photographs_are_244_and_153_and_the_gif_is_named(
+    configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    dataset = opened(configure(f"data.root={PHOTOGRAPHS}"))
+    assert (len(dataset.split("train")), len(dataset.split("eval"))) == (244, 153)
+    assert dataset.classes == ("ants", "bees")
+    assert [path.name for path in dataset.left_out] == ["imageNotFound.gif"]
+    assert "left out, being no image file: train/ants/imageNotFound.gif" in caplog.text
+    assert dataset.digests["eval"].startswith(EVAL_DIGEST)
+
+
+EVAL_DIGEST = "1b9b857cf3c6a095"
+
+
+def test_root_beats_the_environment_which_beats_home(
+    configure: Configure, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, default = tmp_path / "named", tmp_path / "home" / "data" / "hymenoptera_data"
+    shutil.copytree(folder, named)
+    shutil.copytree(folder, default)
+    monkeypatch.delenv("TLFT_HYMENOPTERA", raising=False)
+    assert opened(configure()).root == default
+    monkeypatch.setenv("TLFT_HYMENOPTERA", str(named))
+    assert opened(configure()).root == named
+    assert opened(configure(f"data.root={folder}")).root == folder
+
+
+def test_missing_photographs_are_fetched_with_a_mend(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.delenv("TLFT_HYMENOPTERA", raising=False)
+    asked = {}
+
+    def fetch(url: str, target: Path, **options: object) -> Path:
+        asked.update(options, url=url, target=target)
+        raise TlftError("no network")
+
+    monkeypatch.setattr(data, "fetch", fetch)
+    with pytest.raises(TlftError, match="no network"):
+        opened(configure())
+    assert asked["url"] == "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
+    assert (asked["size"], str(asked["sha256"])[:8]) == (47_286_322, "fbc41b31")
+    assert asked["target"] == home / "data" / "hymenoptera_data.zip"
+    assert "data=synthetic needs no network" in str(asked["mend"])
+
+
+def test_digest_follows_content_and_not_names(configure: Configure, folder: Path, tmp_path: Path) -> None:
+    before = opened(configure("data=imagefolder", f"data.root={folder}"))
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    for index, path in enumerate(sorted((moved / "train" / "ants").iterdir())):
+        path.rename(path.with_name(f"z{99 - index}.png"))
+    (moved / "val").rename(moved / "check")
+    after = opened(configure("data=imagefolder", f"data.root={moved}", "data.eval_split=check"))
+    assert after.digests == before.digests
+    assert [image.sha256 for image in after.images] == [image.sha256 for image in before.images]
+
+
+def test_digest_changes_with_a_byte_a_class_or_a_split(configure: Configure, folder: Path) -> None:
+    config = configure("data=imagefolder", f"data.root={folder}")
+    before = opened(config).digests
+    image = folder / "train" / "ants" / "0.png"
+    image.write_bytes(image.read_bytes() + b"\0")
+    after = opened(config).digests
+    assert after["train"] != before["train"]
+    assert after["eval"] == before["eval"]
+    (folder / "train" / "ants" / "1.png").rename(folder / "train" / "bees" / "other.png")
+    assert opened(config).digests["train"] != after["train"]
+
+
+def test_file_digests_are_remembered(configure: Configure, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("data=imagefolder", f"data.root={folder}")
+    first = opened(config)
+    calls: list[Path] = []
+    real = data.sha256_of
+    monkeypatch.setattr(data, "sha256_of", lambda path: calls.append(path) or real(path))
+    assert opened(config).digests == first.digests
+    assert calls == []
+    changed = folder / "train" / "ants" / "0.png"
+    changed.write_bytes(b"other")
+    opened(config)
+    assert calls == [changed]
+
+
+def test_same_image_in_both_splits_is_an_error_that_names_the_pair(configure: Configure, folder: Path) -> None:
+    shutil.copy(folder / "train" / "ants" / "3.png", folder / "val" / "ants" / "copy.png")
+    with pytest.raises(ConfigurationError) as caught:
+        opened(configure("data=imagefolder", f"data.root={folder}"))
+    assert "train/ants/3.png and val/ants/copy.png are the same image" in str(caught.value)
+
+
+def test_flat_folder_is_split_by_content_and_split_seed(configure: Configure, flat: Path) -> None:
+    common = ("data=imagefolder", f"data.root={flat}", "data.eval_fraction=0.25")
+    one = opened(configure(*common))
+    assert (len(one.split("train")), len(one.split("eval"))) == (12, 4)
+    assert {image.label for image in one.split("eval")} == {0, 1}
+    assert opened(configure(*common, "seed=5")).digests == one.digests
+    assert opened(configure(*common, "data.split_seed=1")).digests != one.digests
+    for path in sorted((flat / "ants").iterdir()):
+        path.rename(path.with_name(f"renamed{path.name}"))
+    assert opened(configure(*common)).digests == one.digests
+
+
+def test_copies_of_a_file_stay_on_one_side(configure: Configure, flat: Path) -> None:
+    for index in range(8):
+        shutil.copy(flat / "ants" / f"{index}.png", flat / "ants" / f"copy{index}.png")
+    dataset = opened(configure("data=imagefolder", f"data.root={flat}", "data.eval_fraction=0.5"))
+    assert len(dataset.images) == 24
+
+
+def test_holdout_is_stratified_and_leaves_the_evaluation_alone(configure: Configure, folder: Path) -> None:
+    common = ("data=imagefolder", f"data.root={folder}")
+    whole, held = opened(configure(*common)), opened(configure(*common, "data.holdout_fraction=0.25"))
+    assert [image.label for image in held.split("holdout")] == [0, 0, 1, 1]
+    assert len(held.split("train")) == 12
+    assert held.digests["eval"] == whole.digests["eval"]
+
+
+def test_smaller_train_fraction_is_part_of_a_larger_one(configure: Configure, folder: Path) -> None:
+    def train(fraction: float) -> set[str]:
+        config = configure("data=imagefolder", f"data.root={folder}", f"data.train_fraction={fraction}")
+        return {image.sha256 for image in opened(config).split("train")}
+
+    assert len(train(0.25)) == 4
+    assert train(0.25) < train(0.5) < train(1.0)
+
+
+def test_of_three_splits_test_reports_and_val_is_the_holdout(configure: Configure, folder: Path) -> None:
+    draw_folder(folder / "more", train=1, evaluation=3, size=20)
+    shutil.move(folder / "more" / "val", folder / "test")
+    shutil.rmtree(folder / "more")
+    dataset = opened(configure("data=imagefolder", f"data.root={folder}"))
+    assert {s: len(dataset.split(s)) for s in ("train", "holdout", "eval")} == {"train": 16, "holdout": 12, "eval": 6}
+    as_named = opened(configure("data=imagefolder", f"data.root={folder}", "data.eval_split=val"))
+    assert len(as_named.split("holdout")) == 0
+    assert len(as_named.split("eval")) == 12
+
+
+def spoil(folder: Path, how: str) -> Path:
+    root = folder
+    if how == "missing":
+        root = folder.with_name("insectz")
+    elif how == "file":
+        root = folder / "train" / "ants" / "0.png"
+    elif how == "empty":
+        root = folder.with_name("empty")
+        root.mkdir()
+    elif how == "one class":
+        shutil.rmtree(folder / "train" / "bees")
+        shutil.rmtree(folder / "val" / "bees")
+    elif how == "one split":
+        shutil.rmtree(folder / "val" / "bees")
+    elif how == "no evaluation":
+        shutil.rmtree(folder / "val")
+    elif how == "flat":
+        root = folder / "train"
+    elif how == "no images":
+        for path in folder.rglob("*.png"):
+            path.rename(path.with_suffix(".txt"))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("missing", "no such folder; did you mean insects?"),
+        ("file", "is a file; name the folder"),
+        ("empty", "the folder is empty; put train/<class>/*"),
+        ("one class", "has the one class ants; give at least two"),
+        ("one split", "class bees has no image in the eval split"),
+        ("no evaluation", "has no folder val or test; name it with data.eval_split"),
+        ("flat", "has no folder train (there are ants, bees)"),
+        ("no images", "no image in any class folder"),
+    ],
+)
+def test_wrong_folder_is_one_line_with_its_mend(configure: Configure, folder: Path, how: str, said: str) -> None:
+    config = configure("data=imagefolder", f"data.root={spoil(folder, how)}")
+    _, problems = find_problems(config.data, config.home)
+    assert len(problems) == 1
+    assert said in problems[0]
+
+
+def test_fraction_of_a_folder_that_is_split_already_is_refused(configure: Configure, folder: Path) -> None:
+    config = configure("data=imagefolder", f"data.root={folder}", "data.eval_fraction=0.5")
+    _, problems = find_problems(config.data, config.home)
+    assert "has a folder train already" in problems[0]
+
+
+def test_vanished_file_is_named(configure: Configure, folder: Path) -> None:
+    (folder / "train" / "ants" / "gone.png").symlink_to(folder / "nowhere.png")
+    with pytest.raises(TlftError, match=r"gone\.png: cannot be read \(No such file"):
+        opened(configure("data=imagefolder", f"data.root={folder}"))
+
+
+def test_demo_takes_the_drawings_where_photographs_cannot_be_had(
+    configure: Configure, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.delenv("TLFT_HYMENOPTERA", raising=False)
+
+    def fetch(url: str, target: Path, *, deadline: float | None, **options: object) -> Path:
+        assert deadline is not None
+        raise TlftError("no network")
+
+    monkeypatch.setattr(data, "fetch", fetch)
+    monkeypatch.setattr(data, "_draw_synthetic", lambda home, seed, workers: folder)
+    assert opened(configure("data=demo")).name == "synthetic"
+    assert "using the drawn ants and bees" in caplog.text
+    monkeypatch.setenv("TLFT_HYMENOPTERA", str(folder))
+    assert opened(configure("data=demo")).name == "hymenoptera"
