@@ -198,7 +198,7 @@ def alone(override: Override) -> list[str]:
 def missing_keys(cfg: DictConfig) -> list[str]:
     """Return a problem for each mandatory value (`???`) that nobody gave."""
     groups = [str(name) for name in cfg if name != "hydra" and isinstance(cfg._get_node(name), DictConfig)]
-    missing = [f"{group}.{key}" for group in groups for key in sorted(OmegaConf.missing_keys(cfg[group]))]
+    missing = [key for group in groups for key in sorted(OmegaConf.missing_keys(cfg[group]))]
     return [f"{key}: a value is missing; set {key}=... on the command line" for key in missing]
 
 

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from conftest import files_in, run_py
+from mlflow_database import newer_database
+
+from tlft.errors import ConfigurationError
+from tlft.preflight import check_command_line
+
+
+def problems(home: Path, *arguments: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        check_command_line(list(arguments))
+    assert files_in(home) == []
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sedd=1"], "sedd=1: no such key; did you mean seed?"),
+        (["lr=0.1"], "lr=0.1: no such key; did you mean optimizer.lr?"),
+        (["model.wieghts=V1"], "did you mean model.weights?"),
+        (["+foo=1"], "+foo=1: no such key"),
+        (["+seed=1"], "+seed=1: is there already; leave the + out"),
+        (["~seed"], "~seed: a key cannot be taken out"),
+        (["optimizer=sdg"], "optimizer=sdg: no such option; did you mean sgd? (there are adam, adamw, sgd)"),
+        (["model=scrach"], "did you mean scratch?"),
+        (["arch=resnet51"], "or, for any other network, arch=torchvision arch.name=NAME"),
+        (["arch=torchvision"], "arch.name: a value is missing; set arch.name=..."),
+        (["optimizer.beta1=0.5"], "no such key here; it belongs to optimizer=adamw"),
+        (["experiment=null"], "experiment=null: choose one of fine_tune"),
+        (["seed=abc"], "seed=abc: give a whole number"),
+        (["optimizer.lr=abc"], "optimizer.lr=abc: give a number"),
+        (["force=maybe"], "force=maybe: give true or false"),
+        (["training=3"], "training=3: give one of its keys"),
+        (["seed=null"], "seed=null: give a value"),
+        (["seed=1,2"], "seed=1,2: several values need -m"),
+        (["seed=={"], "seed=={: cannot be read; write key=value"),
+        (["--foo"], "unrecognized arguments: --foo; flags such as -m come first"),
+        (["--config-dir", "/nowhere"], "--config-dir /nowhere: no such folder"),
+        (["seed=-1"], "seed=-1: give a whole number of at least 0"),
+        (["device=tpu"], "device=tpu: choose one of"),
+        (["head=imagenet1k"], "the 1000-class head is only evaluated"),
+        (["data=imagefolder", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
+        (["model.weights_file=/nowhere.pth"], "model.weights_file=/nowhere.pth: no such file"),
+        (["tracking.uri=foo"], "tracking.uri=foo: give http://HOST:PORT"),
+        (["paths.home=/dev/null"], "paths.home=/dev/null: /dev/null is a file; name a folder"),
+        (["-m", "sweep=demo,comparison"], "cannot be swept over; give one value"),
+        (["-m", "seed=interval(0,1)"], "only lists, choice(...) and range(...) can be swept over"),
+        (["-m", "optimizer=sgd,adm"], "optimizer=adm: no such option; did you mean adam?"),
+    ],
+)
+def test_mistake_is_one_line_with_its_mend_and_nothing_is_written(home: Path, arguments: list[str], said: str) -> None:
+    found = problems(home, *arguments)
+    assert len(found) == 1, found
+    assert said in found[0]
+    assert "\n" not in found[0]
+
+
+def test_independent_problems_are_reported_together(home: Path) -> None:
+    found = problems(home, "sedd=3", "optimizer=sdg", "seed=-1", "device=tpu", "training.epochs=x")
+    assert len(found) == 5
+
+
+def test_independent_problems_of_a_sweep_are_reported_together(home: Path) -> None:
+    found = problems(home, "-m", "optimizer=sgd,adm,adamx", "seed=1,-2", "training.epochs=2")
+    assert [problem.partition(":")[0] for problem in found] == ["optimizer=adm", "optimizer=adamx", "seed=-2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet5O", "arch.name=resnet5O: no such network; did you mean resnet50?"),
+        (
+            "vit_tiny_patch16_224",
+            "torchvision has no such network, timm has; use arch=timm arch.name=vit_tiny_patch16_224",
+        ),
+    ],
+)
+def test_unknown_network_hears_of_the_nearest(home: Path, name: str, said: str) -> None:
+    assert problems(home, f"arch.name={name}") == [
+        f"{said}" if said.startswith("arch.name") else f"arch.name={name}: {said}"
+    ]
+
+
+def test_unknown_weights_hear_of_those_that_there_are(home: Path) -> None:
+    (found,) = problems(home, "model.weights=IMAGENET1K_V3")
+    assert "(there are IMAGENET1K_V1, IMAGENET1K_V2)" in found
+
+
+def test_missing_device_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert "no CUDA device here" in problems(home, "device=cuda")[0]
+    assert "this machine has none" in problems(home, "device=mps")[0]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "there are 2 CUDA devices, counted from 0" in problems(home, "device=cuda:2")[0]
+
+
+def test_class_without_a_map_is_said(home: Path, tiny_folder: Path) -> None:
+    arguments = ["experiment=zero_shot", "data=imagefolder", f"data.root={tiny_folder}", "data.class_map={ants:[1000]}"]
+    assert problems(home, *arguments) == ["data.class_map.ants: output 1000 is outside 0..999"]
+
+
+def make_database(home: Path, what: str) -> None:
+    path = home / "mlflow.db"
+    if what == "garbage":
+        path.write_bytes(b"this is no database" * 100)
+    elif what == "foreign":
+        with sqlite3.connect(path) as database:
+            database.execute("create table t (x)")
+    elif what == "newer":
+        newer_database(path)
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("garbage", "the tracking database cannot be read"),
+        ("foreign", "is no MLflow database; move it away"),
+        ("newer", "was written by a newer MLflow"),
+        ("folder", "is a folder where the tracking database should be"),
+    ],
+)
+def test_unusable_database_is_said(home: Path, what: str, said: str) -> None:
+    make_database(home, what)
+    before = files_in(home)
+    with pytest.raises(ConfigurationError) as caught:
+        check_command_line([])
+    assert said in caught.value.problems[0]
+    assert files_in(home) == before
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> Sequence[str]:
+    return (done.stdout + done.stderr).strip().splitlines()
+
+
+def test_exit_status_is_2_in_a_single_run(home: Path) -> None:
+    done = run_py("sedd=1", "optimizer.lr=0", home=home)
+    assert done.returncode == 2
+    assert len(lines(done)) == 2
+    assert files_in(home) == []
+
+
+def test_wrong_job_refuses_the_whole_sweep(home: Path, tiny_folder: Path) -> None:
+    done = run_py("-m", "data=imagefolder", f"data.root={tiny_folder}", "seed=1,-2", "optimizer.lr=0.1,nan", home=home)
+    assert done.returncode == 2
+    assert lines(done) == [
+        "jobs 1, 3: optimizer.lr=nan: give a finite number above 0, such as 0.01",
+        "jobs 2, 3: seed=-2: give a whole number of at least 0",
+    ]
+    assert files_in(home) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job"], ["--info", "config"], ["sweep=demo", "--cfg", "hydra"]]
+)
+def test_commands_that_show_something_still_work(home: Path, arguments: list[str]) -> None:
+    done = run_py(*arguments, home=home)
+    assert done.returncode == 0, done.stderr
+    assert "optimizer" in done.stdout or "sweeper" in done.stdout
+    assert files_in(home) == []
+
+
+def test_plan_of_a_single_run_writes_no_run(home: Path, tiny_folder: Path) -> None:
+    done = run_py("data=imagefolder", f"data.root={tiny_folder}", "plan=true", home=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 job: 1 new")
+    assert not (home / "outputs").exists()

@@ -1,0 +1,299 @@
+"""One run from configuration to MLflow, computed once for the whole module and looked at from many sides."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import draw_folder
+from PIL import Image
+from safetensors.torch import load_file
+
+from tlft import experiment, training
+from tlft.compose import Composer
+from tlft.config import Config, to_config
+from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
+from tlft.experiment import identify, run_experiment, run_name
+from tlft.tracking import Outcome, Store, load_records
+
+SMALL = ("data=imagefolder", "arch=efficientnet_lite0", "training.epochs=2", "training.batch_size=6", "threads=1")
+
+
+@dataclass
+class Done:
+    config: Config
+    outcome: Outcome
+    run: Any
+    artifacts: Path
+
+
+def compose(composer: Composer, home: Path, folder: Path, *overrides: str) -> Config:
+    return to_config(composer.compose([f"paths.home={home}", f"data.root={folder}", *SMALL, *overrides]))
+
+
+@pytest.fixture(scope="module")
+def done(composer: Composer, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Done:
+    home = tmp_path_factory.mktemp("home")
+    overrides = ("data.holdout_fraction=0.25", "training.eval_every=1", "tracking.tags={who:me}", "seed=3")
+    config = compose(composer, home, tiny_folder, *overrides)
+    outcome = run_experiment(config, "the: configuration\n")
+    run = Store(config).client.get_run(outcome.run_id)
+    return Done(config, outcome, run, Path(run.info.artifact_uri.removeprefix("file://")))
+
+
+def records(config: Config) -> list[Any]:
+    return load_records(config.experiment, home=config.home)
+
+
+def test_run_is_finished_and_named_for_people(done: Done) -> None:
+    assert (done.outcome.status, done.run.info.status) == ("done", "FINISHED")
+    assert done.run.info.run_name == "efficientnet_lite0 pretrained task sgd s3"
+
+
+def test_params_are_the_scientific_configuration(done: Done) -> None:
+    params = done.run.data.params
+    assert params["optimizer.lr"] == "0.01"
+    assert params["seed"] == "3"
+    assert params["model.weights"].startswith("57934424")
+    assert params["transform.mean"] == "[0.5, 0.5, 0.5]"
+    assert not {"device", "threads", "paths.home", "tracking.uri"} & set(params)
+    assert set(params) == {
+        *("format", "seed", "precision", "arch.library", "arch.name", "model.name", "model.weights", "head.name"),
+        *(f"transform.{name}" for name in ("resize", "crop", "interpolation", "mean", "std")),
+        *(f"data.{split}" for split in ("train", "eval", "holdout")),
+        *(f"training.{name}" for name in ("trainable", "epochs", "batch_size", "flip", "keep")),
+        *(f"optimizer.{name}" for name in ("name", "lr", "weight_decay", "momentum", "nesterov")),
+        *("schedule.name", "schedule.warmup_epochs"),
+    }
+
+
+def test_machine_facts_and_the_users_words_are_tags(done: Done) -> None:
+    tags = done.run.data.tags
+    assert tags["who"] == "me"
+    assert tags["threads"] == "1"
+    assert tags["precision"] in ("float32", "bfloat16")
+    assert tags["data"] == "insects"
+    assert {"device", "hardware", "commit", "dirty", "host", "tlft.run_key"} <= set(tags)
+
+
+def test_epochs_have_their_step_and_final_figures_are_written_once(done: Done) -> None:
+    client = Store(done.config).client
+
+    def history(name: str) -> list[int]:
+        return [metric.step for metric in client.get_metric_history(done.outcome.run_id, name)]
+
+    for name in ("train/loss", "train/accuracy", "throughput/train_images_per_second", "curve/eval_accuracy"):
+        assert history(name) == [1, 2], name
+    assert history("system/cpu_utilization_percentage") == [1, 2]
+    finals = ("accuracy", "closed_set_accuracy", "loss", "macro_f1", "recall/ants", "recall/bees")
+    for name in (*(f"eval/{final}" for final in finals), "holdout/accuracy", "time/train_seconds"):
+        assert history(name) == [2], name
+
+
+def test_score_is_the_holdouts(done: Done) -> None:
+    assert done.outcome.score == done.outcome.metrics["holdout/accuracy"]
+    assert replace(done.outcome, metrics={"eval/accuracy": 0.25}).score == 0.25
+
+
+def test_predictions_have_a_row_for_each_image_and_agree_with_the_metrics(done: Done) -> None:
+    frame = pd.read_parquet(done.artifacts / "predictions.parquet")
+    assert list(frame.columns) == ["file", "sha256", "label", "predicted", "confidence", "p/ants", "p/bees"]
+    assert len(frame) == 12
+    assert frame["file"].str.startswith("val/").all()
+    assert (frame["label"] == frame["predicted"]).mean() == done.outcome.metrics["eval/accuracy"]
+
+
+def test_every_artifact_is_there_and_opens(done: Done) -> None:
+    for name in ("gallery.png", "confusion.png"):
+        with Image.open(done.artifacts / name) as image:
+            assert min(image.size) > 200
+    assert (done.artifacts / "config.yaml").read_text() == "the: configuration\n"
+    assert "trained" in (done.artifacts / "layers.txt").read_text()
+    environment = json.loads((done.artifacts / "environment.json").read_text())
+    assert environment["packages"]["torch"]
+    key = json.loads((done.artifacts / "run_key.json").read_text())
+    assert key == identify(done.config).science
+
+
+def test_weights_are_safetensors_of_the_trained_network(done: Done) -> None:
+    state = load_file(done.artifacts / "weights" / "model.safetensors")
+    assert state["classifier.weight"].shape == (2, 1280)
+
+
+def test_logged_model_takes_bytes_base64_and_paths(done: Done) -> None:
+    import base64
+
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{done.config.home}/mlflow.db")
+    (found,) = mlflow.search_logged_models(
+        [done.run.info.experiment_id], filter_string=f"source_run_id = '{done.outcome.run_id}'", output_format="list"
+    )
+    model = mlflow.pyfunc.load_model(found.model_uri)
+    frame = pd.read_parquet(done.artifacts / "predictions.parquet")
+    path = Path(done.config.data.root or "") / frame["file"][0]
+    given = pd.DataFrame({"image": [str(path), path.read_bytes(), base64.b64encode(path.read_bytes()).decode()]})
+    answers = model.predict(given)
+    assert answers["predicted"].tolist() == [frame["predicted"][0]] * 3
+    assert answers["p/ants"].tolist() == pytest.approx([frame["p/ants"][0]] * 3, abs=0.02)
+    assert not list(done.config.home.rglob("*.pkl"))
+    assert len(list(done.config.home.rglob("*.safetensors"))) == len(records(done.config))
+
+
+def test_logged_model_says_what_is_no_image(done: Done) -> None:
+    from tlft.classifier import open_source
+
+    with pytest.raises(TlftError, match="is neither an image in base64 nor the path of a file"):
+        open_source("no such thing")
+
+
+def test_finished_run_is_skipped_and_its_figures_returned(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "_work", lambda *args: pytest.fail("the run was done again"))
+    again = run_experiment(done.config)
+    assert (again.status, again.run_id) == ("skipped", done.outcome.run_id)
+    assert again.metrics["eval/accuracy"] == done.outcome.metrics["eval/accuracy"]
+
+
+def test_damaged_run_is_not_taken_for_done(done: Done) -> None:
+    picture = done.artifacts / "gallery.png"
+    content = picture.read_bytes()
+    store, key = Store(done.config), identify(done.config).key
+    assert store.finished(key) is not None
+    picture.write_bytes(content[:-1])
+    assert store.finished(key) is None
+    picture.unlink()
+    assert store.finished(key) is None
+    picture.write_bytes(content)
+    assert store.finished(key) is not None
+
+
+def test_deleted_run_does_not_count(done: Done) -> None:
+    store, key = Store(done.config), identify(done.config).key
+    store.client.delete_run(done.outcome.run_id)
+    assert store.finished(key) is None
+    store.client.restore_run(done.outcome.run_id)
+    assert store.finished(key) is not None
+
+
+def test_run_that_another_process_holds_is_left_to_it(done: Done) -> None:
+    config = replace(done.config, seed=77)
+    with Store(config).claim(identify(config).key):
+        assert run_experiment(config).status == "elsewhere"
+
+
+@pytest.fixture
+def small(composer: Composer, home: Path, tiny_folder: Path) -> Iterator[Config]:
+    yield compose(composer, home, tiny_folder, "arch=torchvision", "arch.name=squeezenet1_1", "model=scratch")
+
+
+def test_two_runs_end_with_the_same_bytes_and_force_runs_again(small: Config) -> None:
+    small = replace(small, training=replace(small.training, epochs=1))
+    first = run_experiment(small)
+    second = run_experiment(replace(small, force=True))
+    assert first.run_id != second.run_id
+    one, other = (
+        next((small.home / "mlruns").rglob(f"{run.run_id}/artifacts/weights/model.safetensors")).read_bytes()
+        for run in (first, second)
+    )
+    assert one == other
+    assert run_experiment(small).run_id == second.run_id
+
+
+def test_nan_loss_fails_the_run_with_its_traceback(small: Config) -> None:
+    small.optimizer.lr = 1e30
+    with pytest.raises(NonFiniteLossError):
+        run_experiment(replace(small, training=replace(small.training, epochs=20)))
+    (record,) = records(small)
+    assert record.status == "FAILED"
+    (traceback,) = (small.home / "mlruns").rglob("traceback.txt")
+    assert "NonFiniteLossError" in traceback.read_text()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
+def test_interrupted_run_is_killed(small: Config, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def interrupt(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(training, "_step", interrupt)
+    with pytest.raises(type(error)):
+        run_experiment(small)
+    assert [record.status for record in records(small)] == ["KILLED"]
+
+
+def test_full_disk_fails_the_run_and_leaves_earlier_ones_whole(
+    done: Done, small: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(small, training=replace(small.training, epochs=0))
+    first = run_experiment(small)
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/full")
+
+    monkeypatch.setattr(experiment, "_write_outcome", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_experiment(replace(small, seed=5))
+    assert [record.status for record in records(small)] == ["FINISHED", "FAILED"]
+    assert run_experiment(small).run_id == first.run_id
+
+
+def test_vanished_file_fails_the_run_and_is_named(
+    composer: Composer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = draw_folder(tmp_path / "insects", train=2, evaluation=2)
+    config = compose(composer, home, folder, "experiment=from_scratch")
+    known = identify(config)
+    (folder / "train" / "ants" / "0.png").unlink()
+    with pytest.raises(TlftError, match=r"0\.png"):
+        run_experiment(config, identity=known)
+    assert [record.status for record in records(config)] == ["FAILED"]
+
+
+def test_truncated_image_is_an_error_or_skipped_and_counted(composer: Composer, home: Path, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "insects", train=2, evaluation=2)
+    picture = folder / "train" / "ants" / "0.png"
+    picture.write_bytes(picture.read_bytes()[:100])
+    config = compose(composer, home, folder, "head=task", "training.trainable=none")
+    with pytest.raises(TlftError, match=r"0\.png.*data\.on_bad_image=skip"):
+        run_experiment(config)
+    config.data.on_bad_image = "skip"
+    run_experiment(config)
+    assert records(config)[-1].tags["skipped_images"] == "1"
+
+
+def test_debug_takes_two_batches_in_an_experiment_of_its_own(small: Config) -> None:
+    outcome = run_experiment(replace(small, debug=True))
+    assert records(small) == []
+    (record,) = load_records("tlft-debug", home=small.home)
+    assert record.tags["debug"] == "true"
+    assert len(pd.read_parquet(next((small.home / "mlruns").rglob("predictions.parquet")))) == 12
+    assert run_experiment(replace(small, debug=True)).run_id != outcome.run_id
+
+
+def test_without_weights_neither_file_nor_model_is_kept(small: Config) -> None:
+    small.tracking.weights = False
+    run_experiment(replace(small, training=replace(small.training, epochs=0)))
+    assert not list(small.home.rglob("*.safetensors"))
+    assert not list(small.home.rglob("MLmodel"))
+
+
+def test_deleted_experiment_is_said(small: Config) -> None:
+    store = Store(small)
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(ConfigurationError, match="was deleted; restore it"):
+        run_experiment(small)
+
+
+def test_names_tell_runs_apart(composer: Composer) -> None:
+    def name(*overrides: str) -> str:
+        return run_name(to_config(composer.compose(list(overrides))))
+
+    assert name("seed=3") == "resnet50 pretrained task sgd s3"
+    assert name("experiment=zero_shot") == "resnet50 pretrained imagenet1k untrained"
+    assert name("experiment=linear_probe", "optimizer=adam") == "resnet50 pretrained task head adam s0"
+    assert name("experiment=from_scratch", "arch=efficientnet_lite0") == "efficientnet_lite0 scratch task sgd s0"
