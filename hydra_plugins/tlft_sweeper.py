@@ -4,8 +4,10 @@ Hydra accepts plugins in this package only; all that they do is elsewhere.
 """
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
@@ -24,7 +26,7 @@ class TlftSweeperConf:
 ConfigStore.instance().store(group="hydra/sweeper", name="tlft", node=TlftSweeperConf, provider="tlft")
 
 
-class TlftSweeper(BasicSweeper):  # type: ignore[misc]
+class TlftSweeper(BasicSweeper):
     """Expand the axes as Hydra's basic sweeper does; see `tlft.sweep.run_sweep` for the rest."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -32,13 +34,14 @@ class TlftSweeper(BasicSweeper):  # type: ignore[misc]
         from tlft.sweep import ComposedOnce
 
         self.composed = ComposedOnce(hydra_context.config_loader)
-        context = HydraContext(config_loader=self.composed, callbacks=hydra_context.callbacks)
+        context = HydraContext(config_loader=cast(ConfigLoader, self.composed), callbacks=hydra_context.callbacks)
         super().setup(hydra_context=context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep, and leave with its exit status."""
         from tlft.sweep import run_sweep
 
+        assert self.hydra_context is not None and self.config is not None and self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         (jobs,) = self.split_arguments(overrides, max_batch_size=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import PHOTOGRAPHS, Configure, draw_folder, needs_photographs
 
-from tlft import data
+from tlft import data, download
 from tlft.config import Config
 from tlft.data import Dataset, find_problems, open_dataset
 from tlft.errors import ConfigurationError, TlftError
@@ -61,7 +61,7 @@ def test_missing_photographs_are_fetched_with_a_mend(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     monkeypatch.delenv("TLFT_HYMENOPTERA", raising=False)
-    asked = {}
+    asked: dict[str, object] = {}
 
     def fetch(url: str, target: Path, **options: object) -> Path:
         asked.update(options, url=url, target=target)
@@ -104,8 +104,13 @@ def test_file_digests_are_remembered(configure: Configure, folder: Path, monkeyp
     config = configure("data=imagefolder", f"data.root={folder}")
     first = opened(config)
     calls: list[Path] = []
-    real = data.sha256_of
-    monkeypatch.setattr(data, "sha256_of", lambda path: calls.append(path) or real(path))
+    real = download.sha256_of
+
+    def counted(path: Path) -> str:
+        calls.append(path)
+        return real(path)
+
+    monkeypatch.setattr(data, "sha256_of", counted)
     assert opened(config).digests == first.digests
     assert calls == []
     changed = folder / "train" / "ants" / "0.png"

@@ -23,7 +23,7 @@ import filelock
 import pytest
 import requests
 
-from tests.conftest import files_in
+from conftest import files_in
 from tlft import download
 from tlft.config import PROJECT
 from tlft.download import atomic_write, fetch, sha256_of, unpack_zip

@@ -207,7 +207,7 @@ def _dotted(cfg: DictConfig) -> Iterable[str]:
     while pending:
         name, node = pending.pop(0)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            pending += [(f"{name}.{k}", node._get_node(k)) for k in node]
+            pending += [(f"{name}.{k!s}", node._get_node(k)) for k in node]
         else:
             yield name
 

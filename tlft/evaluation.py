@@ -52,7 +52,7 @@ class Predictions:
     @property
     def correct(self) -> np.ndarray:
         """Bool [n]: the class of the winning output, all outputs competing, is the label."""
-        return self.predicted == self.labels
+        return np.asarray(self.predicted == self.labels)
 
     def to_frame(self, root: str) -> pd.DataFrame:
         """Return a row for each image: file, sha256, label, predicted, confidence, and `p/<class>`."""

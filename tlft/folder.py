@@ -104,7 +104,7 @@ def _list_classes(split: Path, left_out: list[Path]) -> ByClass:
         if not entry.is_dir():
             left_out.append(entry)
             continue
-        files = []
+        files: list[Path] = []
         for path in sorted(entry.iterdir()):
             if path.name.startswith("."):
                 continue

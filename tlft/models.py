@@ -48,7 +48,7 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
             "the 1000 of ImageNet; choose other weights with model.weights, or head=task"
         )
     freeze(model, config.trainable)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def build_from_description(
@@ -60,7 +60,7 @@ def build_from_description(
     if head == "task":
         replace_head(model, num_classes)
     model.load_state_dict(dict(state))
-    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+    return model.to(memory_format=torch.channels_last).eval()
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def head_name(model: nn.Module) -> str:
     named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
     if isinstance(named, str) and isinstance(dict(model.named_modules()).get(named), nn.Linear | nn.Conv2d):
         return named
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    layers: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     if not layers or isinstance(named, tuple | list):
         raise ConfigurationError(f"{type(model).__name__}: has no single classifier layer; choose another arch.name")
     return layers[-1]

@@ -386,12 +386,12 @@ def _system_monitors() -> list[Any]:
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 
-    monitors: list[Any] = [CPUMonitor(), DiskMonitor()]
+    monitors: list[Any] = [CPUMonitor(), DiskMonitor()]  # type: ignore[no-untyped-call]
     if shutil.which("nvidia-smi"):
         from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
         try:
-            monitors.append(GPUMonitor())
+            monitors.append(GPUMonitor())  # type: ignore[no-untyped-call]
         except Exception as error:
             log.debug("no figures of the GPU: %s", error)
     return monitors
@@ -401,11 +401,11 @@ def set_served_model() -> None:
     """Tell MLflow which object answers when it loads a logged model from its code."""
     from mlflow.artifacts import download_artifacts
     from mlflow.models import set_model
-    from mlflow.pyfunc import PythonModel, PythonModelContext
+    from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
     with _quiet():  # it would have type hints that it can check; bytes, text and paths are more than they can say
 
-        class ServedModel(PythonModel):  # type: ignore[misc]
+        class ServedModel(PythonModel):
             """Classify images in a column `image`: bytes, base64 text, or paths."""
 
             def load_context(self, context: PythonModelContext) -> None:
@@ -432,7 +432,7 @@ def _signature(classes: Sequence[str]) -> Any:
 
     probabilities = [ColSpec("float", f"p/{name}") for name in classes]
     outputs = [ColSpec("string", "predicted"), ColSpec("float", "confidence"), *probabilities]
-    return ModelSignature(Schema([ColSpec("string", "image")]), Schema(outputs))
+    return ModelSignature(Schema([ColSpec("string", "image")]), Schema([*outputs]))
 
 
 def _local_folder(artifact_uri: str) -> Path | None:

@@ -58,12 +58,14 @@ def fresh_state(config: Config, model: nn.Module) -> TrainingState:
 
 def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Build the optimizer that the configuration names."""
-    common = {"lr": config.lr, "weight_decay": config.weight_decay}
+    lr, weight_decay = config.lr, config.weight_decay
     if isinstance(config, SgdConfig):
-        return torch.optim.SGD(parameters, momentum=config.momentum, nesterov=config.nesterov, **common)
+        momentum, nesterov = config.momentum, config.nesterov
+        return torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     assert isinstance(config, AdamConfig)
     optimizer = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return optimizer(parameters, betas=(config.beta1, config.beta2), eps=config.eps, **common)
+    betas = (config.beta1, config.beta2)
+    return optimizer(parameters, lr=lr, betas=betas, eps=config.eps, weight_decay=weight_decay)
 
 
 def learning_rate(schedule: ScheduleConfig, lr: float, step: int, steps_per_epoch: int, steps: int) -> float:

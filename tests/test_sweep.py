@@ -1,0 +1,195 @@
+"""Real sweeps through the command line: planned, run, summed up, repeated, failed, interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import files_in, run_py
+
+from tlft.config import PROJECT
+from tlft.outputs import claim_folder
+from tlft.records import Record
+from tlft.tracking import load_records
+
+COMMON = (
+    *("-m", "arch=efficientnet_lite0", "data=imagefolder", "training.epochs=1", "training.batch_size=8"),
+    *("tracking.weights=false", "threads=1"),
+)
+COLUMNS = "experiment=zero_shot,fine_tune,from_scratch"
+
+
+@dataclass
+class Sweep:
+    home: Path
+    first: subprocess.CompletedProcess[str]
+    second: subprocess.CompletedProcess[str]
+    plan: subprocess.CompletedProcess[str]
+
+    @property
+    def records(self) -> list[Record]:
+        return load_records("tlft", home=self.home)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Sweep:
+    home = tmp_path_factory.mktemp("home")
+    command = (*COMMON, f"data.root={tiny_folder}", COLUMNS, "seed=0,1")
+    first = run_py(*command, home=home)
+    assert first.returncode == 0, first.stderr
+    return Sweep(home, first, run_py(*command, home=home), run_py(*command, "seed=0,1,2", "plan=true", home=home))
+
+
+def summary(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stdout.splitlines() if re.match(r"\s*\d+\s+efficientnet", line)]
+
+
+def test_plan_comes_first(sweep: Sweep) -> None:
+    assert sweep.first.stdout.startswith("6 jobs: 1 the same as another, 5 new\n")
+
+
+def test_same_key_twice_is_run_once_and_reported_twice(sweep: Sweep) -> None:
+    assert len(sweep.records) == 5
+    assert "done (same as job 0)" in summary(sweep.first)[1]
+
+
+def test_summary_has_a_line_per_job_with_status_accuracy_time_and_run(sweep: Sweep) -> None:
+    lines = summary(sweep.first)
+    assert len(lines) == 6
+    for line in lines:
+        assert re.search(r"done.*\d+\.\d{3} %\s+\d+\.\d s\s+[0-9a-f]{32}", line), line
+
+
+def test_table_follows_the_summary(sweep: Sweep) -> None:
+    assert "from scratch" in sweep.first.stdout.partition(summary(sweep.first)[-1])[2]
+
+
+def test_same_command_again_skips_everything(sweep: Sweep) -> None:
+    assert sweep.second.returncode == 0
+    assert re.match(r"6 jobs: 5 done.*, 1 the same as another\n", sweep.second.stdout)
+    assert all("done before" in line for line in summary(sweep.second))
+    assert len(sweep.records) == 5
+
+
+def test_plan_stops_after_the_plan(sweep: Sweep) -> None:
+    assert sweep.plan.returncode == 0
+    assert re.match(r"9 jobs: 5 done.*, 2 the same as another, 2 new\n", sweep.plan.stdout)
+    assert len(sweep.plan.stdout.splitlines()) == 10
+    assert len(list((sweep.home / "multirun").rglob("multirun.yaml"))) == 1
+
+
+def test_each_job_has_a_folder_with_its_number_in_the_sweep(sweep: Sweep) -> None:
+    (folder,) = (sweep.home / "multirun").glob("*/*")
+    assert sorted(p.name for p in folder.iterdir() if p.is_dir()) == ["0", "2", "3", "4", "5"]
+    assert json.loads((folder / "2" / "outcome.json").read_text())["status"] == "done"
+    assert "accuracy" in (folder / "2" / "run.log").read_text()
+
+
+def test_note_of_the_experiment_begins_with_the_sentence_that_matters(sweep: Sweep) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{sweep.home}/mlflow.db")
+    experiment = client.get_experiment_by_name("tlft")
+    assert experiment is not None
+    first, _, rest = experiment.tags["mlflow.note.content"].partition("\n")
+    assert "fine-tuned" in first
+    assert "|" in rest
+
+
+def test_failed_job_does_not_stop_the_others_and_is_named(tmp_path: Path, tiny_folder: Path) -> None:
+    command = (*COMMON, f"data.root={tiny_folder}", "model=scratch", "training.epochs=8")
+    done = run_py(*command, "optimizer.lr=0.01,1e30,0.02", home=tmp_path)
+    assert done.returncode == 1
+    assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
+    assert re.search(r"job 1 failed: the loss became (nan|inf) in epoch \d", done.stdout)
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in next((tmp_path / "multirun").glob("*/*/1/run.log")).read_text()
+    mended = run_py(*command, "optimizer.lr=0.01,0.03,0.02", home=tmp_path)
+    assert mended.returncode == 0
+    assert re.match(r"3 jobs: 2 done.*, 1 new\n", mended.stdout)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_sweep_sums_up_and_leaves_nothing_running(
+    tmp_path: Path, tiny_folder: Path, number: int, status: int
+) -> None:
+    command = (*COMMON, f"data.root={tiny_folder}", "model=scratch", "training.epochs=1,1000", "training.batch_size=2")
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "run.py"), *command],
+        env={**os.environ, "TLFT_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:  # an epoch of the long job has ended: the next is in its middle
+        if "epoch 1/1000" in line:
+            process.send_signal(number)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert "Traceback" not in err
+    assert re.search(r"0\s+efficientnet_lite0 scratch.*done", out)
+    assert re.search(r"1\s+efficientnet_lite0 scratch.*interrupted", out)
+    assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FINISHED", "KILLED"]
+
+
+def test_two_processes_started_together_on_an_empty_home_both_finish(tmp_path: Path, tiny_folder: Path) -> None:
+    def start(seed: int) -> subprocess.Popen[str]:
+        arguments = [*COMMON[1:], f"data.root={tiny_folder}", "training.epochs=0", f"seed={seed}"]
+        return subprocess.Popen(
+            [sys.executable, str(PROJECT / "run.py"), *arguments],
+            env={**os.environ, "TLFT_HOME": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    processes = [start(0), start(1)]
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FINISHED", "FINISHED"]
+    assert len(list((tmp_path / "outputs").glob("*/*"))) == 2
+
+
+def test_output_folders_never_collide(tmp_path: Path) -> None:
+    wanted = tmp_path / "12-00-00"
+    assert [claim_folder(wanted).name for _ in range(3)] == ["12-00-00", "12-00-00_1", "12-00-00_2"]
+    with pytest.raises(FileExistsError):
+        claim_folder(wanted, exact=True)
+
+
+def test_folder_that_a_user_names_is_never_overwritten(tmp_path: Path, tiny_folder: Path) -> None:
+    folder = tmp_path / "mine"
+    claim_folder(folder)
+    before = files_in(folder)
+    done = run_py(f"data.root={tiny_folder}", *COMMON[1:], f"hydra.run.dir={folder}", home=tmp_path / "home")
+    assert done.returncode == 2
+    assert "holds the output of an earlier run; name another folder" in done.stderr
+    assert files_in(folder) == before
+
+
+def test_edit_during_a_sweep_does_not_reach_later_jobs() -> None:
+    from omegaconf import OmegaConf
+
+    from tlft.sweep import ComposedOnce
+
+    class Loader:
+        calls = 0
+
+        def load_sweep_config(self, master: object, overrides: list[str]) -> object:
+            self.calls += 1
+            return OmegaConf.create({"composed": self.calls})
+
+    loader = Loader()
+    composed = ComposedOnce(loader)  # type: ignore[arg-type]
+    first = composed.load_sweep_config(OmegaConf.create(), ["a=1"])
+    first.composed = 99
+    assert composed.load_sweep_config(OmegaConf.create(), ["a=1"]).composed == 1
