@@ -1,260 +1,243 @@
-"""The three-column comparison table, regenerated from MLflow: `python -m analysis.table --help`.
+"""The comparison table: a row per data set, architecture and recipe, and a column per use of the network.
 
-Which run stands in which cell is decided in columns.py; nothing here reads MLflow itself.
+It is made of records alone; only the command, which fetches them, asks the tracking store.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from analysis.columns import PUBLISHED_COLUMNS, Cell, Row, column_of, label_rows, select, sort_into_rows, title_of
+from analysis.columns import THREE, Column, column_of, order_columns, select_runs
+from analysis.formats import FORMATS, is_share, render, rounded
+from analysis.rows import Cell, Row, arch_of, build_rows
 from tlft.errors import ConfigurationError, TlftError, nearest
 from tlft.records import Record
 
-FORMATS = ("terminal", "markdown", "csv", "json", "latex")
-DEFAULT_METRIC = "eval/accuracy"
-PUBLISHED = {"zero_shot": 133 / 153, "fine_tune": 146 / 153, "from_scratch": 105 / 153}
-"""Accuracies on the 153 evaluation photographs of the reference task, one run each."""
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["Table", "build_table", "headline", "main", "render"]
+
+ACCURACY = "eval/accuracy"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Table:
-    """What the runs say, side by side.
+    """The comparison, and all that must be said of it.
 
     Attributes:
-        columns: keys of the columns, in order.
-        left_out: how many runs are not in the table, by reason.
-        commits: of the code that computed the runs in it, shortened, `+` where it was changed.
+        metric: which figure the cells hold.
+        columns: the three, then others if they were asked for.
+        left_out: reason -> number of runs that are not in the table.
+        runs: those that are, the oldest first.
+        command: what makes this table again.
     """
 
-    rows: list[Row]
-    columns: list[str]
-    metric: str = DEFAULT_METRIC
-    left_out: dict[str, int] = field(default_factory=dict)
-    commits: list[str] = field(default_factory=list)
-    command: str = ""
+    metric: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    left_out: dict[str, int]
+    runs: tuple[Record, ...]
+    command: str
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return a row per data set, architecture and recipe, with figures as numbers."""
-        records = []
-        for row in self.rows:
-            record: dict[str, Any] = {"data": row.data, "arch": row.arch, "recipe": row.label}
-            for column in self.columns:
-                cell = row.cells.get(column)
-                for name in ("accuracy", "std", "n", "closed_set_accuracy"):
-                    record[f"{column}_{name}"] = getattr(cell, name) if cell else None
-            records.append(record)
-        return pd.DataFrame(records)
+    def to_frame(self) -> DataFrame:
+        """Return a line per row: `data`, `arch`, `recipe`, then the figures of each column, missing ones as NA."""
+        import pandas as pd
 
-    def to_text(self) -> pd.DataFrame:
-        """Return the same with titles for people, and a text in each cell."""
-        rows = [
-            [row.data, row.arch, row.label or "-", *(self._text(row.cells.get(column)) for column in self.columns)]
-            for row in self.rows
-        ]
-        return pd.DataFrame(rows, columns=["data", "architecture", "recipe", *map(title_of, self.columns)])
-
-    def _text(self, cell: Cell | None) -> str:
-        if cell is None:
-            return "-"
-        if "loss" in self.metric or "seconds" in self.metric:
-            spread = f" ± {cell.std:.3f} (n={cell.n})" if cell.std is not None else ""
-            return f"{cell.accuracy:.4f}{spread}"
-        if cell.std is None:
-            return f"{100 * cell.accuracy:.3f} %"
-        return f"{100 * cell.accuracy:.2f} ± {100 * cell.std:.2f} % (n={cell.n})"
+        kinds = {"accuracy": "Float64", "std": "Float64", "n": "Int64", "closed_set_accuracy": "Float64"}
+        frame = pd.DataFrame({name: [getattr(row, name) for row in self.rows] for name in ("data", "arch", "recipe")})
+        for column in self.columns:
+            cells = [row.cells.get(column.key) for row in self.rows]
+            for name, kind in kinds.items():
+                figures = [None if cell is None else getattr(cell, name) for cell in cells]
+                frame[f"{column.key}_{name}"] = pd.Series(figures, dtype=kind)
+        return frame
 
     @property
-    def footnotes(self) -> list[str]:
-        """What a reader must know to believe the figures, a line each."""
-        notes = []
-        if self.metric != DEFAULT_METRIC:
-            notes.append(f"Figures are {self.metric}.")
-        closed = {
-            f"{row.data}, {row.arch}": cell.closed_set_accuracy
-            for row in self.rows
-            if (cell := row.cells.get("zero_shot")) and cell.closed_set_accuracy is not None
-        }
-        for name, value in closed.items():
-            notes.append(f"Untouched, closed-set (only the data's classes compete): {100 * value:.3f} % ({name}).")
-        if any(cell.n > 1 for row in self.rows for cell in row.cells.values()):
-            notes.append("± is the sample standard deviation over n seeds.")
-        if self.left_out:
-            listed = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
-            notes.append(f"Left out: {listed}.")
-        if self.commits:
-            plus = " (+: with uncommitted changes)" if any(commit.endswith("+") for commit in self.commits) else ""
-            notes.append(f"Commit{'s' if len(self.commits) > 1 else ''} {', '.join(self.commits)}{plus}.")
-        if self.command:
-            notes.append(f"Made by: {self.command}")
-        return notes
+    def footnotes(self) -> tuple[str, ...]:
+        """What a reader must know to believe the figures, a sentence or two each."""
+        notes = [
+            f"Figures: {self.metric}{_spread(self.rows)}.",
+            self._closed_set() if self.metric == ACCURACY else "",
+            self._precisions(),
+            "Left out: " + (_counts(self.left_out) or "nothing") + ".",
+            "Code: " + (", ".join(_commits(self.runs)) or "unknown") + "." if self.runs else "",
+        ]
+        return tuple(note for note in notes if note)
+
+    def _closed_set(self) -> str:
+        precision = {run.run_id: run.params.get("precision", "") for run in self.runs}
+        several = len(set(precision.values())) > 1
+        figures: dict[str, None] = {}  # a cell that stands in several rows is told once
+        for row in self.rows:
+            cell = row.cells.get("zero_shot")
+            if cell is not None and cell.closed_set_accuracy is not None:
+                which = f", precision {precision[cell.run_ids[0]]}" if several else ""
+                figures[f"{row.data}, {row.arch}{which} {rounded(100 * cell.closed_set_accuracy, 3)} %"] = None
+        if not figures:
+            return ""
+        return (
+            "The 1000-class head is scored over all its outputs; closed-set (only the data's classes compete): "
+            + "; ".join(figures)
+            + "."
+        )
+
+    def _precisions(self) -> str:
+        resolved = {run.tags.get("precision", "") for run in self.runs if run.params.get("precision") == "auto"} - {""}
+        return f"precision=auto was {' in some runs, '.join(sorted(resolved))} in others." if len(resolved) > 1 else ""
+
+
+def _spread(rows: Sequence[Row]) -> str:
+    repeated = any(cell.n > 1 for row in rows for cell in row.cells.values())
+    return "; mean ± sample standard deviation over n seeds" if repeated else ""
+
+
+def _counts(left_out: dict[str, int]) -> str:
+    return ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
+
+
+def _commits(runs: Sequence[Record]) -> list[str]:
+    commits = [
+        run.tags.get("commit", "unknown")[:7] + (" (dirty)" if run.tags.get("dirty") == "true" else "") for run in runs
+    ]
+    return list(dict.fromkeys(commits))
 
 
 def build_table(
     records: Sequence[Record],
     *,
-    metric: str = DEFAULT_METRIC,
-    data: str | None = None,
-    arch: str | None = None,
+    metric: str = ACCURACY,
+    data: Collection[str] | None = None,
+    arch: Collection[str] | None = None,
     all_columns: bool = False,
     published: bool = False,
     command: str = "",
 ) -> Table:
-    """Put runs side by side.
+    """Select runs, put them into rows, and count what is left out.
 
     Args:
-        records: every run of an experiment.
-        metric: what the cells show, such as `eval/accuracy` or `holdout/accuracy`.
-        data: only this data set.
-        arch: only this architecture.
-        all_columns: not only the three published columns.
+        records: runs of any kind, in any order.
+        metric: the figure of a cell.
+        data: names of data sets (those of `_data_names`); None takes all.
+        arch: names of architectures, with or without the library's name; None takes all.
+        all_columns: add a column for every other use of the network that was run.
         published: add the published figures as a row.
-        command: that made the table, for its footnote.
+        command: what makes this table again, for the footnote.
     """
-    asked = [r for r in records if data in (None, r.tags.get("data")) and _is_arch(r, arch)]
-    kept, left_out = select(asked, metric)
-    present = {column_of(record.params) for record in kept}
-    others = sorted(present - set(PUBLISHED_COLUMNS))
-    if not all_columns:
-        in_table = [record for record in kept if column_of(record.params) in PUBLISHED_COLUMNS]
-        if len(kept) > len(in_table):
-            left_out["of other columns (--columns all)"] = len(kept) - len(in_table)
-        kept, others = in_table, []
-    rows = sort_into_rows(kept, metric)
-    label_rows(rows)
-    if published:
-        cells = {column: Cell(accuracy, None, 1, None) for column, accuracy in PUBLISHED.items()}
-        rows.append(Row("hymenoptera", "resnet50", "", "", (), cells, "published"))
-    rows.sort(key=lambda row: (row.data, row.arch, row.label))
-    commits = {_commit(record) for record in kept} - {""}
-    return Table(rows, [*PUBLISHED_COLUMNS, *others], metric, dict(left_out), sorted(commits), command)
+    names = _data_names(records)
+    wanted = [
+        record
+        for record in records
+        if (data is None or not names[record.run_id].isdisjoint(_as_set(data)))
+        and (arch is None or not _arch_names(record).isdisjoint(_as_set(arch)))
+    ]
+    selection = select_runs(wanted, metric, all_columns=all_columns)
+    columns = {column for run in selection.runs if (column := column_of(run.params)) is not None}
+    return Table(
+        metric=metric,
+        columns=order_columns(columns),
+        rows=build_rows(selection.runs, metric, published=published),
+        left_out=selection.left_out,
+        runs=selection.runs,
+        command=" ".join(command.splitlines()),
+    )
 
 
-def _is_arch(record: Record, arch: str | None) -> bool:
-    name = record.params.get("arch.name", "")
-    return arch in (None, name, name.removeprefix("tf_"))
+def _as_set(names: Collection[str]) -> set[str]:
+    return {names} if isinstance(names, str) else set(names)
 
 
-def _commit(record: Record) -> str:
-    return record.tags.get("commit", "")[:7] + ("+" if record.tags.get("dirty") == "true" else "")
+def _data_names(records: Sequence[Record]) -> dict[str, set[str]]:
+    """Return what each run's data set is called: by its own tag, or by that of any run with the same images."""
+    names: dict[str, set[str]] = {}
+    for record in records:
+        names.setdefault(_images(record), set()).add(record.tags.get("data", "unknown"))
+    return {record.run_id: names[_images(record)] for record in records}
+
+
+def _images(record: Record) -> str:
+    return record.params.get("data.eval") or record.run_id
+
+
+def _arch_names(record: Record) -> set[str]:
+    library, name = arch_of(record)
+    return {name, name.removeprefix("tf_"), f"{library}/{name}"}
+
+
+_SHORT = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
 
 
 def headline(table: Table) -> str:
-    """Return the sentence that matters, from the row with the most cells and runs."""
-    if not table.rows:
-        return "No finished run yet."
-    row = max(table.rows, key=lambda row: (len(row.cells), sum(cell.n for cell in row.cells.values())))
-    words = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
-    parts = [
-        f"{text} {100 * cell.accuracy:.1f} %" + (f" (n={cell.n})" if cell.n > 1 else "")
-        for column, text in words.items()
-        if (cell := row.cells.get(column))
-    ]
-    return f"On {row.data}, {row.arch}: {', '.join(parts) or 'no figure yet'}."
+    """Return the sentence that matters: the figures of the row with the most columns, then runs, then the newest.
+
+    Never the best figures: that would be choosing on the evaluation images.
+    """
+    own = [row for row in table.rows if not row.published]
+    if not own:
+        return "No finished runs yet."
+
+    def fullness(row: Row) -> tuple[int, int, int, int]:
+        three = sum(column.key in row.cells for column in THREE)
+        return three, len(row.cells), sum(cell.n for cell in row.cells.values()), row.newest
+
+    row = max(own, key=fullness)
+    titles = _SHORT | {column.key: column.title.rpartition(", ")[2] for column in table.columns if column not in THREE}
+    figures = [f"{title} {_brief(row.cells[key], table.metric)}" for key, title in titles.items() if key in row.cells]
+    alike = [other for other in own if (other.data, other.arch) == (row.data, row.arch)]
+    recipe = f" ({row.recipe})" if len(alike) > 1 else ""
+    metric = "" if table.metric == ACCURACY else f", {table.metric}"
+    return f"On {row.data}, {row.arch}{recipe}{metric}: {', '.join(figures)}."
 
 
-def render(table: Table, form: str, width: int = 120) -> str:
-    """Write the table as text in one of `FORMATS`."""
-    if form == "json":
-        return json.dumps(_to_json(table), indent=1)
-    if form == "csv":
-        return table.to_frame().to_csv(index=False).rstrip("\n")
-    if form == "latex":
-        return _to_latex(table)
-    return _to_markdown(table) if form == "markdown" else _to_terminal(table, width)
+def _brief(cell: Cell, metric: str) -> str:
+    figure = f"{rounded(100 * cell.accuracy, 1)} %" if is_share(metric) else rounded(cell.accuracy, 4)
+    return figure + (f" (n={cell.n})" if cell.n > 1 else "")
 
 
-def _to_json(table: Table) -> dict[str, Any]:
-    rows = []
-    for row in table.rows:
-        cells = {column: _cell_to_json(row.cells.get(column)) for column in table.columns}
-        rows.append({"data": row.data, "arch": row.arch, "recipe": row.label, "cells": cells})
-    footer = {"metric": table.metric, "commits": table.commits, "command": table.command}
-    return {"rows": rows, "left_out": table.left_out, **footer}
+_EXAMPLES = """examples:
+  python -m analysis.table                                     what there is, on the terminal
+  python -m analysis.table --published                         beside the published figures
+  python -m analysis.table --data hymenoptera --arch resnet50  some of it
+  python -m analysis.table --columns all                       linear probes and others too
+  python -m analysis.table --metric holdout/accuracy           to choose a recipe by
+  python -m analysis.table --out table.md                      a file; its ending says the format
+  python -m analysis.table --format json                       for programs
+"""
+_ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
 
 
-def _cell_to_json(cell: Cell | None) -> dict[str, Any] | None:
-    if cell is None:
-        return None
-    names = ("accuracy", "std", "n", "closed_set_accuracy")
-    return {name: getattr(cell, name) for name in names} | {"run_ids": list(cell.run_ids)}
-
-
-def _to_markdown(table: Table) -> str:
-    frame = table.to_text()
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-    rule = "|" + "|".join([":--"] * 3 + [":-:"] * len(table.columns)) + "|"
-    lines = [line(list(frame.columns)), rule, *(line(list(row)) for row in frame.itertuples(index=False))]
-    return "\n".join([*lines, "", *(f"- {note}" for note in table.footnotes)])
-
-
-def _to_latex(table: Table) -> str:
-    frame = table.to_text()
-    text = frame.to_latex(index=False, escape=True, column_format="lll" + "c" * len(table.columns))
-    notes = "".join(f"% {note}\n" for note in table.footnotes)
-    return text.replace("±", r"$\pm$").rstrip("\n") + "\n" + notes.rstrip("\n")
-
-
-def _to_terminal(table: Table, width: int) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    frame = table.to_text()
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, title in enumerate(frame.columns):
-        figure = number >= 3
-        drawn.add_column(title, justify="center" if figure else "left", no_wrap=False, min_width=16 if figure else None)
-    for row in frame.itertuples(index=False):
-        drawn.add_row(*(str(cell).replace("[", "\\[") for cell in row))
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(drawn)
-    assert isinstance(console.file, io.StringIO)
-    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
-    lines = [line for line in lines if line]
-    return "\n".join([*lines, "", *table.footnotes])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis.table", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument("--experiment", default="tlft", help="MLflow experiment (default: tlft)")
-    parser.add_argument("--uri", help="tracking store (default: mlflow.db in TLFT_HOME or the project folder)")
-    parser.add_argument("--data", help="only this data set")
-    parser.add_argument("--arch", help="only this architecture")
-    parser.add_argument("--metric", default=DEFAULT_METRIC, help=f"what the cells show (default: {DEFAULT_METRIC})")
-    parser.add_argument("--columns", choices=("published", "all"), default="published", help="three columns, or all")
-    parser.add_argument("--format", choices=FORMATS, default="terminal")
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.table",
+        description="Regenerate the comparison table from the runs that MLflow keeps.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--experiment", default="tlft", metavar="NAME", help="experiment in MLflow (default: tlft)")
+    parser.add_argument("--uri", help="tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)")
+    parser.add_argument("--data", nargs="+", metavar="NAME", help="only these data sets")
+    parser.add_argument("--arch", nargs="+", metavar="NAME", help="only these architectures")
+    parser.add_argument("--metric", default=ACCURACY, help=f"the figure of a cell (default: {ACCURACY})")
+    parser.add_argument("--columns", choices=("three", "all"), default="three", help="all: other columns too")
     parser.add_argument("--published", action="store_true", help="add the published figures as a row")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file")
-    return parser
+    parser.add_argument("--format", choices=FORMATS, help="default: by the ending of FILE, else terminal")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a file instead of standard output")
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, and return the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    args = _parser().parse_args(arguments)
+    """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to show."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parse(argv)
     try:
-        text = _make(args, shlex.join(["python", "-m", "analysis.table", *arguments]))
-        if args.out is None:
-            print(text)
-        else:
-            from tlft.download import atomic_write
-
-            atomic_write(args.out, f"{text}\n".encode())
-            print(f"written: {args.out}", file=sys.stderr)
+        table = _make(arguments, shlex.join(["python", "-m", "analysis.table", *argv]))
+        _write(table, arguments)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
@@ -264,48 +247,70 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _make(args: argparse.Namespace, command: str) -> str:
-    from tlft.tracking import load_records
+def _make(arguments: argparse.Namespace, command: str) -> Table:
+    from tlft.tracking import load_records, tracking_uri
 
-    records = load_records(args.experiment, args.uri)
+    if arguments.published and arguments.metric != ACCURACY:
+        raise ConfigurationError(f"--published --metric {arguments.metric}: the published figures are of {ACCURACY}")
+    records = load_records(arguments.experiment, arguments.uri)
     if not records:
         raise ConfigurationError(
-            f"--experiment {args.experiment}: has no runs yet; make some: python run.py sweep=comparison, or make demo"
+            f"no runs in experiment {arguments.experiment} of {tracking_uri(arguments.uri)}: "
+            "make some with `python run.py sweep=comparison`, or `make demo`"
         )
-    _check_names(args, records)
+    if problems := _unknown_names(arguments, records):
+        raise ConfigurationError(problems)
     table = build_table(
         records,
-        metric=args.metric,
-        data=args.data,
-        arch=args.arch,
-        all_columns=args.columns == "all",
-        published=args.published,
+        metric=arguments.metric,
+        data=arguments.data,
+        arch=arguments.arch,
+        all_columns=arguments.columns == "all",
+        published=arguments.published,
         command=command,
     )
-    from shutil import get_terminal_size
+    if not table.runs:
+        hint = "; --columns all shows other columns" if "other columns" in table.left_out else ""
+        raise ConfigurationError(f"no run to show; left out: {_counts(table.left_out) or 'nothing'}{hint}")
+    return table
 
-    return render(table, args.format, width=max(get_terminal_size((120, 24)).columns, 72))
 
-
-def _check_names(args: argparse.Namespace, records: Sequence[Record]) -> None:
-    """Refuse names that no run has.
-
-    Raises:
-        ConfigurationError: with the nearest known name for each.
-    """
-    archs = {record.params.get("arch.name", "") for record in records}
-    known = {
-        "metric": {metric for record in records for metric in record.metrics},
-        "data": {record.tags.get("data", "") for record in records} - {""},
-        "arch": {name for arch in archs for name in (arch, arch.removeprefix("tf_"))} - {""},
-    }
-    problems = [
-        f"--{name} {value}: no run has it{nearest(value, names)} (there are {', '.join(sorted(names)[:12])})"
-        for name, names in known.items()
-        if (value := getattr(args, name)) is not None and value not in names
+def _unknown_names(arguments: argparse.Namespace, records: Sequence[Record]) -> list[str]:
+    """Return a line for each name that no run has, with the nearest that one has."""
+    data = {name for names in _data_names(records).values() for name in names}
+    archs = {name for record in records for name in _arch_names(record)}
+    metrics = {name for record in records for name in record.metrics}
+    asked = [("--data", name, data) for name in arguments.data or ()]
+    asked += [("--arch", name, archs) for name in arguments.arch or ()]
+    asked += [("--metric", arguments.metric, metrics)] if metrics else []
+    return [
+        f"{option} {name}: no run has it" + (nearest(name, known) or f"; there are {', '.join(sorted(known))}")
+        for option, name, known in asked
+        if name not in known
     ]
-    if problems and any(record.status == "FINISHED" for record in records):
-        raise ConfigurationError(problems)
+
+
+def _write(table: Table, arguments: argparse.Namespace) -> None:
+    out: Path | None = arguments.out
+    format = arguments.format or (_ENDINGS.get(out.suffix, "terminal") if out else "terminal")
+    text = render(table, format)
+    if format == "csv":  # which has no place for what must be said
+        print(*table.footnotes, sep="\n", file=sys.stderr)
+    if out is None:
+        print(_encodable(text, sys.stdout.encoding or "utf-8"))
+        return
+    from tlft.download import atomic_write
+
+    atomic_write(out, f"{text}\n".encode())
+    print(f"wrote {out}", file=sys.stderr)
+
+
+def _encodable(text: str, encoding: str) -> str:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("±", "+/-").replace("─", "-").encode(encoding, "replace").decode(encoding)
+    return text
 
 
 if __name__ == "__main__":

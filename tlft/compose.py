@@ -130,9 +130,8 @@ class Composer:
         return [*ours, "hydra/launcher", "hydra/sweeper", "hydra/job_logging", "hydra/hydra_logging"]
 
     def options(self, group: str) -> list[str]:
-        """Return the options of a group, without the schemas behind them."""
-        found = self.loader.get_group_options(group)
-        return [name for name in found if not name.endswith("_schema")]
+        """Return the options of a group."""
+        return list(self.loader.get_group_options(group))
 
     def keys(self) -> list[str]:
         """Return every dotted key of the base configuration."""

@@ -198,7 +198,8 @@ def register() -> None:
     }
     for group, schemas in groups.items():
         for name, node in schemas.items():
-            store(group=group, name=f"{name}_schema", node=node)
+            # Groups below hydra/ are not listed among the options that a user has.
+            store(group=f"hydra/schema/{group}", name=name, node=node)
 
 
 def to_config(cfg: DictConfig) -> Config:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, TlftError
+from tlft.note import refresh_note
 from tlft.tracking import Outcome
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,12 @@ def run_job(cfg: DictConfig) -> float:
         )
         raise
     except BaseException:
+        log.warning("interrupted: the run is KILLED; the same command does it again")
         _write(folder, status="interrupted", seconds=time.monotonic() - started)
         raise
     say(outcome)
+    if outcome.status == "done" and HydraConfig.get().mode == RunMode.RUN:
+        refresh_note(config)  # a sweep does so once, at its end
     _write(folder, status=outcome.status, run_id=outcome.run_id, score=outcome.score, seconds=outcome.seconds)
     return outcome.score
 

@@ -1,23 +1,25 @@
-"""What is read back of a run, as plain data that knows nothing of MLflow.
+"""A run as the tracking store remembers it, in plain types.
 
-What the figures mean, and how runs are compared, is the business of `analysis`.
+Nothing here knows MLflow, so that tables and reports can be made, and tested, without it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run as it stands in the tracking store.
+    """One run.
 
     Attributes:
-        status: `FINISHED`, `FAILED`, `KILLED`, `RUNNING` or `SCHEDULED`.
-        start_time: milliseconds since 1970.
-        key: the run key; empty for a run that tlft did not make.
-        params: the scientific configuration, flattened, every value as text.
+        status: FINISHED, FAILED, KILLED, RUNNING or SCHEDULED.
+        deleted: whether somebody deleted it in the user interface.
+        start_time: milliseconds since 1970 (UTC).
+        key: SHA-256 that says which run it is (see identity.py); empty if tlft did not make it.
+        params: the scientific configuration, flattened: dotted names and texts.
         metrics: the last value of each.
     """
 
@@ -32,10 +34,10 @@ class Record:
     metrics: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
+        """Return plain JSON types; the inverse of `from_dict`."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Record:
+    def from_dict(cls, values: Mapping[str, Any]) -> Record:
         """Build from what `to_dict` gave."""
         return cls(**values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from tlft.errors import ConfigurationError, TlftError
 from tlft.experiment import Identity, identify, run_name
 from tlft.job import OUTCOME_FILE
 from tlft.machine import source_state
+from tlft.note import refresh_note
 from tlft.outputs import claim_hydra_folder
 from tlft.preflight import exit_with, problems_of
 from tlft.tracking import Outcome, Store, load_records
@@ -252,27 +254,22 @@ def _all_results(jobs: Sequence[PlannedJob], launched: Sequence[Result]) -> list
 
 
 def _sum_up(jobs: Sequence[PlannedJob], results: Sequence[Result]) -> None:
-    """Print a line per job and the table, and refresh the experiment's note."""
-    from analysis.table import build_table, headline, render
+    """Print a line per job and the table of this sweep's runs, and refresh the experiment's note."""
+    from analysis.table import build_table, render
 
     _print_results(results)
     config = jobs[0].config
+    ids = {result.run_id for result in results}
     try:
-        records = load_records(config.experiment, config.tracking.uri, config.home)
-        ids = {result.run_id for result in results}
-        if config.debug:
-            return
-        table = build_table(
-            [record for record in records if record.run_id in ids],
-            command="python run.py " + " ".join(sys.argv[1:]),
-        )
-        if table.rows:
-            print()
-            print(render(table, "terminal"))
-        everything = build_table(records, command=f"python -m analysis.table --experiment {config.experiment}")
-        Store(config).set_note(f"{headline(everything)}\n\n{render(everything, 'markdown')}")
+        records = [r for r in load_records(config.experiment, config.tracking.uri, config.home) if r.run_id in ids]
     except TlftError as error:
         log.warning("the table could not be made: %s", error)
+        return
+    table = build_table(records, command=shlex.join(["python", "run.py", *sys.argv[1:]]))
+    if table.rows:
+        print()
+        print(render(table, "terminal"))
+    refresh_note(config)
 
 
 _WORDS = {"skipped": "done before", "elsewhere": "running elsewhere"}

@@ -1,0 +1,203 @@
+"""Write a table for a terminal, as Markdown, CSV, JSON or LaTeX.
+
+No figure is computed here, only rounded; what is said below a table comes with it (see table.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import textwrap
+from collections.abc import Callable
+from dataclasses import asdict
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from analysis.rows import Cell, Row
+
+if TYPE_CHECKING:
+    from analysis.table import Table
+
+FORMATS = ("terminal", "markdown", "csv", "json", "latex")
+
+_WIDTH_ELSEWHERE = 120
+_RECIPE_WIDTH = 36
+_CELL_WIDTH = 23  # 95.42 ± 0.65 % (n=3), and the gap
+_NARROW_RECIPE_WIDTH = 25
+_NARROW_CELL_WIDTH = 17  # with n on a line of its own
+
+
+def render(table: Table, format: str, *, width: int | None = None) -> str:
+    """Return the table as text, without a newline at its end.
+
+    Args:
+        table: what to write.
+        format: one of `FORMATS`. CSV holds the figures alone, in full precision; all others say what was left out.
+        width: columns of a terminal; those of this one, or 120 where there is none, if not given.
+    """
+    if format == "terminal":
+        return _terminal(table, width or shutil.get_terminal_size((_WIDTH_ELSEWHERE, 24)).columns)
+    writers: dict[str, Callable[[Table], str]] = {
+        "markdown": _markdown,
+        "csv": lambda table: table.to_frame().to_csv(index=False, lineterminator="\n").rstrip("\n"),
+        "json": _json,
+        "latex": _latex,
+    }
+    return writers[format](table)
+
+
+def is_share(metric: str) -> bool:
+    """Tell whether a metric is a share 0..1, which people read in %."""
+    return any(word in metric for word in ("accuracy", "f1", "recall", "precision"))
+
+
+def rounded(value: float, decimals: int) -> str:
+    """Return a number with fixed decimals that is never `-0.000`."""
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def format_cell(cell: Cell | None, metric: str, separator: str = " ") -> str:
+    """Return `86.928 %`, `95.42 ± 0.65 % (n=3)`, or `-` where nothing was run."""
+    if cell is None:
+        return "-"
+    scale, unit = (100, " %") if is_share(metric) else (1, "")
+    if cell.std is None:
+        return rounded(scale * cell.accuracy, 3 if unit else 4) + unit
+    decimals = 2 if unit else 4
+    mean, std = rounded(scale * cell.accuracy, decimals), rounded(scale * cell.std, decimals)
+    return f"{mean} ± {std}{unit}{separator}(n={cell.n})"
+
+
+def _terminal(table: Table, width: int) -> str:
+    """Put data set and architecture above their recipes, so that three columns fit into 80 characters."""
+    from rich import box
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    in_one_line = width >= _RECIPE_WIDTH + _CELL_WIDTH * len(table.columns)
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    grid.add_column("\ndata set, architecture\n  recipe", min_width=_NARROW_RECIPE_WIDTH - 3)
+    for column in table.columns:
+        grid.add_column(column.title.replace(", ", ",\n"), min_width=_NARROW_CELL_WIDTH - 3)
+    above = None
+    for row in table.rows:
+        if (row.data, row.arch) != above:
+            if above is not None:
+                grid.add_section()
+            above = (row.data, row.arch)
+            grid.add_row(Text(f"{row.data}, {row.arch}"))
+        cells = [
+            format_cell(row.cells.get(column.key), table.metric, " " if in_one_line else "\n")
+            for column in table.columns
+        ]
+        grid.add_row(Padding(Text(row.recipe), (0, 0, 0, 2)), *map(Text, cells))
+    # A file of its own: neither colours nor the width of the real terminal get in. Too wide is better than cut.
+    least = _NARROW_RECIPE_WIDTH + _NARROW_CELL_WIDTH * len(table.columns)
+    page = Console(file=StringIO(), width=max(width, least), color_system=None, legacy_windows=False)
+    page.print(grid)
+    assert isinstance(page.file, StringIO)
+    lines = [line.rstrip() for line in page.file.getvalue().rstrip().splitlines()]
+    notes = [
+        textwrap.fill(note, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for note in _notes(table)
+    ]
+    return "\n".join([*lines, "", *notes])
+
+
+def _notes(table: Table) -> list[str]:
+    return [*table.footnotes, *([f"Made by: {table.command}"] if table.command else [])]
+
+
+def _markdown(table: Table) -> str:
+    def line(texts: list[str]) -> str:
+        return f"| {' | '.join(texts)} |"
+
+    lines = [
+        line(["data set", "architecture", "recipe", *(column.title for column in table.columns)]),
+        line(["---"] * 3 + [":---:"] * len(table.columns)),
+        *(line([_markdown_text(text) for text in _texts(table, row)]) for row in table.rows),
+        "",
+        *(f"- {_markdown_text(note)}" for note in table.footnotes),
+    ]
+    if table.command:
+        fence = "``" if "`" in table.command else "`"
+        lines.append(f"- Made by: {fence}{table.command}{fence}")
+    return "\n".join(lines)
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\|*<>`\[\]])", r"\\\1", text)
+
+
+def _texts(table: Table, row: Row) -> list[str]:
+    cells = [format_cell(row.cells.get(column.key), table.metric) for column in table.columns]
+    return [row.data, row.arch, row.recipe, *cells]
+
+
+def _json(table: Table) -> str:
+    def plain(row: Row) -> dict[str, Any]:
+        cells = {column.key: row.cells.get(column.key) for column in table.columns}
+        return {
+            "data": row.data,
+            "arch": row.arch,
+            "recipe": row.recipe,
+            "published": row.published,
+            "cells": {key: None if cell is None else asdict(cell) for key, cell in cells.items()},
+        }
+
+    whole = {
+        "metric": table.metric,
+        "columns": {column.key: column.title for column in table.columns},
+        "rows": [plain(row) for row in table.rows],
+        "left_out": table.left_out,
+        "footnotes": list(table.footnotes),
+        "command": table.command,
+    }
+    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "-": "-{}",  # two hyphens would become a dash
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def _latex_text(text: str) -> str:
+    text = re.sub(r"-(?!-)", "\0", text)  # a lone hyphen, or the last of several, needs no care
+    return "".join(_LATEX.get(character, character) for character in text).replace("\0", "-")
+
+
+def _latex(table: Table) -> str:
+    titles = [_latex_text(column.title).replace(", ", r",\\") for column in table.columns]
+    heads = ["data set", "architecture", "recipe", *(rf"\shortstack{{{title}}}" for title in titles)]
+    rows = [" & ".join(map(_latex_text, _texts(table, row))) + r" \\" for row in table.rows]
+    notes = [rf"{_latex_text(note)}\par" for note in _notes(table)]
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering\small",
+            rf"\begin{{tabular}}{{llp{{0.24\linewidth}}{'c' * len(titles)}}}",
+            r"\toprule",
+            " & ".join(heads) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\par\smallskip",
+            r"{\footnotesize\raggedright",
+            *notes,
+            "}",
+            r"\end{table}",
+        ]
+    )

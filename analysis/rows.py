@@ -1,0 +1,212 @@
+"""Put runs that differ in nothing but the seed into one cell, and the cells of one recipe into one row.
+
+Runs arrive selected, each with a column (see columns.py); how a table looks is not known here.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from analysis.columns import COLUMN_PARAMS, column_of
+from analysis.recipes import describe_all, shorten
+from tlft.records import Record
+
+_WEIGHTS = "model.weights"
+_CLOSED_SET = "eval/closed_set_accuracy"
+_PREFERRED = ("precision", "data.holdout", "format")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of the table, of runs that differ in nothing but the seed.
+
+    Attributes:
+        accuracy: mean of the table's metric, which is a share 0..1 unless a loss or a time was asked for.
+        std: sample standard deviation (n - 1 in the denominator); None for n = 1.
+        closed_set_accuracy: mean, 0..1, where only outputs of the data's classes compete; None if it was not measured.
+    """
+
+    accuracy: float
+    std: float | None
+    n: int
+    closed_set_accuracy: float | None
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One data set, architecture and recipe.
+
+    Attributes:
+        cells: column key -> its cell; a column that has no runs is absent.
+        newest: start of the newest run, in milliseconds since 1970.
+        published: whether the figures are those of the publication.
+    """
+
+    data: str
+    arch: str
+    recipe: str
+    cells: dict[str, Cell]
+    newest: int = 0
+    published: bool = False
+
+
+PUBLISHED_ARCH = ("torchvision", "resnet50")
+_PUBLISHED = {
+    "zero_shot": Cell(133 / 153, None, 1, None, ()),
+    "fine_tune": Cell(146 / 153, None, 1, None, ()),
+    "from_scratch": Cell(105 / 153, None, 1, None, ()),
+}
+
+
+@dataclass
+class _Group:
+    """Runs of one column and recipe."""
+
+    column: str
+    params: dict[str, str]
+    runs: list[Record] = field(default_factory=list)
+
+
+@dataclass
+class _Draft:
+    """A row while it is filled."""
+
+    params: dict[str, str]
+    groups: dict[str, _Group] = field(default_factory=dict)
+
+
+def build_rows(runs: Sequence[Record], metric: str, *, published: bool = False) -> tuple[Row, ...]:
+    """Return the rows, ordered by data set, architecture and recipe; no two runs of different recipes share a cell."""
+    drafts = _draft_rows(_group_by_recipe(runs), metric)
+    data_names = name_data(runs)
+    arch_names = name_archs([*map(arch_of, runs), *([PUBLISHED_ARCH] if published else [])])
+    places = [
+        (data_names[draft.params.get("data.eval", "")], arch_names[_arch(draft.params)], draft.params)
+        for draft in drafts
+    ]
+    rows = [
+        Row(
+            data=data,
+            arch=arch,
+            recipe=recipe,
+            cells={column: _cell(group.runs, metric) for column, group in draft.groups.items()},
+            newest=max(run.start_time for group in draft.groups.values() for run in group.runs),
+        )
+        for draft, (data, arch, _), recipe in zip(drafts, places, describe_all(places), strict=True)
+    ]
+    if published:
+        rows.append(Row("hymenoptera", arch_names[PUBLISHED_ARCH], "published", dict(_PUBLISHED), published=True))
+    return tuple(sorted(rows, key=lambda row: (row.data, row.arch, row.published, _natural(row.recipe))))
+
+
+def _natural(text: str) -> list[tuple[int, float, str]]:
+    """Return a sorting key by which `5 epochs` comes before `10 epochs`."""
+    parts = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|\D+", text)
+    return [(0, float(part), "") if part[0].isdecimal() else (1, 0.0, part) for part in parts]
+
+
+def _cell(runs: Sequence[Record], metric: str) -> Cell:
+    values = [run.metrics[metric] for run in runs]
+    closed = [run.metrics[_CLOSED_SET] for run in runs if _CLOSED_SET in run.metrics]
+    return Cell(
+        accuracy=statistics.fmean(values),
+        std=statistics.stdev(values) if len(values) > 1 else None,
+        n=len(values),
+        closed_set_accuracy=statistics.fmean(closed) if len(closed) == len(values) else None,
+        run_ids=tuple(run.run_id for run in runs),
+    )
+
+
+def _group_by_recipe(runs: Sequence[Record]) -> list[_Group]:
+    groups: dict[tuple[str, frozenset[tuple[str, str]]], _Group] = {}
+    for run in runs:
+        column = column_of(run.params)
+        assert column is not None
+        params = {name: text for name, text in run.params.items() if name not in (*COLUMN_PARAMS, "seed")}
+        group = groups.setdefault((column.key, frozenset(params.items())), _Group(column.key, params))
+        group.runs.append(run)
+    return list(groups.values())
+
+
+def _draft_rows(groups: Sequence[_Group], metric: str) -> list[_Draft]:
+    """Give each trained recipe a row, then place what was not trained.
+
+    1. A recipe that starts from weights has a row for each set of weights.
+    2. One from scratch joins every row whose recipe is the same otherwise.
+    3. What was not trained has no recipe: it joins the rows of its data and architecture, if only one fits.
+    4. What fits nowhere has a row of its own.
+    """
+    trained = [group for group in groups if "optimizer.name" in group.params]
+    untrained = [group for group in groups if "optimizer.name" not in group.params]
+    drafts: list[_Draft] = []
+    for group in sorted(trained, key=lambda group: _WEIGHTS not in group.params):
+        homes = [draft for draft in drafts if _same_recipe(group.params, draft.params)]
+        if not homes:
+            homes = [_Draft(group.params)]
+            drafts += homes
+        for draft in homes:
+            draft.groups[group.column] = group
+    placed: list[_Group] = []
+    for draft in drafts:
+        for column in {group.column for group in untrained}:
+            fitting = [g for g in untrained if g.column == column and _fits(g.params, draft.params, metric)]
+            if (chosen := _only_one(fitting, draft.params)) is not None:
+                draft.groups[column] = chosen
+                placed.append(chosen)
+    return drafts + [_Draft(g.params, {g.column: g}) for g in untrained if not any(g is p for p in placed)]
+
+
+def _same_recipe(params: dict[str, str], of_row: dict[str, str]) -> bool:
+    if _WEIGHTS in params:
+        return params == of_row
+    return params == {name: text for name, text in of_row.items() if name != _WEIGHTS}
+
+
+def _fits(params: dict[str, str], of_row: dict[str, str], metric: str) -> bool:
+    """Tell whether an untrained network saw the row's images through the row's transform, with the row's weights."""
+    split = f"data.{metric.partition('/')[0]}"
+    weights = {params.get(_WEIGHTS), of_row.get(_WEIGHTS)} - {None}
+    must_agree = {name for name in (*params, *of_row) if name.startswith(("arch.", "transform."))} | {
+        "data.eval",
+        split,
+    }
+    return len(weights) <= 1 and all(params.get(name) == of_row.get(name) for name in must_agree)
+
+
+def _only_one(groups: list[_Group], of_row: dict[str, str]) -> _Group | None:
+    for name in _PREFERRED:
+        alike = [group for group in groups if group.params.get(name) == of_row.get(name)]
+        groups = alike or groups
+    return groups[0] if len(groups) == 1 else None
+
+
+def name_data(runs: Sequence[Record]) -> dict[str, str]:
+    """Return what people call the evaluation images: digest -> name; the same images under two names have the newer.
+
+    Two sets of images that share a name carry their digests too.
+    """
+    names = {run.params.get("data.eval", ""): run.tags.get("data", "unknown") for run in runs}
+    called = list(names.values())
+    return {
+        digest: name if called.count(name) == 1 else f"{name} ({shorten(digest)})" for digest, name in names.items()
+    }
+
+
+def _arch(params: dict[str, str]) -> tuple[str, str]:
+    return params.get("arch.library", ""), params.get("arch.name", "unknown")
+
+
+def arch_of(run: Record) -> tuple[str, str]:
+    """Return the library and the name of a run's architecture."""
+    return _arch(run.params)
+
+
+def name_archs(archs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return a short name of each architecture, and a long one where a short one would stand for two."""
+    short = {arch: arch[1].removeprefix("tf_") for arch in archs}
+    called = list(short.values())
+    return {arch: name if called.count(name) == 1 else "/".join(arch) for arch, name in short.items()}

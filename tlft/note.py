@@ -1,0 +1,27 @@
+"""The experiment's note in MLflow: the sentence that matters, then the table.
+
+What the sentence and the table say is decided in `analysis`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tlft.config import Config
+from tlft.tracking import Store, load_records
+
+log = logging.getLogger(__name__)
+
+
+def refresh_note(config: Config) -> None:
+    """Write the note anew from all runs of the experiment; a failure is said, since the runs themselves are safe."""
+    from analysis.table import build_table, headline, render
+
+    if config.debug:
+        return
+    try:
+        records = load_records(config.experiment, config.tracking.uri, config.home)
+        table = build_table(records, command=f"python -m analysis.table --experiment {config.experiment}")
+        Store(config).set_note(f"{headline(table)}\n\n{render(table, 'markdown')}")
+    except Exception as error:
+        log.warning("the experiment's note could not be written: %s", error)
