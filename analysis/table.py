@@ -6,6 +6,7 @@ It is made of records alone; only the command, which fetches them, asks the trac
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Collection, Sequence
@@ -238,6 +239,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         table = _make(arguments, shlex.join(["python", "-m", "analysis.table", *argv]))
         _write(table, arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
@@ -284,10 +288,15 @@ def _unknown_names(arguments: argparse.Namespace, records: Sequence[Record]) -> 
     asked += [("--arch", name, archs) for name in arguments.arch or ()]
     asked += [("--metric", arguments.metric, metrics)] if metrics else []
     return [
-        f"{option} {name}: no run has it" + (nearest(name, known) or f"; there are {', '.join(sorted(known))}")
+        f"{option} {name}: no run has it" + (nearest(name, known) or _list(known))
         for option, name, known in asked
         if name not in known
     ]
+
+
+def _list(known: set[str]) -> str:
+    shown = sorted(known)[:12]
+    return f"; there are {', '.join(shown)}" + (", ..." if len(shown) < len(known) else "")
 
 
 def _write(table: Table, arguments: argparse.Namespace) -> None:

@@ -22,8 +22,8 @@ from typing import Any
 import filelock
 import pytest
 import requests
-
 from conftest import files_in
+
 from tlft import download
 from tlft.config import PROJECT
 from tlft.download import atomic_write, fetch, sha256_of, unpack_zip

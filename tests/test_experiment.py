@@ -20,7 +20,8 @@ from tlft.compose import Composer
 from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.experiment import identify, run_experiment, run_name
-from tlft.tracking import Outcome, Store, load_records
+from tlft.records import Outcome
+from tlft.tracking import Store, load_records
 
 SMALL = ("data=imagefolder", "arch=efficientnet_lite0", "training.epochs=2", "training.batch_size=6", "threads=1")
 

@@ -22,7 +22,8 @@ from tlft.identity import flatten, run_key, scientific_config
 from tlft.imagenet import ClassMap, resolve_class_map
 from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
 from tlft.progress import Advance, progress
-from tlft.tracking import WEIGHTS_FILE, ActiveRun, Outcome, Store
+from tlft.records import Outcome
+from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store
 from tlft.weights import Weights, find_weights
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.note import refresh_note
-from tlft.tracking import Outcome
+from tlft.records import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,20 @@ from contextlib import closing
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
+from urllib.parse import urlparse
 
 
-def find_problems(path: Path) -> list[str]:
-    """Return what makes the database unusable, in one line with its mend; a missing one is none."""
+def find_problems(uri: str) -> list[str]:
+    """Return what makes a tracking store unusable, in one line with its mend; a missing database is none."""
+    scheme = urlparse(uri).scheme
+    if scheme == "sqlite":
+        return _find_problems(Path(uri.removeprefix("sqlite:///")))
+    if scheme in ("http", "https") or scheme.startswith(("postgresql", "mysql", "mssql")):
+        return []
+    return [f"tracking.uri={uri}: give http://HOST:PORT of an MLflow server, or sqlite:////path/to/mlflow.db"]
+
+
+def _find_problems(path: Path) -> list[str]:
     if not path.exists():
         return []
     if path.is_dir():

@@ -30,7 +30,8 @@ from tlft.machine import source_state
 from tlft.note import refresh_note
 from tlft.outputs import claim_hydra_folder
 from tlft.preflight import exit_with, problems_of
-from tlft.tracking import Outcome, Store, load_records
+from tlft.records import Outcome
+from tlft.tracking import Store, load_records
 
 log = logging.getLogger(__name__)
 

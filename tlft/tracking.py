@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from tlft import store_schema
 from tlft.config import Config, home_folder
 from tlft.errors import ConfigurationError, TlftError
-from tlft.records import Record
+from tlft.records import Outcome, Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,38 +50,8 @@ def tracking_uri(uri: str | None = None, home: Path | None = None) -> str:
 
 
 def find_problems(config: Config) -> list[str]:
-    """Return what is wrong with a local database, a line each, without opening it through MLflow."""
-    uri = tracking_uri(config.tracking.uri, config.home)
-    scheme = urlparse(uri).scheme
-    if scheme == "sqlite":
-        return store_schema.find_problems(Path(uri.removeprefix("sqlite:///")))
-    if scheme not in ("http", "https") and not scheme.startswith(("postgresql", "mysql", "mssql")):
-        return [f"tracking.uri={uri}: give http://HOST:PORT of an MLflow server, or sqlite:////path/to/mlflow.db"]
-    return []
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        status: `done`; `skipped` (it was done before); `elsewhere` (another process works on it).
-        seconds: what the run took when it was computed.
-        commit: of the code that computed it; `dirty` if that was not all of it.
-    """
-
-    status: str
-    run_id: str = ""
-    name: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    commit: str = ""
-    dirty: bool = False
-
-    @property
-    def score(self) -> float:
-        """The figure that a run returns: the hold-out's accuracy if there is one, else the evaluation's."""
-        return self.metrics.get("holdout/accuracy", self.metrics.get("eval/accuracy", float("nan")))
+    """Return what is wrong with the store's address or a local database, a line each, without opening it."""
+    return store_schema.find_problems(tracking_uri(config.tracking.uri, config.home))
 
 
 class Store:
@@ -321,12 +291,10 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
         ConfigurationError: if the store cannot be read.
     """
     uri = tracking_uri(uri, home)
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
-        if problems := store_schema.find_problems(path):
-            raise ConfigurationError(problems)
-        if not path.exists():
-            return []
+    if problems := store_schema.find_problems(uri):
+        raise ConfigurationError(problems)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return []
     from mlflow.entities import ViewType
 
     client = _client(uri)
