@@ -170,10 +170,8 @@ def _fits(params: dict[str, str], of_row: dict[str, str], metric: str) -> bool:
     """Tell whether an untrained network saw the row's images through the row's transform, with the row's weights."""
     split = f"data.{metric.partition('/')[0]}"
     weights = {params.get(_WEIGHTS), of_row.get(_WEIGHTS)} - {None}
-    must_agree = {name for name in (*params, *of_row) if name.startswith(("arch.", "transform."))} | {
-        "data.eval",
-        split,
-    }
+    must_agree = {name for name in (*params, *of_row) if name.startswith(("arch.", "transform."))}
+    must_agree |= {"data.eval", split}
     return len(weights) <= 1 and all(params.get(name) == of_row.get(name) for name in must_agree)
 
 

@@ -283,6 +283,12 @@ def test_difference_is_named_between_architectures_too() -> None:
     assert [label.rpartition(", ")[2] for label in labels] == ["precision float32", "precision auto"]
 
 
+def test_images_held_out_are_named_though_the_recipes_read_differently_anyway() -> None:
+    one, other = run(FINE_TUNE, data__holdout="d4" * 32), run(FINE_TUNE, data__holdout="e5" * 32, optimizer__lr="0.1")
+    labels = recipes_of(one, other)
+    assert [label.rpartition(", ")[2] for label in labels] == ["hold-out d4d4d4d4", "hold-out e5e5e5e5"]
+
+
 def test_rows_are_in_the_order_of_numbers() -> None:
     labels = recipes_of(*(run(FINE_TUNE, training__epochs=epochs) for epochs in ("50", "5", "10")))
     assert [label.split(", ")[-1] for label in labels] == ["5 epochs", "10 epochs", "50 epochs"]
@@ -377,6 +383,12 @@ def test_headline_is_of_the_fullest_row_and_not_of_the_best(records: list[Record
     assert headline(build_table([run(FINE_TUNE)], metric="eval/closed_set_accuracy")).startswith(
         "On photos, resnet50, eval/closed_set_accuracy: "
     )
+
+
+def test_headline_prefers_columns_to_seeds() -> None:
+    many = [run(FINE_TUNE, 0.9, seed=str(seed)) for seed in range(5)]
+    both = [run(FINE_TUNE, 0.6, training__epochs="5"), run(FROM_SCRATCH, 0.5, training__epochs="5")]
+    assert headline(build_table([*many, *both])).endswith("5 epochs): fine-tuned 60.0 %, from scratch 50.0 %.")
 
 
 @pytest.fixture
