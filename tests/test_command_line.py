@@ -49,6 +49,8 @@ def problems(home: Path, *arguments: str) -> list[str]:
         (["head=imagenet1k"], "the 1000-class head is only evaluated"),
         (["data=imagefolder", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
         (["model.weights_file=/nowhere.pth"], "model.weights_file=/nowhere.pth: no such file"),
+        (["tracking=server"], "tracking.uri=missing: give http://HOST:PORT of an MLflow server"),
+        (["seed=${oc.env:NO_SUCH}"], "Environment variable 'NO_SUCH' not found"),
         (["tracking.uri=foo"], "tracking.uri=foo: give http://HOST:PORT"),
         (["paths.home=/dev/null"], "paths.home=/dev/null: /dev/null is a file; name a folder"),
         (["-m", "sweep=demo,comparison"], "cannot be swept over; give one value"),

@@ -51,9 +51,9 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
 
 def problems_of(cfg: DictConfig) -> list[str]:
     """Return every problem of one composed configuration, a line each: its values, data, network, device, store."""
-    if missing := missing_keys(cfg):
-        return missing
     try:
+        if missing := missing_keys(cfg):
+            return missing
         typed = config.to_config(cfg)
     except COMPOSITION_ERRORS as error:
         return [" ".join(str(error).split())]

@@ -77,8 +77,7 @@ class Store:
                 where = (self.home / "mlruns" / name).as_uri() if self.uri.startswith("sqlite") else None
                 return client, str(client.create_experiment(name, artifact_location=where))
         except MlflowException as error:
-            said = " ".join(str(error).split())[:200]
-            raise TlftError(f"tracking.uri={self.uri}: cannot be opened ({said})") from None
+            raise _cannot_open(self.uri, error) from None
         if found.lifecycle_stage == "deleted":
             raise ConfigurationError(
                 f"tracking.experiment={name}: was deleted; restore it (mlflow experiments restore --experiment-id "
@@ -134,8 +133,7 @@ class Store:
     @contextmanager
     def claim(self, key: str, *, force: bool = False) -> Iterator[Claim]:
         """Hold the run of a key for this process, so that nobody else computes it meanwhile."""
-        lock = FileLock(self.home / "cache" / "locks" / f"{self.experiment_id}-{key}.lock")
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock = self._lock(key)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -149,14 +147,16 @@ class Store:
 
     def being_worked_on(self, key: str) -> bool:
         """Tell whether another process of this machine holds the run of a key."""
-        path = self.home / "cache" / "locks" / f"{self.experiment_id}-{key}.lock"
-        if not path.exists():
-            return False
         try:
-            with FileLock(path, blocking=False):
+            with self._lock(key).acquire(blocking=False):
                 return False
         except Timeout:
             return True
+
+    def _lock(self, key: str) -> FileLock:
+        folder = self.home / "cache" / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{self.experiment_id}-{key}.lock")
 
     def _end_orphans(self, key: str) -> None:
         """Mark runs of this machine KILLED that still say RUNNING although nobody holds their key any more."""
@@ -288,7 +288,8 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     """Return every run of an experiment, deleted ones too, the oldest first; none if there is no such experiment.
 
     Raises:
-        ConfigurationError: if the store cannot be read.
+        ConfigurationError: if the database is none, or of another version.
+        TlftError: if the store does not answer.
     """
     uri = tracking_uri(uri, home)
     if problems := store_schema.find_problems(uri):
@@ -296,17 +297,19 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return []
     from mlflow.entities import ViewType
+    from mlflow.exceptions import MlflowException
 
-    client = _client(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return []
     runs: list[Run] = []
-    token: str | None = None
-    while token is None or token:
-        page = client.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)
-        runs += page
-        token = page.token or ""
+    try:
+        client = _client(uri)
+        found = client.get_experiment_by_name(experiment)
+        token: str | None = None
+        while found is not None and (token is None or token):
+            page = client.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)
+            runs += page
+            token = page.token or ""
+    except MlflowException as error:
+        raise _cannot_open(uri, error) from None
     return sorted((_to_record(run) for run in runs), key=lambda record: (record.start_time, record.run_id))
 
 
@@ -322,6 +325,11 @@ def _to_record(run: Run) -> Record:
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
     )
+
+
+def _cannot_open(uri: str, error: Exception) -> TlftError:
+    said = " ".join(str(error).split())[:200]
+    return TlftError(f"tracking.uri={uri}: cannot be opened ({said}); start the server, or set tracking.uri")
 
 
 def _client(uri: str) -> MlflowClient:
