@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other; before torch is imported
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator

@@ -293,7 +293,9 @@ def _print_results(results: Sequence[Result]) -> None:
         seconds = f"{result.seconds:.1f} s" if result.seconds else "-"
         table.add_row(str(job.number), run_name(job.config), status, accuracy, seconds, result.run_id or "-")
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()))
     for result in results:
         if result.error and result.job.same_as is None:
             print(f"job {result.job.number} failed: {result.error} (its log: {result.folder})")
