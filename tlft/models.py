@@ -188,7 +188,11 @@ def head_name(model: nn.Module) -> str:
 
 
 def replace_head(model: nn.Module, num_classes: int) -> None:
-    """Replace exactly the classifier layer by one of `num_classes` outputs with torch's default initialisation."""
+    """Replace exactly the classifier layer by one of `num_classes` outputs with PyTorch's default initialisation.
+
+    timm's own for two classes is +-0.7 in each weight: fine-tuned by the reference recipe, EfficientNet-Lite0 then fits
+    the training images within an epoch and never gets beyond 86 % on the others.
+    """
     name = head_name(model)
     parent = model.get_submodule(name.rpartition(".")[0])
     old = model.get_submodule(name)
