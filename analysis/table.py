@@ -283,10 +283,10 @@ def _unknown_names(arguments: argparse.Namespace, records: Sequence[Record]) -> 
     """Return a line for each name that no run has, with the nearest that one has."""
     data = {name for names in _data_names(records).values() for name in names}
     archs = {name for record in records for name in _arch_names(record)}
-    metrics = {name for record in records if record.status == "FINISHED" for name in record.metrics}
+    metrics = {ACCURACY, *(name for record in records for name in record.metrics)}
     asked = [("--data", name, data) for name in arguments.data or ()]
     asked += [("--arch", name, archs) for name in arguments.arch or ()]
-    asked += [("--metric", arguments.metric, metrics)] if metrics else []
+    asked.append(("--metric", arguments.metric, metrics))
     return [
         f"{option} {name}: no run has it" + (nearest(name, known) or _list(known))
         for option, name, known in asked

@@ -116,6 +116,11 @@ def test_failed_job_does_not_stop_the_others_and_is_named(tmp_path: Path, tiny_f
     assert re.match(r"3 jobs: 2 done.*, 1 new\n", mended.stdout)
 
 
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to a command in the background: SIGINT is ignored there, and by its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_sweep_sums_up_and_leaves_nothing_running(
     tmp_path: Path, tiny_folder: Path, number: int, status: int
@@ -127,13 +132,17 @@ def test_interrupted_sweep_sums_up_and_leaves_nothing_running(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 (no thread is running here)
     )
-    assert process.stderr is not None
-    for line in process.stderr:  # an epoch of the long job has ended: the next is in its middle
-        if "epoch 1/1000" in line:
-            process.send_signal(number)
-            break
-    out, err = process.communicate(timeout=120)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:  # an epoch of the long job has ended: the next is in its middle
+            if "epoch 1/1000" in line:
+                process.send_signal(number)
+                break
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == status
     assert "Traceback" not in err
     assert re.search(r"0\s+efficientnet_lite0 scratch.*done", out)
