@@ -24,7 +24,7 @@ demo: $(STAMP) ## the three columns with a small network, within three minutes
 	@echo 'Where to look next:'
 	@echo '  make table                                       the table again, from MLflow'
 	@echo '  make ui                                          every run, its curves and pictures, at http://127.0.0.1:5000'
-	@echo '  $(BIN)/python run.py sweep=comparison            the reference task: ResNet-50, 50 epochs, five seeds'
+	@echo '  $(BIN)/python run.py sweep=comparison         the reference task: ResNet-50, 50 epochs, five seeds'
 	@echo '  README.md                                        groups, keys, and what the columns mean'
 
 table: $(STAMP) ## the comparison table, regenerated from MLflow
