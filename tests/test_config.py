@@ -73,4 +73,5 @@ def test_command_line_beats_preset(configure: Configure) -> None:
 
 
 def test_debug_runs_have_an_experiment_of_their_own(configure: Configure) -> None:
-    assert configure("debug=true").experiment == "tlft-debug"
+    config = configure("debug=true")
+    assert (config.experiment, config.epochs) == ("tlft-debug", 1)

@@ -173,8 +173,9 @@ class Config:
 
     @property
     def epochs(self) -> int:
-        """Epochs that are run: none where nothing is trainable, whatever `training.epochs` says."""
-        return 0 if self.training.trainable == "none" else self.training.epochs
+        """Epochs that are run: none where nothing is trainable, whatever `training.epochs` says; with `debug` one."""
+        epochs = 0 if self.training.trainable == "none" else self.training.epochs
+        return min(epochs, 1) if self.debug else epochs
 
     @property
     def trainable(self) -> str:
@@ -343,8 +344,8 @@ def _wrong_combinations(config: Config) -> list[str]:
         problems.append("model.weights=null: name weights, such as model.weights=IMAGENET1K_V1, or model=scratch")
     if not config.tracking.experiment.strip():
         problems.append("tracking.experiment: give a name, such as tracking.experiment=tlft")
-    if config.schedule.warmup_epochs > max(config.epochs, 0) > 0:
+    if config.trainable != "none" and config.schedule.warmup_epochs > config.training.epochs:
         problems.append(
-            f"schedule.warmup_epochs={config.schedule.warmup_epochs:g}: more than training.epochs={config.epochs}"
+            f"schedule.warmup_epochs={config.schedule.warmup_epochs:g}: more than training.epochs={config.training.epochs}"
         )
     return problems

@@ -146,8 +146,8 @@ def _cut(images: Images, batch_size: int) -> Images:
     from dataclasses import replace
 
     count = DEBUG_BATCHES * batch_size
-    holdout = images.holdout.first(count) if images.holdout else None
-    return replace(images, train=images.train.first(count), eval=images.eval.first(count), holdout=holdout)
+    holdout = images.holdout.thinned(count) if images.holdout else None
+    return replace(images, train=images.train.thinned(count), eval=images.eval.thinned(count), holdout=holdout)
 
 
 def _describe_layers(model: nn.Module, known: Identity) -> str:

@@ -39,9 +39,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.files)
 
-    def first(self, count: int) -> Split:
-        """Return the split cut to its first images."""
-        return Split(self.files[:count], self.rows[:count], self.labels[:count], self.pixels, self.transform)
+    def thinned(self, count: int) -> Split:
+        """Return the split cut to so many images, evenly spaced, so that no class goes missing."""
+        kept = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
+        files = tuple(self.files[index] for index in kept)
+        return Split(files, self.rows[kept], self.labels[kept], self.pixels, self.transform)
 
     def batch(
         self, indices: np.ndarray, device: torch.device, flips: np.ndarray | None = None
