@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 Params = Mapping[str, str]
 
-_OF_AN_ARCH = ("arch.", "transform.", "model.weights", "class_map")
+_OF_AN_ARCH = ("arch.", "transform.", "model.", "class_map")
 """What differs between architectures by nature; between the rows of one it is worth a word."""
 
 _PHRASES: dict[str, Callable[[str], str]] = {
@@ -34,6 +34,7 @@ _PHRASES: dict[str, Callable[[str], str]] = {
 
 _NAMES = {
     "model.weights": "weights",
+    "model.bn_momentum": "batch-norm momentum",
     "class_map": "class map",
     "data.train": "training images",
     "data.eval": "evaluation images",

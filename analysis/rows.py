@@ -15,6 +15,9 @@ from analysis.recipes import describe_all, shorten
 from tlft.records import Record
 
 _WEIGHTS = "model.weights"
+_OF_PRETRAINED = (_WEIGHTS, "model.bn_momentum")
+"""What a network that starts from weights has, and one from scratch has not."""
+
 _CLOSED_SET = "eval/closed_set_accuracy"
 _PREFERRED = ("precision", "data.holdout", "format")
 
@@ -163,7 +166,7 @@ def _draft_rows(groups: Sequence[_Group], metric: str) -> list[_Draft]:
 def _same_recipe(params: dict[str, str], of_row: dict[str, str]) -> bool:
     if _WEIGHTS in params:
         return params == of_row
-    return params == {name: text for name, text in of_row.items() if name != _WEIGHTS}
+    return params == {name: text for name, text in of_row.items() if name not in _OF_PRETRAINED}
 
 
 def _fits(params: dict[str, str], of_row: dict[str, str], metric: str) -> bool:

@@ -104,6 +104,14 @@ def test_seed_matters_where_an_untrained_head_is_drawn_from_it(configure: Config
     assert key_of(configure(*untrained, "seed=1")) != key_of(configure(*untrained))
 
 
+def test_batch_norm_momentum_matters_where_pretrained_statistics_follow_it(configure: Configure) -> None:
+    def differs(*overrides: str) -> bool:
+        return key_of(configure(*overrides, "arch.bn_momentum=0.01")) != key_of(configure(*overrides))
+
+    assert differs("experiment=fine_tune")
+    assert not any(differs(f"experiment={name}") for name in ("zero_shot", "from_scratch", "linear_probe"))
+
+
 def test_no_epochs_is_the_same_as_nothing_trainable(configure: Configure) -> None:
     assert key_of(configure("training.epochs=0")) == key_of(configure("training.trainable=none"))
 

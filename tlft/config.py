@@ -34,11 +34,16 @@ class PathsConfig:
 
 @dataclass
 class ArchConfig:
-    """Name an architecture, the library that builds it, and the weights whose transform it is used with."""
+    """Name an architecture, the library that builds it, and the weights whose transform it is used with.
+
+    `bn_momentum` is the momentum with which pretrained batch-norm statistics follow the batches of a fine-tuning;
+    null leaves it to the library.
+    """
 
     name: str = MISSING
     library: str = MISSING
     weights: str = "auto"
+    bn_momentum: float | None = None
 
 
 @dataclass
@@ -286,6 +291,8 @@ def _wrong_numbers(config: Config) -> list[str]:
         value = getattr(data, key)
         if value is not None and not 0 < value < 1:
             problems.append(f"data.{key}={value}: give a number between 0 and 1, such as 0.2")
+    if config.arch.bn_momentum is not None and not 0 < config.arch.bn_momentum <= 1:
+        problems.append(f"arch.bn_momentum={config.arch.bn_momentum}: give a number above 0 and up to 1, such as 0.1")
     if data.train_fraction is not None and not 0 < data.train_fraction <= 1:
         problems.append(f"data.train_fraction={data.train_fraction}: give a number above 0 and up to 1")
     return problems
@@ -344,7 +351,7 @@ def _wrong_combinations(config: Config) -> list[str]:
         problems.append("model.weights=null: name weights, such as model.weights=IMAGENET1K_V1, or model=scratch")
     if not config.tracking.experiment.strip():
         problems.append("tracking.experiment: give a name, such as tracking.experiment=tlft")
-    if config.trainable != "none" and config.schedule.warmup_epochs > config.training.epochs:
+    if config.trainable != "none" and config.schedule.warmup_epochs > config.training.epochs > 0:
         problems.append(
             f"schedule.warmup_epochs={config.schedule.warmup_epochs:g}: more than training.epochs={config.training.epochs}"
         )

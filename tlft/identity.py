@@ -63,6 +63,9 @@ def scientific_config(
             "flip": training.flip,
             "keep": training.keep,
         }
+        follows = config.model.name == "pretrained" and config.trainable != "head"  # else frozen, or the library's
+        if config.arch.bn_momentum is not None and follows:
+            science["model"]["bn_momentum"] = config.arch.bn_momentum
         science["optimizer"] = asdict(config.optimizer)
         science["schedule"] = asdict(config.schedule)
     if trained or config.model.name == "scratch" or config.head.name == "task":

@@ -39,6 +39,8 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
         _drop_auxiliary_heads(model)
     if config.model.name == "pretrained":
         _load_weights(model, config, weights, fetch_weights(weights))
+        if config.arch.bn_momentum is not None:
+            _set_bn_momentum(model, config.arch.bn_momentum)
     if config.head.name == "task":
         with _random_state(derive_seed(config.seed, "head")):
             replace_head(model, num_classes)
@@ -49,6 +51,12 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
         )
     freeze(model, config.trainable)
     return model.to(memory_format=torch.channels_last)
+
+
+def _set_bn_momentum(model: nn.Module, momentum: float) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = momentum
 
 
 def build_from_description(
