@@ -351,8 +351,7 @@ def _wrong_combinations(config: Config) -> list[str]:
         problems.append("model.weights=null: name weights, such as model.weights=IMAGENET1K_V1, or model=scratch")
     if not config.tracking.experiment.strip():
         problems.append("tracking.experiment: give a name, such as tracking.experiment=tlft")
-    if config.trainable != "none" and config.schedule.warmup_epochs > config.training.epochs > 0:
-        problems.append(
-            f"schedule.warmup_epochs={config.schedule.warmup_epochs:g}: more than training.epochs={config.training.epochs}"
-        )
+    warmup, epochs = config.schedule.warmup_epochs, config.training.epochs
+    if config.trainable != "none" and warmup > epochs > 0:
+        problems.append(f"schedule.warmup_epochs={warmup:g}: more than training.epochs={epochs}")
     return problems
