@@ -308,7 +308,7 @@ def _write(table: Table, arguments: argparse.Namespace) -> None:
     if out is None:
         print(_encodable(text, sys.stdout.encoding or "utf-8"))
         return
-    from tlft.download import atomic_write
+    from tlft.files import atomic_write
 
     atomic_write(out, f"{text}\n".encode())
     print(f"wrote {out}", file=sys.stderr)

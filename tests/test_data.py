@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import PHOTOGRAPHS, Configure, draw_folder, needs_photographs
 
-from tlft import data, download
+from tlft import data, files
 from tlft.config import Config
 from tlft.data import Dataset, find_problems, open_dataset
 from tlft.errors import ConfigurationError, TlftError
@@ -104,7 +104,7 @@ def test_file_digests_are_remembered(configure: Configure, folder: Path, monkeyp
     config = configure("data=imagefolder", f"data.root={folder}")
     first = opened(config)
     calls: list[Path] = []
-    real = download.sha256_of
+    real = files.sha256_of
 
     def counted(path: Path) -> str:
         calls.append(path)

