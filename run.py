@@ -7,8 +7,9 @@ from omegaconf import DictConfig
 
 from tlft.config import register
 from tlft.errors import ConfigurationError, TlftError
-from tlft.job import listen_to_signals, run_job
+from tlft.job import run_job
 from tlft.preflight import check_command_line, exit_with
+from tlft.signals import listen
 from tlft.sweep import print_plan
 
 register()
@@ -22,7 +23,7 @@ def run(cfg: DictConfig) -> float:
 
 def main() -> None:
     """Check the whole command line before Hydra acts on it, then let Hydra act."""
-    listen_to_signals()
+    listen()
     try:
         config = check_command_line(sys.argv[1:])
         if config is not None and config.plan:

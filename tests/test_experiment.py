@@ -66,6 +66,7 @@ def test_params_are_the_scientific_configuration(done: Done) -> None:
     assert not {"device", "threads", "paths.home", "tracking.uri"} & set(params)
     assert set(params) == {
         *("format", "seed", "precision", "arch.library", "arch.name", "model.name", "model.weights", "head.name"),
+        "model.bn_momentum",
         *(f"transform.{name}" for name in ("resize", "crop", "interpolation", "mean", "std")),
         *(f"data.{split}" for split in ("train", "eval", "holdout")),
         *(f"training.{name}" for name in ("trainable", "epochs", "batch_size", "flip", "keep")),

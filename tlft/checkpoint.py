@@ -25,7 +25,7 @@ from tlft.training import TrainingState
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-_COUNTERS = ("epoch", "step", "seen", "loss_sum", "correct", "seconds")
+_COUNTERS = ("epoch", "step", "seen", "loss_sum", "correct", "seconds", "train_seconds")
 
 
 class _UnusableError(Exception):

@@ -141,6 +141,14 @@ class TrainingConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """How often an unfinished run saves what it needs to go on after a crash; null switches one of them off."""
+
+    every_epochs: int | None = 1
+    every_minutes: float | None = 5.0
+
+
+@dataclass
 class TrackingConfig:
     """Where MLflow keeps the runs, and what it keeps of them."""
 
@@ -161,6 +169,7 @@ class Config:
     schedule: ScheduleConfig = MISSING
     data: DataConfig = MISSING
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     seed: int = 0
@@ -266,6 +275,8 @@ def _wrong_numbers(config: Config) -> list[str]:
         ("training.eval_every", training.eval_every, 1),
         ("data.split_seed", data.split_seed, 0),
         ("data.drawing_seed", getattr(data, "drawing_seed", 0), 0),
+        ("checkpoint.every_epochs", config.checkpoint.every_epochs, 1),
+        ("checkpoint.every_minutes", config.checkpoint.every_minutes, 0),
         ("schedule.warmup_epochs", config.schedule.warmup_epochs, 0),
         ("optimizer.weight_decay", optimizer.weight_decay, 0),
         ("optimizer.momentum", getattr(optimizer, "momentum", 0), 0),

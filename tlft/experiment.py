@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from tlft import signals
 from tlft.config import Config, find_problems
 from tlft.data import Dataset, open_dataset
-from tlft.errors import ConfigurationError
+from tlft.errors import ConfigurationError, TlftError
 from tlft.identity import flatten, run_key, scientific_config
 from tlft.imagenet import ClassMap, resolve_class_map
 from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
@@ -29,6 +30,7 @@ from tlft.weights import Weights, find_weights
 if TYPE_CHECKING:
     from torch import nn
 
+    from tlft.checkpoint import Checkpoints
     from tlft.evaluation import Predictions
     from tlft.images import Images, Split
     from tlft.training import TrainingState
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEBUG_BATCHES = 2
+MOST_TIME_SAVING = 0.05
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def run_name(config: Config) -> str:
 
 def _work(config: Config, known: Identity, machine: Machine, run: ActiveRun, composed: str) -> dict[str, float]:
     """Decode, train, evaluate, and log the outcome."""
+    from tlft.checkpoint import Checkpoints
     from tlft.evaluation import compute_metrics, evaluate
     from tlft.images import open_images
     from tlft.models import build_model
@@ -114,11 +118,12 @@ def _work(config: Config, known: Identity, machine: Machine, run: ActiveRun, com
     model = build_model(config, known.weights, len(known.dataset.classes)).to(machine.device)
     layers = _describe_layers(model, known)
     state = fresh_state(config, model)
-
-    clock = time.monotonic()
-    with _reporting(config, known, images, machine, run) as report:
+    checkpoints = Checkpoints(run.folder.checkpoints, known.key)
+    if run.resumed and checkpoints.restore(model, state, machine):
+        log.info("%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, run.run_id)
+    ready = time.monotonic()
+    with _reporting(config, known, images, machine, run, checkpoints, state) as report, signals.patient():
         train(model, images.train, config, machine, state, report)
-    train_seconds = time.monotonic() - clock
 
     clock = time.monotonic()
     predictions = evaluate(model, images.eval, known.dataset.classes, known.class_map, machine)
@@ -128,14 +133,14 @@ def _work(config: Config, known: Identity, machine: Machine, run: ActiveRun, com
         metrics["holdout/accuracy"] = compute_metrics(held_out, "holdout")["holdout/accuracy"]
     eval_seconds = time.monotonic() - clock
 
-    with TemporaryDirectory(prefix="run-", dir=cache) as folder:
-        _write_outcome(Path(folder), config, known, images.eval, model, predictions, machine, composed, layers)
-        run.log_folder(Path(folder))
+    with run.writing_files() as folder:
+        _write_outcome(folder, config, known, images.eval, model, predictions, machine, composed, layers)
     if config.tracking.weights:
         run.log_model(_model_description(config, known))
-    overhead = time.monotonic() - run.started - train_seconds - eval_seconds
+    training = clock - ready
+    overhead = time.monotonic() - run.started - training - eval_seconds
     times = {
-        "time/train_seconds": train_seconds,
+        "time/train_seconds": state.train_seconds,
         "time/eval_seconds": eval_seconds,
         "time/overhead_seconds": overhead,
     }
@@ -161,7 +166,12 @@ def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
     environment = describe_environment(machine)
     state = source_state()
     facts = {name: str(environment[name]) for name in ("device", "hardware", "precision", "threads", "command")}
-    kind = {"data": known.dataset.name, "arch": config.arch.name, "debug": str(config.debug).lower()}
+    kind = {
+        "host": platform.node(),
+        "data": known.dataset.name,
+        "arch": config.arch.name,
+        "debug": str(config.debug).lower(),
+    }
     code = {
         "commit": state.commit,
         "dirty": str(state.dirty).lower(),
@@ -179,13 +189,29 @@ def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
 class _Reporter:
     """Hear from training, and tell MLflow, the log and the terminal."""
 
-    def __init__(self, config: Config, known: Identity, images: Images, machine: Machine, run: ActiveRun) -> None:
+    def __init__(
+        self,
+        config: Config,
+        known: Identity,
+        images: Images,
+        machine: Machine,
+        run: ActiveRun,
+        checkpoints: Checkpoints,
+    ) -> None:
         self.config, self.known, self.images, self.machine, self.run = config, known, images, machine, run
+        self.checkpoints = checkpoints
         self.advance: Advance = lambda n=1, note="": None
+        self._saved, self._cost = time.monotonic(), 0.0
 
     def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
-        """Move the bar."""
+        """Move the bar, and save a checkpoint if one is due, or if somebody asks the run to stop."""
         self.advance(images, note=f"epoch {state.epoch + 1}/{self.config.epochs}, loss {loss:.4f}")
+        if signals.asked_to_stop():
+            self._save(model, state)
+            signals.stop()
+        minutes = self.config.checkpoint.every_minutes
+        if minutes is not None and time.monotonic() - self._saved >= 60 * minutes:
+            self._save(model, state)
 
     def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
         """Log the epoch's metrics, with a point of the evaluation curve if one is due."""
@@ -194,6 +220,8 @@ class _Reporter:
         if every is not None and (epoch % every == 0 or epoch == self.config.epochs):
             metrics = metrics | self._curve(model)
         self.run.log_metrics(metrics, step=epoch, with_system=True)
+        self._save_after_epoch(model, state)
+        self.run.deliver()
         log.info(
             "%s: epoch %d/%d, loss %.4f, accuracy %.1f %%, %.1f images/s",
             self.run.name,
@@ -203,6 +231,23 @@ class _Reporter:
             100 * metrics["train/accuracy"],
             metrics["throughput/train_images_per_second"],
         )
+
+    def _save_after_epoch(self, model: nn.Module, state: TrainingState) -> None:
+        """Save if an epoch is due, but never so often that saving takes more than a small part of the time."""
+        every = self.config.checkpoint.every_epochs
+        if every is None or state.epoch % every:
+            return
+        if time.monotonic() - self._saved >= self._cost / MOST_TIME_SAVING:
+            self._save(model, state)
+
+    def _save(self, model: nn.Module, state: TrainingState) -> None:
+        started = time.monotonic()
+        try:
+            self.checkpoints.save(model, state, self.machine)
+        except TlftError as error:
+            log.warning("%s; the training goes on", error)
+        self._saved = time.monotonic()
+        self._cost = self._saved - started
 
     def _curve(self, model: nn.Module) -> dict[str, float]:
         from tlft.evaluation import compute_metrics, evaluate
@@ -214,13 +259,20 @@ class _Reporter:
 
 @contextmanager
 def _reporting(
-    config: Config, known: Identity, images: Images, machine: Machine, run: ActiveRun
+    config: Config,
+    known: Identity,
+    images: Images,
+    machine: Machine,
+    run: ActiveRun,
+    checkpoints: Checkpoints,
+    state: TrainingState,
 ) -> Iterator[_Reporter]:
-    report = _Reporter(config, known, images, machine, run)
+    report = _Reporter(config, known, images, machine, run, checkpoints)
     if config.epochs == 0:
         yield report
         return
-    with progress(run.name, config.epochs * len(images.train), "images") as report.advance:
+    done = state.epoch * len(images.train) + state.seen
+    with progress(run.name, config.epochs * len(images.train), "images", done) as report.advance:
         yield report
 
 

@@ -21,8 +21,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write the file, in a folder that is made if need be, so that no reader ever sees half of it.
+
+    Args:
+        path: the file.
+        data: all of it.
+        durable: whether it must survive a power cut, which takes some milliseconds.
 
     Raises:
         TlftError: if it cannot be written.
@@ -32,7 +37,10 @@ def atomic_write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             beside.write_bytes(data)
-            into_place(beside, path)
+            if durable:
+                into_place(beside, path)
+            else:
+                beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
 

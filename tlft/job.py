@@ -9,11 +9,9 @@ import errno
 import json
 import logging
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -66,7 +64,7 @@ def run_job(cfg: DictConfig) -> float:
         )
         raise
     except BaseException:
-        log.warning("interrupted: the run is KILLED; the same command does it again")
+        log.warning("interrupted: the run is KILLED; the same command goes on where it stopped")
         _write(folder, status="interrupted", seconds=time.monotonic() - started)
         raise
     say(outcome)
@@ -116,14 +114,3 @@ def _write(folder: Path, **values: Any) -> None:
         (folder / OUTCOME_FILE).write_text(json.dumps(values))
     except OSError as error:
         log.warning("%s: cannot be written (%s)", folder / OUTCOME_FILE, error.strerror)
-
-
-def listen_to_signals() -> None:
-    """Turn the signals that tell a process to stop into `SystemExit`, so that a run can still say KILLED."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(143)
-
-    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)

@@ -51,13 +51,6 @@ def _find_problems(path: Path) -> list[str]:
     return [f"{path}: was written by an older MLflow; take a copy of it, then run: mlflow db upgrade sqlite:///{path}"]
 
 
-def prepare(path: Path) -> None:
-    """Create the database with write-ahead logging, which lets one process write while others read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=20)) as database:
-        database.execute("pragma journal_mode=wal")
-
-
 @cache
 def _revisions() -> tuple[frozenset[str], str]:
     """Return all schema revisions that the installed MLflow knows, and the last of them."""

@@ -64,7 +64,7 @@ class PlannedJob:
     """A job and what is known of it before it starts.
 
     Attributes:
-        status: `done`, `new`, `elsewhere` (another process works on it), or `same` (as the job `same_as`).
+        status: `done`, `new`, `unfinished`, `elsewhere` (another process works on it), or `same` (as `same_as`).
         outcome: of the run that is done already.
     """
 
@@ -103,7 +103,7 @@ def run_sweep(master: DictConfig, overrides: list[list[str]], composed: Composed
     if configs[0].plan:
         _print_jobs(jobs)
         sys.exit(0)
-    todo = [job for job in jobs if job.status == "new"]
+    todo = [job for job in jobs if job.status in ("new", "unfinished")]
     results: list[Result] = []
     interrupted: BaseException | None = None
     if todo:
@@ -141,8 +141,10 @@ def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
             job = replace(job, status="same", same_as=owner)
         elif not (config.force or config.debug) and (done := stores[store_key].finished(identity.key)):
             job = replace(job, status="done", outcome=done)
-        elif stores[store_key].being_worked_on(identity.key):
+        elif stores[store_key].owner(identity.key) is not None:
             job = replace(job, status="elsewhere")
+        elif stores[store_key].unfinished(identity.key) is not None:
+            job = replace(job, status="unfinished")
         jobs.append(job)
     return jobs
 
@@ -157,6 +159,7 @@ def describe_plan(jobs: Sequence[PlannedJob]) -> str:
         "done": "done" + (f" ({older} by older or dirty code)" if older else ""),
         "elsewhere": "running elsewhere",
         "same": "the same as another",
+        "unfinished": "to resume",
         "new": "new",
     }
     listed = ", ".join(f"{counts[status]} {text}" for status, text in words.items() if counts[status])

@@ -45,6 +45,7 @@ class TrainingState:
         loss_sum: of those images.
         correct: those that were predicted right.
         seconds: what those images took.
+        train_seconds: what all steps took.
         best_loss: lowest batch loss seen where `training.keep` looks, else infinite.
         best_weights: the model's state after that step.
     """
@@ -56,6 +57,7 @@ class TrainingState:
     loss_sum: float = 0.0
     correct: int = 0
     seconds: float = 0.0
+    train_seconds: float = 0.0
     best_loss: float = math.inf
     best_weights: dict[str, Tensor] | None = None
 
@@ -151,7 +153,9 @@ def _train_epoch(
         if may_keep and loss < state.best_loss:
             state.best_loss = loss
             state.best_weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        state.seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        state.seconds += seconds
+        state.train_seconds += seconds
         report.step(len(indices), loss, model, state)
 
 

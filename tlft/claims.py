@@ -1,0 +1,246 @@
+"""Say who works on a run, so that no two processes do, on one machine, under Slurm, or on machines that share a folder.
+
+1. A file lock, which dies with its process: decides on one machine, and wherever the shared folder has locks.
+2. Beside it a file that names the owner. Under Slurm its job is asked for; elsewhere it is a lease, which its owner
+   renews and which runs out when nobody does.
+
+What a run is, is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tlft.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 15.0
+LEASE_SECONDS = 90.0
+"""A lease that was not renewed for so long has run out; six beats, since a busy file server may swallow some."""
+
+_FUTURE_SECONDS = 5.0
+_OVER = {
+    "COMPLETED",
+    "CANCELLED",
+    "FAILED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "BOOT_FAIL",
+    "DEADLINE",
+    "REVOKED",
+}
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who works on a run.
+
+    Attributes:
+        machine: host name and boot id; empty for a Slurm job that was submitted and has not started.
+        slurm_job: `123` or `123_4`; empty outside Slurm.
+        restarts: how often Slurm has started the job anew.
+        token: tells this claim from every other.
+    """
+
+    machine: str
+    pid: int
+    slurm_job: str
+    restarts: int
+    token: str
+
+    def __str__(self) -> str:
+        where = f"process {self.pid} on {self.machine.partition('/')[0]}" if self.machine else "waiting to start"
+        return f"Slurm job {self.slurm_job}, {where}" if self.slurm_job else where
+
+
+class Claim:
+    """The right to work on one run."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _file_lock(folder, name)
+        self._owner_file = folder / f"{name}.owner"
+        self._me = _this_process()
+        self._released = threading.Event()
+
+    def acquire(self) -> bool:
+        """Take the claim unless somebody holds it; tells whether it was taken."""
+        if not self._take_lock():
+            return False
+        owner = _read(self._owner_file)
+        if owner is not None and _is_at_work(owner, self._me, self._owner_file):
+            self._lock.release()
+            return False
+        if not self._take_owner_file(owner):
+            self._lock.release()
+            return False
+        threading.Thread(target=self._renew, name="lease", daemon=True).start()
+        return True
+
+    def release(self) -> None:
+        """Give the claim back; once is enough."""
+        if self._released.is_set():
+            return
+        self._released.set()
+        if _read(self._owner_file) == self._me:
+            self._owner_file.unlink(missing_ok=True)
+        _let_go(self._lock)
+
+    def _take_lock(self) -> bool:
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        except (OSError, NotImplementedError) as error:  # a shared folder without locks
+            log.debug("%s: no file lock (%s); the lease decides alone", self._lock.lock_file, error)
+        return True
+
+    def _take_owner_file(self, stale: Owner | None) -> bool:
+        """Put this process's name where nobody's or a dead one's was; where locks do not reach, one of two wins."""
+        if stale is not None:
+            aside = self._owner_file.with_suffix(f".{self._me.token}")
+            try:
+                self._owner_file.rename(aside)
+            except FileNotFoundError:
+                return False  # another process took it over first
+            aside.unlink(missing_ok=True)
+        try:
+            with self._owner_file.open("x") as file:
+                json.dump(asdict(self._me), file)
+        except FileExistsError:
+            return False
+        return True
+
+    def _renew(self) -> None:
+        while not self._released.wait(BEAT_SECONDS):
+            try:
+                os.utime(self._owner_file)
+            except OSError as error:
+                log.warning("%s: the claim could not be renewed (%s)", self._owner_file, error.strerror)
+
+
+def owner_of(folder: Path, name: str) -> Owner | None:
+    """Return who works on a run (or will, being a submitted Slurm job), or None if nobody does."""
+    file = folder / f"{name}.owner"
+    owner = _read(file)
+    try:
+        lock = _file_lock(folder, name)
+        lock.acquire(blocking=False)
+        _let_go(lock)
+    except Timeout:
+        return owner or Owner("", 0, "", 0, "")
+    except (OSError, NotImplementedError):
+        pass
+    return owner if owner is not None and _is_at_work(owner, _this_process(), file) else None
+
+
+def _file_lock(folder: Path, name: str) -> FileLock:
+    # The library's own stand-in on a folder without locks would outlive a machine that was lost.
+    return FileLock(folder / f"{name}.lock", fallback_to_soft=False)
+
+
+def _let_go(lock: FileLock) -> None:
+    """Release a lock and leave no file: who has opened it meanwhile sees that it has no name, and opens it anew."""
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def mark_submitted(folder: Path, name: str, slurm_job: str) -> None:
+    """Leave word that a Slurm job will work on a run, so that nobody submits it a second time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = Owner("", 0, slurm_job, 0, uuid.uuid4().hex)
+    atomic_write(folder / f"{name}.owner", json.dumps(asdict(told)).encode())
+
+
+def slurm_job() -> str:
+    """Return the id of the Slurm job that this process is, as `squeue` spells it, or an empty text."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
+def _this_process() -> Owner:
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return Owner(_machine(), os.getpid(), slurm_job(), int(restarts) if restarts.isdecimal() else 0, uuid.uuid4().hex)
+
+
+@cache
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return f"{socket.gethostname()}/{boot}"
+
+
+def _read(path: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None  # nobody's, or torn: nobody's as well
+
+
+def _is_at_work(owner: Owner, me: Owner, file: Path) -> bool:
+    """Tell whether an owner still works, given that its lock is free for `me`."""
+    if owner.machine == me.machine and (not owner.slurm_job or owner.slurm_job == me.slurm_job):
+        return False  # its lock has died with it
+    if owner.slurm_job:
+        if owner.slurm_job == me.slurm_job and (not owner.machine or owner.restarts < me.restarts):
+            return False  # it is this very job: submitted, or started before and put back into the queue
+        if (known := slurm_knows(owner.slurm_job)) is not None:
+            return known
+    return _lease_runs(file)
+
+
+def slurm_knows(job: str) -> bool | None:
+    """Tell whether Slurm has a job that waits or runs; None if Slurm does not answer."""
+    if shutil.which("squeue") is None:
+        return None
+    command = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode == 0:
+        return any(state not in _OVER for state in done.stdout.split())
+    return False if "Invalid job id" in done.stderr else None
+
+
+def _lease_runs(file: Path) -> bool:
+    """Tell whether a lease was renewed lately, by the clock of the file server, which all machines share."""
+    try:
+        renewed, now = file.stat().st_mtime, _clock_of(file.parent)
+        if renewed <= now + _FUTURE_SECONDS:
+            return now - renewed < LEASE_SECONDS
+        log.warning("%s: was renewed in the future, so a clock was set back; waiting whether it is renewed again", file)
+        deadline = time.monotonic() + 2 * BEAT_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            if file.stat().st_mtime != renewed:
+                return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
+def _clock_of(folder: Path) -> float:
+    probe = folder / f"{uuid.uuid4().hex}.now"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)

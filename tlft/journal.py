@@ -1,0 +1,97 @@
+"""Keep what a run logs on disk first, in order, until the tracking store has it.
+
+Where it is delivered to is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tlft.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+Entry = dict[str, Any]
+
+
+class Journal:
+    """An append-only file of entries, and how many of them were delivered.
+
+    A process may be killed at any moment: a torn last line is cut off when the file is opened again, and an entry
+    that was delivered without its mark is delivered twice, which must change nothing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._mark = folder / "journal.jsonl", folder / "delivered"
+        self.entries: list[Entry] = []
+        self._unwritten: list[Entry] = []
+        if self._path.exists():
+            whole = self._path.read_bytes()
+            end = whole.rfind(b"\n") + 1
+            if end < len(whole):
+                os.truncate(self._path, end)
+            self.entries = [json.loads(line) for line in whole[:end].splitlines()]
+        self._delivered = self._read_mark()
+        self._metrics = {(entry["step"], name) for entry in self.entries for name in entry.get("metrics", {})}
+
+    def append(self, **entry: Any) -> None:
+        """Add an entry; on a full disk it waits in memory, and is written with the next one."""
+        self.entries.append(entry)
+        self._unwritten.append(entry)
+        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in self._unwritten)
+        size = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            log.warning("%s: %s; what is logged waits in memory", self._path, error.strerror)
+            if self._path.exists():
+                os.truncate(self._path, size)
+            return
+        self._unwritten.clear()
+
+    def append_metrics(self, metrics: Mapping[str, float], step: int, time: int) -> None:
+        """Add figures of a step, but for those that it has from before the run was interrupted.
+
+        Args:
+            metrics: name -> value.
+            step: epochs that were complete.
+            time: milliseconds since 1970.
+        """
+        new = {name: value for name, value in metrics.items() if (step, name) not in self._metrics}
+        if new:
+            self._metrics |= {(step, name) for name in new}
+            self.append(metrics=new, step=step, time=time)
+
+    def undelivered(self) -> Iterator[Entry]:
+        """Yield the entries that are still to be delivered; one is marked when the next is asked for."""
+        while self._delivered < len(self.entries):
+            yield self.entries[self._delivered]
+            self._delivered += 1
+            try:
+                atomic_write(self._mark, str(self._delivered).encode(), durable=False)
+            except Exception as error:
+                log.debug("%s: %s", self._mark, error)  # it is delivered again, which changes nothing
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are still to be delivered."""
+        return len(self.entries) - self._delivered
+
+    def has(self, kind: str) -> bool:
+        """Tell whether there is an entry of a kind, such as `end`."""
+        return any(kind in entry for entry in self.entries)
+
+    def _read_mark(self) -> int:
+        try:
+            return min(int(self._mark.read_text()), len(self.entries))
+        except (OSError, ValueError):
+            return 0

@@ -1,0 +1,82 @@
+"""Hear the signals that tell a process to stop, and let a training step that is under way end first.
+
+What is saved before the process goes is the caller's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+log = logging.getLogger(__name__)
+
+STOPPING = ("SIGTERM", "SIGUSR1", "SIGUSR2")
+
+_Handler = Callable[[int, FrameType | None], object]
+
+
+class _Heard:
+    """The signal that was heard, whether it is waited with, and who else wants to hear it."""
+
+    number: int | None = None
+    patient = False
+    requeue: _Handler | None = None
+
+
+def listen() -> None:
+    """Turn the signals that tell a process to stop into an exception: Ctrl-C into KeyboardInterrupt, others SystemExit.
+
+    A handler of submitit that stands for SIGUSR2 is kept, and is handed over to in the end: it puts the job back into
+    Slurm's queue.
+    """
+    found = signal.getsignal(signal.SIGUSR2) if hasattr(signal, "SIGUSR2") else None
+    if callable(found) and found not in (_hear, signal.default_int_handler):
+        _Heard.requeue = found
+    for name in STOPPING:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _hear)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, _hear)
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let the first signal wait within the block until `stop_if_asked` is called; a second Ctrl-C stops at once."""
+    _Heard.patient = True
+    try:
+        yield
+    finally:
+        _Heard.patient = False
+
+
+def asked_to_stop() -> bool:
+    """Tell whether a signal waits."""
+    return _Heard.number is not None
+
+
+def stop() -> NoReturn:
+    """Raise what the signal that waits stands for."""
+    number, _Heard.number = _Heard.number, None
+    assert number is not None
+    if hasattr(signal, "SIGUSR2") and number == signal.SIGUSR2 and _Heard.requeue is not None:
+        _Heard.requeue(number, None)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(143)
+
+
+def _hear(number: int, frame: FrameType | None) -> None:
+    again = _Heard.number is not None
+    _Heard.number = number
+    if again or not _Heard.patient:
+        _Heard.patient = False
+        stop()
+    log.warning(
+        "%s: stopping after this step, with a checkpoint%s",
+        signal.Signals(number).name,
+        "; once more stops at once" if number == signal.SIGINT else "",
+    )

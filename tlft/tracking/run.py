@@ -1,0 +1,225 @@
+"""A run that is being computed: what it logs goes to its journal first, and from there to MLflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlft.files import atomic_write, sha256_of
+from tlft.journal import Entry, Journal
+from tlft.tracking.client import WEIGHTS_FILE
+from tlft.tracking.serving import log_model
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
+
+FILES_TAG = "tlft.files"
+SECONDS_TAG = "tlft.seconds"
+DIVERGED_TAG = "tlft.diverged"
+_PAUSE_SECONDS = 20.0
+"""A store that did not answer is not asked again before, since each question may take its time-out."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What is kept of an unfinished run on disk: which run it is, its journal, its checkpoints, its files."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are kept."""
+        return self.path / "checkpoint"
+
+    @property
+    def files(self) -> Path:
+        """Where the run's files wait until MLflow has them."""
+        return self.path / "files"
+
+    def read(self) -> dict[str, str]:
+        """Return what `remember` was told; nothing if there is no such run."""
+        try:
+            told: dict[str, str] = json.loads((self.path / "run.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return told
+
+    def remember(self, **told: str) -> None:
+        """Write which run this is, and where it is tracked."""
+        atomic_write(self.path / "run.json", json.dumps(told).encode())
+
+    def remove(self) -> None:
+        """Delete everything; `run.json` last, so that what a crash leaves is still known for what it is."""
+        for child in sorted(self.path.glob("*"), key=lambda child: child.name == "run.json"):
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+        if self.path.exists():
+            self.path.rmdir()
+
+
+class ActiveRun:
+    """A run that is being computed.
+
+    Attributes:
+        resumed: whether it goes on with what an earlier process began.
+        started: when this process began with it (monotonic clock, seconds).
+    """
+
+    def __init__(self, client: MlflowClient, run: Run, folder: RunFolder, *, resumed: bool = False) -> None:
+        self.run_id: str = run.info.run_id
+        self.name: str = run.info.run_name
+        self.artifact_uri: str = run.info.artifact_uri
+        self.resumed = resumed
+        self.started = time.monotonic()
+        self.folder = folder
+        self.journal = Journal(folder.path)
+        self._client = client
+        self._experiment_id = run.info.experiment_id
+        self._not_before = 0.0
+        self._monitors: list[Any] | None = None
+
+    def log_params(self, params: Mapping[str, str]) -> None:
+        """Log the scientific configuration; it never changes during a run."""
+        if not self.journal.has("params"):
+            self.journal.append(params=dict(params))
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Log facts about the machine, or words of the user's."""
+        self.journal.append(tags=dict(tags))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0, *, with_system: bool = False) -> None:
+        """Log figures under one step; with those of the machine at this moment if asked for."""
+        figures = dict(metrics)
+        if with_system:
+            figures |= self._measure_system()
+        self.journal.append_metrics(figures, step, _now())
+
+    def log_model(self, description: Mapping[str, Any]) -> None:
+        """Log a model that `mlflow.pyfunc.load_model` loads; it refers to the weights that the run has logged."""
+        if not self.journal.has("model"):
+            self.journal.append(model={**description, "weights": f"{self.artifact_uri}/{WEIGHTS_FILE}"})
+
+    @contextmanager
+    def writing_files(self) -> Iterator[Path]:
+        """Yield an empty folder; the files that are there at the end of the block are the run's."""
+        beside = self.folder.path / "files.tmp"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        yield beside
+        shutil.rmtree(self.folder.files, ignore_errors=True)
+        beside.rename(self.folder.files)
+        files = {
+            str(path.relative_to(self.folder.files)): [path.stat().st_size, sha256_of(path)]
+            for path in sorted(self.folder.files.rglob("*"))
+            if path.is_file()
+        }
+        self.journal.append(files=True)
+        self.log_tags({FILES_TAG: json.dumps(files)})
+
+    def deliver(self, *, at_once: bool = False) -> bool:
+        """Send the store what it has not got yet; tells whether it has everything now.
+
+        A store that does not answer is said once and asked again later: it must not stop a training.
+        """
+        if not at_once and time.monotonic() < self._not_before:
+            return False
+        try:
+            for entry in self.journal.undelivered():
+                self._deliver(entry)
+        except Exception as error:  # whatever MLflow, its database or its server raise
+            if not self._not_before:
+                said = " ".join(str(error).split())[:200]
+                log.warning("the tracking store takes nothing now (%s); it is kept and delivered later", said)
+            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            return False
+        if self._not_before:
+            log.info("the tracking store is back and has everything")
+        self._not_before = 0.0
+        return True
+
+    def finish(self) -> bool:
+        """Say that the run is FINISHED; tells whether the store knows, or will be told later."""
+        if not self.journal.has("end"):
+            self.log_tags({SECONDS_TAG: f"{time.monotonic() - self.started:.3f}"})
+            self.journal.append(end="FINISHED", time=_now())
+        if self.deliver(at_once=True):
+            self.folder.remove()
+            return True
+        log.warning(
+            "run %s is done, but the tracking store has not got all of it; `python -m tlft.sync` delivers the rest, "
+            "and so does the same command",
+            self.run_id,
+        )
+        return False
+
+    def stop(self, status: str, traceback: str = "", *, diverged: bool = False) -> None:
+        """Say that the run is KILLED or FAILED; what cannot be said is logged, since it may itself tell of a fault."""
+        try:
+            self.deliver(at_once=True)
+            if traceback:
+                self._client.log_text(self.run_id, traceback, "traceback.txt")
+            if diverged:
+                self._client.set_tag(self.run_id, DIVERGED_TAG, "true")
+            self._client.set_terminated(self.run_id, status)
+            if diverged:
+                self.folder.remove()
+        except Exception as error:
+            log.warning("run %s could not be marked %s: %s", self.run_id, status, error)
+
+    def _deliver(self, entry: Entry) -> None:
+        """Send one entry; a second time it changes nothing."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        if "metrics" in entry:
+            figures = entry["metrics"].items()
+            metrics = [Metric(name, value, entry["time"], entry["step"]) for name, value in figures]
+            self._client.log_batch(self.run_id, metrics=metrics)
+        elif "params" in entry:
+            self._client.log_batch(self.run_id, params=[Param(*pair) for pair in entry["params"].items()])
+        elif "tags" in entry:
+            self._client.log_batch(self.run_id, tags=[RunTag(*pair) for pair in entry["tags"].items()])
+        elif "files" in entry:
+            self._client.log_artifacts(self.run_id, str(self.folder.files))
+        elif "model" in entry:
+            log_model(self._client, self._experiment_id, self.run_id, entry["model"])
+        elif "end" in entry:
+            self._client.set_terminated(self.run_id, entry["end"], entry["time"])
+
+    def _measure_system(self) -> dict[str, float]:
+        """Ask MLflow's own monitors; they are asked at the end of each epoch, so that their figures have its step."""
+        if self._monitors is None:
+            self._monitors = _system_monitors()
+        figures: dict[str, float] = {}
+        for monitor in self._monitors:
+            monitor.collect_metrics()
+            figures |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
+            monitor.clear_metrics()
+        return figures
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _system_monitors() -> list[Any]:
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+
+    monitors: list[Any] = [CPUMonitor(), DiskMonitor()]  # type: ignore[no-untyped-call]
+    if shutil.which("nvidia-smi"):
+        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+
+        try:
+            monitors.append(GPUMonitor())  # type: ignore[no-untyped-call]
+        except Exception as error:
+            log.debug("no figures of the GPU: %s", error)
+    return monitors

@@ -1,0 +1,248 @@
+"""One experiment of one tracking store: find runs by their key, claim them, begin or continue them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import traceback
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from tlft import claims, store_schema
+from tlft.config import Config
+from tlft.errors import ConfigurationError, NonFiniteLossError
+from tlft.files import atomic_write
+from tlft.records import Outcome
+from tlft.tracking.client import KEY_TAG, cannot_open, connect, create_database, local_folder, quiet, tracking_uri
+from tlft.tracking.run import DIVERGED_TAG, FILES_TAG, SECONDS_TAG, ActiveRun, RunFolder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
+
+NOTE_TAG = "mlflow.note.content"
+HOME_TAG = "tlft.home"
+RESUMED_TAG = "tlft.resumed"
+
+
+def find_problems(config: Config) -> list[str]:
+    """Return what is wrong with the store's address or a local database, a line each, without opening it."""
+    return store_schema.find_problems(tracking_uri(config.tracking.uri, config.home))
+
+
+class Store:
+    """One experiment of one tracking store, as it is seen from one `paths.home`."""
+
+    def __init__(self, config: Config) -> None:
+        self.home = config.home
+        self.uri = tracking_uri(config.tracking.uri, config.home)
+        (self.home / "cache").mkdir(parents=True, exist_ok=True)
+        # Of several processes that create database and experiment together most would fail (hydraflow#245).
+        with FileLock(self.home / "cache" / "tracking.lock"), quiet():
+            self.home_id = _home_id(self.home / "cache" / "home-id")
+            self.client, self.experiment_id = self._open(config.experiment)
+        self._locks = self.home / "cache" / "locks"
+        elsewhere = f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
+        own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
+        self._place = ("" if own else elsewhere) + self.experiment_id
+
+    def _open(self, name: str) -> tuple[MlflowClient, str]:
+        from mlflow.exceptions import MlflowException
+
+        if self.uri.startswith("sqlite:///"):
+            database = Path(self.uri.removeprefix("sqlite:///"))
+            if not database.exists():
+                create_database(database, self.home / "mlruns")
+        client = connect(self.uri)
+        try:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                where = (self.home / "mlruns" / name).as_uri() if self.uri.startswith("sqlite") else None
+                return client, str(client.create_experiment(name, artifact_location=where))
+        except MlflowException as error:
+            raise cannot_open(self.uri, error) from None
+        if found.lifecycle_stage == "deleted":
+            raise ConfigurationError(
+                f"tracking.experiment={name}: was deleted; restore it (mlflow experiments restore --experiment-id "
+                f"{found.experiment_id}) or choose another name"
+            )
+        return client, str(found.experiment_id)
+
+    @property
+    def link(self) -> str:
+        """Address of the runs table in the user interface that `mlflow ui` starts."""
+        server = self.uri if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        return f"{server}/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
+
+    def runs_with(self, key: str) -> list[Run]:
+        """Return the runs of a key that were not deleted, the newest first."""
+        found = self.client.search_runs(
+            [self.experiment_id], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time DESC"]
+        )
+        return list(found)
+
+    def finished(self, key: str) -> Outcome | None:
+        """Return the outcome of the newest finished run of a key whose files are all there, or None."""
+        for run in self.runs_with(key):
+            if run.info.status != "FINISHED":
+                continue
+            if damage := _damage(run):
+                log.warning("run %s is finished but %s: it is run again", run.info.run_id, damage)
+                continue
+            tags = run.data.tags
+            return Outcome(
+                "skipped",
+                run.info.run_id,
+                run.info.run_name,
+                dict(run.data.metrics),
+                float(tags.get(SECONDS_TAG, 0)),
+                tags.get("commit", ""),
+                tags.get("dirty") == "true",
+            )
+        return None
+
+    def unfinished(self, key: str) -> Run | None:
+        """Return the run of a key that goes on when the key is claimed: the newest, if it ended before its end."""
+        for run in self.runs_with(key)[:1]:
+            if run.info.status != "FINISHED" and DIVERGED_TAG not in run.data.tags and self._has_all_of(run, key):
+                return run
+        return None
+
+    def _has_all_of(self, run: Run, key: str) -> bool:
+        """Tell whether what the run has logged is remembered here, so that nothing would be logged twice."""
+        told = self.folder_of(key).read()
+        return told.get("run_id") == run.info.run_id or (not told and not run.data.metrics)
+
+    @contextmanager
+    def claim(self, key: str, *, force: bool = False) -> Iterator[ClaimedRun]:
+        """Hold the run of a key for this process, so that nobody else computes it meanwhile.
+
+        Args:
+            key: of the run.
+            force: compute it although it is finished.
+        """
+        claim = claims.Claim(self._locks, self._claim_name(key))
+        if not claim.acquire():
+            yield ClaimedRun(self, key, Outcome("elsewhere"))
+            return
+        try:
+            self._deliver_rest(key)
+            yield ClaimedRun(self, key, None if force else self.finished(key))
+        finally:
+            claim.release()
+
+    def _deliver_rest(self, key: str) -> None:
+        """Tell the store what it has not got of a run that was computed to its end."""
+        folder = self.folder_of(key)
+        if (run_id := folder.read().get("run_id")) is None:
+            return
+        run = ActiveRun(self.client, self.client.get_run(run_id), folder)
+        if run.journal.has("end"):
+            run.finish()
+
+    def owner(self, key: str) -> claims.Owner | None:
+        """Return who works on the run of a key, or None if nobody does."""
+        return claims.owner_of(self._locks, self._claim_name(key))
+
+    def _claim_name(self, key: str) -> str:
+        return f"{self._place}-{key[:32]}"
+
+    def folder_of(self, key: str) -> RunFolder:
+        """Return the folder of the unfinished run of a key."""
+        return RunFolder(self.home / "checkpoints" / self._claim_name(key))
+
+    def end_lost_runs(self) -> int:
+        """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""
+        found = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
+        lost = [
+            run
+            for run in found
+            if run.data.tags.get(HOME_TAG) == self.home_id and self.owner(run.data.tags.get(KEY_TAG, "")) is None
+        ]
+        for run in lost:
+            self.client.set_terminated(run.info.run_id, "KILLED")
+        return len(lost)
+
+    def set_note(self, text: str) -> None:
+        """Write the experiment's note (Markdown), which the user interface shows above its runs."""
+        self.client.set_experiment_tag(self.experiment_id, NOTE_TAG, text)
+
+
+@dataclass(frozen=True)
+class ClaimedRun:
+    """A key that this process holds, or what is known of its run if there is nothing to do."""
+
+    store: Store
+    key: str
+    outcome: Outcome | None
+
+    @contextmanager
+    def start(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> Iterator[ActiveRun]:
+        """Open a new run, or the unfinished one; it is FINISHED, FAILED or KILLED when the block is left."""
+        all_tags = {KEY_TAG: self.key, HOME_TAG: self.store.home_id, "mlflow.source.name": "run.py", **tags}
+        if "commit" in tags:
+            all_tags["mlflow.source.git.commit"] = tags["commit"]
+        unfinished = self.store.unfinished(self.key)
+        run = self._continue(unfinished, all_tags) if unfinished is not None else self._create(name, all_tags)
+        try:
+            run.log_params(params)
+            run.deliver()
+            yield run
+            run.finish()
+        except NonFiniteLossError:
+            run.stop("FAILED", traceback.format_exc(), diverged=True)
+            raise
+        except Exception:
+            run.stop("FAILED", traceback.format_exc())
+            raise
+        except BaseException:  # Ctrl-C, or a signal that became SystemExit
+            run.stop("KILLED")
+            raise
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> ActiveRun:
+        client, folder = self.store.client, self.store.folder_of(self.key)
+        for orphan in self.store.runs_with(self.key):
+            if orphan.info.status == "RUNNING":  # its process is gone, or this one would not hold the key
+                client.set_terminated(orphan.info.run_id, "KILLED")
+        folder.remove()
+        created = client.create_run(self.store.experiment_id, run_name=name, tags=dict(tags))
+        folder.remember(run_id=created.info.run_id, experiment=self.store.experiment_id, uri=self.store.uri)
+        return ActiveRun(client, created, folder)
+
+    def _continue(self, run: Run, tags: Mapping[str, str]) -> ActiveRun:
+        client, folder = self.store.client, self.store.folder_of(self.key)
+        folder.remember(run_id=run.info.run_id, experiment=self.store.experiment_id, uri=self.store.uri)
+        client.update_run(run.info.run_id, status="RUNNING")
+        active = ActiveRun(client, run, folder, resumed=True)
+        times = int(run.data.tags.get(RESUMED_TAG, "0")) + 1
+        active.log_tags({**tags, RESUMED_TAG: str(times)})
+        return active
+
+
+def _damage(run: Run) -> str:
+    folder = local_folder(run.info.artifact_uri)
+    if folder is None:
+        return ""
+    for name, (size, _) in json.loads(run.data.tags.get(FILES_TAG, "{}")).items():
+        path = folder / name
+        if not path.is_file():
+            return f"its {name} is missing"
+        if path.stat().st_size != size:
+            return f"its {name} is damaged"
+    return ""
+
+
+def _home_id(file: Path) -> str:
+    """Return the name that this `paths.home` has for good, also when it is moved."""
+    if not file.exists():
+        atomic_write(file, uuid.uuid4().hex.encode())
+    return file.read_text()
