@@ -113,17 +113,20 @@ class Claim:
     def _take_owner_file(self, stale: Owner | None) -> bool:
         """Put this process's name where nobody's or a dead one's was; where locks do not reach, one of two wins."""
         if stale is not None:
-            aside = self._owner_file.with_suffix(f".{self._me.token}")
+            aside = self._owner_file.with_suffix(f".{self._me.token}.tmp")
             try:
                 self._owner_file.rename(aside)
             except FileNotFoundError:
                 return False  # another process took it over first
             aside.unlink(missing_ok=True)
+        whole = self._owner_file.with_suffix(f".{self._me.token}.tmp")
         try:
-            with self._owner_file.open("x") as file:
-                json.dump(asdict(self._me), file)
+            whole.write_text(json.dumps(asdict(self._me)))
+            os.link(whole, self._owner_file)  # whole or not at all, and only if there is none: on shared folders too
         except FileExistsError:
             return False
+        finally:
+            whole.unlink(missing_ok=True)
         return True
 
     def _renew(self) -> None:
@@ -190,8 +193,10 @@ def _machine() -> str:
 def _read(path: Path) -> Owner | None:
     try:
         return Owner(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None  # nobody's, or torn: nobody's as well
+    except OSError:
+        return None
+    except (ValueError, TypeError):
+        return Owner("unknown", 0, "", 0, "")  # torn, or of another version: its lease decides
 
 
 def _is_at_work(owner: Owner, me: Owner, file: Path) -> bool:

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import stat
+import time
+from dataclasses import replace
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tlft import claims
+from tlft.claims import Claim, Owner, mark_submitted, owner_of
+
+NAME = "1-abc"
+
+
+@pytest.fixture(autouse=True)
+def outside_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("SLURM_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
+
+
+def leave(folder: Path, owner: Owner, age: float = 0.0) -> Path:
+    """Write the file of an owner who renewed his lease so many seconds ago."""
+    file = folder / f"{NAME}.owner"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(vars(owner)))
+    os.utime(file, (time.time() - age, time.time() - age))
+    return file
+
+
+ELSEWHERE = Owner("far/boot", 7, "", 0, "token")
+
+
+def hold(folder: Path, held: Event) -> None:
+    claim = Claim(folder, NAME)
+    assert claim.acquire()
+    held.set()
+    signal.pause()
+
+
+def test_one_process_holds_a_claim_and_the_next_has_it_when_the_first_is_killed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    process = context.Process(target=hold, args=(tmp_path, held))
+    process.start()
+    assert held.wait(60)
+    claim = Claim(tmp_path, NAME)
+    assert not claim.acquire()
+    owner = owner_of(tmp_path, NAME)
+    assert owner is not None
+    assert owner.pid == process.pid
+    process.kill()
+    process.join()
+    assert owner_of(tmp_path, NAME) is None
+    assert claim.acquire()
+    claim.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_owns_what_nobody_claimed(tmp_path: Path) -> None:
+    assert owner_of(tmp_path, NAME) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_release_twice_is_harmless(tmp_path: Path) -> None:
+    claim = Claim(tmp_path, NAME)
+    assert claim.acquire()
+    claim.release()
+    claim.release()
+    assert Claim(tmp_path, NAME).acquire()
+
+
+def test_a_lease_of_another_machine_counts_until_it_runs_out(tmp_path: Path) -> None:
+    leave(tmp_path, ELSEWHERE, age=claims.LEASE_SECONDS - 10)
+    assert owner_of(tmp_path, NAME) == ELSEWHERE
+    assert not Claim(tmp_path, NAME).acquire()
+    leave(tmp_path, ELSEWHERE, age=claims.LEASE_SECONDS + 10)
+    assert owner_of(tmp_path, NAME) is None
+    claim = Claim(tmp_path, NAME)
+    assert claim.acquire()
+    claim.release()
+
+
+def test_an_owner_renews_its_lease(tmp_path: Path) -> None:
+    claim = Claim(tmp_path, NAME)
+    assert claim.acquire()
+    file = tmp_path / f"{NAME}.owner"
+    os.utime(file, (0, 0))
+    while file.stat().st_mtime == 0:
+        pass
+    claim.release()
+
+
+def test_with_the_clock_set_back_a_lease_counts_if_it_is_renewed(tmp_path: Path) -> None:
+    file = leave(tmp_path, ELSEWHERE, age=-3600)
+    assert owner_of(tmp_path, NAME) is None  # nobody renewed it while one looked
+    reads: list[int] = []
+    real = Path.stat
+
+    def renewed(path: Path, **options: bool) -> os.stat_result:
+        if path == file:
+            reads.append(1)
+            os.utime(file, (time.time() + 3600 + len(reads),) * 2)
+        return real(path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "stat", renewed)
+        assert owner_of(tmp_path, NAME) == ELSEWHERE
+
+
+def test_of_a_torn_owner_file_the_lease_decides(tmp_path: Path) -> None:
+    file = leave(tmp_path, ELSEWHERE)
+    file.write_text('{"machine": "fa')
+    assert not Claim(tmp_path, NAME).acquire()
+    os.utime(file, (1, 1))
+    claim = Claim(tmp_path, NAME)
+    assert claim.acquire()
+    claim.release()
+
+
+def pretend_slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str, status: int = 0, error: str = "") -> None:
+    """Put a squeue on PATH that knows one answer."""
+    command = folder / "bin" / "squeue"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f"#!/bin/sh\necho '{answer}'\necho '{error}' >&2\nexit {status}\n")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+
+
+IN_SLURM = replace(ELSEWHERE, slurm_job="12_3")
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "COMPLETING", "SUSPENDED", "REQUEUED"])
+def test_a_job_that_slurm_has_owns_its_run_whatever_the_lease_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    pretend_slurm(tmp_path, monkeypatch, state)
+    leave(tmp_path / "locks", IN_SLURM, age=10 * claims.LEASE_SECONDS)
+    assert owner_of(tmp_path / "locks", NAME) == IN_SLURM
+
+
+@pytest.mark.parametrize("state", ["CANCELLED", "NODE_FAIL", "TIMEOUT", ""])
+def test_a_job_that_is_over_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    pretend_slurm(tmp_path, monkeypatch, state)
+    leave(tmp_path / "locks", IN_SLURM)
+    assert owner_of(tmp_path / "locks", NAME) is None
+
+
+def test_a_job_that_slurm_has_forgotten_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_slurm(tmp_path, monkeypatch, "", 1, "slurm_load_jobs error: Invalid job id specified")
+    leave(tmp_path / "locks", IN_SLURM)
+    assert owner_of(tmp_path / "locks", NAME) is None
+
+
+def test_where_slurm_does_not_answer_the_lease_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_slurm(tmp_path, monkeypatch, "", 1, "Unable to contact slurm controller")
+    leave(tmp_path / "locks", IN_SLURM)
+    assert owner_of(tmp_path / "locks", NAME) == IN_SLURM
+    leave(tmp_path / "locks", IN_SLURM, age=10 * claims.LEASE_SECONDS)
+    assert owner_of(tmp_path / "locks", NAME) is None
+
+
+def test_a_requeued_job_takes_over_from_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_slurm(tmp_path, monkeypatch, "RUNNING")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    leave(tmp_path / "locks", IN_SLURM)
+    assert not Claim(tmp_path / "locks", NAME).acquire()  # the same job, on another node of its own
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    claim = Claim(tmp_path / "locks", NAME)
+    assert claim.acquire()
+    claim.release()
+
+
+def test_a_submitted_job_owns_its_run_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_slurm(tmp_path, monkeypatch, "PENDING")
+    mark_submitted(tmp_path / "locks", NAME, "12_3")
+    assert not Claim(tmp_path / "locks", NAME).acquire()
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    claim = Claim(tmp_path / "locks", NAME)
+    assert claim.acquire()
+    claim.release()
+
+
+def test_without_file_locks_one_of_two_takes_a_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*args: object, **options: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
+    monkeypatch.setattr(claims, "_machine", lambda: "one/boot")
+    first = Claim(tmp_path, NAME)
+    assert first.acquire()
+    monkeypatch.setattr(claims, "_machine", lambda: "two/boot")
+    assert not Claim(tmp_path, NAME).acquire()
+    first.release()
+    assert Claim(tmp_path, NAME).acquire()
