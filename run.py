@@ -1,6 +1,10 @@
 """Run one experiment, or a sweep of them: `python run.py --help` tells the groups and keys."""
 
+import signal
 import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # no stack trace while the imports go on
 
 import hydra
 from omegaconf import DictConfig

@@ -75,17 +75,23 @@ class Table:
     def _closed_set(self) -> str:
         precision = {run.run_id: run.params.get("precision", "") for run in self.runs}
         several = len(set(precision.values())) > 1
-        figures: dict[str, None] = {}  # a cell that stands in several rows is told once
+        figures: dict[tuple[str, tuple[str, ...]], str] = {}  # a cell that stands in several rows is told once
         for row in self.rows:
             cell = row.cells.get("zero_shot")
             if cell is not None and cell.closed_set_accuracy is not None:
                 which = f", precision {precision[cell.run_ids[0]]}" if several else ""
-                figures[f"{row.data}, {row.arch}{which} {rounded(100 * cell.closed_set_accuracy, 3)} %"] = None
+                told = f"{rounded(100 * cell.closed_set_accuracy, 3)} %"
+                figures.setdefault((f"{row.data}, {row.arch}{which}", cell.run_ids), told)
         if not figures:
             return ""
+        names = [name for name, _ in figures]
+        listed = [
+            f"{name}{f' (run {runs[0][:8]})' if names.count(name) > 1 else ''} {told}"
+            for (name, runs), told in figures.items()
+        ]
         return (
             "The 1000-class head is scored over all its outputs; closed-set (only the data's classes compete): "
-            + "; ".join(figures)
+            + "; ".join(listed)
             + "."
         )
 
@@ -310,6 +316,8 @@ def _write(table: Table, arguments: argparse.Namespace) -> None:
         return
     from tlft.files import atomic_write
 
+    if out.is_dir():
+        raise ConfigurationError(f"--out {out}: is a folder; name a file in it")
     atomic_write(out, f"{text}\n".encode())
     print(f"wrote {out}", file=sys.stderr)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from conftest import PHOTOGRAPHS, Configure, draw_folder, needs_photographs
 
 from tlft import data, files
 from tlft.config import Config
+from tlft.config import find_problems as config_problems
 from tlft.data import Dataset, find_problems, open_dataset
 from tlft.errors import ConfigurationError, TlftError
 
@@ -123,7 +125,48 @@ def test_same_image_in_both_splits_is_an_error_that_names_the_pair(configure: Co
     shutil.copy(folder / "train" / "ants" / "3.png", folder / "val" / "ants" / "copy.png")
     with pytest.raises(ConfigurationError) as caught:
         opened(configure("data=imagefolder", f"data.root={folder}"))
-    assert "train/ants/3.png and val/ants/copy.png are the same image" in str(caught.value)
+    said = str(caught.value)
+    assert "val/ants/copy.png" in said
+    assert "train/ants/3.png" in said
+    assert "are the same image, in" in said
+
+
+def test_image_in_training_and_hold_out_is_an_error(configure: Configure, folder: Path) -> None:
+    shutil.copytree(folder / "val", folder / "test")
+    shutil.rmtree(folder / "val")
+    shutil.copytree(folder / "train", folder / "val")
+    with pytest.raises(ConfigurationError, match=r"are the same image, in (holdout and in train|train and in holdout)"):
+        opened(configure("data=imagefolder", f"data.root={folder}"))
+
+
+def test_image_in_two_classes_is_an_error(configure: Configure, folder: Path) -> None:
+    shutil.copy(folder / "train" / "ants" / "3.png", folder / "train" / "bees" / "copy.png")
+    with pytest.raises(ConfigurationError, match="are the same image, in two classes"):
+        opened(configure("data=imagefolder", f"data.root={folder}"))
+
+
+def test_a_pipe_is_left_out_and_not_waited_for(configure: Configure, folder: Path) -> None:
+    os.mkfifo(folder / "train" / "ants" / "pipe.jpg")
+    assert (
+        folder / "train" / "ants" / "pipe.jpg" in opened(configure("data=imagefolder", f"data.root={folder}")).left_out
+    )
+
+
+def test_a_folder_that_may_not_be_read_is_said(
+    configure: Configure, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    config = configure("data=imagefolder", f"data.root={folder}")
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    (found,) = find_problems(config.data, config.home)[1]
+    assert "may not be read; chmod u+rX gives you the right" in found
+
+
+def test_splits_by_fraction_and_by_folders_exclude_each_other(configure: Configure, flat: Path) -> None:
+    config = configure("data=imagefolder", f"data.root={flat}", "data.eval_fraction=0.2", "data.eval_split=val")
+    assert any("without folders of splits" in problem for problem in config_problems(config))
 
 
 def test_flat_folder_is_split_by_content_and_split_seed(configure: Configure, flat: Path) -> None:

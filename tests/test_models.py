@@ -11,7 +11,7 @@ from torch import nn
 from tlft.config import Config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.models import build_model, freeze, head_name, replace_head, set_training_mode, stages, summarize
-from tlft.weights import find_weights
+from tlft.weights import digest_in, find_weights
 
 State = dict[str, torch.Tensor]
 
@@ -131,7 +131,7 @@ def test_lite0_of_the_package_has_its_own_transform_and_weights(configure: Confi
     assert (weights.transform.interpolation, weights.transform.mean) == ("bicubic", (0.5, 0.5, 0.5))
 
 
-def test_pretrained_statistics_follow_slowly_where_the_architecture_says_so(configure: Configure) -> None:
+def test_pretrained_statistics_follow_slowly_where_the_architecture_says_so() -> None:
     def momenta(*overrides: str) -> set[float | None]:
         model = build(configure("arch=efficientnet_lite0", *overrides))
         return {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
@@ -173,6 +173,18 @@ def test_any_network_gets_its_head_replaced(library: str, name: str, head: str) 
     replace_head(model, 3)
     assert set(model.state_dict()) == before
     assert model.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, 3)
+
+
+def test_a_network_without_a_classifier_says_so() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Identity())
+    model.pretrained_cfg = {"classifier": "1"}  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError, match="was trained without classes"):
+        head_name(model)
+
+
+def test_a_date_in_a_file_name_is_no_digest() -> None:
+    assert digest_in("mine-20250131.pth") is None
+    assert digest_in("resnet50-0676ba61.pth") == "0676ba61"
 
 
 def test_stages_run_from_input_to_output(configure: Configure) -> None:

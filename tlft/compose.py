@@ -13,7 +13,7 @@ from pathlib import Path
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
@@ -26,7 +26,8 @@ from tlft.errors import ConfigurationError, nearest
 
 CONF = PROJECT / "conf"
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
+"""What Hydra raises for a mistake of the user's; ValueError for a group's option that is a number."""
 
 
 _OPEN = ("data.class_map.", "tracking.tags.", "hydra.")
@@ -57,6 +58,10 @@ class Composer:
         self.loader = ConfigLoaderImpl(config_search_path=search_path)
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.config_name = getattr(args, "config_name", None) or "config"
+        if not self.loader.repository.config_exists(self.config_name):
+            raise ConfigurationError(
+                f"--config-name {self.config_name}: no such file; leave it out for conf/config.yaml"
+            )
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Parse each override alone.
@@ -68,6 +73,8 @@ class Composer:
         for text in overrides:
             try:
                 parsed.append(self.parser.parse_override(text))
+                if not parsed[-1].key_or_group:
+                    raise HydraException("no key")
             except HydraException:
                 problems.append(f"{text}: cannot be read; write key=value, and quote what holds , ( ) {{ }} or =")
         if problems:
@@ -145,14 +152,14 @@ class Composer:
         problems = []
         for override in parsed:
             text, key = str(override.input_line), override.key_or_group
-            if self.is_group(override) and any(value.endswith("=null") for value in alone(override)):
+            if self.is_group(override) and not _names_options(override):
                 problems.append(f"{text}: choose one of {', '.join(self.options(key))}, or leave {key} out")
-            if override.is_delete():
+            elif override.is_delete():
                 problems.append(f"{text}: a key cannot be taken out; set it to another value")
             elif override.is_add() and not key.startswith(_OPEN) and not self.is_group(override):
                 known = key in self.keys()
                 mend = "is there already; leave the + out" if known else f"no such key{self._nearest_key(key)}"
-                problems.append(f"{text}: {mend}")
+                problems.append(f"{_shorten(text, 120)}: {mend}")
         return problems
 
     def translate(self, text: str, error: Exception, key: str = "") -> str:
@@ -166,8 +173,8 @@ class Composer:
             return f"{text}: no such key{self._nearest_key(key)}"
         for pattern, kind in _KINDS.items():
             if re.search(pattern, said):
-                return f"{text}: give {kind}"
-        return f"{text}: {_shorten(said.removeprefix(f'Error merging override {text}').strip())}"
+                return f"{_shorten(text, 120)}: give {kind}"
+        return f"{_shorten(text, 120)}: {_shorten(said.removeprefix(f'Error merging override {text}').strip())}"
 
     def _nearest_key(self, key: str) -> str:
         if key.startswith(_OPEN):
@@ -192,6 +199,14 @@ def alone(override: Override) -> list[str]:
     if override.is_sweep_override() and override.is_discrete_sweep():
         return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     return [str(override.input_line)]
+
+
+def _names_options(override: Override) -> bool:
+    """Tell whether every value is a word, as an option of a group must be."""
+    value = override.value()
+    if override.is_sweep_override():
+        return not any(re.fullmatch(r"null|true|false|[\d.+-]+", text) for text in override.sweep_string_iterator())
+    return override.is_delete() or isinstance(value, str | QuotedString)
 
 
 def missing_keys(cfg: DictConfig) -> list[str]:

@@ -239,6 +239,13 @@ _CHOICES = {
 }
 
 
+OWN_TAGS = (
+    *("host", "data", "arch", "weights", "debug", "commit", "dirty", "torch"),
+    *("device", "hardware", "precision", "threads", "command"),
+)
+"""Names of the tags that every run has."""
+
+
 def find_problems(config: Config) -> list[str]:
     """Return every problem that the values alone show, one line each with its mend; empty if there is none."""
     return [
@@ -333,6 +340,11 @@ def _wrong_data(config: Config) -> list[str]:
                 problems.append(
                     f"data.{key}={getattr(data, key)}: data={data.name} has its own split; use data=imagefolder"
                 )
+    if data.eval_fraction is not None and (data.eval_split is not None or data.train_split != "train"):
+        problems.append(
+            f"data.eval_fraction={data.eval_fraction}: splits <class>/* without folders of splits; leave it out, or "
+            "data.eval_split and data.train_split"
+        )
     if data.eval_split is not None and data.eval_split == data.train_split:
         problems.append(f"data.eval_split={data.eval_split}: is data.train_split too; name another folder")
     return problems
@@ -344,6 +356,9 @@ def _wrong_combinations(config: Config) -> list[str]:
         problems.append(f"data.class_map={config.data.class_map}: write {{class:[output,...],...}}")
     if config.tracking.tags is not None and not isinstance(config.tracking.tags, dict):
         problems.append(f"tracking.tags={config.tracking.tags}: write {{name:text,...}}")
+    for name in config.tracking.tags if isinstance(config.tracking.tags, dict) else ():
+        if str(name).startswith(("tlft.", "mlflow.")) or name in OWN_TAGS:
+            problems.append(f"tracking.tags.{name}: is a tag of tlft's own; choose another name")
     if config.head.name == "imagenet1k":
         if config.model.name == "scratch":
             problems.append("model=scratch head=imagenet1k: an untrained 1000-class head knows no class; use head=task")

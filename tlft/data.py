@@ -232,16 +232,19 @@ def _draw(digests: Iterable[str], fraction: float, seed: int, purpose: str) -> s
 
 
 def _refuse_shared_images(images: Sequence[ImageFile], root: Path) -> None:
-    evaluated = {image.sha256: image for image in images if image.split == "eval"}
-    pairs = [
-        (image.path, evaluated[image.sha256].path)
-        for image in images
-        if image.split != "eval" and image.sha256 in evaluated
-    ]
-    if pairs:
-        one, other = (path.relative_to(root) for path in pairs[0])
-        more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
-        raise ConfigurationError(
-            f"data.root={root}: {one} and {other} are the same image, in training and in evaluation, which makes the "
-            f"figure wrong; delete one of them{more}"
-        )
+    """Refuse an image (the same bytes) that stands in two splits, or in two classes of one."""
+    first: dict[str, ImageFile] = {}
+    pairs: list[tuple[ImageFile, ImageFile]] = []
+    for image in images:
+        other = first.setdefault(image.sha256, image)
+        if (other.split, other.label) != (image.split, image.label):
+            pairs.append((other, image))
+    if not pairs:
+        return
+    one, other = pairs[0]
+    where = f"in {one.split} and in {other.split}" if one.split != other.split else "in two classes"
+    more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
+    names = f"{one.path.relative_to(root)} and {other.path.relative_to(root)}"
+    raise ConfigurationError(
+        f"data.root={root}: {names} are the same image, {where}, which makes the figure wrong; delete one of them{more}"
+    )

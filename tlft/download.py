@@ -110,15 +110,26 @@ def fetch(
                 if not (actual := sha256_of(target)).startswith(job.sha256):
                     raise TlftError(f"{target}: its SHA-256 is {actual}, not {job.sha256}; delete it, or {mend}")
                 return target
+            resumed = part.exists()
             if url.startswith("file:"):
                 shutil.copyfile(url2pathname(urlsplit(url).path), part)
             else:
                 _download(job)
-            if not (actual := sha256_of(part)).startswith(job.sha256):
-                part.unlink()
-                raise job.failure(f"what came has the SHA-256 {actual}, not {job.sha256}, and was deleted")
+            _check(job, resumed)
             into_place(part, target)
     return target
+
+
+def _check(job: _Download, resumed: bool) -> None:
+    """Delete what came if its bytes are wrong; where only its beginning was old, fetch all of it anew, once."""
+    if (actual := sha256_of(job.part)).startswith(job.sha256):
+        return
+    job.part.unlink()
+    if not resumed:
+        raise job.failure(f"what came has the SHA-256 {actual}, not {job.sha256}, and was deleted")
+    log.info("%s: what was there of it does not fit; fetching it anew", job.url)
+    _download(job)
+    _check(job, False)
 
 
 def _download(job: _Download) -> None:

@@ -9,7 +9,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +63,19 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
     return Identity(dataset, weights, class_map, science, run_key(science))
 
 
-def run_experiment(config: Config, composed: str = "", identity: Identity | None = None) -> Outcome:
+def run_experiment(
+    config: Config,
+    composed: str = "",
+    identity: Identity | None = None,
+    on_start: Callable[[str], None] = lambda run_id: None,
+) -> Outcome:
     """Do one run, unless it is done already or being done elsewhere.
 
     Args:
         config: the run.
         composed: the configuration as it was composed (YAML), kept with the run.
         identity: what `identify(config)` gave, where that is known already.
+        on_start: is told the run's id as soon as there is one.
 
     Raises:
         ConfigurationError: before anything is logged.
@@ -79,14 +85,20 @@ def run_experiment(config: Config, composed: str = "", identity: Identity | None
         raise ConfigurationError(problems)
     known = identity or identify(config)
     store = Store(config)
+    store.end_lost_runs()
     with store.claim(known.key, force=config.force or config.debug) as claim:
         if claim.outcome is not None:
             return claim.outcome
+        from tlft.models import build_model
+
         started = time.monotonic()
         machine = prepare_machine(config)
         params = flatten(known.science)
+        # Before the run: a network that cannot be built as it is asked for is no failed run but a wrong configuration.
+        model = build_model(config, known.weights, len(known.dataset.classes)).to(machine.device)
         with claim.start(run_name(config), params, _tags(config, known, machine)) as run:
-            metrics = _work(config, known, machine, run, composed)
+            on_start(run.run_id)
+            metrics = _work(config, known, machine, model, run, composed)
     return Outcome("done", run.run_id, run.name, metrics, time.monotonic() - started)
 
 
@@ -101,12 +113,13 @@ def run_name(config: Config) -> str:
     return f"{arch} {config.model.name} {config.head.name}{part} {config.optimizer.name} s{config.seed}"
 
 
-def _work(config: Config, known: Identity, machine: Machine, run: ActiveRun, composed: str) -> dict[str, float]:
+def _work(
+    config: Config, known: Identity, machine: Machine, model: nn.Module, run: ActiveRun, composed: str
+) -> dict[str, float]:
     """Decode, train, evaluate, and log the outcome."""
     from tlft.checkpoint import Checkpoints
     from tlft.evaluation import compute_metrics, evaluate
     from tlft.images import open_images
-    from tlft.models import build_model
     from tlft.training import fresh_state, train
 
     cache = config.home / "cache"
@@ -115,7 +128,6 @@ def _work(config: Config, known: Identity, machine: Machine, run: ActiveRun, com
         run.log_tags({"skipped_images": str(len(images.skipped))})
     if config.debug:
         images = _cut(images, config.training.batch_size)
-    model = build_model(config, known.weights, len(known.dataset.classes)).to(machine.device)
     layers = _describe_layers(model, known)
     state = fresh_state(config, model)
     checkpoints = Checkpoints(run.folder.checkpoints, known.key)
@@ -182,7 +194,7 @@ def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
         **facts,
         **kind,
         **code,
-        "weights": known.weights.spec.name,
+        "weights": Path(config.model.weights_file or known.weights.spec.name).name,
     }
 
 

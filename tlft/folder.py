@@ -43,10 +43,15 @@ def scan(root: Path, config: DataConfig) -> Folder:
     Raises:
         ConfigurationError: with every problem, such as a missing split, a single class, a class in one split only.
     """
-    _check_root(root, config)
     folder = Folder()
-    for split, name in _split_folders(root, config).items():
-        folder.splits[split] = _list_classes(root / name if name else root, folder.left_out)
+    try:
+        _check_root(root, config)
+        for split, name in _split_folders(root, config).items():
+            folder.splits[split] = _list_classes(root / name if name else root, folder.left_out)
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"{error.filename}: may not be read; give yourself the right to (chmod u+rX)"
+        ) from None
     problems = _wrong_classes(root, folder)
     if problems:
         raise ConfigurationError(problems)
@@ -58,7 +63,8 @@ def _check_root(root: Path, config: DataConfig) -> None:
         raise ConfigurationError(f"data.root={root}: is a file; name the folder that holds the images")
     if not root.is_dir():
         siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-        raise ConfigurationError(f"data.root={root}: no such folder{nearest(root.name, siblings)}")
+        key = "data.root" if config.root else "TLFT_HYMENOPTERA"
+        raise ConfigurationError(f"{key}={root}: no such folder{nearest(root.name, siblings)}")
     if not any(root.iterdir()):
         raise ConfigurationError(f"data.root={root}: the folder is empty; put train/<class>/* and val/<class>/* there")
 
@@ -108,7 +114,7 @@ def _list_classes(split: Path, left_out: list[Path]) -> ByClass:
         for path in sorted(entry.iterdir()):
             if path.name.startswith("."):
                 continue
-            is_image = path.suffix.lower() in EXTENSIONS and not path.is_dir()
+            is_image = path.suffix.lower() in EXTENSIONS and path.is_file()  # a pipe would be waited for
             (files if is_image else left_out).append(path)
         if files:
             by_class[entry.name] = files

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, TlftError
+from tlft.files import atomic_write
 from tlft.note import refresh_note
 from tlft.records import Outcome
 
@@ -42,36 +43,52 @@ def run_job(cfg: DictConfig) -> float:
     from tlft.experiment import run_experiment
 
     config = to_config(cfg)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    started = time.monotonic()
-    _write(folder, status="running")
+    report = _Report(Path(HydraConfig.get().runtime.output_dir))
+    report.write(status="running")
     try:
-        outcome = run_experiment(config, OmegaConf.to_yaml(cfg, resolve=True))
+        outcome = run_experiment(config, OmegaConf.to_yaml(cfg, resolve=True), on_start=report.begun)
     except TlftError as error:
-        return _failed(folder, error, time.monotonic() - started)
+        return _failed(report, error)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        return _failed(folder, _disk_full(error, config), time.monotonic() - started)
+        return _failed(report, _disk_full(error, config))
     except Exception as error:
         log.debug("", exc_info=True)
-        _log_traceback(folder)
-        _write(
-            folder,
-            status="failed",
-            error=f"{type(error).__name__}: {error}",
-            seconds=time.monotonic() - started,
-        )
+        _log_traceback()
+        report.write(status="failed", error=f"{type(error).__name__}: {error}")
         raise
     except BaseException:
         log.warning("interrupted: the run is KILLED; the same command goes on where it stopped")
-        _write(folder, status="interrupted", seconds=time.monotonic() - started)
+        report.write(status="interrupted")
         raise
     say(outcome)
     if outcome.status == "done" and HydraConfig.get().mode == RunMode.RUN:
         refresh_note(config)  # a sweep does so once, at its end
-    _write(folder, status=outcome.status, run_id=outcome.run_id, score=outcome.score, seconds=outcome.seconds)
+    report.write(status=outcome.status, run_id=outcome.run_id, score=outcome.score, seconds=outcome.seconds)
     return outcome.score
+
+
+class _Report:
+    """Leave word of a job in its folder, for the sweep that started it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started = time.monotonic()
+        self.run_id = ""
+
+    def begun(self, run_id: str) -> None:
+        """Hear the id of the job's run."""
+        self.run_id = run_id
+        self.write(status="running")
+
+    def write(self, **values: Any) -> None:
+        """Write the file anew."""
+        known = {"run_id": self.run_id, "seconds": time.monotonic() - self.started}
+        try:
+            atomic_write(self.folder / OUTCOME_FILE, json.dumps({**known, **values}).encode(), durable=False)
+        except TlftError as error:
+            log.warning("%s", error)
 
 
 def say(outcome: Outcome) -> None:
@@ -84,11 +101,11 @@ def say(outcome: Outcome) -> None:
     log.info("done already: %s (force=true runs it again)" if outcome.status == "skipped" else "done: %s", text)
 
 
-def _failed(folder: Path, error: TlftError, seconds: float) -> float:
-    _log_traceback(folder)
+def _failed(report: _Report, error: TlftError) -> float:
+    _log_traceback()
     for line in str(error).splitlines():
         log.error("failed: %s", line)
-    _write(folder, status="failed", error=str(error).partition("\n")[0], seconds=seconds)
+    report.write(status="failed", error=str(error).partition("\n")[0])
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -96,7 +113,7 @@ def _failed(folder: Path, error: TlftError, seconds: float) -> float:
     sys.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
-def _log_traceback(folder: Path) -> None:
+def _log_traceback() -> None:
     """Put the traceback into the job's own log file, which Hydra does not (hydra#2284)."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
@@ -107,10 +124,3 @@ def _log_traceback(folder: Path) -> None:
 def _disk_full(error: OSError, config: Config) -> TlftError:
     where = error.filename or config.home
     return TlftError(f"{where}: the disk is full; free some space or set paths.home, and run the same command again")
-
-
-def _write(folder: Path, **values: Any) -> None:
-    try:
-        (folder / OUTCOME_FILE).write_text(json.dumps(values))
-    except OSError as error:
-        log.warning("%s: cannot be written (%s)", folder / OUTCOME_FILE, error.strerror)

@@ -129,7 +129,9 @@ def load_state(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).partition("\n")[0][:160]
+        reason = str(error).partition("\n")[0].partition(". ")[0][:160]
+        if "weights only" in reason.lower():
+            reason = "it holds Python objects, or no tensors at all"
         raise TlftError(f"{path}: is no file of weights ({reason}); fetch it again, or name another") from None
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
@@ -187,8 +189,14 @@ def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
 def head_name(model: nn.Module) -> str:
     """Return the name of the classifier layer: the one that timm names, else the last linear or 1x1 layer."""
     named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
-    if isinstance(named, str) and isinstance(dict(model.named_modules()).get(named), nn.Linear | nn.Conv2d):
-        return named
+    classifier = dict(model.named_modules()).get(named) if isinstance(named, str) else None
+    if isinstance(classifier, nn.Linear | nn.Conv2d):
+        return str(named)
+    if isinstance(classifier, nn.Identity):
+        raise ConfigurationError(
+            f"{type(model).__name__}: was trained without classes, so it has no classifier layer to replace; choose "
+            "another arch.name"
+        )
     layers: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     if not layers or isinstance(named, tuple | list):
         raise ConfigurationError(f"{type(model).__name__}: has no single classifier layer; choose another arch.name")

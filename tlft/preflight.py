@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NoReturn
 
@@ -33,8 +34,14 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
         ConfigurationError: with every problem that can be seen.
     """
     args = _argument_parser().parse_args(list(argv))
-    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.experimental_rerun:
+    if args.hydra_help or args.shell_completion:
         return None
+    if args.experimental_rerun:
+        if not Path(args.experimental_rerun).is_file():
+            raise ConfigurationError(f"--experimental-rerun {args.experimental_rerun}: no such file")
+        return None
+    if args.multirun and (args.cfg or args.info):
+        raise ConfigurationError("--cfg and --info show one configuration; leave -m out")
     composer = Composer(args)
     overrides = composer.parse(args.overrides)
     if problems := composer.wrong_forms(overrides):
@@ -43,6 +50,8 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
         base = composer.compose(args.overrides, RunMode.MULTIRUN)
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(_explain(composer, args.overrides, error)) from None
+    if args.help or args.cfg or args.info:
+        return None
     if args.multirun or base.hydra.mode == RunMode.MULTIRUN:
         _check_sweep(composer, overrides, base)
         return None

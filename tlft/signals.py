@@ -39,7 +39,7 @@ def listen() -> None:
     for name in STOPPING:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _hear)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
         signal.signal(signal.SIGINT, _hear)
 
 

@@ -18,7 +18,12 @@ def find_problems(uri: str) -> list[str]:
     """Return what makes a tracking store unusable, in one line with its mend; a missing database is none."""
     scheme = urlparse(uri).scheme
     if scheme == "sqlite":
-        return _find_problems(Path(uri.removeprefix("sqlite:///")))
+        path = uri.removeprefix("sqlite:///")
+        if path == uri or not path:
+            return [f"tracking.uri={uri}: names no file; give sqlite:////path/to/mlflow.db"]
+        return _find_problems(Path(path))
+    if uri == "missing":
+        return ["tracking=server: no address; give tracking.uri=http://HOST:PORT, or set MLFLOW_TRACKING_URI"]
     if scheme in ("http", "https") or scheme.startswith(("postgresql", "mysql", "mssql")):
         return []
     return [f"tracking.uri={uri}: give http://HOST:PORT of an MLflow server, or sqlite:////path/to/mlflow.db"]
@@ -37,6 +42,10 @@ def _find_problems(path: Path) -> list[str]:
             if "alembic_version" not in tables:
                 return [f"{path}: is no MLflow database; move it away, or set paths.home or tracking.uri"]
             found = database.execute("select version_num from alembic_version").fetchone()
+    except sqlite3.OperationalError as error:  # not of its content: a full disk, a read-only folder, a lock
+        return [
+            f"{path}: the tracking database cannot be opened ({error}); make room, or give write access to its folder"
+        ]
     except sqlite3.DatabaseError as error:
         return [f"{path}: the tracking database cannot be read ({error}); restore a copy of it, or move it away"]
     revisions, head = _revisions()

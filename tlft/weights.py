@@ -77,9 +77,9 @@ class Weights:
 
 
 def digest_in(name: str) -> str | None:
-    """Return the hex digits that a file name ends with, as in `resnet50-0676ba61.pth`, or None."""
+    """Return the hex digits that a file name ends with, as in `resnet50-0676ba61.pth`, or None; a date is none."""
     found = _DIGEST_IN_NAME.search(name)
-    return found[1] if found else None
+    return found[1] if found and not re.fullmatch(r"(19|20)\d\d(0\d|1[0-2])[0-3]\d", found[1]) else None
 
 
 def find_problems(config: Config) -> list[str]:
@@ -91,7 +91,8 @@ def find_problems(config: Config) -> list[str]:
     if model.weights_file is not None:
         path = Path(model.weights_file).expanduser()
         if not path.is_file():
-            problems.append(f"model.weights_file={model.weights_file}: no such file")
+            said = "is a folder; name the file in it" if path.is_dir() else "no such file"
+            problems.append(f"model.weights_file={model.weights_file}: {said}")
     elif model.name == "pretrained" and model.weights == LITE0 and not problems:
         problems += _wrong_package(arch.name)
     elif not problems and model.weights not in (None, "auto", arch.weights):

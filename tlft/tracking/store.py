@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from tlft import claims, store_schema
 from tlft.config import Config
-from tlft.errors import ConfigurationError, NonFiniteLossError
+from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.files import atomic_write
 from tlft.records import Outcome
 from tlft.tracking.client import KEY_TAG, cannot_open, connect, create_database, local_folder, quiet, tracking_uri
@@ -56,19 +56,19 @@ class Store:
         self._place = ("" if own else elsewhere) + self.experiment_id
 
     def _open(self, name: str) -> tuple[MlflowClient, str]:
-        from mlflow.exceptions import MlflowException
-
-        if self.uri.startswith("sqlite:///"):
-            database = Path(self.uri.removeprefix("sqlite:///"))
-            if not database.exists():
-                create_database(database, self.home / "mlruns")
-        client = connect(self.uri)
         try:
+            if self.uri.startswith("sqlite:///"):
+                database = Path(self.uri.removeprefix("sqlite:///"))
+                if not database.exists():
+                    create_database(database, self.home / "mlruns")
+            client = connect(self.uri)
             found = client.get_experiment_by_name(name)
             if found is None:
                 where = (self.home / "mlruns" / name).as_uri() if self.uri.startswith("sqlite") else None
                 return client, str(client.create_experiment(name, artifact_location=where))
-        except MlflowException as error:
+        except TlftError:
+            raise
+        except Exception as error:  # MLflow, SQLAlchemy, a database's driver: each has its own
             raise cannot_open(self.uri, error) from None
         if found.lifecycle_stage == "deleted":
             raise ConfigurationError(
