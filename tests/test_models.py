@@ -131,7 +131,9 @@ def test_lite0_of_the_package_has_its_own_transform_and_weights(configure: Confi
     assert (weights.transform.interpolation, weights.transform.mean) == ("bicubic", (0.5, 0.5, 0.5))
 
 
-def test_pretrained_statistics_follow_slowly_where_the_architecture_says_so() -> None:
+def test_pretrained_statistics_follow_slowly_where_the_architecture_says_so(
+    configure: Configure,
+) -> None:
     def momenta(*overrides: str) -> set[float | None]:
         model = build(configure("arch=efficientnet_lite0", *overrides))
         return {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
