@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from tlft.config import register
 from tlft.errors import ConfigurationError, TlftError
 from tlft.job import run_job
+from tlft.plan import print_plan
 from tlft.preflight import check_command_line, exit_with
 from tlft.signals import listen
-from tlft.sweep import print_plan
 
 register()
 

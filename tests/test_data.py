@@ -161,7 +161,7 @@ def test_a_folder_that_may_not_be_read_is_said(
     config = configure("data=imagefolder", f"data.root={folder}")
     monkeypatch.setattr(Path, "iterdir", refuse)
     (found,) = find_problems(config.data, config.home)[1]
-    assert "may not be read; chmod u+rX gives you the right" in found
+    assert "may not be read; give yourself the right to (chmod u+rX)" in found
 
 
 def test_splits_by_fraction_and_by_folders_exclude_each_other(configure: Configure, flat: Path) -> None:

@@ -149,6 +149,20 @@ class CheckpointConfig:
 
 
 @dataclass
+class ResumeConfig:
+    """Whether a sweep waits for runs that another process works on."""
+
+    wait: bool = False
+
+
+@dataclass
+class SweepConfig:
+    """What a sweep does when a job has failed: `continue` with the others, or `stop` starting more."""
+
+    on_failure: str = "continue"
+
+
+@dataclass
 class TrackingConfig:
     """Where MLflow keeps the runs, and what it keeps of them."""
 
@@ -170,6 +184,8 @@ class Config:
     data: DataConfig = MISSING
     training: TrainingConfig = field(default_factory=TrainingConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    resume: ResumeConfig = field(default_factory=ResumeConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     seed: int = 0
@@ -235,6 +251,7 @@ _CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "training.keep": ("last", "lowest_train_loss"),
     "data.on_bad_image": ("error", "skip"),
+    "sweep.on_failure": ("continue", "stop"),
     "data.name": ("hymenoptera", "synthetic", "imagefolder", "demo"),
 }
 

@@ -114,7 +114,8 @@ def _list_classes(split: Path, left_out: list[Path]) -> ByClass:
         for path in sorted(entry.iterdir()):
             if path.name.startswith("."):
                 continue
-            is_image = path.suffix.lower() in EXTENSIONS and path.is_file()  # a pipe would be waited for
+            is_file = path.is_file() or path.is_symlink()  # a pipe would be waited for; a broken link is named later
+            is_image = path.suffix.lower() in EXTENSIONS and is_file and not path.is_dir()
             (files if is_image else left_out).append(path)
         if files:
             by_class[entry.name] = files

@@ -87,6 +87,13 @@ def prepare_machine(config: Config) -> Machine:
     return Machine(device, precision, threads)
 
 
+def count_gpus() -> int:
+    """Count the GPUs that a job may have for itself."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def _best_device() -> str:
     import torch
 

@@ -10,8 +10,7 @@ import json
 import logging
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,14 +23,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tlft.compose import COMPOSITION_ERRORS, Composer
 from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, TlftError
-from tlft.experiment import Identity, identify, run_name
+from tlft.experiment import run_name
 from tlft.job import OUTCOME_FILE
-from tlft.machine import source_state
 from tlft.note import refresh_note
 from tlft.outputs import claim_hydra_folder
+from tlft.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
 from tlft.preflight import exit_with, problems_of
-from tlft.records import Outcome
-from tlft.tracking import Store, load_records
+from tlft.tracking import load_records
 
 log = logging.getLogger(__name__)
 
@@ -60,23 +58,6 @@ class ComposedOnce:
 
 
 @dataclass(frozen=True)
-class PlannedJob:
-    """A job and what is known of it before it starts.
-
-    Attributes:
-        status: `done`, `new`, `unfinished`, `elsewhere` (another process works on it), or `same` (as `same_as`).
-        outcome: of the run that is done already.
-    """
-
-    number: int
-    config: Config
-    identity: Identity
-    status: str
-    outcome: Outcome | None = None
-    same_as: int | None = None
-
-
-@dataclass(frozen=True)
 class Result:
     """What became of a job, for the summary."""
 
@@ -101,86 +82,27 @@ def run_sweep(master: DictConfig, overrides: list[list[str]], composed: Composed
         sys.exit(1)
     print(describe_plan(jobs), flush=True)
     if configs[0].plan:
-        _print_jobs(jobs)
+        print_jobs(jobs)
         sys.exit(0)
-    todo = [job for job in jobs if job.status in ("new", "unfinished")]
-    results: list[Result] = []
-    interrupted: BaseException | None = None
-    if todo:
-        claim_hydra_folder(master, "sweep")
-        folder = Path(master.hydra.sweep.dir)
-        OmegaConf.save(master, folder / "multirun.yaml")
-        launched = [overrides[job.number] for job in todo]
-        with _summed_up_after_interrupts() as stopped:
-            _launch(launcher, launched, [job.number for job in todo], composed, folder)
-        interrupted = stopped[0] if stopped else None
-        results = [_read_result(job, folder / str(job.number)) for job in todo]
-    results = _all_results(jobs, results)
-    _sum_up(jobs, results)
-    if interrupted is not None:
-        sys.exit(130 if isinstance(interrupted, KeyboardInterrupt) else interrupted.code or 143)  # type: ignore[attr-defined]
-    sys.exit(0 if all(result.status in ("done", "skipped") for result in results) else 1)
+    results: dict[int, Result] = {}
+    with _summed_up_after_interrupts() as stopped:
+        for round_ in _rounds(configs, jobs):
+            jobs = round_
+            todo = [job for job in jobs if job.status in ("new", "unfinished") and job.number not in results]
+            _launch(master, launcher, todo, overrides, composed, results)
+    _sum_up(jobs, all_results := _all_results(jobs, results))
+    if stopped:
+        sys.exit(130 if isinstance(stopped[0], KeyboardInterrupt) else stopped[0].code or 143)  # type: ignore[attr-defined]
+    sys.exit(0 if all(result.status in ("done", "skipped") for result in all_results) else 1)
 
 
-def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
-    """Identify every job and look up which are done; data is fetched if it is not here."""
-    jobs: list[PlannedJob] = []
-    stores: dict[str, Store] = {}
-    datasets: dict[str, Any] = {}
-    first: dict[tuple[str, str], int] = {}
-    for number, config in enumerate(configs):
-        data_key = repr((config.data, config.home))
-        identity = identify(config, datasets.get(data_key))
-        datasets[data_key] = identity.dataset
-        store_key = repr((config.tracking.uri, config.experiment, config.home))
-        if store_key not in stores:
-            stores[store_key] = Store(config)
-        job = PlannedJob(number, config, identity, "new")
-        owner = first.setdefault((store_key, identity.key), number)
-        if owner != number:
-            job = replace(job, status="same", same_as=owner)
-        elif not (config.force or config.debug) and (done := stores[store_key].finished(identity.key)):
-            job = replace(job, status="done", outcome=done)
-        elif stores[store_key].owner(identity.key) is not None:
-            job = replace(job, status="elsewhere")
-        elif stores[store_key].unfinished(identity.key) is not None:
-            job = replace(job, status="unfinished")
-        jobs.append(job)
-    return jobs
-
-
-def describe_plan(jobs: Sequence[PlannedJob]) -> str:
-    """Say the plan in a line, such as `9 jobs: 3 done, 6 new`."""
-    counts = Counter(job.status for job in jobs)
-    commit = source_state().commit
-    done = [job.outcome for job in jobs if job.outcome is not None]
-    older = sum(outcome.dirty or outcome.commit != commit for outcome in done)
-    words = {
-        "done": "done" + (f" ({older} by older or dirty code)" if older else ""),
-        "elsewhere": "running elsewhere",
-        "same": "the same as another",
-        "unfinished": "to resume",
-        "new": "new",
-    }
-    listed = ", ".join(f"{counts[status]} {text}" for status, text in words.items() if counts[status])
-    return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {listed}"
-
-
-def print_plan(configs: Sequence[Config]) -> None:
-    """Print what would run, and run nothing."""
-    jobs = plan_jobs(configs)
-    print(describe_plan(jobs))
-    _print_jobs(jobs)
-
-
-def _print_jobs(jobs: Sequence[PlannedJob]) -> None:
-    for job in jobs:
-        detail = ""
-        if job.outcome is not None:
-            detail = f", run {job.outcome.run_id}, accuracy {100 * job.outcome.score:.3f} %"
-        elif job.same_as is not None:
-            detail = f" as job {job.same_as}"
-        print(f"  job {job.number}: {job.status}{detail}: {run_name(job.config)} on {job.identity.dataset.name}")
+def _rounds(configs: Sequence[Config], jobs: list[PlannedJob]) -> Iterator[list[PlannedJob]]:
+    """Yield the plan; and anew when runs that others worked on are free, if `resume.wait` says so."""
+    yield jobs
+    while configs[0].resume.wait and (others := [job for job in jobs if job.status == "elsewhere"]):
+        wait_for(others)
+        jobs = plan_jobs(configs)
+        yield jobs
 
 
 def _compose_jobs(master: DictConfig, overrides: list[list[str]], composed: ComposedOnce) -> list[Config]:
@@ -215,14 +137,29 @@ def _name_jobs(numbers: Sequence[int]) -> str:
 
 
 def _launch(
-    launcher: Launcher, overrides: list[list[str]], numbers: list[int], composed: ComposedOnce, folder: Path
+    master: DictConfig,
+    launcher: Launcher,
+    todo: Sequence[PlannedJob],
+    overrides: list[list[str]],
+    composed: ComposedOnce,
+    results: dict[int, Result],
 ) -> None:
-    """Launch the jobs that are new, each in the folder that has its number in the whole sweep."""
-    for texts, number in zip(overrides, numbers, strict=True):
+    """Launch jobs, each in the folder that has its number in the whole sweep, and put down what became of them."""
+    if not todo:
+        return
+    if not results:
+        claim_hydra_folder(master, "sweep")
+        OmegaConf.save(master, Path(master.hydra.sweep.dir) / "multirun.yaml")
+    folder = Path(master.hydra.sweep.dir)
+    launched = [overrides[job.number] for job in todo]
+    for texts, job in zip(launched, todo, strict=True):
         with open_dict(composed.composed[tuple(texts)]):
             composed.composed[tuple(texts)].hydra.sweep.dir = str(folder)
-            composed.composed[tuple(texts)].hydra.sweep.subdir = str(number)
-    launcher.launch(overrides, initial_job_idx=0)
+            composed.composed[tuple(texts)].hydra.sweep.subdir = str(job.number)
+    try:
+        launcher.launch(launched, initial_job_idx=0)
+    finally:
+        results |= {job.number: _read_result(job, folder / str(job.number)) for job in todo}
 
 
 @contextmanager
@@ -245,16 +182,18 @@ def _read_result(job: PlannedJob, folder: Path) -> Result:
     return Result(job, folder=folder, **told)
 
 
-def _all_results(jobs: Sequence[PlannedJob], launched: Sequence[Result]) -> list[Result]:
-    by_number = {result.job.number: result for result in launched}
+def _all_results(jobs: Sequence[PlannedJob], launched: Mapping[int, Result]) -> list[Result]:
+    results = dict(launched)
     for job in jobs:
+        if job.number in launched:
+            continue
         if job.outcome is not None:
-            by_number[job.number] = Result(job, "skipped", job.outcome.run_id, job.outcome.score, job.outcome.seconds)
-        elif job.status == "elsewhere":
-            by_number[job.number] = Result(job, "elsewhere")
+            results[job.number] = Result(job, "skipped", job.outcome.run_id, job.outcome.score, job.outcome.seconds)
         elif job.same_as is not None:
-            by_number[job.number] = replace(by_number[job.same_as], job=job)
-    return [by_number[job.number] for job in jobs]
+            results[job.number] = replace(results[job.same_as], job=job)
+        else:
+            results[job.number] = Result(job, "elsewhere" if job.status == "elsewhere" else "not started")
+    return [results[job.number] for job in jobs]
 
 
 def _sum_up(jobs: Sequence[PlannedJob], results: Sequence[Result]) -> None:
