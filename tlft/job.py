@@ -84,7 +84,7 @@ class _Report:
 
     def write(self, **values: Any) -> None:
         """Write the file anew."""
-        known = {"run_id": self.run_id, "seconds": time.monotonic() - self.started}
+        known = {"run_id": self.run_id, "seconds": time.monotonic() - self.started, "pid": os.getpid()}
         try:
             atomic_write(self.folder / OUTCOME_FILE, json.dumps({**known, **values}).encode(), durable=False)
         except TlftError as error:
@@ -124,3 +124,12 @@ def _log_traceback() -> None:
 def _disk_full(error: OSError, config: Config) -> TlftError:
     where = error.filename or config.home
     return TlftError(f"{where}: the disk is full; free some space or set paths.home, and run the same command again")
+
+
+def read_outcome(folder: Path) -> dict[str, Any]:
+    """Return what a job has left in its folder; nothing if it has not begun."""
+    try:
+        told: dict[str, Any] = json.loads((folder / OUTCOME_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return told

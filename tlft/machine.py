@@ -5,21 +5,28 @@ Nothing here changes a result on purpose; what does (`precision`) is part of a r
 
 from __future__ import annotations
 
+import getpass
+import logging
 import os
 import platform
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from tlft.config import PROJECT, Config
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "mlflow", "hydra-core", "omegaconf"),
@@ -94,11 +101,33 @@ def count_gpus() -> int:
     return torch.cuda.device_count()
 
 
+@cache
+def _claim_gpu(count: int) -> int:
+    """Return the first GPU that no other process has claimed, and hold it until this process ends."""
+    folder = Path(tempfile.gettempdir()) / f"tlft-gpus-{getpass.getuser()}"
+    folder.mkdir(exist_ok=True)
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    names = visible if len(visible) == count else [str(index) for index in range(count)]
+    for index, name in enumerate(names):
+        lock = FileLock(folder / f"{name.strip()}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            continue
+        _claimed.append(lock)
+        return index
+    log.warning("every GPU has a run already; this one shares GPU %d", os.getpid() % count)
+    return os.getpid() % count
+
+
+_claimed: list[FileLock] = []
+
+
 def _best_device() -> str:
     import torch
 
     if torch.cuda.is_available():
-        return "cuda"
+        return "cuda" if count_gpus() < 2 else f"cuda:{_claim_gpu(count_gpus())}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 

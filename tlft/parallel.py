@@ -34,7 +34,7 @@ from omegaconf import DictConfig, OmegaConf
 from tlft.config import register
 from tlft.errors import TlftError
 from tlft.files import atomic_write
-from tlft.job import OUTCOME_FILE
+from tlft.job import OUTCOME_FILE, read_outcome
 
 log = logging.getLogger(__name__)
 
@@ -185,15 +185,6 @@ def _cause(job: _Running) -> str:
         "its process was killed (SIGKILL), as the system does when memory runs out; it was seen with "
         f"{job.peak / 2**30:.1f} of {limit / 2**30:.1f} GiB"
     )
-
-
-def read_outcome(folder: Path) -> dict[str, Any]:
-    """Return what a job has left in its folder; nothing if it has not begun."""
-    try:
-        told: dict[str, Any] = json.loads((folder / OUTCOME_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return told
 
 
 def _stop(running: Sequence[_Running], number: int) -> None:

@@ -6,13 +6,13 @@ How a single job runs is job.py's story; how jobs get their processes is the lau
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +24,7 @@ from tlft.compose import COMPOSITION_ERRORS, Composer
 from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.experiment import run_name
-from tlft.job import OUTCOME_FILE
+from tlft.job import read_outcome
 from tlft.note import refresh_note
 from tlft.outputs import claim_hydra_folder
 from tlft.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
@@ -85,22 +85,30 @@ def run_sweep(master: DictConfig, overrides: list[list[str]], composed: Composed
         print_jobs(jobs)
         sys.exit(0)
     results: dict[int, Result] = {}
+    claim_folder = cache(partial(_claim_sweep_folder, master))  # a sweep with nothing to do has none
     with _summed_up_after_interrupts() as stopped:
-        for round_ in _rounds(configs, jobs):
+        for round_ in _rounds(configs, jobs, results):
             jobs = round_
             todo = [job for job in jobs if job.status in ("new", "unfinished") and job.number not in results]
-            _launch(master, launcher, todo, overrides, composed, results)
+            _launch(claim_folder, launcher, todo, overrides, composed, results)
     _sum_up(jobs, all_results := _all_results(jobs, results))
     if stopped:
         sys.exit(130 if isinstance(stopped[0], KeyboardInterrupt) else stopped[0].code or 143)  # type: ignore[attr-defined]
     sys.exit(0 if all(result.status in ("done", "skipped") for result in all_results) else 1)
 
 
-def _rounds(configs: Sequence[Config], jobs: list[PlannedJob]) -> Iterator[list[PlannedJob]]:
+def _rounds(
+    configs: Sequence[Config], jobs: list[PlannedJob], results: dict[int, Result]
+) -> Iterator[list[PlannedJob]]:
     """Yield the plan; and anew when runs that others worked on are free, if `resume.wait` says so."""
     yield jobs
-    while configs[0].resume.wait and (others := [job for job in jobs if job.status == "elsewhere"]):
+    while configs[0].resume.wait:
+        taken = [job for job in jobs if job.number in results and results[job.number].status == "elsewhere"]
+        if not (others := taken + [job for job in jobs if job.status == "elsewhere"]):
+            return
         wait_for(others)
+        for job in taken:  # by another process, between the plan and its start here
+            del results[job.number]
         jobs = plan_jobs(configs)
         yield jobs
 
@@ -136,8 +144,15 @@ def _name_jobs(numbers: Sequence[int]) -> str:
     return f"job{'s' if len(numbers) > 1 else ''} {listed}"
 
 
+def _claim_sweep_folder(master: DictConfig) -> Path:
+    claim_hydra_folder(master, "sweep")
+    folder = Path(master.hydra.sweep.dir)
+    OmegaConf.save(master, folder / "multirun.yaml")
+    return folder
+
+
 def _launch(
-    master: DictConfig,
+    claim_folder: Callable[[], Path],
     launcher: Launcher,
     todo: Sequence[PlannedJob],
     overrides: list[list[str]],
@@ -147,10 +162,7 @@ def _launch(
     """Launch jobs, each in the folder that has its number in the whole sweep, and put down what became of them."""
     if not todo:
         return
-    if not results:
-        claim_hydra_folder(master, "sweep")
-        OmegaConf.save(master, Path(master.hydra.sweep.dir) / "multirun.yaml")
-    folder = Path(master.hydra.sweep.dir)
+    folder = claim_folder()
     launched = [overrides[job.number] for job in todo]
     for texts, job in zip(launched, todo, strict=True):
         with open_dict(composed.composed[tuple(texts)]):
@@ -173,13 +185,14 @@ def _summed_up_after_interrupts() -> Iterator[list[BaseException]]:
 
 
 def _read_result(job: PlannedJob, folder: Path) -> Result:
-    try:
-        told = json.loads((folder / OUTCOME_FILE).read_text())
-    except (OSError, ValueError):
+    told = read_outcome(folder)
+    if not told:
         return Result(job, "not started", folder=folder)
     if told["status"] == "running":
         told["status"] = "interrupted"
-    return Result(job, folder=folder, **told)
+    return Result(
+        job, told["status"], told["run_id"], told.get("score"), told["seconds"], told.get("error", ""), folder
+    )
 
 
 def _all_results(jobs: Sequence[PlannedJob], launched: Mapping[int, Result]) -> list[Result]:

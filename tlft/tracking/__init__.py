@@ -5,8 +5,20 @@ What a run computes is not known here: it arrives as names, numbers and files.
 
 from tlft.tracking.client import WEIGHTS_FILE, tracking_uri
 from tlft.tracking.reading import load_records
+from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import ActiveRun
 from tlft.tracking.serving import set_served_model
 from tlft.tracking.store import Store, find_problems
 
-__all__ = ["WEIGHTS_FILE", "ActiveRun", "Store", "find_problems", "load_records", "set_served_model", "tracking_uri"]
+__all__ = [
+    "WEIGHTS_FILE",
+    "ActiveRun",
+    "Rest",
+    "Store",
+    "deliver_rest",
+    "find_problems",
+    "load_records",
+    "set_served_model",
+    "tracking_uri",
+    "verify",
+]

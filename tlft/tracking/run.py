@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 FILES_TAG = "tlft.files"
 SECONDS_TAG = "tlft.seconds"
 DIVERGED_TAG = "tlft.diverged"
+DAMAGED_TAG = "tlft.damaged"
 _PAUSE_SECONDS = 20.0
 """A store that did not answer is not asked again before, since each question may take its time-out."""
 
@@ -71,6 +72,7 @@ class ActiveRun:
 
     Attributes:
         resumed: whether it goes on with what an earlier process began.
+        refusal: what the store said when it last took nothing, in a line.
         started: when this process began with it (monotonic clock, seconds).
     """
 
@@ -79,6 +81,7 @@ class ActiveRun:
         self.name: str = run.info.run_name
         self.artifact_uri: str = run.info.artifact_uri
         self.resumed = resumed
+        self.refusal = ""
         self.started = time.monotonic()
         self.folder = folder
         self.journal = Journal(folder.path)
@@ -136,9 +139,9 @@ class ActiveRun:
             for entry in self.journal.undelivered():
                 self._deliver(entry)
         except Exception as error:  # whatever MLflow, its database or its server raise
+            self.refusal = " ".join(str(error).split())[:200]
             if not self._not_before:
-                said = " ".join(str(error).split())[:200]
-                log.warning("the tracking store takes nothing now (%s); it is kept and delivered later", said)
+                log.warning("the tracking store takes nothing now (%s); it is kept and delivered later", self.refusal)
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             return False
         if self._not_before:

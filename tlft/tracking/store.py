@@ -21,7 +21,7 @@ from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.files import atomic_write
 from tlft.records import Outcome
 from tlft.tracking.client import KEY_TAG, cannot_open, connect, create_database, local_folder, quiet, tracking_uri
-from tlft.tracking.run import DIVERGED_TAG, FILES_TAG, SECONDS_TAG, ActiveRun, RunFolder
+from tlft.tracking.run import DAMAGED_TAG, DIVERGED_TAG, FILES_TAG, SECONDS_TAG, ActiveRun, RunFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,6 +54,7 @@ class Store:
         elsewhere = f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
         own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
         self._place = ("" if own else elsewhere) + self.experiment_id
+        self.named_uri = "" if own else self.uri
 
     def _open(self, name: str) -> tuple[MlflowClient, str]:
         try:
@@ -215,12 +216,12 @@ class ClaimedRun:
                 client.set_terminated(orphan.info.run_id, "KILLED")
         folder.remove()
         created = client.create_run(self.store.experiment_id, run_name=name, tags=dict(tags))
-        folder.remember(run_id=created.info.run_id, experiment=self.store.experiment_id, uri=self.store.uri)
+        folder.remember(run_id=created.info.run_id, uri=self.store.named_uri)
         return ActiveRun(client, created, folder)
 
     def _continue(self, run: Run, tags: Mapping[str, str]) -> ActiveRun:
         client, folder = self.store.client, self.store.folder_of(self.key)
-        folder.remember(run_id=run.info.run_id, experiment=self.store.experiment_id, uri=self.store.uri)
+        folder.remember(run_id=run.info.run_id, uri=self.store.named_uri)
         client.update_run(run.info.run_id, status="RUNNING")
         active = ActiveRun(client, run, folder, resumed=True)
         times = int(run.data.tags.get(RESUMED_TAG, "0")) + 1
@@ -229,6 +230,8 @@ class ClaimedRun:
 
 
 def _damage(run: Run) -> str:
+    if DAMAGED_TAG in run.data.tags:
+        return run.data.tags[DAMAGED_TAG]
     folder = local_folder(run.info.artifact_uri)
     if folder is None:
         return ""

@@ -1,0 +1,199 @@
+"""Runs whose tracking store is away for a while, or has gone through something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Configure
+
+from tlft import sync
+from tlft.config import Config
+from tlft.errors import TlftError
+from tlft.records import Record
+from tlft.tracking import ActiveRun, Store, deliver_rest, load_records
+
+KEY = "k" * 64
+
+
+@pytest.fixture
+def config(configure: Configure) -> Config:
+    return configure()
+
+
+@contextmanager
+def begun(config: Config, key: str = KEY) -> Iterator[ActiveRun]:
+    with Store(config).claim(key) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
+        yield run
+
+
+def break_store(run: ActiveRun, patch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError("database is locked")
+
+    for name in ("log_batch", "log_artifacts", "set_terminated", "log_text", "set_tag"):
+        patch.setattr(run._client, name, refuse)
+
+
+def leave_files(run: ActiveRun) -> None:
+    with run.writing_files() as folder:
+        (folder / "weights").mkdir()
+        (folder / "weights" / "model.safetensors").write_bytes(b"weights")
+
+
+def only(config: Config) -> Record:
+    (record,) = load_records("tlft", home=config.home)
+    return record
+
+
+def history(config: Config, name: str) -> list[tuple[int, float]]:
+    client = Store(config).client
+    return [(point.step, point.value) for point in client.get_metric_history(only(config).run_id, name)]
+
+
+def test_a_store_that_comes_back_gets_everything_in_order(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with begun(config) as run:
+        with monkeypatch.context() as patch:
+            break_store(run, patch)
+            for epoch in (1, 2, 3):
+                run.log_metrics({"train/loss": 1 / epoch}, step=epoch)
+                assert not run.deliver()
+        run.log_metrics({"train/loss": 0.2}, step=4)
+        assert run.deliver(at_once=True)
+        assert history(config, "train/loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3), (4, 0.2)]
+    assert only(config).status == "FINISHED"
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("takes nothing now (database is locked)" in line for line in said) == 1
+
+
+@pytest.fixture
+def undelivered(config: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Return the configuration of a run that was computed to its end while its store was away."""
+    with monkeypatch.context() as patch, begun(config) as run:
+        break_store(run, patch)
+        run.log_metrics({"eval/accuracy": 0.9}, step=3)
+        leave_files(run)
+    assert only(config).status == "RUNNING"
+    return config
+
+
+def is_whole(config: Config) -> bool:
+    record = only(config)
+    artifacts = config.home / "mlruns" / "tlft" / record.run_id / "artifacts"
+    return (
+        record.status == "FINISHED"
+        and history(config, "eval/accuracy") == [(3, 0.9)]
+        and (artifacts / "weights" / "model.safetensors").read_bytes() == b"weights"
+        and not list((config.home / "checkpoints").iterdir())
+    )
+
+
+def test_what_is_left_is_delivered_by_sync(undelivered: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sync.main([]) == 0
+    assert "entries delivered" in capsys.readouterr().out
+    assert is_whole(undelivered)
+    assert sync.main([]) == 0
+    assert "nothing waits" in capsys.readouterr().out
+
+
+def test_what_is_left_is_delivered_by_the_next_start(undelivered: Config) -> None:
+    with Store(undelivered).claim(KEY) as claim:
+        assert claim.outcome is not None
+        assert claim.outcome.status == "skipped"
+    assert is_whole(undelivered)
+
+
+def test_delivering_twice_changes_nothing(undelivered: Config) -> None:
+    (folder,) = (undelivered.home / "checkpoints").iterdir()
+    kept = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert list(deliver_rest(undelivered.home))
+    for path, content in kept.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    (folder / "delivered").unlink()
+    assert list(deliver_rest(undelivered.home))
+    assert is_whole(undelivered)
+
+
+def test_sync_says_what_still_waits(
+    undelivered: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: object) -> None:
+        raise TlftError("the server is away")
+
+    monkeypatch.setattr("tlft.tracking.rest.connect", refuse)
+    assert sync.main([]) == 1
+    assert "still wait (the server is away)" in capsys.readouterr().out
+
+
+def test_verify_hashes_the_files_and_a_damaged_run_is_done_no_more(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with begun(config) as run:
+        leave_files(run)
+    assert sync.main(["--verify"]) == 0
+    (weights,) = config.home.glob("mlruns/tlft/*/artifacts/weights/model.safetensors")
+    weights.write_bytes(b"Weights")  # as long as before
+    assert Store(config).finished(KEY) is not None
+    assert sync.main(["--verify"]) == 1
+    assert "its weights/model.safetensors is damaged" in capsys.readouterr().out
+    assert Store(config).finished(KEY) is None
+
+
+def test_a_run_whose_process_is_gone_is_killed_at_the_next_start(config: Config) -> None:
+    store = Store(config)
+    tags = {"tlft.run_key": KEY, "tlft.home": store.home_id}
+    lost = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+    other = store.client.create_run(store.experiment_id, tags=tags | {"tlft.home": "another"}).info.run_id
+    with begun(config, "a" * 64) as run:
+        assert Store(config).end_lost_runs() == 1
+        statuses = {record.run_id: record.status for record in load_records("tlft", home=config.home)}
+        assert statuses == {lost: "KILLED", other: "RUNNING", run.run_id: "RUNNING"}
+
+
+def test_an_interrupted_run_is_continued_and_a_diverged_one_is_not(config: Config) -> None:
+    from tlft.errors import NonFiniteLossError
+
+    with pytest.raises(KeyboardInterrupt), begun(config) as run:
+        raise KeyboardInterrupt
+    assert only(config).status == "KILLED"
+    with pytest.raises(NonFiniteLossError), begun(config) as again:
+        assert (again.run_id, again.resumed) == (run.run_id, True)
+        raise NonFiniteLossError("the loss became nan")
+    with begun(config) as third:
+        assert (third.run_id != run.run_id, third.resumed) == (True, False)
+    assert sorted(record.status for record in load_records("tlft", home=config.home)) == ["FAILED", "FINISHED"]
+
+
+def test_a_run_that_was_deleted_is_not_continued(config: Config) -> None:
+    with pytest.raises(KeyboardInterrupt), begun(config) as run:
+        run.log_metrics({"train/loss": 0.5}, step=1)
+        raise KeyboardInterrupt
+    Store(config).client.delete_run(run.run_id)
+    with begun(config) as other:
+        assert other.run_id != run.run_id
+        assert other.journal.waiting == 0
+        assert not other.journal.has("metrics")
+
+
+def test_figures_without_their_journal_are_not_added_to(config: Config, tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(KeyboardInterrupt), begun(config) as run:
+        run.log_metrics({"train/loss": 0.5}, step=1)
+        raise KeyboardInterrupt
+    shutil.rmtree(config.home / "checkpoints")
+    with begun(config) as other:
+        assert other.run_id != run.run_id
+
+
+def test_a_home_may_be_moved_while_something_waits(undelivered: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = undelivered.home.with_name("moved")
+    undelivered.home.rename(moved)
+    monkeypatch.setenv("TLFT_HOME", str(moved))
+    (rest,) = deliver_rest(moved)
+    assert rest.waiting == 0

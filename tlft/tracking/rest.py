@@ -1,0 +1,86 @@
+"""Deliver what the tracking store has not got yet of any run of a home, and look whether it kept what it got."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlft.claims import Claim
+from tlft.files import sha256_of
+from tlft.journal import Journal
+from tlft.records import Record
+from tlft.tracking.client import connect, tracking_uri
+from tlft.tracking.reading import load_records
+from tlft.tracking.run import DAMAGED_TAG, FILES_TAG, ActiveRun, RunFolder
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What became of a run whose journal was not empty.
+
+    Attributes:
+        delivered: how many entries the store has taken now.
+        waiting: how many it has not.
+        error: why not, in a line; empty if it has all.
+    """
+
+    run_id: str
+    delivered: int
+    waiting: int
+    error: str = ""
+
+
+def deliver_rest(home: Path) -> Iterator[Rest]:
+    """Deliver the journals of all runs that nobody works on now; yields a line's worth for each."""
+    for path in sorted((home / "checkpoints").glob("*")):
+        claim = Claim(home / "cache" / "locks", path.name)
+        if not claim.acquire():
+            continue
+        try:
+            if (rest := _deliver(RunFolder(path), home)) is not None:
+                yield rest
+        finally:
+            claim.release()
+
+
+def _deliver(folder: RunFolder, home: Path) -> Rest | None:
+    told = folder.read()
+    before = Journal(folder.path).waiting
+    if "run_id" not in told or not before:
+        return None
+    try:
+        client = connect(tracking_uri(told["uri"] or None, home))
+        run = ActiveRun(client, client.get_run(told["run_id"]), folder)
+    except Exception as error:  # a server that is away, a run that was deleted for good
+        return Rest(told["run_id"], 0, before, " ".join(str(error).split())[:200])
+    done = run.finish() if run.journal.has("end") else run.deliver(at_once=True)
+    waiting = 0 if done else run.journal.waiting
+    return Rest(told["run_id"], before - waiting, waiting, "" if done else run.refusal)
+
+
+def verify(experiment: str, uri: str | None, home: Path) -> Iterator[tuple[Record, str]]:
+    """Hash the files of every finished run; yields it with what is wrong, or an empty text.
+
+    A run whose files are wrong is marked, and counts as finished no more.
+
+    Raises:
+        TlftError: if the store does not answer.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    for record in load_records(experiment, uri, home):
+        if record.status != "FINISHED" or record.deleted or FILES_TAG not in record.tags:
+            continue
+        wrong = ""
+        for name, (_, sha256) in json.loads(record.tags[FILES_TAG]).items():
+            try:
+                path = Path(download_artifacts(run_id=record.run_id, artifact_path=name))
+                if sha256_of(path) != sha256:
+                    wrong = f"its {name} is damaged"
+            except Exception:
+                wrong = f"its {name} is missing"
+        if wrong:
+            connect(tracking_uri(uri, home)).set_tag(record.run_id, DAMAGED_TAG, wrong)
+        yield record, wrong
