@@ -88,7 +88,7 @@ def test_a_job_that_is_killed_fails_alone_and_goes_on_the_next_time(tmp_path: Pa
     assert len(re.findall(r"^job [12]: done, accuracy", said, re.MULTILINE)) == 2
     again = Sweep(tmp_path, tiny_folder, "training.epochs=4", "seed=0,1,2")
     said = again.wait()
-    assert re.match(r"3 jobs: 2 done.*, 1 to resume\n", said)
+    assert re.match(r"3 jobs: 2 done.*, 1 to resume(, about .*)?\n", said)
     assert again.process.returncode == 0
     assert [record.status for record in records(tmp_path)] == ["FINISHED"] * 3
     assert left_over(tmp_path) == []

@@ -16,7 +16,9 @@ from conftest import files_in, run_py
 
 from tlft.config import PROJECT
 from tlft.outputs import claim_folder
+from tlft.preflight import check_command_line
 from tlft.records import Record
+from tlft.summary import repeat
 from tlft.tracking import load_records
 
 COMMON = (
@@ -80,7 +82,7 @@ def test_same_command_again_skips_everything(sweep: Sweep) -> None:
 
 def test_plan_stops_after_the_plan(sweep: Sweep) -> None:
     assert sweep.plan.returncode == 0
-    assert re.match(r"9 jobs: 5 done.*, 2 the same as another, 2 new\n", sweep.plan.stdout)
+    assert re.match(r"9 jobs: 5 done.*, 2 the same as another, 2 new(, about .*)?\n", sweep.plan.stdout)
     assert len(sweep.plan.stdout.splitlines()) == 10
     assert len(list((sweep.home / "multirun").rglob("multirun.yaml"))) == 1
 
@@ -110,10 +112,15 @@ def test_failed_job_does_not_stop_the_others_and_is_named(tmp_path: Path, tiny_f
     assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
     assert re.search(r"job 1 failed: the loss became (nan|inf) in epoch \d", done.stdout)
     assert "Traceback" not in done.stderr
+    assert re.search(r"just this job again: python run.py (?!-m).* optimizer.lr=1e\+?30$", done.stdout, re.MULTILINE)
+    (folder,) = (tmp_path / "multirun").glob("*/*")
+    told = json.loads((folder / "sweep.json").read_text())
+    assert [row["status"] for row in told] == ["done", "failed", "done"]
+    assert len((folder / "sweep.csv").read_text().splitlines()) == 4
     assert "Traceback" in next((tmp_path / "multirun").glob("*/*/1/run.log")).read_text()
     mended = run_py(*command, "optimizer.lr=0.01,0.03,0.02", home=tmp_path)
     assert mended.returncode == 0
-    assert re.match(r"3 jobs: 2 done.*, 1 new\n", mended.stdout)
+    assert re.match(r"3 jobs: 2 done.*, 1 new(, about .*)?\n", mended.stdout)
 
 
 def hear_ctrl_c() -> None:
@@ -202,3 +209,16 @@ def test_edit_during_a_sweep_does_not_reach_later_jobs() -> None:
     first = composed.load_sweep_config(OmegaConf.create(), ["a=1"])
     first.composed = 99
     assert composed.load_sweep_config(OmegaConf.create(), ["a=1"]).composed == 1
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "conf" / "sweep").glob("*.yaml")))
+def test_every_preset_is_a_sweep_that_composes(home: Path, name: str) -> None:
+    assert check_command_line([f"sweep={name}"]) is None
+    assert check_command_line([f"sweep={name}", "seed=0,1"]) is None
+
+
+def test_a_preset_is_not_part_of_the_command_that_repeats_a_job() -> None:
+    assert (
+        repeat(["sweep=demo", "experiment=fine_tune", "hydra/launcher=parallel"])
+        == "python run.py experiment=fine_tune"
+    )

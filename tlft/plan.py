@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tlft.config import Config
+from tlft.estimate import describe_cost
 from tlft.experiment import Identity, identify, run_name
 from tlft.machine import source_state
 from tlft.records import Outcome
@@ -71,7 +72,7 @@ def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
 
 
 def describe_plan(jobs: Sequence[PlannedJob]) -> str:
-    """Say the plan in a line, such as `9 jobs: 3 done, 6 new`."""
+    """Say the plan in a line, such as `9 jobs: 3 done, 6 new, about 14 min, 1.2 GB`; times and sizes are estimates."""
     counts = Counter(job.status for job in jobs)
     commit = source_state().commit
     done = [job.outcome for job in jobs if job.outcome is not None]
@@ -84,7 +85,8 @@ def describe_plan(jobs: Sequence[PlannedJob]) -> str:
         "new": "new",
     }
     listed = ", ".join(f"{counts[status]} {text}" for status, text in words.items() if counts[status])
-    return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {listed}"
+    cost = describe_cost([job for job in jobs if job.status in ("new", "unfinished")])
+    return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {listed}{cost}"
 
 
 def wait_for(jobs: Sequence[PlannedJob]) -> None:

@@ -5,14 +5,12 @@ What is saved before the process goes is the caller's business.
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
-
-log = logging.getLogger(__name__)
 
 STOPPING = ("SIGTERM", "SIGUSR1", "SIGUSR2")
 
@@ -75,8 +73,6 @@ def _hear(number: int, frame: FrameType | None) -> None:
     if again or not _Heard.patient:
         _Heard.patient = False
         stop()
-    log.warning(
-        "%s: stopping after this step, with a checkpoint%s",
-        signal.Signals(number).name,
-        "; once more stops at once" if number == signal.SIGINT else "",
-    )
+    once_more = "; once more stops at once" if number == signal.SIGINT else ""
+    said = f"{signal.Signals(number).name}: stopping after this step, with a checkpoint{once_more}\n"
+    os.write(2, said.encode())  # not through logging, which may be in the middle of a line of its own

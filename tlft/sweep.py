@@ -1,4 +1,4 @@
-"""A sweep as a whole: compose every job once, refuse or plan it, run what is new, and sum up.
+"""A sweep as a whole: compose every job once, refuse or plan it, run what is not done, and have it summed up.
 
 How a single job runs is job.py's story; how jobs get their processes is the launcher's.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import copy
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,13 +22,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tlft.compose import COMPOSITION_ERRORS, Composer
 from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, TlftError
-from tlft.experiment import run_name
 from tlft.job import read_outcome
-from tlft.note import refresh_note
 from tlft.outputs import claim_hydra_folder
 from tlft.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
 from tlft.preflight import exit_with, problems_of
-from tlft.tracking import load_records
+from tlft.summary import Result, sum_up
 
 log = logging.getLogger(__name__)
 
@@ -57,19 +54,6 @@ class ComposedOnce:
         return getattr(self.loader, name)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of a job, for the summary."""
-
-    job: PlannedJob
-    status: str
-    run_id: str = ""
-    score: float | None = None
-    seconds: float = 0.0
-    error: str = ""
-    folder: Path | None = None
-
-
 def run_sweep(master: DictConfig, overrides: list[list[str]], composed: ComposedOnce, launcher: Launcher) -> NoReturn:
     """Compose, check, plan, launch and sum up; leave with status 0 only if every job is done."""
     try:
@@ -91,7 +75,8 @@ def run_sweep(master: DictConfig, overrides: list[list[str]], composed: Composed
             jobs = round_
             todo = [job for job in jobs if job.status in ("new", "unfinished") and job.number not in results]
             _launch(claim_folder, launcher, todo, overrides, composed, results)
-    _sum_up(jobs, all_results := _all_results(jobs, results))
+    all_results = _all_results(jobs, results)
+    sum_up(all_results, overrides, Path(master.hydra.sweep.dir) if results else None)
     if stopped:
         sys.exit(130 if isinstance(stopped[0], KeyboardInterrupt) else stopped[0].code or 143)  # type: ignore[attr-defined]
     sys.exit(0 if all(result.status in ("done", "skipped") for result in all_results) else 1)
@@ -207,50 +192,3 @@ def _all_results(jobs: Sequence[PlannedJob], launched: Mapping[int, Result]) -> 
         else:
             results[job.number] = Result(job, "elsewhere" if job.status == "elsewhere" else "not started")
     return [results[job.number] for job in jobs]
-
-
-def _sum_up(jobs: Sequence[PlannedJob], results: Sequence[Result]) -> None:
-    """Print a line per job and the table of this sweep's runs, and refresh the experiment's note."""
-    from analysis.table import build_table, render
-
-    _print_results(results)
-    config = jobs[0].config
-    ids = {result.run_id for result in results}
-    try:
-        records = [r for r in load_records(config.experiment, config.tracking.uri, config.home) if r.run_id in ids]
-    except TlftError as error:
-        log.warning("the table could not be made: %s", error)
-        return
-    table = build_table(records, command=shlex.join(["python", "run.py", *sys.argv[1:]]))
-    if table.rows:
-        print()
-        print(render(table, "terminal"))
-    refresh_note(config)
-
-
-_WORDS = {"skipped": "done before", "elsewhere": "running elsewhere"}
-
-
-def _print_results(results: Sequence[Result]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("job", "run", "status", "accuracy", "time", "run id"):
-        table.add_column(title, justify="right" if title in ("accuracy", "time") else "left", no_wrap=title != "run")
-    for result in results:
-        job = result.job
-        status = _WORDS.get(result.status, result.status)
-        if job.same_as is not None:
-            status += f" (same as job {job.same_as})"
-        accuracy = "-" if result.score is None else f"{100 * result.score:.3f} %"
-        seconds = f"{result.seconds:.1f} s" if result.seconds else "-"
-        table.add_row(str(job.number), run_name(job.config), status, accuracy, seconds, result.run_id or "-")
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    with console.capture() as captured:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()))
-    for result in results:
-        if result.error and result.job.same_as is None:
-            print(f"job {result.job.number} failed: {result.error} (its log: {result.folder})")

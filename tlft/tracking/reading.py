@@ -40,10 +40,11 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
             token = page.token or ""
     except MlflowException as error:
         raise cannot_open(uri, error) from None
-    return sorted((_to_record(run) for run in runs), key=lambda record: (record.start_time, record.run_id))
+    return sorted((to_record(run) for run in runs), key=lambda record: (record.start_time, record.run_id))
 
 
-def _to_record(run: Run) -> Record:
+def to_record(run: Run) -> Record:
+    """Turn MLflow's run into a record."""
     return Record(
         run_id=run.info.run_id,
         name=run.info.run_name or "",

@@ -19,8 +19,9 @@ from tlft import claims, store_schema
 from tlft.config import Config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.files import atomic_write
-from tlft.records import Outcome
+from tlft.records import Outcome, Record
 from tlft.tracking.client import KEY_TAG, cannot_open, connect, create_database, local_folder, quiet, tracking_uri
+from tlft.tracking.reading import to_record
 from tlft.tracking.run import DAMAGED_TAG, DIVERGED_TAG, FILES_TAG, SECONDS_TAG, ActiveRun, RunFolder
 
 if TYPE_CHECKING:
@@ -160,6 +161,13 @@ class Store:
     def folder_of(self, key: str) -> RunFolder:
         """Return the folder of the unfinished run of a key."""
         return RunFolder(self.home / "checkpoints" / self._claim_name(key))
+
+    def recent(self, arch: str, host: str, count: int = 30) -> list[Record]:
+        """Return the newest finished runs of an architecture on a machine, as a measure of what another one takes."""
+        asked = f"params.`arch.name` = '{arch}' AND tags.host = '{host}' AND attributes.status = 'FINISHED'"
+        order = ["attributes.start_time DESC"]
+        found = self.client.search_runs([self.experiment_id], asked, max_results=count, order_by=order)
+        return [to_record(run) for run in found]
 
     def end_lost_runs(self) -> int:
         """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""

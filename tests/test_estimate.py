@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from conftest import Configure
+
+from tlft.estimate import _duration, describe_cost
+from tlft.plan import PlannedJob
+from tlft.records import Record
+
+
+def record(seconds: float, train: str = "images", **params: str) -> Record:
+    tags = {"tlft.seconds": str(seconds), "tlft.files": json.dumps({"weights/model.safetensors": [600_000_000, "0"]})}
+    return Record("id", "name", "FINISHED", False, 0, "key", {"data.train": train, **params}, tags, {})
+
+
+def cost(configure: Configure, records: list[Record], *jobs: tuple[str, ...]) -> str:
+    asked: list[tuple[str, str]] = []
+
+    def recent(arch: str, host: str) -> list[Record]:
+        asked.append((arch, host))
+        return records
+
+    store = SimpleNamespace(recent=recent)
+    identity = SimpleNamespace(science={"data": {"train": "images"}})
+    planned = [
+        PlannedJob(number, configure(*overrides), cast(Any, identity), "new", cast(Any, store))
+        for number, overrides in enumerate(jobs)
+    ]
+    said = describe_cost(planned)
+    assert len(asked) == len({job.config.arch.name for job in planned})  # one question per architecture
+    return said
+
+
+TRAINED = record(100, **{"training.epochs": "5"})
+
+
+def test_time_is_the_median_per_epoch_of_like_runs(configure: Configure) -> None:
+    slow = record(9000, train="others", **{"training.epochs": "5"})
+    records = [TRAINED, slow, record(3)]
+    assert cost(configure, records, ("training.epochs=10",), ("training.epochs=50",)) == ", about 20 min, 1.2 GB"
+
+
+def test_a_run_without_training_costs_what_such_a_run_costs(configure: Configure) -> None:
+    assert cost(configure, [TRAINED, record(3)], ("experiment=zero_shot",)) == ", about 3 s, 600.0 MB"
+
+
+def test_what_nobody_knows_is_not_said(configure: Configure) -> None:
+    assert cost(configure, [], ("training.epochs=10",)) == ""
+    assert cost(configure, [TRAINED], ("experiment=zero_shot", "tracking.weights=false")) == ""
+
+
+def test_nothing_to_do_costs_nothing(configure: Configure) -> None:
+    assert cost(configure, []) == ""
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (89, "89 s"), (840, "14 min"), (10_000, "2.8 h")])
+def test_durations_are_said_for_people(seconds: float, said: str) -> None:
+    assert _duration(seconds) == said

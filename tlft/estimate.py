@@ -1,0 +1,64 @@
+"""Estimate what a sweep will take, from what earlier runs of the same architectures took on this machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tlft.records import Record
+from tlft.tracking import FILES_TAG, SECONDS_TAG, WEIGHTS_FILE
+
+if TYPE_CHECKING:
+    from tlft.plan import PlannedJob
+
+
+def describe_cost(jobs: Sequence[PlannedJob]) -> str:
+    """Say the time and the space on disk that jobs will take, such as `, about 14 min, 1.2 GB`.
+
+    What no earlier run tells is left out; one job that nothing is known of makes the time unknown.
+    """
+    earlier: dict[tuple[int, str], list[Record]] = {}
+    seconds: list[float | None] = []
+    sizes: list[int] = []
+    for job in jobs:
+        key = (id(job.store), job.config.arch.name)
+        if key not in earlier:
+            earlier[key] = job.store.recent(job.config.arch.name, platform.node())
+        seconds.append(_seconds(job, earlier[key]))
+        if job.config.tracking.weights:
+            sizes += [size for size in map(_weights_size, earlier[key]) if size][:1]
+    known = [one for one in seconds if one is not None]
+    time = f", about {_duration(sum(known))}" if jobs and len(known) == len(seconds) else ""
+    return time + (f", {_space(sum(sizes))}" if sizes else "")
+
+
+def _seconds(job: PlannedJob, records: Sequence[Record]) -> float | None:
+    """Return the median time of like runs: on the same training images if there are such, per epoch if trained."""
+    trained = [record for record in records if ("training.epochs" in record.params) == (job.config.epochs > 0)]
+    images = job.identity.science["data"].get("train")
+    like = [record for record in trained if record.params.get("data.train") == images] or trained
+    rates = [
+        float(record.tags[SECONDS_TAG]) / int(record.params.get("training.epochs", "1"))
+        for record in like
+        if SECONDS_TAG in record.tags
+    ]
+    return statistics.median(rates) * max(job.config.epochs, 1) if rates else None
+
+
+def _weights_size(record: Record) -> int:
+    size, _ = json.loads(record.tags.get(FILES_TAG, "{}")).get(WEIGHTS_FILE, (0, ""))
+    return int(size)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _space(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 0.1):.1f} MB"

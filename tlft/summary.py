@@ -1,0 +1,131 @@
+"""Sum up a sweep: a line per job, the table, what failed and how to repeat it; on the terminal and as files.
+
+What the jobs did is known before; nothing is run here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlft.errors import TlftError
+from tlft.experiment import run_name
+from tlft.files import atomic_write
+from tlft.note import refresh_note
+from tlft.plan import PlannedJob
+from tlft.tracking import load_records
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job, for the summary."""
+
+    job: PlannedJob
+    status: str
+    run_id: str = ""
+    score: float | None = None
+    seconds: float = 0.0
+    error: str = ""
+    folder: Path | None = None
+
+
+def sum_up(results: Sequence[Result], overrides: Sequence[Sequence[str]], folder: Path | None) -> None:
+    """Print a line per job and the table of this sweep's runs, and refresh the experiment's note.
+
+    Args:
+        results: one per job.
+        overrides: of each job, which repeat just it.
+        folder: gets `sweep.csv` and `sweep.json`; None where nothing was to do.
+    """
+    from analysis.table import build_table, render
+
+    _print_results(results)
+    _print_failures(results, overrides)
+    if folder is not None:
+        _write_files(results, overrides, folder)
+    config = results[0].job.config
+    ids = {result.run_id for result in results}
+    try:
+        records = [r for r in load_records(config.experiment, config.tracking.uri, config.home) if r.run_id in ids]
+    except TlftError as error:
+        log.warning("the table could not be made: %s", error)
+        return
+    table = build_table(records, command=shlex.join(["python", "run.py", *sys.argv[1:]]))
+    if table.rows:
+        print()
+        print(render(table, "terminal"))
+    refresh_note(config)
+
+
+def repeat(overrides: Sequence[str]) -> str:
+    """Return the command that runs one job of a sweep: without what makes it one, and with its launcher's default."""
+    return shlex.join(["python", "run.py", *(text for text in overrides if not text.startswith(("sweep=", "hydra")))])
+
+
+def _print_failures(results: Sequence[Result], overrides: Sequence[Sequence[str]]) -> None:
+    for result in results:
+        if result.error and result.job.same_as is None:
+            print(f"job {result.job.number} failed: {result.error}")
+            print(f"  its folder: {result.folder}")
+            print(f"  just this job again: {repeat(overrides[result.job.number])}")
+
+
+def _write_files(results: Sequence[Result], overrides: Sequence[Sequence[str]], folder: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "job": result.job.number,
+            "run": run_name(result.job.config),
+            "status": result.status,
+            "accuracy": result.score,
+            "seconds": round(result.seconds, 3),
+            "run_id": result.run_id,
+            "run_key": result.job.identity.key,
+            "error": result.error,
+            "command": repeat(overrides[result.job.number]),
+        }
+        for result in results
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    try:
+        atomic_write(folder / "sweep.csv", text.getvalue().encode())
+        atomic_write(folder / "sweep.json", json.dumps(rows, indent=1).encode())
+    except TlftError as error:
+        log.warning("%s", error)
+
+
+_WORDS = {"skipped": "done before", "elsewhere": "running elsewhere"}
+
+
+def _print_results(results: Sequence[Result]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("job", "run", "status", "accuracy", "time", "run id"):
+        table.add_column(title, justify="right" if title in ("accuracy", "time") else "left", no_wrap=title != "run")
+    for result in results:
+        job = result.job
+        status = _WORDS.get(result.status, result.status)
+        if job.same_as is not None:
+            status += f" (same as job {job.same_as})"
+        accuracy = "-" if result.score is None else f"{100 * result.score:.3f} %"
+        seconds = f"{result.seconds:.1f} s" if result.seconds else "-"
+        table.add_row(str(job.number), run_name(job.config), status, accuracy, seconds, result.run_id or "-")
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()))
