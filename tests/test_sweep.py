@@ -123,6 +123,14 @@ def test_failed_job_does_not_stop_the_others_and_is_named(tmp_path: Path, tiny_f
     assert re.match(r"3 jobs: 2 done.*, 1 new(, about .*)?\n", mended.stdout)
 
 
+def test_a_sweep_that_stops_on_failure_starts_no_more_jobs(tmp_path: Path, tiny_folder: Path) -> None:
+    command = (*COMMON, f"data.root={tiny_folder}", "model=scratch", "training.epochs=8", "sweep.on_failure=stop")
+    done = run_py(*command, "optimizer.lr=1e30,0.01", home=tmp_path)
+    assert done.returncode == 1
+    assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FAILED"]
+    assert "not started" in summary(done)[1]
+
+
 def hear_ctrl_c() -> None:
     """Undo what a shell does to a command in the background: SIGINT is ignored there, and by its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -15,6 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -153,8 +154,14 @@ def _launch(
         with open_dict(composed.composed[tuple(texts)]):
             composed.composed[tuple(texts)].hydra.sweep.dir = str(folder)
             composed.composed[tuple(texts)].hydra.sweep.subdir = str(job.number)
+    one_by_one = todo[0].config.sweep.on_failure == "stop" and isinstance(launcher, BasicLauncher)
+    parts = [[texts] for texts in launched] if one_by_one else [launched]
     try:
-        launcher.launch(launched, initial_job_idx=0)
+        for part, job in zip(parts, todo, strict=False):
+            launcher.launch(part, initial_job_idx=0)
+            if one_by_one and _read_result(job, folder / str(job.number)).status == "failed":
+                log.warning("sweep.on_failure=stop: the jobs after job %d are not started", job.number)
+                break
     finally:
         results |= {job.number: _read_result(job, folder / str(job.number)) for job in todo}
 
