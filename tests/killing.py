@@ -5,16 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from tlft import tracking
 from tlft.config import Config
 from tlft.records import Record
 
 IMPORTS = (
-    *("torch", "torchvision", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.pyfunc", "sklearn.metrics"),
+    *tracking.HEAVY_IMPORTS,
+    *("torch", "torchvision", "sklearn.metrics"),
     *("tlft.experiment", "tlft.training", "tlft.checkpoint", "tlft.evaluation", "tlft.models", "tlft.plots", "pandas"),
 )
 
@@ -26,11 +28,11 @@ def warm_server() -> ForkServerContext:
     return context
 
 
-def work(config: Config, log: Path) -> None:
-    """Do one run, in a process of its own."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+def work(config: Config, words: Connection) -> None:
+    """Do one run, in a process of its own; what it says goes into the pipe."""
+    for descriptor in (1, 2):
+        os.dup2(words.fileno(), descriptor)
+    words.close()
     import logging
 
     logging.basicConfig(level=logging.INFO)
@@ -41,12 +43,42 @@ def work(config: Config, log: Path) -> None:
     run_experiment(config, "composed: once\n")
 
 
-def start(context: ForkServerContext, config: Config) -> BaseProcess:
-    """Start `work` for a configuration; what it says goes to `<home>/said.log`."""
-    config.home.mkdir(parents=True, exist_ok=True)
-    process = context.Process(target=work, args=(config, config.home / "said.log"))
-    process.start()
-    return process
+class Job:
+    """A run in a process of its own, whose words can be waited for.
+
+    Attributes:
+        said: what was read of its words so far.
+    """
+
+    def __init__(self, context: ForkServerContext, config: Config) -> None:
+        reading, writing = context.Pipe(duplex=False)
+        self.process = context.Process(target=work, args=(config, writing))
+        self.process.start()
+        writing.close()
+        self._words = os.fdopen(os.dup(reading.fileno()), errors="replace")
+        reading.close()
+        self.said = ""
+
+    def wait_for(self, text: str) -> None:
+        """Return once the run has said a line with this text."""
+        for line in self._words:
+            self.said += line
+            if text in line:
+                return
+        raise AssertionError(f"never said {text}: {self.said}")
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def end(self) -> int:
+        """Wait until the process is gone and return its exit code, as negative the signal that killed it."""
+        with self._words:
+            self.said += self._words.read()
+        self.process.join()
+        assert self.process.exitcode is not None
+        return self.process.exitcode
 
 
 @dataclass

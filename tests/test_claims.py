@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import stat
+import threading
 import time
 from dataclasses import replace
 from multiprocessing.synchronize import Event
@@ -89,14 +90,31 @@ def test_a_lease_of_another_machine_counts_until_it_runs_out(tmp_path: Path) -> 
     claim.release()
 
 
-def test_an_owner_renews_its_lease(tmp_path: Path) -> None:
+def test_an_owner_renews_its_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed = threading.Event()
+
+    def touch(path: Path) -> None:
+        if path == tmp_path / f"{NAME}.owner":  # leases of other tests may be renewed once more
+            renewed.set()
+
+    monkeypatch.setattr(os, "utime", touch)
     claim = Claim(tmp_path, NAME)
     assert claim.acquire()
-    file = tmp_path / f"{NAME}.owner"
-    os.utime(file, (0, 0))
-    while file.stat().st_mtime == 0:
-        pass
+    assert renewed.wait(60)
     claim.release()
+
+
+def test_a_fault_of_the_lock_is_not_taken_for_a_folder_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(PermissionError):
+        Claim(tmp_path, NAME).acquire()
+    with pytest.raises(PermissionError):
+        owner_of(tmp_path, NAME)
 
 
 def test_with_the_clock_set_back_a_lease_counts_if_it_is_renewed(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import Configure
@@ -66,3 +68,13 @@ def test_environment_tells_versions_hardware_and_source(configure: Configure) ->
     state = source_state()
     assert state.commit == "unknown" or len(state.commit) == 40
     assert state.dirty == bool(state.diff)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
+def test_memory_that_was_freed_is_kept_for_the_next_step(configure: Configure) -> None:
+    prepare_machine(configure("device=cpu", "threads=1"))
+    process, size = psutil.Process(), 300_000_000
+    tensor = torch.ones(size // 4)
+    held = process.memory_info().rss
+    del tensor
+    assert process.memory_info().rss > held - size / 2

@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ from killing import left_over
 
 from tlft import machine
 from tlft.config import PROJECT
+from tlft.parallel import OUTPUT_FILE
 from tlft.records import Record
 from tlft.tracking import load_records
 
@@ -30,12 +31,20 @@ COMMON = (
 
 
 class Sweep:
-    """A sweep in a process of its own."""
+    """A sweep in a process of its own, some of whose jobs are listened to.
 
-    def __init__(self, home: Path, folder: Path, *overrides: str) -> None:
-        self.home = home
+    Args:
+        listen: numbers of jobs whose output goes through a pipe: its end is the end of every process that writes it.
+    """
+
+    def __init__(self, home: Path, folder: Path, *overrides: str, listen: Sequence[int] = ()) -> None:
+        self.folder = home / f"sweep-{len(list(home.glob('sweep-*')))}"
+        for number in listen:
+            (self.folder / str(number)).mkdir(parents=True)
+            os.mkfifo(self.folder / str(number) / OUTPUT_FILE)
         self.process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "run.py"), *COMMON, f"data.root={folder}", *overrides],
+            [sys.executable, str(PROJECT / "run.py"), *COMMON, f"data.root={folder}", *overrides]
+            + ([f"hydra.sweep.dir={self.folder}"] if listen else []),
             env={**os.environ, "TLFT_HOME": str(home)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -43,51 +52,47 @@ class Sweep:
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no thread is running here)
         )
+        threading.Thread(target=self._let_readers_go, args=(listen,), daemon=True).start()
+        self._words = {number: (self.folder / str(number) / OUTPUT_FILE).open() for number in listen}
 
-    def wait(self) -> str:
-        """Return all that the sweep has said, when it has ended and no process of it is left."""
+    def _let_readers_go(self, listen: Sequence[int]) -> None:
+        """Open the other end of each pipe when the sweep has ended, lest one waits for a job that never began."""
+        self.process.wait()
+        for number in listen:
+            os.close(os.open(self.folder / str(number) / OUTPUT_FILE, os.O_RDWR | os.O_NONBLOCK))
+
+    def end(self) -> str:
+        """Return all that the sweep has said, once it has ended."""
         said, _ = self.process.communicate(timeout=300)
         return said
 
-    def job(self, number: int) -> Path:
-        """Return the folder of a job, once it is training."""
-        return self._until(lambda: self._training(number))
-
     def pid(self, number: int) -> int:
-        """Return the process of a job that is training."""
-        return int(json.loads((self.job(number) / "outcome.json").read_text())["pid"])
+        """Return the process of a job that is listened to, once it has trained an epoch."""
+        for line in self._words[number]:
+            if "epoch 1/" in line:
+                return int(json.loads((self.folder / str(number) / "outcome.json").read_text())["pid"])
+        raise AssertionError(f"job {number} has not trained: {self.end()}")
 
-    def _training(self, number: int) -> Path | None:
-        for log in self.home.glob(f"multirun/*/*/{number}/output.log"):
-            if "epoch 1/" in log.read_text():
-                return log.parent
-        return None
-
-    def _until(self, look: Callable[[], Path | None]) -> Path:
-        while (found := look()) is None:
-            assert self.process.poll() is None, self.wait()
-            time.sleep(0.05)
-        return found
+    def hear_out(self, number: int) -> str:
+        """Return what else a job says, once its process is gone."""
+        with self._words[number] as words:
+            return words.read()
 
 
 def records(home: Path) -> list[Record]:
     return load_records("tlft", home=home)
 
 
-def is_alive(pid: int) -> bool:
-    return bool(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-
-
 def test_a_job_that_is_killed_fails_alone_and_goes_on_the_next_time(tmp_path: Path, tiny_folder: Path) -> None:
-    sweep = Sweep(tmp_path, tiny_folder, "training.epochs=4", "seed=0,1,2")
-    victim = sweep.pid(0)
-    os.kill(victim, signal.SIGKILL)
-    said = sweep.wait()
+    sweep = Sweep(tmp_path, tiny_folder, "training.epochs=4", "seed=0,1,2", listen=[0])
+    os.kill(sweep.pid(0), signal.SIGKILL)
+    sweep.hear_out(0)
+    said = sweep.end()
     assert sweep.process.returncode == 1
     assert re.search(r"job 0 failed: its process was killed \(SIGKILL\).* of [\d.]+ GiB", said)
     assert len(re.findall(r"^job [12]: done, accuracy", said, re.MULTILINE)) == 2
     again = Sweep(tmp_path, tiny_folder, "training.epochs=4", "seed=0,1,2")
-    said = again.wait()
+    said = again.end()
     assert re.match(r"3 jobs: 2 done.*, 1 to resume(, about .*)?\n", said)
     assert again.process.returncode == 0
     assert [record.status for record in records(tmp_path)] == ["FINISHED"] * 3
@@ -98,22 +103,24 @@ def test_a_job_that_is_killed_fails_alone_and_goes_on_the_next_time(tmp_path: Pa
 def test_a_signal_reaches_every_job_and_leaves_no_orphan(
     tmp_path: Path, tiny_folder: Path, number: int, status: int
 ) -> None:
-    sweep = Sweep(tmp_path, tiny_folder, "training.epochs=1000,1001", "seed=0")
+    sweep = Sweep(tmp_path, tiny_folder, "training.epochs=1000,1001", "seed=0", listen=[0, 1])
     pids = [sweep.pid(0), sweep.pid(1)]
     sweep.process.send_signal(number)
-    said = sweep.wait()
+    for job in (0, 1):
+        assert "stopping after this step" in sweep.hear_out(job)
+    said = sweep.end()
     assert sweep.process.returncode == status
     assert len(re.findall("interrupted", said)) >= 2
-    assert not any(is_alive(pid) for pid in pids)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
     assert [record.status for record in records(tmp_path)] == ["KILLED", "KILLED"]
 
 
 def test_jobs_whose_launching_process_is_killed_stop_with_a_checkpoint(tmp_path: Path, tiny_folder: Path) -> None:
-    sweep = Sweep(tmp_path, tiny_folder, "training.epochs=1000", "seed=0,1")
-    pids = [sweep.pid(0), sweep.pid(1)]
+    sweep = Sweep(tmp_path, tiny_folder, "training.epochs=1000", "seed=0,1", listen=[0, 1])
+    sweep.pid(0), sweep.pid(1)
     sweep.process.kill()
-    while any(is_alive(pid) for pid in pids):
-        time.sleep(0.05)
+    for job in (0, 1):
+        assert "stopping after this step" in sweep.hear_out(job)
     assert [record.status for record in records(tmp_path)] == ["KILLED", "KILLED"]
     assert len(list(tmp_path.glob("checkpoints/*/checkpoint/*.safetensors"))) >= 2
 
@@ -121,7 +128,7 @@ def test_jobs_whose_launching_process_is_killed_stop_with_a_checkpoint(tmp_path:
 def test_two_sweeps_of_one_command_do_each_job_once(tmp_path: Path, tiny_folder: Path) -> None:
     overrides = ("training.epochs=2", "seed=0,1,2", "resume.wait=true")
     one, other = Sweep(tmp_path, tiny_folder, *overrides), Sweep(tmp_path, tiny_folder, *overrides)
-    said = one.wait() + other.wait()
+    said = one.end() + other.end()
     assert (one.process.returncode, other.process.returncode) == (0, 0), said
     assert [record.status for record in records(tmp_path)] == ["FINISHED"] * 3
     assert len(list(tmp_path.glob("multirun/*/*"))) <= 2

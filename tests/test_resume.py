@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_ARCH
-from killing import Evidence, gather, left_over, start, warm_server
+from killing import Evidence, Job, gather, left_over, warm_server
 
 from tlft.compose import Composer
 from tlft.config import Config, to_config
@@ -40,28 +40,18 @@ def build(composer: Composer, tiny_folder: Path) -> Build:
 @pytest.fixture(scope="module")
 def undisturbed(server: ForkServerContext, build: Build, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     home = tmp_path_factory.mktemp("undisturbed")
-    process = start(server, build(home))
-    process.join()
-    assert process.exitcode == 0, (home / "said.log").read_text()
+    job = Job(server, build(home))
+    assert job.end() == 0, job.said
     (record,) = load_records("tlft", home=home)
     return gather(record, home)
 
 
-def said(home: Path) -> str:
-    return (home / "said.log").read_text()
-
-
-def wait_for(home: Path, text: str, count: int = 1) -> None:
-    while not (home / "said.log").exists() or said(home).count(text) < count:
-        time.sleep(0.02)
-
-
-def finish(server: ForkServerContext, config: Config) -> Evidence:
-    process = start(server, config)
-    process.join()
-    assert process.exitcode == 0, said(config.home)
+def finish(server: ForkServerContext, config: Config) -> tuple[Evidence, str]:
+    """Run to the end; returns what the run has left, and what it said."""
+    job = Job(server, config)
+    assert job.end() == 0, job.said
     (record,) = load_records("tlft", home=config.home)
-    return gather(record, config.home)
+    return gather(record, config.home), job.said
 
 
 def test_the_reference_is_whole(undisturbed: Evidence) -> None:
@@ -77,16 +67,15 @@ def test_a_run_that_is_stopped_goes_on_in_the_same_run_with_the_same_bits(
     server: ForkServerContext, build: Build, tmp_path: Path, undisturbed: Evidence, number: int, status: int
 ) -> None:
     config = build(tmp_path)
-    process = start(server, config)
-    wait_for(tmp_path, "epoch 1/3")
-    assert process.pid is not None
-    os.kill(process.pid, number)
-    process.join()
-    assert process.exitcode == status
+    job = Job(server, config)
+    job.wait_for("epoch 1/3")
+    job.send(number)
+    assert job.end() == status
     (record,) = load_records("tlft", home=tmp_path)
     assert record.status == ("RUNNING" if number == signal.SIGKILL else "KILLED")
-    assert finish(server, config) == undisturbed
-    assert "goes on after epoch" in said(tmp_path)
+    evidence, said = finish(server, config)
+    assert evidence == undisturbed
+    assert "goes on after epoch" in said
     assert left_over(tmp_path) == []
 
 
@@ -95,20 +84,17 @@ def test_a_run_that_failed_goes_on(
 ) -> None:
     """A fault outside, such as an evaluation image that vanished, is mended, and the training is not repeated."""
     config = build(tmp_path)
-    process = start(server, config)
-    wait_for(tmp_path, "epoch 2/3")
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    job = Job(server, config)
+    job.wait_for("epoch 2/3")
+    job.send(signal.SIGKILL)
+    job.end()
     (folder,) = (tmp_path / "checkpoints").iterdir()
     (folder / "files").write_text("a file where a folder must be: the run cannot leave its files there")
-    process = start(server, config)
-    process.join()
-    assert process.exitcode == 1
+    assert Job(server, config).end() == 1
     (record,) = load_records("tlft", home=tmp_path)
     assert record.status == "FAILED"
     (folder / "files").unlink()
-    evidence = finish(server, config)
+    evidence, _ = finish(server, config)
     evidence.names.remove("traceback.txt")
     assert evidence == undisturbed
 
@@ -117,20 +103,20 @@ def torture(
     server: ForkServerContext, config: Config, random_: random.Random, longest: float, reference: Evidence
 ) -> int:
     """Kill a run at random moments until it is done, and compare; returns how often it was killed."""
-    kills = 0
+    kills, words = 0, ""
     while True:
-        process = start(server, config)
-        process.join(random_.uniform(0, longest))
-        if process.exitcode is None and kills < 20:
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
+        job = Job(server, config)
+        job.process.join(random_.uniform(0, longest))
+        if job.process.exitcode is None and kills < 20:
+            job.send(signal.SIGKILL)
             kills += 1
-        process.join()
-        if process.exitcode == 0:
+        code = job.end()
+        words += job.said
+        if code == 0:
             break
-        assert process.exitcode == -signal.SIGKILL, said(config.home)
+        assert code == -signal.SIGKILL, words
     (record,) = load_records("tlft", home=config.home)
-    assert gather(record, config.home) == reference, said(config.home)
+    assert gather(record, config.home) == reference, words
     assert left_over(config.home) == []
     return kills
 
@@ -141,7 +127,7 @@ def test_killed_at_random_moments_until_it_is_done(
 ) -> None:
     rounds = int(os.environ.get("TLFT_TORTURE_ROUNDS", "20"))
     started = time.monotonic()
-    assert finish(server, build(tmp_path / "timed")) == undisturbed
+    assert finish(server, build(tmp_path / "timed"))[0] == undisturbed
     longest = 1.2 * (time.monotonic() - started)
     kills = 0
     for number in range(rounds):

@@ -9,6 +9,7 @@ What a run is, is not known here.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -106,7 +107,9 @@ class Claim:
             self._lock.acquire(blocking=False)
         except Timeout:
             return False
-        except (OSError, NotImplementedError) as error:  # a shared folder without locks
+        except (OSError, NotImplementedError) as error:
+            if not _means_no_locks(error):
+                raise
             log.debug("%s: no file lock (%s); the lease decides alone", self._lock.lock_file, error)
         return True
 
@@ -147,14 +150,21 @@ def owner_of(folder: Path, name: str) -> Owner | None:
         _let_go(lock)
     except Timeout:
         return owner or Owner("", 0, "", 0, "")
-    except (OSError, NotImplementedError):
-        pass
+    except (OSError, NotImplementedError) as error:
+        if not _means_no_locks(error):
+            raise
     return owner if owner is not None and _is_at_work(owner, _this_process(), file) else None
 
 
 def _file_lock(folder: Path, name: str) -> FileLock:
     # The library's own stand-in on a folder without locks would outlive a machine that was lost.
     return FileLock(folder / f"{name}.lock", fallback_to_soft=False)
+
+
+def _means_no_locks(error: Exception) -> bool:
+    """Tell whether an error says that the (shared) folder has no file locks; any other is a fault to be seen."""
+    no_locks = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+    return isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in no_locks)
 
 
 def _let_go(lock: FileLock) -> None:

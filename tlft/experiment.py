@@ -9,8 +9,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from tlft import signals
 from tlft.config import Config, find_problems
 from tlft.data import Dataset, open_dataset
-from tlft.errors import ConfigurationError, TlftError
+from tlft.errors import ConfigurationError
 from tlft.identity import flatten, run_key, scientific_config
 from tlft.imagenet import ClassMap, resolve_class_map
 from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
-from tlft.progress import Advance, progress
 from tlft.records import Outcome
 from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store
 from tlft.weights import Weights, find_weights
@@ -30,15 +28,12 @@ from tlft.weights import Weights, find_weights
 if TYPE_CHECKING:
     from torch import nn
 
-    from tlft.checkpoint import Checkpoints
     from tlft.evaluation import Predictions
     from tlft.images import Images, Split
-    from tlft.training import TrainingState
 
 log = logging.getLogger(__name__)
 
 DEBUG_BATCHES = 2
-MOST_TIME_SAVING = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,6 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
 def run_experiment(
     config: Config,
     composed: str = "",
-    identity: Identity | None = None,
     on_start: Callable[[str], None] = lambda run_id: None,
 ) -> Outcome:
     """Do one run, unless it is done already or being done elsewhere.
@@ -74,7 +68,6 @@ def run_experiment(
     Args:
         config: the run.
         composed: the configuration as it was composed (YAML), kept with the run.
-        identity: what `identify(config)` gave, where that is known already.
         on_start: is told the run's id as soon as there is one.
 
     Raises:
@@ -83,7 +76,7 @@ def run_experiment(
     """
     if problems := find_problems(config):
         raise ConfigurationError(problems)
-    known = identity or identify(config)
+    known = identify(config)
     store = Store(config)
     store.end_lost_runs()
     with store.claim(known.key, force=config.force or config.debug) as claim:
@@ -120,6 +113,7 @@ def _work(
     from tlft.checkpoint import Checkpoints
     from tlft.evaluation import compute_metrics, evaluate
     from tlft.images import open_images
+    from tlft.reporting import Reporter
     from tlft.training import fresh_state, train
 
     cache = config.home / "cache"
@@ -134,8 +128,9 @@ def _work(
     if run.resumed and checkpoints.restore(model, state, machine):
         log.info("%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, run.run_id)
     ready = time.monotonic()
-    with _reporting(config, known, images, machine, run, checkpoints, state) as report, signals.patient():
-        train(model, images.train, config, machine, state, report)
+    reporter = Reporter(config, known, images, machine, run, checkpoints)
+    with reporter.shown(state), signals.patient():
+        train(model, images.train, config, machine, state, reporter)
 
     clock = time.monotonic()
     predictions = evaluate(model, images.eval, known.dataset.classes, known.class_map, machine)
@@ -196,96 +191,6 @@ def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
         **code,
         "weights": Path(config.model.weights_file or known.weights.spec.name).name,
     }
-
-
-class _Reporter:
-    """Hear from training, and tell MLflow, the log and the terminal."""
-
-    def __init__(
-        self,
-        config: Config,
-        known: Identity,
-        images: Images,
-        machine: Machine,
-        run: ActiveRun,
-        checkpoints: Checkpoints,
-    ) -> None:
-        self.config, self.known, self.images, self.machine, self.run = config, known, images, machine, run
-        self.checkpoints = checkpoints
-        self.advance: Advance = lambda n=1, note="": None
-        self._saved, self._cost = time.monotonic(), 0.0
-
-    def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
-        """Move the bar, and save a checkpoint if one is due, or if somebody asks the run to stop."""
-        self.advance(images, note=f"epoch {state.epoch + 1}/{self.config.epochs}, loss {loss:.4f}")
-        if signals.asked_to_stop():
-            self._save(model, state)
-            signals.stop()
-        minutes = self.config.checkpoint.every_minutes
-        if minutes is not None and time.monotonic() - self._saved >= 60 * minutes:
-            self._save(model, state)
-
-    def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
-        """Log the epoch's metrics, with a point of the evaluation curve if one is due."""
-        epoch = state.epoch
-        every = self.config.training.eval_every
-        if every is not None and (epoch % every == 0 or epoch == self.config.epochs):
-            metrics = metrics | self._curve(model)
-        self.run.log_metrics(metrics, step=epoch, with_system=True)
-        self._save_after_epoch(model, state)
-        self.run.deliver()
-        log.info(
-            "%s: epoch %d/%d, loss %.4f, accuracy %.1f %%, %.1f images/s",
-            self.run.name,
-            epoch,
-            self.config.epochs,
-            metrics["train/loss"],
-            100 * metrics["train/accuracy"],
-            metrics["throughput/train_images_per_second"],
-        )
-
-    def _save_after_epoch(self, model: nn.Module, state: TrainingState) -> None:
-        """Save if an epoch is due, but never so often that saving takes more than a small part of the time."""
-        every = self.config.checkpoint.every_epochs
-        if every is None or state.epoch % every:
-            return
-        if time.monotonic() - self._saved >= self._cost / MOST_TIME_SAVING:
-            self._save(model, state)
-
-    def _save(self, model: nn.Module, state: TrainingState) -> None:
-        started = time.monotonic()
-        try:
-            self.checkpoints.save(model, state, self.machine)
-        except TlftError as error:
-            log.warning("%s; the training goes on", error)
-        self._saved = time.monotonic()
-        self._cost = self._saved - started
-
-    def _curve(self, model: nn.Module) -> dict[str, float]:
-        from tlft.evaluation import compute_metrics, evaluate
-
-        classes, class_map = self.known.dataset.classes, self.known.class_map
-        curve = compute_metrics(evaluate(model, self.images.eval, classes, class_map, self.machine))
-        return {"curve/eval_accuracy": curve["eval/accuracy"], "curve/eval_loss": curve["eval/loss"]}
-
-
-@contextmanager
-def _reporting(
-    config: Config,
-    known: Identity,
-    images: Images,
-    machine: Machine,
-    run: ActiveRun,
-    checkpoints: Checkpoints,
-    state: TrainingState,
-) -> Iterator[_Reporter]:
-    report = _Reporter(config, known, images, machine, run, checkpoints)
-    if config.epochs == 0:
-        yield report
-        return
-    done = state.epoch * len(images.train) + state.seen
-    with progress(run.name, config.epochs * len(images.train), "images", done) as report.advance:
-        yield report
 
 
 def _write_outcome(

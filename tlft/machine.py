@@ -5,6 +5,7 @@ Nothing here changes a result on purpose; what does (`precision`) is part of a r
 
 from __future__ import annotations
 
+import ctypes
 import getpass
 import logging
 import os
@@ -87,11 +88,31 @@ def prepare_machine(config: Config) -> Machine:
 
     threads = config.threads or available_threads()
     torch.set_num_threads(threads)
+    _keep_memory()
     device = torch.device(_best_device() if config.device == "auto" else config.device)
     precision = config.precision
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(device) else "float32"
     return Machine(device, precision, threads)
+
+
+@cache
+def _keep_memory() -> None:
+    """Have glibc keep freed memory for the next step instead of giving each large tensor back to the system.
+
+    To get its pages anew takes longer than the arithmetic on them: EfficientNet-Lite0's second step of batch 64 went at
+    15 instead of 6 images a second on two cores, ResNet-50's third at 4.3 instead of 2.7. The price is memory: a peak
+    of 7.1 instead of 5.8 GiB, and of 9.7 instead of 6.6. Other C libraries have no `mallopt`.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def count_gpus() -> int:

@@ -31,6 +31,7 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from tlft import tracking
 from tlft.config import register
 from tlft.errors import TlftError
 from tlft.files import atomic_write
@@ -42,7 +43,8 @@ _Server = ForkServerContext | SpawnContext
 
 OUTPUT_FILE = "output.log"
 _IMPORTS = (
-    *("torch", "torchvision", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.pyfunc", "sklearn.metrics"),
+    *tracking.HEAVY_IMPORTS,
+    *("torch", "torchvision", "sklearn.metrics"),
     *("tlft.checkpoint", "tlft.evaluation", "tlft.experiment", "tlft.models", "tlft.plots", "tlft.parallel", "pandas"),
 )
 _LOOK_SECONDS = 0.5

@@ -43,12 +43,14 @@ def listen() -> None:
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """Let the first signal wait within the block until `stop_if_asked` is called; a second Ctrl-C stops at once."""
+    """Let the first signal wait until `stop` is called, or the block ends; a second Ctrl-C stops at once."""
     _Heard.patient = True
     try:
         yield
     finally:
         _Heard.patient = False
+    if asked_to_stop():
+        stop()
 
 
 def asked_to_stop() -> bool:

@@ -5,16 +5,12 @@ What the jobs did is known before; nothing is run here.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tlft.errors import TlftError
 from tlft.experiment import run_name
@@ -81,7 +77,9 @@ def _print_failures(results: Sequence[Result], overrides: Sequence[Sequence[str]
 
 
 def _write_files(results: Sequence[Result], overrides: Sequence[Sequence[str]], folder: Path) -> None:
-    rows: list[dict[str, Any]] = [
+    import pandas as pd
+
+    rows = [
         {
             "job": result.job.number,
             "run": run_name(result.job.config),
@@ -95,13 +93,10 @@ def _write_files(results: Sequence[Result], overrides: Sequence[Sequence[str]], 
         }
         for result in results
     ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    frame = pd.DataFrame(rows)
     try:
-        atomic_write(folder / "sweep.csv", text.getvalue().encode())
-        atomic_write(folder / "sweep.json", json.dumps(rows, indent=1).encode())
+        atomic_write(folder / "sweep.csv", frame.to_csv(index=False).encode())
+        atomic_write(folder / "sweep.json", frame.to_json(orient="records", indent=1).encode())
     except TlftError as error:
         log.warning("%s", error)
 

@@ -23,6 +23,9 @@ from tlft.files import into_place
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+HEAVY_IMPORTS = ("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.pyfunc")
+"""What a process that will start many runs may import ahead."""
+
 KEY_TAG = "tlft.run_key"
 WEIGHTS_FILE = "weights/model.safetensors"
 

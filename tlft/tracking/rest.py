@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tlft.claims import Claim
-from tlft.files import sha256_of
 from tlft.journal import Journal
 from tlft.records import Record
-from tlft.tracking.client import connect, tracking_uri
+from tlft.tracking.client import cannot_open, connect, tracking_uri
+from tlft.tracking.kept import find_damage_by_digest
 from tlft.tracking.reading import load_records
 from tlft.tracking.run import DAMAGED_TAG, FILES_TAG, ActiveRun, RunFolder
 
@@ -66,21 +65,17 @@ def verify(experiment: str, uri: str | None, home: Path) -> Iterator[tuple[Recor
     A run whose files are wrong is marked, and counts as finished no more.
 
     Raises:
-        TlftError: if the store does not answer.
+        TlftError: if the store does not answer, or not with the files.
     """
-    from mlflow.artifacts import download_artifacts
-
     for record in load_records(experiment, uri, home):
         if record.status != "FINISHED" or record.deleted or FILES_TAG not in record.tags:
             continue
-        wrong = ""
-        for name, (_, sha256) in json.loads(record.tags[FILES_TAG]).items():
-            try:
-                path = Path(download_artifacts(run_id=record.run_id, artifact_path=name))
-                if sha256_of(path) != sha256:
-                    wrong = f"its {name} is damaged"
-            except Exception:
-                wrong = f"its {name} is missing"
-        if wrong:
-            connect(tracking_uri(uri, home)).set_tag(record.run_id, DAMAGED_TAG, wrong)
+        address = tracking_uri(uri, home)
+        client = connect(address)
+        try:
+            wrong = find_damage_by_digest(client, client.get_run(record.run_id))
+            if wrong:
+                client.set_tag(record.run_id, DAMAGED_TAG, wrong)
+        except Exception as error:
+            raise cannot_open(address, error) from None
         yield record, wrong

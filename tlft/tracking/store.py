@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import traceback
 import uuid
@@ -20,9 +19,10 @@ from tlft.config import Config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.files import atomic_write
 from tlft.records import Outcome, Record
-from tlft.tracking.client import KEY_TAG, cannot_open, connect, create_database, local_folder, quiet, tracking_uri
+from tlft.tracking.client import KEY_TAG, cannot_open, connect, create_database, is_server, quiet, tracking_uri
+from tlft.tracking.kept import find_damage
 from tlft.tracking.reading import to_record
-from tlft.tracking.run import DAMAGED_TAG, DIVERGED_TAG, FILES_TAG, SECONDS_TAG, ActiveRun, RunFolder
+from tlft.tracking.run import DIVERGED_TAG, SECONDS_TAG, ActiveRun, RunFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -82,7 +82,7 @@ class Store:
     @property
     def link(self) -> str:
         """Address of the runs table in the user interface that `mlflow ui` starts."""
-        server = self.uri if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        server = self.uri if is_server(self.uri) else "http://127.0.0.1:5000"
         return f"{server}/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
 
     def runs_with(self, key: str) -> list[Run]:
@@ -97,7 +97,7 @@ class Store:
         for run in self.runs_with(key):
             if run.info.status != "FINISHED":
                 continue
-            if damage := _damage(run):
+            if damage := find_damage(run):
                 log.warning("run %s is finished but %s: it is run again", run.info.run_id, damage)
                 continue
             tags = run.data.tags
@@ -235,21 +235,6 @@ class ClaimedRun:
         times = int(run.data.tags.get(RESUMED_TAG, "0")) + 1
         active.log_tags({**tags, RESUMED_TAG: str(times)})
         return active
-
-
-def _damage(run: Run) -> str:
-    if DAMAGED_TAG in run.data.tags:
-        return run.data.tags[DAMAGED_TAG]
-    folder = local_folder(run.info.artifact_uri)
-    if folder is None:
-        return ""
-    for name, (size, _) in json.loads(run.data.tags.get(FILES_TAG, "{}")).items():
-        path = folder / name
-        if not path.is_file():
-            return f"its {name} is missing"
-        if path.stat().st_size != size:
-            return f"its {name} is damaged"
-    return ""
 
 
 def _home_id(file: Path) -> str:

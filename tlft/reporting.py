@@ -1,0 +1,111 @@
+"""Hear from a training, and tell MLflow, the log and the terminal; save checkpoints, and stop where it was asked for.
+
+How a step is taken is training.py's story; what a checkpoint holds is checkpoint.py's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from tlft import signals
+from tlft.checkpoint import Checkpoints
+from tlft.config import Config
+from tlft.errors import TlftError
+from tlft.evaluation import compute_metrics, evaluate
+from tlft.images import Images
+from tlft.machine import Machine
+from tlft.progress import Advance, progress
+from tlft.tracking import ActiveRun
+from tlft.training import TrainingState
+
+if TYPE_CHECKING:
+    from tlft.experiment import Identity
+
+log = logging.getLogger(__name__)
+
+MOST_TIME_SAVING = 0.05
+"""Saving at the ends of epochs takes no larger part of the time: epochs may be shorter than a save."""
+
+
+@dataclass
+class Reporter:
+    """What a run does while it is trained, but for the training; see `tlft.training.Report`."""
+
+    config: Config
+    known: Identity
+    images: Images
+    machine: Machine
+    run: ActiveRun
+    checkpoints: Checkpoints
+    _advance: Advance = field(default=lambda n=1, note="": None, init=False)
+    _saved: float = field(default_factory=time.monotonic, init=False)
+    _cost: float = field(default=0.0, init=False)
+
+    @contextmanager
+    def shown(self, state: TrainingState) -> Iterator[None]:
+        """Show how far the training has come, within the block; nothing where there is none."""
+        if state.optimizer is None:
+            yield
+            return
+        done = state.epoch * len(self.images.train) + state.seen
+        total = self.config.epochs * len(self.images.train)
+        with progress(self.run.name, total, "images", done) as self._advance:
+            yield
+
+    def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
+        """Move the bar, and save a checkpoint if one is due, or if somebody asks the run to stop."""
+        self._advance(images, note=f"epoch {state.epoch + 1}/{self.config.epochs}, loss {loss:.4f}")
+        if signals.asked_to_stop():
+            self._save(model, state)
+            signals.stop()
+        minutes = self.config.checkpoint.every_minutes
+        if minutes is not None and time.monotonic() - self._saved >= 60 * minutes:
+            self._save(model, state)
+
+    def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
+        """Log the epoch's metrics, with a point of the evaluation curve if one is due."""
+        epoch = state.epoch
+        every = self.config.training.eval_every
+        if every is not None and (epoch % every == 0 or epoch == self.config.epochs):
+            metrics = metrics | self._curve(model)
+        self.run.log_metrics(metrics, step=epoch, with_system=True)
+        self._save_after_epoch(model, state)
+        self.run.deliver()
+        log.info(
+            "%s: epoch %d/%d, loss %.4f, accuracy %.1f %%, %.1f images/s",
+            self.run.name,
+            epoch,
+            self.config.epochs,
+            metrics["train/loss"],
+            100 * metrics["train/accuracy"],
+            metrics["throughput/train_images_per_second"],
+        )
+
+    def _save_after_epoch(self, model: nn.Module, state: TrainingState) -> None:
+        """Save if an epoch is due, but never so often that saving takes more than a small part of the time."""
+        every = self.config.checkpoint.every_epochs
+        if every is None or state.epoch % every:
+            return
+        if time.monotonic() - self._saved >= self._cost / MOST_TIME_SAVING:
+            self._save(model, state)
+
+    def _save(self, model: nn.Module, state: TrainingState) -> None:
+        started = time.monotonic()
+        try:
+            self.checkpoints.save(model, state, self.machine)
+        except TlftError as error:
+            log.warning("%s; the training goes on", error)
+        self._saved = time.monotonic()
+        self._cost = self._saved - started
+
+    def _curve(self, model: nn.Module) -> dict[str, float]:
+        classes, class_map = self.known.dataset.classes, self.known.class_map
+        curve = compute_metrics(evaluate(model, self.images.eval, classes, class_map, self.machine))
+        return {"curve/eval_accuracy": curve["eval/accuracy"], "curve/eval_loss": curve["eval/loss"]}

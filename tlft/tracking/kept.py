@@ -1,0 +1,61 @@
+"""Look whether the files that a finished run must have are still there, by their sizes or their digests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from tlft.files import sha256_of
+from tlft.tracking.client import local_folder
+from tlft.tracking.run import DAMAGED_TAG, FILES_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+def find_damage(run: Run) -> str:
+    """Say what is wrong with a run's files, as far as names and sizes on this machine tell; nothing if all is well."""
+    if DAMAGED_TAG in run.data.tags:
+        return str(run.data.tags[DAMAGED_TAG])
+    folder = local_folder(run.info.artifact_uri)
+    for name, (size, _) in _files(run).items():
+        if folder is not None and (said := _compare(folder / name, name, size)):
+            return said
+    return ""
+
+
+def find_damage_by_digest(client: MlflowClient, run: Run) -> str:
+    """Say what is wrong with a run's files by their bytes; those that a server keeps are fetched.
+
+    Raises:
+        Exception: whatever the store raises if it does not answer, which says nothing about the files.
+    """
+    folder = local_folder(run.info.artifact_uri)
+    for name, (size, sha256) in _files(run).items():
+        with TemporaryDirectory() as fetched:
+            if folder is None and not _is_listed(client, run, name):
+                return f"its {name} is missing"
+            path = folder / name if folder else Path(client.download_artifacts(run.info.run_id, name, fetched))
+            if said := _compare(path, name, size, sha256):
+                return said
+    return ""
+
+
+def _files(run: Run) -> dict[str, tuple[int, str]]:
+    return {name: (size, sha256) for name, (size, sha256) in json.loads(run.data.tags.get(FILES_TAG, "{}")).items()}
+
+
+def _compare(path: Path, name: str, size: int, sha256: str = "") -> str:
+    if not path.is_file():
+        return f"its {name} is missing"
+    if path.stat().st_size != size or (sha256 and sha256_of(path) != sha256):
+        return f"its {name} is damaged"
+    return ""
+
+
+def _is_listed(client: MlflowClient, run: Run, name: str) -> bool:
+    parent = name.rpartition("/")[0] or None
+    return any(found.path == name for found in client.list_artifacts(run.info.run_id, parent))
