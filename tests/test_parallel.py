@@ -20,7 +20,7 @@ from killing import left_over
 
 from tlft import machine
 from tlft.config import PROJECT
-from tlft.parallel import OUTPUT_FILE
+from tlft.launched import OUTPUT_FILE
 from tlft.records import Record
 from tlft.tracking import load_records
 

@@ -13,9 +13,7 @@ import errno
 import json
 import logging
 import os
-import shutil
 import socket
-import subprocess
 import threading
 import time
 import uuid
@@ -25,7 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tlft.files import atomic_write
+from tlft import squeue
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +32,6 @@ LEASE_SECONDS = 90.0
 """A lease that was not renewed for so long has run out; six beats, since a busy file server may swallow some."""
 
 _FUTURE_SECONDS = 5.0
-_OVER = {
-    "COMPLETED",
-    "CANCELLED",
-    "FAILED",
-    "TIMEOUT",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "BOOT_FAIL",
-    "DEADLINE",
-    "REVOKED",
-}
 
 
 @dataclass(frozen=True)
@@ -122,15 +109,7 @@ class Claim:
             except FileNotFoundError:
                 return False  # another process took it over first
             aside.unlink(missing_ok=True)
-        whole = self._owner_file.with_suffix(f".{self._me.token}.tmp")
-        try:
-            whole.write_text(json.dumps(asdict(self._me)))
-            os.link(whole, self._owner_file)  # whole or not at all, and only if there is none: on shared folders too
-        except FileExistsError:
-            return False
-        finally:
-            whole.unlink(missing_ok=True)
-        return True
+        return _put(self._owner_file, self._me)
 
     def _renew(self) -> None:
         while not self._released.wait(BEAT_SECONDS):
@@ -174,21 +153,36 @@ def _let_go(lock: FileLock) -> None:
 
 
 def mark_submitted(folder: Path, name: str, slurm_job: str) -> None:
-    """Leave word that a Slurm job will work on a run, so that nobody submits it a second time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    told = Owner("", 0, slurm_job, 0, uuid.uuid4().hex)
-    atomic_write(folder / f"{name}.owner", json.dumps(asdict(told)).encode())
+    """Leave word that a Slurm job will work on a run, so that nobody submits it a second time.
+
+    The job may have begun meanwhile, or somebody else's: then their word stands.
+    """
+    file = folder / f"{name}.owner"
+    if owner_of(folder, name) is not None:
+        return
+    file.unlink(missing_ok=True)
+    _put(file, Owner("", 0, slurm_job, 0, uuid.uuid4().hex))
 
 
-def slurm_job() -> str:
-    """Return the id of the Slurm job that this process is, as `squeue` spells it, or an empty text."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+def _put(file: Path, owner: Owner) -> bool:
+    """Write an owner's file, whole or not at all, and only if there is none: on shared folders too."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    whole = file.with_suffix(f".{owner.token}.tmp")
+    try:
+        whole.write_text(json.dumps(asdict(owner)))
+        os.link(whole, file)
+    except FileExistsError:
+        return False
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
 
 
 def _this_process() -> Owner:
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    return Owner(_machine(), os.getpid(), slurm_job(), int(restarts) if restarts.isdecimal() else 0, uuid.uuid4().hex)
+    return Owner(
+        _machine(), os.getpid(), squeue.own_job(), int(restarts) if restarts.isdecimal() else 0, uuid.uuid4().hex
+    )
 
 
 @cache
@@ -216,23 +210,9 @@ def _is_at_work(owner: Owner, me: Owner, file: Path) -> bool:
     if owner.slurm_job:
         if owner.slurm_job == me.slurm_job and (not owner.machine or owner.restarts < me.restarts):
             return False  # it is this very job: submitted, or started before and put back into the queue
-        if (known := slurm_knows(owner.slurm_job)) is not None:
+        if (known := squeue.knows(owner.slurm_job)) is not None:
             return known
     return _lease_runs(file)
-
-
-def slurm_knows(job: str) -> bool | None:
-    """Tell whether Slurm has a job that waits or runs; None if Slurm does not answer."""
-    if shutil.which("squeue") is None:
-        return None
-    command = ["squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode == 0:
-        return any(state not in _OVER for state in done.stdout.split())
-    return False if "Invalid job id" in done.stderr else None
 
 
 def _lease_runs(file: Path) -> bool:

@@ -6,7 +6,6 @@ spawned). What a job does is job.py's story; which jobs there are is the sweeper
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
@@ -14,34 +13,28 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, cast
 
 import psutil
 from hydra._internal.callbacks import Callbacks
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from tlft import tracking
-from tlft.config import register
-from tlft.errors import TlftError
-from tlft.files import atomic_write
-from tlft.job import OUTCOME_FILE, read_outcome
+from tlft.launched import OUTPUT_FILE, do_job, folder_of, say_end
+from tlft.live import live
 
 log = logging.getLogger(__name__)
 
 _Server = ForkServerContext | SpawnContext
 
-OUTPUT_FILE = "output.log"
 _IMPORTS = (
     *tracking.HEAVY_IMPORTS,
     *("torch", "torchvision", "sklearn.metrics"),
@@ -81,17 +74,20 @@ def run_jobs(configs: Sequence[DictConfig], context: HydraContext, at_once: int,
     waiting = list(configs)
     running: list[_Running] = []
     try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                running.append(_start(server, waiting.pop(0), context))
-            wait([job.process.sentinel for job in running], timeout=_LOOK_SECONDS)
-            for job in [job for job in running if not job.process.is_alive()]:
-                running.remove(job)
-                if not _finish(job) and stop_on_failure and waiting:
-                    log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
-                    waiting.clear()
-            for job in running:
-                job.look()
+        with live() as shown:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    running.append(_start(server, waiting.pop(0), context))
+                wait([job.process.sentinel for job in running], timeout=_LOOK_SECONDS)
+                for job in [job for job in running if not job.process.is_alive()]:
+                    running.remove(job)
+                    job.process.join()
+                    if not say_end(job.number, job.folder, partial(_cause, job)) and stop_on_failure and waiting:
+                        log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
+                        waiting.clear()
+                for job in running:
+                    job.look()
+                shown.look({job.number: job.folder for job in running})
     except BaseException as error:
         _stop(running, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
         raise
@@ -106,43 +102,17 @@ def _server() -> _Server:
 
 
 def _start(server: _Server, config: DictConfig, context: HydraContext) -> _Running:
-    folder = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    process = server.Process(target=_work, args=(config, context.callbacks, folder))
+    process = server.Process(target=_work, args=(config, context.callbacks))
     process.start()
-    return _Running(config.hydra.job.num, folder, process)
+    return _Running(config.hydra.job.num, folder_of(config), process)
 
 
-def _work(config: DictConfig, callbacks: Callbacks, folder: Path) -> None:
+def _work(config: DictConfig, callbacks: Callbacks) -> None:
     """Do one job, in a process of its own."""
     if hasattr(os, "setsid"):
         os.setsid()
-    descriptor = os.open(folder / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    from tlft import signals
-    from tlft.job import JobError
-    from tlft.job import run_job as run
-
-    signals.listen()
     _follow_parent()
-    register()
-    setup_globals()
-    HydraConfig.instance().set_config(config)
-    result = run_job(
-        task_function=run,
-        config=config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-        hydra_context=HydraContext(cast(Any, None), callbacks),  # nothing is composed any more
-    )
-    try:
-        _ = result.return_value
-    except JobError:
-        sys.exit(1)  # it was said why
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)
+    do_job(config, callbacks)
 
 
 def _follow_parent() -> None:
@@ -155,23 +125,6 @@ def _follow_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, name="follow parent", daemon=True).start()
-
-
-def _finish(job: _Running) -> bool:
-    """Say how a job has ended, in a line; tells whether it is done."""
-    job.process.join()
-    outcome = read_outcome(job.folder)
-    if outcome.get("status") == "running":
-        outcome |= {"status": "failed", "error": _cause(job)}
-        try:
-            atomic_write(job.folder / OUTCOME_FILE, json.dumps(outcome).encode())
-        except TlftError as error:
-            log.warning("%s", error)
-    score = f", accuracy {100 * outcome['score']:.3f} %" if outcome.get("score") is not None else ""
-    said = f": {outcome['error']}" if "error" in outcome else ""
-    status, seconds = outcome.get("status", "lost"), outcome.get("seconds", 0.0)
-    log.info("job %d: %s%s%s, %.1f s", job.number, status, score, said, seconds)
-    return outcome.get("status") in ("done", "skipped")
 
 
 def _cause(job: _Running) -> str:

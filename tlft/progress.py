@@ -5,13 +5,18 @@ What the work is, is the caller's business; nothing here computes.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +24,7 @@ Advance = Callable[..., None]
 """`advance(n=1, note="")`: n more units are done; `note` replaces the text behind the bar."""
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_WORDS = 0.5
 
 
 def on_terminal() -> bool:
@@ -42,6 +48,15 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         raise AttributeError("a console handler has no stream of its own")
 
 
+_told: Path | None = None
+
+
+def tell(path: Path) -> None:
+    """From now on leave word in a file (JSON) of how far this process has come, for the process that watches it."""
+    global _told
+    _told = path
+
+
 @contextmanager
 def progress(description: str, total: int, unit: str = "", done: int = 0) -> Iterator[Advance]:
     """Yield a function that is called as `advance(n, note=...)` while the work goes on.
@@ -52,32 +67,72 @@ def progress(description: str, total: int, unit: str = "", done: int = 0) -> Ite
         unit: name of a unit in plural, or `bytes`, which is shown as MB.
         done: units that were done before.
     """
-    with _bar(description, total, unit, done) if on_terminal() else _lines(description, total, unit, done) as advance:
-        yield advance
+    show = _bar if on_terminal() else _lines
+    with show(description, total, unit, done) as advance:
+        if _told is None:
+            yield advance
+            return
+        try:
+            yield _telling(_told, advance, {"description": description, "total": total, "unit": unit}, done)
+        finally:
+            _told.unlink(missing_ok=True)
+
+
+def _telling(path: Path, advance: Advance, fixed: dict[str, Any], done: int) -> Advance:
+    started, before, last = time.monotonic(), done, 0.0
+
+    def tell_and_advance(n: int = 1, note: str = "") -> None:
+        nonlocal done, last
+        advance(n, note)
+        done += n
+        now = time.monotonic()
+        if now - last < _SECONDS_BETWEEN_WORDS:
+            return
+        last = now
+        told = {**fixed, "done": done, "note": note, "rate": (done - before) / max(now - started, 1e-9)}
+        beside = path.with_suffix(".tmp")
+        with suppress(OSError):  # nothing that is shown may stop a job
+            beside.write_text(json.dumps(told))
+            beside.replace(path)
+
+    return tell_and_advance
+
+
+def bars() -> Progress:
+    """Return moving lines for a terminal; each task has the fields `unit` and `note`."""
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    class Amount(rich_progress.ProgressColumn):
+        def render(self, task: rich_progress.Task) -> Text:
+            columns = (rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn())
+            if task.fields["unit"] == "bytes":
+                return Text(" ").join(column.render(task) for column in columns)
+            total = f"/{task.total:.0f}" if task.total else ""
+            speed = f", {task.speed:.1f}/s" if task.speed else ""
+            return Text(f"{task.completed:.0f}{total} {task.fields['unit']}{speed}")
+
+    from rich.text import Text
+
+    return rich_progress.Progress(
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(bar_width=20),
+        Amount(),
+        rich_progress.TimeRemainingColumn(compact=True),
+        rich_progress.TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+        speed_estimate_period=120,
+    )
 
 
 @contextmanager
 def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
-    from rich import progress as rich_progress
-    from rich.console import Console
-
-    count = (
-        [rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn()]
-        if unit == "bytes"
-        else [rich_progress.MofNCompleteColumn(), rich_progress.TextColumn(unit)]
-    )
-    columns = [
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        *count,
-        rich_progress.TimeRemainingColumn(compact=True),
-        rich_progress.TextColumn("{task.fields[note]}"),
-    ]
-    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(description, total=total or None, completed=done, note="")
+    with bars() as shown:
+        task = shown.add_task(description, total=total or None, completed=done, note="", unit=unit)
 
         def advance(n: int = 1, note: str = "") -> None:
-            bars.update(task, advance=n, note=note)
+            shown.update(task, advance=n, note=note)
 
         yield advance
 

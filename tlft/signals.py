@@ -5,12 +5,15 @@ What is saved before the process goes is the caller's business.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
+
+log = logging.getLogger(__name__)
 
 STOPPING = ("SIGTERM", "SIGUSR1", "SIGUSR2")
 
@@ -63,7 +66,10 @@ def stop() -> NoReturn:
     number, _Heard.number = _Heard.number, None
     assert number is not None
     if hasattr(signal, "SIGUSR2") and number == signal.SIGUSR2 and _Heard.requeue is not None:
-        _Heard.requeue(number, None)
+        try:
+            _Heard.requeue(number, None)
+        except Exception as error:  # submitit's, at one time-out too many; taken for a fault of the run otherwise
+            log.warning("%s", error)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(143)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
@@ -30,6 +30,13 @@ from tlft.preflight import exit_with, problems_of
 from tlft.summary import Result, sum_up
 
 log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class _Submits(Protocol):
+    """A launcher whose jobs wait in the queue of a cluster."""
+
+    on_submit: Callable[[int, str], None]
 
 
 class ComposedOnce:
@@ -154,6 +161,8 @@ def _launch(
         with open_dict(composed.composed[tuple(texts)]):
             composed.composed[tuple(texts)].hydra.sweep.dir = str(folder)
             composed.composed[tuple(texts)].hydra.sweep.subdir = str(job.number)
+    if isinstance(launcher, _Submits):
+        launcher.on_submit = partial(_mark_submitted, {job.number: job for job in todo})
     one_by_one = todo[0].config.sweep.on_failure == "stop" and isinstance(launcher, BasicLauncher)
     parts = [[texts] for texts in launched] if one_by_one else [launched]
     try:
@@ -162,8 +171,15 @@ def _launch(
             if one_by_one and _read_result(job, folder / str(job.number)).status == "failed":
                 log.warning("sweep.on_failure=stop: the jobs after job %d are not started", job.number)
                 break
+    except TlftError as error:
+        log.error("failed: %s", error)
+        sys.exit(1)
     finally:
         results |= {job.number: _read_result(job, folder / str(job.number)) for job in todo}
+
+
+def _mark_submitted(jobs: Mapping[int, PlannedJob], number: int, slurm_job: str) -> None:
+    jobs[number].store.mark_submitted(jobs[number].identity.key, slurm_job)
 
 
 @contextmanager

@@ -155,6 +155,10 @@ class Store:
         """Return who works on the run of a key, or None if nobody does."""
         return claims.owner_of(self._locks, self._claim_name(key))
 
+    def mark_submitted(self, key: str, slurm_job: str) -> None:
+        """Leave word that a Slurm job will work on the run of a key."""
+        claims.mark_submitted(self._locks, self._claim_name(key), slurm_job)
+
     def _claim_name(self, key: str) -> str:
         return f"{self._place}-{key[:32]}"
 

@@ -1,0 +1,92 @@
+"""Show the jobs that run in other processes: a moving line for each on a terminal, plain lines in a log.
+
+Each job says in its folder how far it has come; see `tlft.progress.tell`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlft.launched import PROGRESS_FILE
+from tlft.progress import bars, on_terminal
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+class Live:
+    """The lines of the jobs that run."""
+
+    def __init__(self, shown: Progress | None) -> None:
+        self._shown = shown
+        self._lines: dict[int, TaskID] = {}
+        self._said = time.monotonic()
+
+    def look(self, folders: Mapping[int, Path]) -> None:
+        """Look how far the running jobs have come.
+
+        Args:
+            folders: number of each job that runs -> its folder.
+        """
+        if self._shown is not None:
+            self._move(self._shown, folders)
+        elif time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            for number, told in _read(folders.items()):
+                log.info("job %d: %s", number, _in_words(told))
+
+    def _move(self, shown: Progress, folders: Mapping[int, Path]) -> None:
+        for number in [number for number in self._lines if number not in folders]:
+            shown.remove_task(self._lines.pop(number))
+        for number, told in _read(folders.items()):
+            words = f"job {number}: {told['description']}"
+            if number not in self._lines:
+                self._lines[number] = shown.add_task(words, total=None, note="", unit="")
+            shown.update(
+                self._lines[number],
+                description=words,
+                total=told["total"] or None,
+                completed=told["done"],
+                note=told["note"],
+                unit=told["unit"],
+            )
+
+
+@contextmanager
+def live() -> Iterator[Live]:
+    """Yield what shows the running jobs, within the block."""
+    if not on_terminal():
+        yield Live(None)
+        return
+    with bars() as shown:
+        yield Live(shown)
+
+
+def _read(folders: Iterable[tuple[int, Path]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, folder in sorted(folders):
+        try:
+            yield number, json.loads((folder / PROGRESS_FILE).read_text())
+        except (OSError, ValueError):
+            continue  # it has not begun, or its folder is shared and lags behind
+
+
+def _in_words(told: Mapping[str, Any]) -> str:
+    parts = [f"{told['description']}: {told['done']}", f"of {told['total']}" if told["total"] else "", told["unit"]]
+    note = f", {told['note']}" if told["note"] else ""
+    left = (told["total"] - told["done"]) / told["rate"] if told["total"] and told["rate"] else None
+    return (
+        " ".join(filter(None, parts))
+        + note
+        + f", {told['rate']:.1f} {told['unit'] or 'units'}/s"
+        + (f", {left / 60:.0f} min left" if left is not None else "")
+    )

@@ -1,0 +1,193 @@
+"""Run the jobs of a sweep on a Slurm cluster through submitit, and watch them until the last one is over.
+
+Jobs outlive this process: who types the same command again finds them at work. What a job does is job.py's story.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from tlft import squeue
+from tlft.config import PROJECT
+from tlft.errors import TlftError
+from tlft.job import read_outcome
+from tlft.launched import OUTPUT_FILE, do_job, folder_of, say_end
+from tlft.live import Live, live
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
+    from submitit.helpers import DelayedSubmission
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+_ASK_SECONDS = 5.0
+_LAG_SECONDS = 30.0
+"""So long a shared folder may take to show what a job wrote on another machine."""
+
+
+@dataclass
+class _Submitted:
+    number: int
+    folder: Path
+    slurm_id: str
+    over_since: float = 0.0
+
+
+class Task:
+    """What submitit calls: one job of the sweep, again and again until it is done."""
+
+    def __call__(self, config: DictConfig, callbacks: Callbacks) -> None:
+        """Do the job."""
+        do_job(config, callbacks)
+
+    def checkpoint(self, config: DictConfig, callbacks: Callbacks) -> DelayedSubmission:
+        """Return what submitit puts into the queue after a time-out: the same; checkpoints are the run's own."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, config, callbacks)
+
+
+def find_problem() -> str:
+    """Say what is missing on this machine for `hydra/launcher=slurm`, or nothing."""
+    if find_spec("submitit") is None:
+        return "hydra/launcher=slurm: needs submitit; pip install 'tlft[slurm]'"
+    if shutil.which("sbatch") is None:
+        return "hydra/launcher=slurm: there is no sbatch here; run the command on a login node of the cluster"
+    return ""
+
+
+def run_jobs(
+    configs: Sequence[DictConfig],
+    context: HydraContext,
+    settings: Mapping[str, Any],
+    on_submit: Callable[[int, str], None],
+    *,
+    stop_on_failure: bool,
+) -> None:
+    """Submit every job as one array and wait for all; each leaves its outcome in its folder.
+
+    Args:
+        configs: as Hydra composed them, each with `hydra.job.num`, `hydra.sweep.dir` and `hydra.sweep.subdir`.
+        context: Hydra's, for its callbacks.
+        settings: of sbatch, in submitit's names; those that are None are left to the cluster.
+        on_submit: is told the number of each job and its id in Slurm.
+        stop_on_failure: start no more jobs once one has failed.
+
+    Raises:
+        TlftError: if Slurm refuses the jobs.
+        KeyboardInterrupt, SystemExit: when this process is told to stop; the jobs go on.
+    """
+    running = _submit(configs, context.callbacks, settings)
+    for job in running:
+        on_submit(job.number, job.slurm_id)
+    log.info("%d jobs submitted to Slurm: %s", len(running), _ids(running))
+    try:
+        with live() as shown:
+            _watch(running, shown, stop_on_failure=stop_on_failure)
+    except (KeyboardInterrupt, SystemExit):
+        going_on = _ids(running)
+        log.warning(
+            "%d jobs go on in Slurm; the same command finds them; `scancel %s` ends them", len(running), going_on
+        )
+        raise
+
+
+def _submit(configs: Sequence[DictConfig], callbacks: Callbacks, settings: Mapping[str, Any]) -> list[_Submitted]:
+    executor = _executor(Path(configs[0].hydra.sweep.dir) / ".submitit", settings)
+    try:
+        with executor.batch():
+            jobs = [executor.submit(Task(), config, callbacks) for config in configs]
+    except Exception as error:  # submitit: sbatch's own words, at the end of a longer text
+        said = " ".join(str(error).split("stderr:")[-1].split())[:300]
+        raise TlftError(f"hydra/launcher=slurm: the jobs were not accepted ({said}); see hydra.launcher.*") from None
+    return [
+        _Submitted(config.hydra.job.num, folder_of(config), str(job.job_id))
+        for config, job in zip(configs, jobs, strict=True)
+    ]
+
+
+def _executor(folder: Path, settings: Mapping[str, Any]) -> SlurmExecutor:
+    from submitit import SlurmExecutor
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    executor = SlurmExecutor(folder, max_num_timeout=given.pop("max_num_timeout"))
+    given["setup"] = [f"export PYTHONPATH={PROJECT}${{PYTHONPATH:+:$PYTHONPATH}}", *given.get("setup", [])]
+    given["time"], memory = given.pop("timeout_min"), given.pop("mem_gb", None)
+    if memory is not None:
+        given["mem"] = f"{memory}GB"
+    executor.update_parameters(job_name="tlft", stderr_to_stdout=True, **given)
+    return executor
+
+
+def _watch(running: list[_Submitted], shown: Live, *, stop_on_failure: bool) -> None:
+    waits, asked = "", 0.0
+    while running:
+        if time.monotonic() - asked >= _ASK_SECONDS:
+            asked = time.monotonic()
+            states = squeue.states([job.slurm_id for job in running])
+            if states is not None:
+                if _end_those_over(running, states) and stop_on_failure:
+                    _cancel_waiting(running, states)
+                waits = _say_waiting(states, waits)
+        shown.look({job.number: job.folder for job in running})
+        time.sleep(_LOOK_SECONDS if running else 0)
+
+
+def _end_those_over(running: list[_Submitted], states: Mapping[str, tuple[str, str]]) -> bool:
+    """Take out the jobs that are over, and say how each ended; tells whether one of them failed."""
+    failed = False
+    for job in list(running):
+        state, _ = states.get(job.slurm_id, ("COMPLETED", ""))
+        if not squeue.is_over(state):
+            continue
+        job.over_since = job.over_since or time.monotonic()
+        told = read_outcome(job.folder).get("status", "running") != "running"
+        if state == "COMPLETED" and not told and time.monotonic() - job.over_since < _LAG_SECONDS:
+            continue
+        running.remove(job)
+        failed |= not say_end(job.number, job.folder, partial(_cause, job))
+    return failed
+
+
+def _cause(job: _Submitted) -> str:
+    said = squeue.last_words(job.slurm_id)
+    return f"Slurm ended its job {job.slurm_id} ({said}; its output: {job.folder / OUTPUT_FILE})"
+
+
+def _cancel_waiting(running: list[_Submitted], states: Mapping[str, tuple[str, str]]) -> None:
+    waiting = [job for job in running if states.get(job.slurm_id, ("", ""))[0] == "PENDING"]
+    if not waiting:
+        return
+    log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
+    subprocess.run(["scancel", "--state=PENDING", *(job.slurm_id for job in waiting)], check=False)
+    running[:] = [job for job in running if job not in waiting]
+
+
+def _say_waiting(states: Mapping[str, tuple[str, str]], before: str) -> str:
+    """Say what jobs wait for whenever that has changed; returns what was said last."""
+    reasons = Counter(reason for state, reason in states.values() if state == "PENDING")
+    words = ", ".join(f"{count} for {reason}" for reason, count in sorted(reasons.items()))
+    if words and words != before:
+        one = next(job for job, (state, _) in states.items() if state == "PENDING")
+        log.info("jobs that wait in Slurm: %s (`scontrol show job %s` tells more)", words, one)
+    return words
+
+
+def _ids(jobs: Sequence[_Submitted]) -> str:
+    """Name jobs as scancel takes them: an array that is whole by its own id alone."""
+    return " ".join(dict.fromkeys(job.slurm_id for job in jobs)) if len(jobs) < 20 else jobs[0].slurm_id.split("_")[0]

@@ -1,0 +1,88 @@
+"""Ask Slurm about jobs, and this process which Slurm job it is; nothing is submitted or changed here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+_OVER = {
+    "COMPLETED",
+    "CANCELLED",
+    "FAILED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "BOOT_FAIL",
+    "DEADLINE",
+    "REVOKED",
+    "PREEMPTED",
+}
+_PATIENCE_SECONDS = 20
+
+
+def own_job() -> str:
+    """Return the id of the Slurm job that this process is, as `squeue` spells it, or an empty text."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
+def states(jobs: Sequence[str]) -> dict[str, tuple[str, str]] | None:
+    """Return state and reason, such as `("PENDING", "Resources")`, of the jobs that Slurm still knows.
+
+    Args:
+        jobs: ids, such as `123` or `123_4`.
+
+    Returns:
+        job -> state and reason; None if Slurm does not answer.
+    """
+    asked = ["--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}", "--format=%i %T %r"]
+    said = _ask("squeue", *asked)
+    if said is None:
+        return None
+    found = (line.split(maxsplit=2) for line in said.splitlines())
+    return {parts[0]: (parts[1], parts[2] if len(parts) > 2 else "") for parts in found if len(parts) > 1}
+
+
+def is_over(state: str) -> bool:
+    """Tell whether a state is a job's last."""
+    return state in _OVER
+
+
+def knows(job: str) -> bool | None:
+    """Tell whether Slurm has a job that waits or runs; None if Slurm does not answer."""
+    known = states([job])
+    return None if known is None else any(not is_over(state) for state, _ in known.values())
+
+
+def last_words(job: str) -> str:
+    """Return what Slurm's accounting says of a job that is over: its state, and its memory where that ended it."""
+    said = _ask("sacct", "--noheader", "--parsable2", f"--jobs={job}", "--format=State,MaxRSS,ReqMem") or ""
+    rows = [line.split("|") for line in said.splitlines() if line.count("|") == 2]
+    if not rows:
+        return "unknown to Slurm's accounting"
+    state, _, limit = rows[0]
+    peaks = [peak for _, peak, _ in rows if peak]
+    return f"{state}, seen with {max(peaks, key=_bytes)} of {limit or '?'} memory" if peaks else state
+
+
+def _bytes(text: str) -> float:
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    try:
+        return float(text.rstrip("KMGT")) * units.get(text[-1], 1)
+    except ValueError:
+        return 0.0
+
+
+def _ask(*command: str) -> str | None:
+    """Return what one of Slurm's commands prints; nothing for jobs it has forgotten, None if it does not answer."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return "" if "Invalid job id" in done.stderr else None
+    return done.stdout
