@@ -1,0 +1,69 @@
+"""What is seen of jobs in other processes while they run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tlft import live as live_module
+from tlft import progress as progress_module
+from tlft.live import Live
+from tlft.progress import bars, progress
+
+
+def test_a_process_leaves_word_of_how_far_it_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "_told", tmp_path / "progress.json")
+    with progress("training", 10, "images", done=2) as advance:
+        advance(3, note="epoch 1/2, loss 0.5")
+        told = json.loads((tmp_path / "progress.json").read_text())
+        assert told.pop("rate") > 0
+        assert told == {
+            "description": "training",
+            "total": 10,
+            "unit": "images",
+            "done": 5,
+            "note": "epoch 1/2, loss 0.5",
+        }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_gone_stops_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "_told", tmp_path / "gone" / "progress.json")
+    with progress("training", 10, "images") as advance:
+        advance(3)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[int, Path]:
+    told = {"description": "resnet18 s0", "total": 100, "unit": "images", "done": 40, "note": "epoch 1/2", "rate": 0.5}
+    for number in (0, 1):
+        (tmp_path / str(number)).mkdir()
+    (tmp_path / "0" / "progress.json").write_text(json.dumps(told))
+    (tmp_path / "1" / "progress.json").write_text("{")  # torn: as if it had not begun
+    return {0: tmp_path / "0", 1: tmp_path / "1"}
+
+
+def test_a_log_gets_a_plain_line_for_each_job_that_runs(
+    folders: dict[int, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live_module, "_SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level(logging.INFO):
+        Live(None).look(folders)
+    assert caplog.messages == ["job 0: resnet18 s0: 40 of 100 images, epoch 1/2, 0.5 images/s, 2 min left"]
+
+
+def test_a_terminal_gets_a_moving_line_for_each_job_that_runs(folders: dict[int, Path]) -> None:
+    shown = bars()
+    lines = Live(shown)
+    lines.look(folders)
+    (task,) = shown.tasks
+    assert (task.description, task.completed, task.total) == ("job 0: resnet18 s0", 40, 100)
+    console = Console(width=120, record=True)
+    console.print(shown.get_renderable())
+    assert "40/100 images" in console.export_text()
+    lines.look({})
+    assert shown.tasks == []
