@@ -25,6 +25,7 @@ from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.job import read_outcome
 from tlft.outputs import claim_hydra_folder
+from tlft.parent import SweepRun
 from tlft.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
 from tlft.preflight import exit_with, problems_of
 from tlft.summary import Result, sum_up
@@ -71,13 +72,14 @@ def run_sweep(master: DictConfig, overrides: list[list[str]], composed: Composed
         sys.exit(0)
     results: dict[int, Result] = {}
     claim_folder = cache(partial(_claim_sweep_folder, master))  # a sweep with nothing to do has none
+    sweep_run = SweepRun(jobs, OmegaConf.select(master, "hydra.runtime.choices.sweep"))
     with _summed_up_after_interrupts() as stopped:
         for round_ in _rounds(configs, jobs, results):
             jobs = round_
             todo = [job for job in jobs if job.status in ("new", "unfinished") and job.number not in results]
-            _launch(claim_folder, launcher, todo, overrides, composed, results)
+            _launch(claim_folder, launcher, todo, overrides, composed, results, sweep_run)
     all_results = _all_results(jobs, results)
-    sum_up(all_results, overrides, Path(master.hydra.sweep.dir) if results else None)
+    sum_up(all_results, overrides, Path(master.hydra.sweep.dir) if results else None, sweep_run)
     if stopped:
         sys.exit(130 if isinstance(stopped[0], KeyboardInterrupt) else stopped[0].code or 143)  # type: ignore[attr-defined]
     sys.exit(0 if all(result.status in ("done", "skipped") for result in all_results) else 1)
@@ -144,6 +146,7 @@ def _launch(
     overrides: list[list[str]],
     composed: ComposedOnce,
     results: dict[int, Result],
+    sweep_run: SweepRun,
 ) -> None:
     """Launch jobs, each in the folder that has its number in the whole sweep, and put down what became of them."""
     if not todo:
@@ -151,9 +154,11 @@ def _launch(
     folder = claim_folder()
     launched = [overrides[job.number] for job in todo]
     for texts, job in zip(launched, todo, strict=True):
-        with open_dict(composed.composed[tuple(texts)]):
-            composed.composed[tuple(texts)].hydra.sweep.dir = str(folder)
-            composed.composed[tuple(texts)].hydra.sweep.subdir = str(job.number)
+        config = composed.composed[tuple(texts)]
+        with open_dict(config):
+            config.hydra.sweep.dir = str(folder)
+            config.hydra.sweep.subdir = str(job.number)
+            config.sweep.parent = sweep_run.parent_of(job)
     one_by_one = todo[0].config.sweep.on_failure == "stop" and isinstance(launcher, BasicLauncher)
     parts = [[texts] for texts in launched] if one_by_one else [launched]
     try:
