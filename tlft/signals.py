@@ -17,6 +17,10 @@ STOPPING = ("SIGTERM", "SIGUSR1", "SIGUSR2")
 _Handler = Callable[[int, FrameType | None], object]
 
 
+class Stopped(SystemExit):
+    """End a process that a signal has told to stop; whatever else calls `sys.exit` in a run is a fault of the run."""
+
+
 class _Heard:
     """The signal that was heard, whether it is waited with, and who else wants to hear it."""
 
@@ -26,7 +30,7 @@ class _Heard:
 
 
 def listen() -> None:
-    """Turn the signals that tell a process to stop into an exception: Ctrl-C into KeyboardInterrupt, others SystemExit.
+    """Turn the signals that tell a process to stop into an exception: Ctrl-C into KeyboardInterrupt, others Stopped.
 
     A handler of submitit that stands for SIGUSR2 is kept, and is handed over to in the end: it puts the job back into
     Slurm's queue.
@@ -63,10 +67,13 @@ def stop() -> NoReturn:
     number, _Heard.number = _Heard.number, None
     assert number is not None
     if hasattr(signal, "SIGUSR2") and number == signal.SIGUSR2 and _Heard.requeue is not None:
-        _Heard.requeue(number, None)
+        try:
+            _Heard.requeue(number, None)
+        except SystemExit as error:
+            raise Stopped(error.code) from None
     if number == signal.SIGINT:
         raise KeyboardInterrupt
-    raise SystemExit(143)
+    raise Stopped(143)
 
 
 def _hear(number: int, frame: FrameType | None) -> None:

@@ -74,7 +74,8 @@ def _print_failures(results: Sequence[Result], overrides: Sequence[Sequence[str]
     for result in results:
         if result.error and result.job.same_as is None:
             print(f"job {result.job.number} failed: {result.error}")
-            print(f"  its folder: {result.folder}")
+            if result.folder is not None:
+                print(f"  its folder: {result.folder}")
             print(f"  just this job again: {repeat(overrides[result.job.number])}")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from tlft import claims, store_schema
+from tlft import claims, signals, store_schema
 from tlft.config import Config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.files import atomic_write
@@ -238,11 +238,11 @@ class ClaimedRun:
         except NonFiniteLossError:
             run.stop("FAILED", traceback.format_exc(), diverged=True)
             raise
-        except Exception:
-            run.stop("FAILED", traceback.format_exc())
-            raise
-        except BaseException:  # Ctrl-C, or a signal that became SystemExit
+        except (KeyboardInterrupt, signals.Stopped):
             run.stop("KILLED")
+            raise
+        except BaseException:  # SystemExit is one: something in the run has called sys.exit
+            run.stop("FAILED", traceback.format_exc())
             raise
 
     def _create(self, name: str, tags: Mapping[str, str]) -> ActiveRun:
