@@ -1,7 +1,8 @@
 """`python tests/breaking.py ...`: run.py, but what trains with certain learning rates breaks in its first step.
 
 With `OUT_OF_MEMORY` the process may take no more memory than it has, so that PyTorch's own allocator refuses; with
-`EXITS` something calls `sys.exit`. Processes that a sweep forks break in the same way.
+`EXITS` something calls `sys.exit`. Processes that a sweep forks break in the same way. No test imports this: its own
+process would break too.
 """
 
 from __future__ import annotations
