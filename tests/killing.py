@@ -113,6 +113,16 @@ def gather(record: Record, home: Path) -> Evidence:
     )
 
 
+def parents_in(home: Path) -> list[Any]:
+    """Return the runs in a home's experiment `tlft` that stand for sweeps, as MLflow has them."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db")
+    experiment = client.get_experiment_by_name("tlft")
+    found = client.search_runs([experiment.experiment_id]) if experiment else []
+    return [run for run in found if "tlft.sweep" in run.data.tags]
+
+
 def _history(client: Any, run_id: str, name: str) -> list[tuple[int, float | None]]:
     varies = name.startswith(("time/", "system/", "throughput/"))
     return [(point.step, None if varies else point.value) for point in client.get_metric_history(run_id, name)]

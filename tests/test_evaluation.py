@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tlft.data import ImageFile
-from tlft.evaluation import Predictions, compute_metrics, escape_all, evaluate, predict
+from tlft.evaluation import Predictions, compute_metrics, evaluate, predict
 from tlft.images import Split
 from tlft.machine import Machine
+from tlft.records import escape_all
 from tlft.transforms import Transform
 
 TRANSFORM = Transform(4, 4, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

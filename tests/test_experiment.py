@@ -15,7 +15,7 @@ from conftest import draw_folder
 from PIL import Image
 from safetensors.torch import load_file
 
-from tlft import experiment, training
+from tlft import experiment, signals, training
 from tlft.compose import Composer
 from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
@@ -217,7 +217,7 @@ def test_nan_loss_fails_the_run_with_its_traceback(small: Config) -> None:
     assert "NonFiniteLossError" in traceback.read_text()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), signals.Stopped(143)])
 def test_interrupted_run_is_killed(small: Config, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def interrupt(*args: object) -> None:
         raise error

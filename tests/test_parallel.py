@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import TINY_ARCH, Configure
-from killing import left_over
+from killing import left_over, parents_in
 
 from tlft import machine
 from tlft.config import PROJECT
@@ -132,6 +132,34 @@ def test_two_sweeps_of_one_command_do_each_job_once(tmp_path: Path, tiny_folder:
     assert (one.process.returncode, other.process.returncode) == (0, 0), said
     assert [record.status for record in records(tmp_path)] == ["FINISHED"] * 3
     assert len(list(tmp_path.glob("multirun/*/*"))) <= 2
+    (parent,) = parents_in(tmp_path)
+    assert parent.info.status == "FINISHED"
+    assert {record.tags["mlflow.parentRunId"] for record in records(tmp_path)} == {parent.info.run_id}
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("launcher", ["basic", "parallel"])
+def test_out_of_memory_and_sys_exit_fail_one_job_each(tmp_path: Path, tiny_folder: Path, launcher: str) -> None:
+    rates = "optimizer.lr=0.25,0.5,0.01"  # see breaking.py
+    options = [*COMMON, f"data.root={tiny_folder}", "training.epochs=1", rates, f"hydra/launcher={launcher}"]
+    options = [option for option in options if launcher == "parallel" or not option.startswith("hydra.launcher.")]
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "tests" / "breaking.py"), *options],
+        env={**os.environ, "TLFT_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert re.search(r"^job 0 failed: out of memory: .*; set training.batch_size below 6$", done.stdout, re.MULTILINE)
+    assert re.search(r"^job 1 failed: something in the run called sys.exit\(3\)", done.stdout, re.MULTILINE)
+    assert "Traceback" not in done.stderr
+    assert launcher == "parallel" or "the model that broke is gone" in done.stderr
+    assert [record.status for record in sorted(records(tmp_path), key=lambda r: -float(r.params["optimizer.lr"]))] == [
+        *("FAILED", "FAILED", "FINISHED")
+    ]
+    logs = [path.read_text() for path in tmp_path.glob("multirun/*/*/[01]/run.log")]
+    assert ["Traceback" in log for log in logs] == [True, True]
 
 
 def test_each_process_gets_a_gpu_of_its_own(

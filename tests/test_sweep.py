@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import files_in, run_py
+from conftest import TINY_ARCH, draw_folder, files_in, run_py
+from killing import parents_in
 
 from tlft.config import PROJECT
 from tlft.outputs import claim_folder
@@ -94,6 +96,29 @@ def test_each_job_has_a_folder_with_its_number_in_the_sweep(sweep: Sweep) -> Non
     assert "accuracy" in (folder / "2" / "run.log").read_text()
 
 
+def test_a_sweep_has_one_run_of_its_own_that_is_the_parent_of_its_runs(sweep: Sweep) -> None:
+    """The same sweep again has the same, and a plan has none."""
+    (parent,) = parents_in(sweep.home)
+    assert parent.info.status == "FINISHED"
+    assert parent.info.run_name.startswith("sweep arch=efficientnet_lite0 data=imagefolder")
+    assert parent.data.tags["sweep"] == "custom"
+    assert {record.tags["mlflow.parentRunId"] for record in sweep.records} == {parent.info.run_id}
+    accuracy = {record.run_id: record.metrics["eval/accuracy"] for record in sweep.records}
+    (zero_shot,) = (r.run_id for r in sweep.records if r.params["head.name"] == "imagenet1k")
+    assert parent.data.metrics["column/zero_shot/accuracy"] == accuracy[zero_shot]
+    assert (parent.data.metrics["sweep/jobs"], parent.data.metrics["sweep/runs"]) == (6, 5)
+    first, _, rest = parent.data.tags["mlflow.note.content"].partition("\n")
+    assert re.match(r"On insects, efficientnet_lite0: fine-tuned .* %.*, untouched .* %, from scratch .* %", first)
+    assert "| insects | efficientnet_lite0 |" in rest
+    assert "Left out: nothing." in rest
+
+
+def test_a_sweep_that_finds_all_done_by_another_has_no_run_of_its_own(sweep: Sweep, tiny_folder: Path) -> None:
+    done = run_py(*COMMON, f"data.root={tiny_folder}", "experiment=zero_shot,fine_tune", home=sweep.home)
+    assert done.stdout.startswith("2 jobs: 2 done")
+    assert len(parents_in(sweep.home)) == 1
+
+
 def test_note_of_the_experiment_begins_with_the_sentence_that_matters(sweep: Sweep) -> None:
     import mlflow
 
@@ -129,6 +154,38 @@ def test_a_sweep_that_stops_on_failure_starts_no_more_jobs(tmp_path: Path, tiny_
     assert done.returncode == 1
     assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FAILED"]
     assert "not started" in summary(done)[1]
+    assert [parent.info.status for parent in parents_in(tmp_path)] == ["FAILED"]
+
+
+def break_folder(tmp_path: Path) -> Path:
+    folder = draw_folder(tmp_path / "broken", train=2, evaluation=2)
+    picture = folder / "val" / "bees" / "1.png"
+    picture.write_bytes(picture.read_bytes()[:100])
+    return folder
+
+
+def test_what_no_job_can_run_with_is_said_before_any_starts(tmp_path: Path) -> None:
+    done = run_py(*COMMON, f"data.root={break_folder(tmp_path)}", "model=scratch", "seed=0,1", home=tmp_path / "home")
+    assert (done.returncode, done.stdout) == (1, "2 jobs: 2 new\n")
+    (line,) = done.stderr.splitlines()
+    assert re.search(r"^failed: .*1\.png: is truncated; .*data\.on_bad_image=skip$", line)
+    assert not (tmp_path / "home" / "multirun").exists()
+    assert parents_in(tmp_path / "home") == []
+
+
+def test_jobs_that_need_what_is_missing_fail_and_the_others_run(tmp_path: Path, tiny_folder: Path) -> None:
+    roots = f"data.root={break_folder(tmp_path)},{tiny_folder}"
+    command = (*COMMON, *TINY_ARCH, "model=scratch", "training.epochs=0", roots)
+    stopped = run_py(*command, "sweep.on_failure=stop", home=tmp_path / "home")
+    assert stopped.returncode == 1
+    assert load_records("tlft", home=tmp_path / "home") == []
+    done = run_py(*command, home=tmp_path / "home")
+    assert done.returncode == 1
+    assert re.search(r"^job 0 failed: .*1\.png: is truncated", done.stderr, re.MULTILINE)
+    assert re.search(r"^job 0 failed: .*1\.png: is truncated", done.stdout, re.MULTILINE)
+    assert [record.status for record in load_records("tlft", home=tmp_path / "home")] == ["FINISHED"]
+    (folder,) = (tmp_path / "home" / "multirun").glob("*/*")
+    assert [row["status"] for row in json.loads((folder / "sweep.json").read_text())] == ["failed", "done"]
 
 
 def hear_ctrl_c() -> None:
@@ -163,6 +220,7 @@ def test_interrupted_sweep_sums_up_and_leaves_nothing_running(
     assert re.search(r"0\s+efficientnet_lite0 scratch.*done", out)
     assert re.search(r"1\s+efficientnet_lite0 scratch.*interrupted", out)
     assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FINISHED", "KILLED"]
+    assert [parent.info.status for parent in parents_in(tmp_path)] == ["KILLED"]
 
 
 def test_two_processes_started_together_on_an_empty_home_both_finish(tmp_path: Path, tiny_folder: Path) -> None:
@@ -217,6 +275,46 @@ def test_edit_during_a_sweep_does_not_reach_later_jobs() -> None:
     first = composed.load_sweep_config(OmegaConf.create(), ["a=1"])
     first.composed = 99
     assert composed.load_sweep_config(OmegaConf.create(), ["a=1"]).composed == 1
+
+
+@pytest.mark.parametrize("launcher", ["basic", "parallel"])
+def test_edit_after_the_plan_reaches_no_job(tmp_path: Path, tiny_folder: Path, launcher: str) -> None:
+    project, folder = tmp_path / "project", tmp_path / "sweep"
+    shutil.copytree(
+        PROJECT, project, ignore=shutil.ignore_patterns(".*", "tests", "multirun", "outputs", "__pycache__")
+    )
+    log = folder / "0" / "run.log"
+    log.parent.mkdir(parents=True)
+    os.mkfifo(log)  # the first job waits until it is read
+    command = (
+        *COMMON,
+        *TINY_ARCH,
+        f"data.root={tiny_folder}",
+        "model=scratch",
+        "seed=0,1",
+        f"hydra.sweep.dir={folder}",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "run.py", *command, f"hydra/launcher={launcher}"]
+        + (["hydra.launcher.jobs=1"] if launcher == "parallel" else []),
+        cwd=project,
+        env={**os.environ, "TLFT_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "2 jobs: 2 new\n"
+    for name in ("config.yaml", "optimizer/sgd.yaml"):
+        path = project / "conf" / name
+        edited = re.sub(r"(?m)^(lr|  batch_size): \S+", r"\1: 0.5", path.read_text())
+        assert edited != path.read_text()
+        path.write_text(edited)
+    with log.open() as words:
+        process.communicate(timeout=300)
+        assert "epoch 1/1" in words.read()
+    assert process.returncode == 0
+    records = load_records("tlft", home=tmp_path / "home")
+    assert [record.params["optimizer.lr"] for record in records] == ["0.01", "0.01"]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "conf" / "sweep").glob("*.yaml")))

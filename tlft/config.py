@@ -157,9 +157,13 @@ class ResumeConfig:
 
 @dataclass
 class SweepConfig:
-    """What a sweep does when a job has failed: `continue` with the others, or `stop` starting more."""
+    """What a sweep does when a job has failed: `continue` with the others, or `stop` starting more.
+
+    `parent` is the sweep's own word to its jobs: the id of the MLflow run that stands for it.
+    """
 
     on_failure: str = "continue"
+    parent: str | None = None
 
 
 @dataclass

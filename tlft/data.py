@@ -66,6 +66,11 @@ class Dataset:
         """Return the images of `train`, `holdout` or `eval`."""
         return tuple(image for image in self.images if image.split == name)
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """A path for the SHA-256 of each image."""
+        return {image.sha256: image.path for image in self.images}
+
     @cached_property
     def digests(self) -> dict[str, str]:
         """SHA-256 of each split that has images, over its sorted (class, file SHA-256)."""

@@ -6,6 +6,7 @@ Nothing else lives here: an error that only a programmer can cause is an ordinar
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -27,6 +28,22 @@ class ConfigurationError(TlftError):
 
 class NonFiniteLossError(TlftError):
     """Say where the loss stopped being a number; such a run is never continued."""
+
+
+def out_of_memory(error: BaseException) -> str:
+    """Return what was said if memory has run out, by PyTorch's allocators, by oneDNN or by Python; else nothing."""
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return said or "Python can allocate no more"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for its name
+        return said[:_LONGEST_SAYING]
+    found = _NO_MEMORY.search(said) if isinstance(error, RuntimeError) else None
+    return said[found.start() :][:_LONGEST_SAYING] if found else ""
+
+
+_LONGEST_SAYING = 200
+_NO_MEMORY = re.compile(r"DefaultCPUAllocator: |could not create a (primitive|memory object)$|std::bad_alloc")
+"""That is all that oneDNN says when it gets no memory."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

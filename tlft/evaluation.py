@@ -5,7 +5,6 @@ Open-set: all outputs of the head compete. Closed-set: only those that stand for
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from tlft.data import ImageFile
 from tlft.imagenet import ClassMap, class_names
 from tlft.images import Split
 from tlft.machine import Machine
+from tlft.records import escape_all
 
 BATCH_SIZE = 64
 """Images evaluated at once; large enough for the hardware, and no matter of the result."""
@@ -143,12 +143,6 @@ def compute_metrics(predictions: Predictions, prefix: str = "eval") -> dict[str,
     }
     names = escape_all(predictions.classes)
     return metrics | {f"{prefix}/recall/{name}": float(value) for name, value in zip(names, recalls, strict=True)}
-
-
-def escape_all(classes: Sequence[str]) -> list[str]:
-    """Spell class names as MLflow takes them in metric names; names that would collide get their index."""
-    escaped = [re.sub(r"[^\w\-. ]", "_", name) for name in classes]
-    return [f"{name}_{index}" if escaped.count(name) > 1 else name for index, name in enumerate(escaped)]
 
 
 def _name(output: int, owner: int, classes: Sequence[str]) -> str:

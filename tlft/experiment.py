@@ -89,7 +89,8 @@ def run_experiment(
         params = flatten(known.science)
         # Before the run: a network that cannot be built as it is asked for is no failed run but a wrong configuration.
         model = build_model(config, known.weights, len(known.dataset.classes)).to(machine.device)
-        with claim.start(run_name(config), params, _tags(config, known, machine)) as run:
+        tags = _tags(config, known, machine)
+        with claim.start(run_name(config), params, tags, parent=config.sweep.parent) as run:
             on_start(run.run_id)
             metrics = _work(config, known, machine, model, run, composed)
     return Outcome("done", run.run_id, run.name, metrics, time.monotonic() - started)

@@ -93,8 +93,7 @@ def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_imag
         BadImageError: for a file that is no image, if `on_bad_image` is `error`.
         TlftError: if skipping leaves a split without images of some class.
     """
-    files = {image.sha256: image.path for image in dataset.images}
-    decoded = decode_images(files, transform, cache / "decoded", on_bad_image=on_bad_image, workers=workers)
+    decoded = decode_images(dataset.files, transform, cache / "decoded", on_bad_image=on_bad_image, workers=workers)
     splits = {name: _split(dataset, name, decoded, transform) for name in ("train", "eval", "holdout")}
     for name, split in splits.items():
         if len(dataset.split(name)) and (gone := set(range(len(dataset.classes))) - set(split.labels.tolist())):

@@ -6,11 +6,13 @@ What the run does is experiment.py's story; what a sweep makes of its jobs is sw
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import logging
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from tlft import signals
 from tlft.config import Config, to_config
-from tlft.errors import ConfigurationError, TlftError
+from tlft.errors import ConfigurationError, TlftError, out_of_memory
 from tlft.files import atomic_write
 from tlft.note import refresh_note
 from tlft.records import Outcome
@@ -47,20 +50,17 @@ def run_job(cfg: DictConfig) -> float:
     report.write(status="running")
     try:
         outcome = run_experiment(config, OmegaConf.to_yaml(cfg, resolve=True), on_start=report.begun)
-    except TlftError as error:
-        return _failed(report, error)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return _failed(report, _disk_full(error, config))
-    except Exception as error:
-        log.debug("", exc_info=True)
-        _log_traceback()
-        report.write(status="failed", error=f"{type(error).__name__}: {error}")
-        raise
-    except BaseException:
+    except (KeyboardInterrupt, signals.Stopped):
         log.warning("interrupted: the run is KILLED; the same command goes on where it stopped")
         report.write(status="interrupted")
+        raise
+    except BaseException as error:
+        _log_traceback()
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            _let_go(error)
+        if (told := _explain(error, config)) is not None:
+            return _failed(report, told)
+        report.write(status="failed", error=f"{type(error).__name__}: {error}")
         raise
     say(outcome)
     if outcome.status == "done" and HydraConfig.get().mode == RunMode.RUN:
@@ -101,8 +101,37 @@ def say(outcome: Outcome) -> None:
     log.info("done already: %s (force=true runs it again)" if outcome.status == "skipped" else "done: %s", text)
 
 
+def _explain(error: BaseException, config: Config) -> TlftError | None:
+    """Return the line that is said of what ended a job; None for what only a traceback explains."""
+    if isinstance(error, TlftError):
+        return error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = error.filename or config.home
+        return TlftError(
+            f"{where}: the disk is full; free some space or set paths.home, and run the same command again"
+        )
+    if said := out_of_memory(error):
+        size = config.training.batch_size
+        mend = f"set training.batch_size below {size}" if config.epochs else "a smaller network needs less"
+        return TlftError(f"out of memory: {said}; {mend}")
+    if isinstance(error, SystemExit):
+        return TlftError(f"something in the run called sys.exit({error.code!r}); the job's log has the traceback")
+    return None
+
+
+def _let_go(error: BaseException) -> None:
+    """Free what the frames of a failure hold, a model and its batches: Hydra keeps a job's exception to the end."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def _failed(report: _Report, error: TlftError) -> float:
-    _log_traceback()
     for line in str(error).splitlines():
         log.error("failed: %s", line)
     report.write(status="failed", error=str(error).partition("\n")[0])
@@ -119,11 +148,6 @@ def _log_traceback() -> None:
         if isinstance(handler, logging.FileHandler):
             record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "traceback", (), sys.exc_info())
             handler.handle(record)
-
-
-def _disk_full(error: OSError, config: Config) -> TlftError:
-    where = error.filename or config.home
-    return TlftError(f"{where}: the disk is full; free some space or set paths.home, and run the same command again")
 
 
 def read_outcome(folder: Path) -> dict[str, Any]:

@@ -6,21 +6,29 @@ What the sentence and the table say is decided in `analysis`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from tlft.config import Config
+from tlft.records import Record
 from tlft.tracking import Store, load_records
 
 log = logging.getLogger(__name__)
 
 
-def refresh_note(config: Config) -> None:
-    """Write the note anew from all runs of the experiment; a failure is said, since the runs themselves are safe."""
+def refresh_note(config: Config, records: Sequence[Record] | None = None) -> None:
+    """Write the note anew from all runs of the experiment; a failure is said, since the runs themselves are safe.
+
+    Args:
+        config: names the experiment.
+        records: its runs, if they were read already.
+    """
     from analysis.table import build_table, headline, render
 
     if config.debug:
         return
     try:
-        records = load_records(config.experiment, config.tracking.uri, config.home)
+        if records is None:
+            records = load_records(config.experiment, config.tracking.uri, config.home)
         table = build_table(records, command=f"python -m analysis.table --experiment {config.experiment}")
         Store(config).set_note(f"{headline(table)}\n\n{render(table, 'markdown')}")
     except Exception as error:

@@ -5,9 +5,16 @@ Nothing here knows MLflow, so that tables and reports can be made, and tested, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+
+def escape_all(names: Sequence[str]) -> list[str]:
+    """Spell names as MLflow takes them in a metric's name; those that would collide get their index."""
+    escaped = [re.sub(r"[^\w\-. ]", "_", name) for name in names]
+    return [f"{name}_{index}" if escaped.count(name) > 1 else name for index, name in enumerate(escaped)]
 
 
 @dataclass(frozen=True)

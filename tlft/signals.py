@@ -20,6 +20,10 @@ STOPPING = ("SIGTERM", "SIGUSR1", "SIGUSR2")
 _Handler = Callable[[int, FrameType | None], object]
 
 
+class Stopped(SystemExit):
+    """End a process that a signal has told to stop; whatever else calls `sys.exit` in a run is a fault of the run."""
+
+
 class _Heard:
     """The signal that was heard, whether it is waited with, and who else wants to hear it."""
 
@@ -29,7 +33,7 @@ class _Heard:
 
 
 def listen() -> None:
-    """Turn the signals that tell a process to stop into an exception: Ctrl-C into KeyboardInterrupt, others SystemExit.
+    """Turn the signals that tell a process to stop into an exception: Ctrl-C into KeyboardInterrupt, others Stopped.
 
     A handler of submitit that stands for SIGUSR2 is kept, and is handed over to in the end: it puts the job back into
     Slurm's queue.
@@ -68,11 +72,13 @@ def stop() -> NoReturn:
     if hasattr(signal, "SIGUSR2") and number == signal.SIGUSR2 and _Heard.requeue is not None:
         try:
             _Heard.requeue(number, None)
+        except SystemExit as error:
+            raise Stopped(error.code) from None
         except Exception as error:  # submitit's, at one time-out too many; taken for a fault of the run otherwise
             log.warning("%s", error)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
-    raise SystemExit(143)
+    raise Stopped(143)
 
 
 def _hear(number: int, frame: FrameType | None) -> None:

@@ -16,8 +16,8 @@ from tlft.errors import TlftError
 from tlft.experiment import run_name
 from tlft.files import atomic_write
 from tlft.note import refresh_note
+from tlft.parent import SweepRun, command
 from tlft.plan import PlannedJob
-from tlft.tracking import load_records
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,16 @@ class Result:
     folder: Path | None = None
 
 
-def sum_up(results: Sequence[Result], overrides: Sequence[Sequence[str]], folder: Path | None) -> None:
-    """Print a line per job and the table of this sweep's runs, and refresh the experiment's note.
+def sum_up(
+    results: Sequence[Result], overrides: Sequence[Sequence[str]], folder: Path | None, sweep_run: SweepRun
+) -> None:
+    """Print a line per job and the table of this sweep's runs, and refresh the notes in MLflow.
 
     Args:
         results: one per job.
         overrides: of each job, which repeat just it.
         folder: gets `sweep.csv` and `sweep.json`; None where nothing was to do.
+        sweep_run: stands for the sweep in MLflow.
     """
     from analysis.table import build_table, render
 
@@ -49,18 +52,17 @@ def sum_up(results: Sequence[Result], overrides: Sequence[Sequence[str]], folder
     _print_failures(results, overrides)
     if folder is not None:
         _write_files(results, overrides, folder)
-    config = results[0].job.config
     ids = {result.run_id for result in results}
     try:
-        records = [r for r in load_records(config.experiment, config.tracking.uri, config.home) if r.run_id in ids]
-    except TlftError as error:
+        records = sweep_run.close(results)
+    except Exception as error:  # whatever MLflow, its database or its server raise
         log.warning("the table could not be made: %s", error)
         return
-    table = build_table(records, command=shlex.join(["python", "run.py", *sys.argv[1:]]))
+    table = build_table([record for record in records if record.run_id in ids], command=command())
     if table.rows:
         print()
         print(render(table, "terminal"))
-    refresh_note(config)
+    refresh_note(results[0].job.config, records)
 
 
 def repeat(overrides: Sequence[str]) -> str:
@@ -72,7 +74,8 @@ def _print_failures(results: Sequence[Result], overrides: Sequence[Sequence[str]
     for result in results:
         if result.error and result.job.same_as is None:
             print(f"job {result.job.number} failed: {result.error}")
-            print(f"  its folder: {result.folder}")
+            if result.folder is not None:
+                print(f"  its folder: {result.folder}")
             print(f"  just this job again: {repeat(overrides[result.job.number])}")
 
 

@@ -25,8 +25,10 @@ from tlft.config import Config, to_config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.job import read_outcome
 from tlft.outputs import claim_hydra_folder
+from tlft.parent import SweepRun
 from tlft.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
 from tlft.preflight import exit_with, problems_of
+from tlft.prepare import prepare
 from tlft.summary import Result, sum_up
 
 log = logging.getLogger(__name__)
@@ -64,30 +66,40 @@ class ComposedOnce:
 
 def run_sweep(master: DictConfig, overrides: list[list[str]], composed: ComposedOnce, launcher: Launcher) -> NoReturn:
     """Compose, check, plan, launch and sum up; leave with status 0 only if every job is done."""
-    try:
+    with _exiting_on_errors():
         configs = _compose_jobs(master, overrides, composed)
         jobs = plan_jobs(configs)
-    except ConfigurationError as error:
-        exit_with(error)
-    except TlftError as error:
-        log.error("failed: %s", error)
-        sys.exit(1)
     print(describe_plan(jobs), flush=True)
     if configs[0].plan:
         print_jobs(jobs)
         sys.exit(0)
     results: dict[int, Result] = {}
     claim_folder = cache(partial(_claim_sweep_folder, master))  # a sweep with nothing to do has none
-    with _summed_up_after_interrupts() as stopped:
+    sweep_run = SweepRun(jobs, OmegaConf.select(master, "hydra.runtime.choices.sweep"))
+    with _exiting_on_errors(), _summed_up_after_interrupts() as stopped:
         for round_ in _rounds(configs, jobs, results):
             jobs = round_
             todo = [job for job in jobs if job.status in ("new", "unfinished") and job.number not in results]
-            _launch(claim_folder, launcher, todo, overrides, composed, results)
+            todo = _prepared(todo, results)
+            _launch(claim_folder, launcher, todo, overrides, composed, results, sweep_run)
     all_results = _all_results(jobs, results)
-    sum_up(all_results, overrides, Path(master.hydra.sweep.dir) if results else None)
+    began = any(result.folder is not None for result in results.values())
+    sum_up(all_results, overrides, Path(master.hydra.sweep.dir) if began else None, sweep_run)
     if stopped:
         sys.exit(130 if isinstance(stopped[0], KeyboardInterrupt) else stopped[0].code or 143)  # type: ignore[attr-defined]
     sys.exit(0 if all(result.status in ("done", "skipped") for result in all_results) else 1)
+
+
+@contextmanager
+def _exiting_on_errors() -> Iterator[None]:
+    """Leave with a line for what nothing can be run with."""
+    try:
+        yield
+    except ConfigurationError as error:
+        exit_with(error)
+    except TlftError as error:
+        log.error("failed: %s", error)
+        sys.exit(1)
 
 
 def _rounds(
@@ -137,6 +149,28 @@ def _name_jobs(numbers: Sequence[int]) -> str:
     return f"job{'s' if len(numbers) > 1 else ''} {listed}"
 
 
+def _prepared(todo: Sequence[PlannedJob], results: dict[int, Result]) -> list[PlannedJob]:
+    """Fetch and decode what jobs need; returns those that have it, and puts down the others as failed.
+
+    Raises:
+        TlftError: if nothing was run yet and no job has what it needs.
+    """
+    failed = prepare(todo)
+    if failed and len(failed) == len(todo) and not results:
+        raise next(iter(failed.values()))
+    for error in dict.fromkeys(failed.values()):
+        log.error("%s failed: %s", _name_jobs([number for number in failed if failed[number] is error]), error)
+    results |= {
+        job.number: Result(job, "failed", error=str(failed[job.number]).partition("\n")[0])
+        for job in todo
+        if job.number in failed
+    }
+    if failed and todo[0].config.sweep.on_failure == "stop":
+        log.warning("sweep.on_failure=stop: no job is started")
+        return []
+    return [job for job in todo if job.number not in failed]
+
+
 def _claim_sweep_folder(master: DictConfig) -> Path:
     claim_hydra_folder(master, "sweep")
     folder = Path(master.hydra.sweep.dir)
@@ -151,6 +185,7 @@ def _launch(
     overrides: list[list[str]],
     composed: ComposedOnce,
     results: dict[int, Result],
+    sweep_run: SweepRun,
 ) -> None:
     """Launch jobs, each in the folder that has its number in the whole sweep, and put down what became of them."""
     if not todo:
@@ -158,9 +193,11 @@ def _launch(
     folder = claim_folder()
     launched = [overrides[job.number] for job in todo]
     for texts, job in zip(launched, todo, strict=True):
-        with open_dict(composed.composed[tuple(texts)]):
-            composed.composed[tuple(texts)].hydra.sweep.dir = str(folder)
-            composed.composed[tuple(texts)].hydra.sweep.subdir = str(job.number)
+        config = composed.composed[tuple(texts)]
+        with open_dict(config):
+            config.hydra.sweep.dir = str(folder)
+            config.hydra.sweep.subdir = str(job.number)
+            config.sweep.parent = sweep_run.parent_of(job)
     if isinstance(launcher, _Submits):
         launcher.on_submit = partial(_mark_submitted, {job.number: job for job in todo})
     one_by_one = todo[0].config.sweep.on_failure == "stop" and isinstance(launcher, BasicLauncher)

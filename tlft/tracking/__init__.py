@@ -4,6 +4,7 @@ What a run computes is not known here: it arrives as names, numbers and files.
 """
 
 from tlft.tracking.client import HEAVY_IMPORTS, WEIGHTS_FILE, tracking_uri
+from tlft.tracking.parents import LONGEST_NOTE, ParentRun
 from tlft.tracking.reading import load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
@@ -13,9 +14,11 @@ from tlft.tracking.store import Store, find_problems
 __all__ = [
     "FILES_TAG",
     "HEAVY_IMPORTS",
+    "LONGEST_NOTE",
     "SECONDS_TAG",
     "WEIGHTS_FILE",
     "ActiveRun",
+    "ParentRun",
     "Rest",
     "Store",
     "deliver_rest",

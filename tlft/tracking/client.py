@@ -27,6 +27,9 @@ HEAVY_IMPORTS = ("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.pyf
 """What a process that will start many runs may import ahead."""
 
 KEY_TAG = "tlft.run_key"
+SWEEP_TAG = "tlft.sweep"
+"""Is on runs that stand for sweeps, which have no run key, and on no other."""
+
 WEIGHTS_FILE = "weights/model.safetensors"
 
 _HTTP = {"MAX_RETRIES": "2", "BACKOFF_FACTOR": "1", "TIMEOUT": "5"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tlft import store_schema
 from tlft.errors import ConfigurationError
 from tlft.records import Record
-from tlft.tracking.client import KEY_TAG, cannot_open, connect, tracking_uri
+from tlft.tracking.client import KEY_TAG, SWEEP_TAG, cannot_open, connect, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def load_records(experiment: str, uri: str | None = None, home: Path | None = None) -> list[Record]:
     """Return every run of an experiment, deleted ones too, the oldest first; none if there is no such experiment.
+
+    Those that stand for whole sweeps are left out: they computed nothing.
 
     Raises:
         ConfigurationError: if the database is none, or of another version.
@@ -36,7 +38,7 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
         token: str | None = None
         while found is not None and (token is None or token):
             page = client.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)
-            runs += page
+            runs += [run for run in page if SWEEP_TAG not in run.data.tags]
             token = page.token or ""
     except MlflowException as error:
         raise cannot_open(uri, error) from None

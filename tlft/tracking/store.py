@@ -14,12 +14,21 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from tlft import claims, store_schema
+from tlft import claims, signals, store_schema
 from tlft.config import Config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.files import atomic_write
 from tlft.records import Outcome, Record
-from tlft.tracking.client import KEY_TAG, cannot_open, connect, create_database, is_server, quiet, tracking_uri
+from tlft.tracking.client import (
+    KEY_TAG,
+    SWEEP_TAG,
+    cannot_open,
+    connect,
+    create_database,
+    is_server,
+    quiet,
+    tracking_uri,
+)
 from tlft.tracking.kept import find_damage
 from tlft.tracking.reading import to_record
 from tlft.tracking.run import DIVERGED_TAG, SECONDS_TAG, ActiveRun, RunFolder
@@ -33,6 +42,7 @@ log = logging.getLogger(__name__)
 NOTE_TAG = "mlflow.note.content"
 HOME_TAG = "tlft.home"
 RESUMED_TAG = "tlft.resumed"
+PARENT_TAG = "mlflow.parentRunId"
 
 
 def find_problems(config: Config) -> list[str]:
@@ -41,7 +51,11 @@ def find_problems(config: Config) -> list[str]:
 
 
 class Store:
-    """One experiment of one tracking store, as it is seen from one `paths.home`."""
+    """One experiment of one tracking store, as it is seen from one `paths.home`.
+
+    Attributes:
+        place: tells it from the other experiments and stores that this home has runs in.
+    """
 
     def __init__(self, config: Config) -> None:
         self.home = config.home
@@ -54,7 +68,7 @@ class Store:
         self._locks = self.home / "cache" / "locks"
         elsewhere = f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
         own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
-        self._place = ("" if own else elsewhere) + self.experiment_id
+        self.place = ("" if own else elsewhere) + self.experiment_id
         self.named_uri = "" if own else self.uri
 
     def _open(self, name: str) -> tuple[MlflowClient, str]:
@@ -132,7 +146,7 @@ class Store:
             key: of the run.
             force: compute it although it is finished.
         """
-        claim = claims.Claim(self._locks, self._claim_name(key))
+        claim = self.claim_of(key)
         if not claim.acquire():
             yield ClaimedRun(self, key, Outcome("elsewhere"))
             return
@@ -151,6 +165,10 @@ class Store:
         if run.journal.has("end"):
             run.finish()
 
+    def claim_of(self, key: str) -> claims.Claim:
+        """Return the right to work on the run of a key, which is still to be acquired."""
+        return claims.Claim(self._locks, self._claim_name(key))
+
     def owner(self, key: str) -> claims.Owner | None:
         """Return who works on the run of a key, or None if nobody does."""
         return claims.owner_of(self._locks, self._claim_name(key))
@@ -160,7 +178,7 @@ class Store:
         claims.mark_submitted(self._locks, self._claim_name(key), slurm_job)
 
     def _claim_name(self, key: str) -> str:
-        return f"{self._place}-{key[:32]}"
+        return f"{self.place}-{key[:32]}"
 
     def folder_of(self, key: str) -> RunFolder:
         """Return the folder of the unfinished run of a key."""
@@ -177,9 +195,7 @@ class Store:
         """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""
         found = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
         lost = [
-            run
-            for run in found
-            if run.data.tags.get(HOME_TAG) == self.home_id and self.owner(run.data.tags.get(KEY_TAG, "")) is None
+            run for run in found if run.data.tags.get(HOME_TAG) == self.home_id and self.owner(_claimed_as(run)) is None
         ]
         for run in lost:
             self.client.set_terminated(run.info.run_id, "KILLED")
@@ -199,13 +215,25 @@ class ClaimedRun:
     outcome: Outcome | None
 
     @contextmanager
-    def start(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> Iterator[ActiveRun]:
-        """Open a new run, or the unfinished one; it is FINISHED, FAILED or KILLED when the block is left."""
+    def start(
+        self, name: str, params: Mapping[str, str], tags: Mapping[str, str], *, parent: str | None = None
+    ) -> Iterator[ActiveRun]:
+        """Open a new run, or the unfinished one; it is FINISHED, FAILED or KILLED when the block is left.
+
+        Args:
+            name: of a new run.
+            params: of the run.
+            tags: of the run.
+            parent: id of the run that stands for the sweep; a run has its first parent for good.
+        """
         all_tags = {KEY_TAG: self.key, HOME_TAG: self.store.home_id, "mlflow.source.name": "run.py", **tags}
         if "commit" in tags:
             all_tags["mlflow.source.git.commit"] = tags["commit"]
         unfinished = self.store.unfinished(self.key)
-        run = self._continue(unfinished, all_tags) if unfinished is not None else self._create(name, all_tags)
+        if unfinished is not None:
+            run = self._continue(unfinished, all_tags)
+        else:
+            run = self._create(name, all_tags | ({PARENT_TAG: parent} if parent else {}))
         try:
             run.log_params(params)
             run.deliver()
@@ -214,11 +242,11 @@ class ClaimedRun:
         except NonFiniteLossError:
             run.stop("FAILED", traceback.format_exc(), diverged=True)
             raise
-        except Exception:
-            run.stop("FAILED", traceback.format_exc())
-            raise
-        except BaseException:  # Ctrl-C, or a signal that became SystemExit
+        except (KeyboardInterrupt, signals.Stopped):
             run.stop("KILLED")
+            raise
+        except BaseException:  # SystemExit is one: something in the run has called sys.exit
+            run.stop("FAILED", traceback.format_exc())
             raise
 
     def _create(self, name: str, tags: Mapping[str, str]) -> ActiveRun:
@@ -239,6 +267,12 @@ class ClaimedRun:
         times = int(run.data.tags.get(RESUMED_TAG, "0")) + 1
         active.log_tags({**tags, RESUMED_TAG: str(times)})
         return active
+
+
+def _claimed_as(run: Run) -> str:
+    """Return the key by which whoever works on a run, or on the sweep that it stands for, holds it."""
+    tags = run.data.tags
+    return str(tags.get(KEY_TAG) or tags.get(SWEEP_TAG, ""))
 
 
 def _home_id(file: Path) -> str:

@@ -1,0 +1,221 @@
+"""The MLflow run that stands for a sweep: one for the same jobs, whoever starts them, and what it carries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Configure
+from killing import left_over, parents_in
+
+from tlft.config import Config
+from tlft.parent import SweepRun, compute_figures, write_note
+from tlft.plan import PlannedJob, plan_jobs
+from tlft.records import Record
+from tlft.summary import Result
+from tlft.tracking import LONGEST_NOTE, ParentRun, Store, load_records
+
+KEYS = ["a" * 64, "b" * 64]
+
+
+@pytest.fixture
+def store(configure: Configure) -> Store:
+    return Store(configure())
+
+
+def end(parent: ParentRun, status: str = "FINISHED", **figures: float) -> bool:
+    with parent.closing() as mine:
+        if mine:
+            parent.write(status, 2, figures, "a note")
+    return mine
+
+
+def only(store: Store) -> Any:
+    (found,) = parents_in(store.home)
+    return found
+
+
+def test_the_same_jobs_have_the_same_run_and_others_another(store: Store) -> None:
+    parent = ParentRun(store, KEYS)
+    first = parent.open("a sweep", {"sweep": "custom"})
+    assert only(store).info.status == "RUNNING"
+    assert end(parent)
+    assert only(store).info.status == "FINISHED"
+    again = ParentRun(store, [*reversed(KEYS), KEYS[0]])
+    assert again.open("its name is kept", {}) == first
+    assert (only(store).info.status, only(store).info.run_name) == ("RUNNING", "a sweep")
+    assert end(again, "KILLED")
+    assert ParentRun(store, KEYS[:1]).open("another", {}) != first
+
+
+def test_a_run_that_was_deleted_has_a_successor(store: Store) -> None:
+    parent = ParentRun(store, KEYS)
+    first = parent.open("a sweep", {})
+    store.client.delete_run(first)
+    assert end(parent)  # deleted while the sweep ran: there is nothing to write to
+    assert parents_in(store.home) == []
+    second = ParentRun(store, KEYS)
+    assert second.open("a sweep", {}) != first
+    assert end(second)
+
+
+def test_nothing_is_opened_by_closing(store: Store) -> None:
+    assert not end(ParentRun(store, KEYS))
+    assert parents_in(store.home) == []
+    assert left_over(store.home) == []
+
+
+def test_one_process_at_a_time_answers_for_it(store: Store) -> None:
+    one, other = ParentRun(store, KEYS), ParentRun(store, KEYS)
+    assert one.open("a sweep", {}) == other.open("a sweep", {})
+    assert not end(other, "KILLED")
+    assert only(store).info.status == "RUNNING"
+    assert end(one, "KILLED")
+    assert end(other, "FINISHED")
+    assert only(store).info.status == "FINISHED"
+    assert left_over(store.home) == []
+
+
+def test_one_whose_process_is_gone_is_killed_at_the_next_start(store: Store) -> None:
+    parent = ParentRun(store, KEYS)
+    parent.open("a sweep", {})
+    assert store.end_lost_runs() == 0
+    parent._claim.release()  # as the end of its process does
+    assert store.end_lost_runs() == 1
+    assert only(store).info.status == "KILLED"
+
+
+def test_the_newest_figures_are_shown_and_the_same_are_not_logged_again(store: Store) -> None:
+    for accuracy in (0.9, 0.5, 0.5):
+        parent = ParentRun(store, KEYS)
+        parent.open("a sweep", {})
+        assert end(parent, accuracy=accuracy)
+    assert only(store).data.metrics == {"sweep/jobs": 2, "accuracy": 0.5}
+    history = store.client.get_metric_history(only(store).info.run_id, "accuracy")
+    assert [(point.step, point.value) for point in history] == [(0, 0.9), (1, 0.5)]
+    assert only(store).data.tags["mlflow.note.content"] == "a note"
+
+
+def test_it_is_no_run_of_an_experiment(store: Store) -> None:
+    ParentRun(store, KEYS).open("a sweep", {"host": "here"})
+    assert len(parents_in(store.home)) == 1
+    assert load_records("tlft", home=store.home) == []
+    assert store.runs_with("") == []
+    assert store.recent("resnet50", "here") == []
+
+
+@pytest.fixture
+def plan(configure: Configure, tiny_folder: Path) -> list[PlannedJob]:
+    common = ("data=imagefolder", f"data.root={tiny_folder}", "arch=efficientnet_lite0")
+    experiments = ("zero_shot", "fine_tune", "from_scratch")
+    return plan_jobs([configure(*common, f"experiment={name}", f"seed={s}") for name in experiments for s in (0, 1)])
+
+
+def as_done(job: PlannedJob, accuracy: float, status: str = "FINISHED") -> Record:
+    from tlft.identity import flatten
+
+    key = job.identity.key
+    params = flatten(job.identity.science)
+    return Record(key, "", status, False, 0, key, params, {"data": "insects"}, {"eval/accuracy": accuracy})
+
+
+def test_figures_are_the_means_of_the_columns(plan: list[PlannedJob]) -> None:
+    done = [as_done(plan[0], 0.75), as_done(plan[2], 0.9), as_done(plan[3], 0.8), as_done(plan[4], 0.5, "KILLED")]
+    assert compute_figures(plan, done) == {
+        "sweep/runs": 3,
+        "column/zero_shot/accuracy": 0.75,
+        "column/fine_tune/accuracy": pytest.approx(0.85),
+    }
+
+
+def test_rows_are_told_apart_by_what_was_planned(configure: Configure, tiny_folder: Path) -> None:
+    """A name must not change while the runs come in: the figure under the old one would stay."""
+    common = ("data=imagefolder", f"data.root={tiny_folder}", "arch=efficientnet_lite0", "model=scratch")
+    rates = ("0.01", "0.1")
+    jobs = plan_jobs([configure(*common, f"optimizer.lr={lr}", f"seed={s}") for lr in rates for s in (0, 1)])
+    figures = compute_figures(jobs, [as_done(jobs[0], 0.25)])
+    assert figures == {"sweep/runs": 1, "column/from_scratch/accuracy/sgd lr 0.01 momentum 0.5": 0.25}
+    whole = compute_figures(jobs, [as_done(job, 0.25) for job in jobs])
+    assert set(whole) == {*figures, "column/from_scratch/accuracy/sgd lr 0.1 momentum 0.5"}
+
+
+def test_a_note_begins_with_the_figures_and_is_no_longer_than_mlflow_keeps(plan: list[PlannedJob]) -> None:
+    note = write_note([as_done(plan[2], 0.9), as_done(plan[4], 0.5)])
+    assert note.startswith("On insects, efficientnet_lite0: fine-tuned 90.0 %, from scratch 50.0 %.\n\n| data set |")
+    one = as_done(plan[2], 0.9)
+    rates = [{**one.params, "optimizer.lr": f"0.{number}"} for number in range(200)]
+    many = [replace(one, run_id=params["optimizer.lr"], key=params["optimizer.lr"], params=params) for params in rates]
+    long = write_note(many)
+    assert LONGEST_NOTE - 300 < len(long) <= LONGEST_NOTE
+    assert long.count("| insects |") + int(long.rpartition("no more: ")[2].split()[0]) == 200
+
+
+def results(plan: list[PlannedJob], *statuses: str) -> list[Result]:
+    return [Result(job, status) for job, status in zip(plan, statuses, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (("done", "skipped", "done", "done", "done", "done"), "FINISHED"),
+        (("done", "done", "failed", "done", "not started", "interrupted"), "FAILED"),
+        (("done", "done", "done", "interrupted", "not started", "not started"), "KILLED"),
+        (("done", "done", "done", "done", "done", "elsewhere"), "KILLED"),
+    ],
+)
+def test_status_tells_how_the_sweep_has_ended(plan: list[PlannedJob], statuses: tuple[str, ...], expected: str) -> None:
+    run = SweepRun(plan, "comparison")
+    opened = {run.parent_of(job) for job in plan}
+    assert run.close(results(plan, *statuses)) == []
+    found = only(plan[0].store)
+    assert opened == {found.info.run_id}
+    assert (found.info.status, found.data.tags["sweep"]) == (expected, "comparison")
+    assert found.data.metrics == {"sweep/jobs": 6, "sweep/runs": 0}
+
+
+def test_jobs_of_another_experiment_have_no_parent(configure: Configure, tiny_folder: Path) -> None:
+    common = ("data=imagefolder", f"data.root={tiny_folder}", "arch=efficientnet_lite0", "model=scratch")
+    jobs = plan_jobs([configure(*common, f"tracking.experiment={name}") for name in ("tlft", "other")])
+    run = SweepRun(jobs, None)
+    assert [run.parent_of(job) is None for job in jobs] == [False, True]
+    run.close(results(jobs, "done", "failed"))
+    assert only(jobs[0].store).info.status == "FINISHED"
+
+
+def test_a_store_that_is_away_costs_a_warning(
+    plan: list[PlannedJob], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError("the server is away")
+
+    client = plan[0].store.client
+    run = SweepRun(plan, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "create_run", refuse)
+        assert run.parent_of(plan[0]) is None
+    assert run.parent_of(plan[0]) is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "set_terminated", refuse)
+        assert run.close(results(plan, *["done"] * 6)) == []
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "the sweep has no run of its own in MLflow: the server is away",
+        "the sweep's run in MLflow could not be written: the server is away",
+    ]
+    assert left_over(plan[0].store.home) == []
+
+
+def test_a_run_keeps_its_first_parent(configure: Configure) -> None:
+    config: Config = configure()
+
+    def begin(key: str, parent: str | None) -> None:
+        with Store(config).claim(key) as claim, claim.start("a run", {}, {}, parent=parent):
+            raise KeyboardInterrupt
+
+    for key, parent in (("a" * 64, "first"), ("a" * 64, "second"), ("b" * 64, None), ("b" * 64, "second")):
+        with pytest.raises(KeyboardInterrupt):
+            begin(key, parent)
+    tags = {record.key[0]: record.tags.get("mlflow.parentRunId") for record in load_records("tlft", home=config.home)}
+    assert tags == {"a": "first", "b": None}

@@ -1,0 +1,158 @@
+"""The MLflow run that stands for a sweep: when it is opened, which figures it carries and what its note says.
+
+How it is kept, and that a sweep has one, is the business of `tlft.tracking`.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import shlex
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tlft.identity import flatten
+from tlft.plan import PlannedJob
+from tlft.records import Record, escape_all
+from tlft.tracking import LONGEST_NOTE, ParentRun, load_records
+
+if TYPE_CHECKING:
+    from analysis.rows import Row
+    from analysis.table import Table
+    from tlft.summary import Result
+
+log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 100
+_LONGEST_LABEL = 180  # of the 250 characters that the name of a metric may have
+
+
+class SweepRun:
+    """The run that stands for a sweep, in the experiment of its first job; jobs that have another have no parent.
+
+    No sweep fails for its sake: what cannot be written is said.
+    """
+
+    def __init__(self, jobs: Sequence[PlannedJob], preset: str | None) -> None:
+        self._place = jobs[0].store.place
+        self._jobs = [job for job in jobs if self._has(job)]
+        self._preset = preset
+        self._parent = ParentRun(jobs[0].store, {job.identity.key for job in self._jobs})
+        self._run_id: str | None = None
+
+    def parent_of(self, job: PlannedJob) -> str | None:
+        """Return the id of the run for a job that is about to start; the first of them opens it."""
+        if not self._has(job):
+            return None
+        if self._run_id is None:
+            tags = {"sweep": self._preset or "custom", "command": command(), "host": platform.node()}
+            try:
+                self._run_id = self._parent.open(_name(self._preset), tags)
+            except Exception as error:  # whatever MLflow, its database or its server raise
+                log.warning("the sweep has no run of its own in MLflow: %s", error)
+        return self._run_id
+
+    def close(self, results: Sequence[Result]) -> list[Record]:
+        """Write how the sweep has ended, if it has a run; returns the records that the experiment has now.
+
+        Raises:
+            Exception: if the store does not answer.
+        """
+        config = self._jobs[0].config
+        with self._parent.closing() as mine:
+            records = load_records(config.experiment, config.tracking.uri, config.home)
+            if mine:
+                keys = {job.identity.key for job in self._jobs}
+                own = [record for record in records if record.key in keys and not record.deleted]
+                try:
+                    status = _status([result for result in results if self._has(result.job)], own)
+                    self._parent.write(status, len(self._jobs), compute_figures(self._jobs, own), write_note(own))
+                except Exception as error:
+                    log.warning("the sweep's run in MLflow could not be written: %s", error)
+        return records
+
+    def _has(self, job: PlannedJob) -> bool:
+        return job.store.place == self._place
+
+
+def command() -> str:
+    """Return the command that was typed."""
+    return shlex.join(["python", "run.py", *sys.argv[1:]])
+
+
+def _name(preset: str | None) -> str:
+    """Return a name that people can read, such as `comparison seed=0,1`."""
+    words = [word for word in sys.argv[1:] if not word.startswith(("-", "sweep=", "hydra"))]
+    name = " ".join([preset or "sweep", *words])
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+
+
+def _status(results: Sequence[Result], records: Sequence[Record]) -> str:
+    """Return FINISHED if every job is done, by whomever; FAILED if one has failed; KILLED for what was not done."""
+    finished = {record.key for record in records if record.status == "FINISHED"}
+    if any(result.status == "failed" for result in results):
+        return "FAILED"
+    done = (result.status in ("done", "skipped") or result.job.identity.key in finished for result in results)
+    return "FINISHED" if all(done) else "KILLED"
+
+
+def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> dict[str, float]:
+    """Return the mean accuracy of each column, as `column/fine_tune/accuracy`, and how many runs are finished.
+
+    Where the jobs make a table of several rows the name says which: `column/fine_tune/accuracy/resnet18`. The names
+    come from what was planned, so that they stay the same while the runs come in.
+
+    Args:
+        jobs: all of the sweep.
+        records: of its runs, the oldest first.
+    """
+    from analysis.table import ACCURACY, build_table
+
+    accuracies = {
+        record.key: record.metrics[ACCURACY]
+        for record in records
+        if record.status == "FINISHED" and ACCURACY in record.metrics
+    }
+    planned = {job.identity.key: _as_if_done(job, ACCURACY) for job in jobs}
+    rows = build_table(list(planned.values()), all_columns=True).rows
+    figures = {"sweep/runs": float(len(accuracies))}
+    for row, label in zip(rows, _labels(rows), strict=True):
+        for column, cell in row.cells.items():
+            if values := [accuracies[key] for key in cell.run_ids if key in accuracies]:
+                figures[f"column/{column}/accuracy{label}"] = statistics.fmean(values)
+    return figures
+
+
+def _as_if_done(job: PlannedJob, metric: str) -> Record:
+    known = job.identity
+    tags, params = {"data": known.dataset.name}, flatten(known.science)
+    return Record(known.key, "", "FINISHED", False, 0, known.key, params, tags, {metric: 0.0})
+
+
+def _labels(rows: Sequence[Row]) -> list[str]:
+    """Return what tells rows apart, as the end of a metric's name; nothing for one row."""
+    if len(rows) < 2:
+        return [""] * len(rows)
+    places = [(row.data, row.arch, *row.recipe.split(", ")) for row in rows]
+    shared = set.intersection(*map(set, places))
+    labels = [" ".join(text for text in place if text not in shared) or place[-1] for place in places]
+    return [f"/{label}" for label in escape_all([label[:_LONGEST_LABEL] for label in labels])]
+
+
+def write_note(records: Sequence[Record]) -> str:
+    """Return the sentence that matters and the table, with as many rows as a note has room for."""
+    from analysis.table import build_table, headline, render
+
+    table = build_table(records, all_columns=True, command=command())
+
+    def write(rows: int) -> str:
+        shown: Table = replace(table, rows=table.rows[:rows])
+        left = len(table.rows) - rows
+        short = f"\n\nA note has room for no more: {left} rows are left out here." if left else ""
+        return f"{headline(table)}\n\n{render(shown, 'markdown')}{short}"
+
+    fitting = (text for rows in range(len(table.rows), -1, -1) if len(text := write(rows)) <= LONGEST_NOTE)
+    return next(fitting, headline(table)[:LONGEST_NOTE])

@@ -1,0 +1,54 @@
+"""Fetch and decode what the jobs of a sweep need, each thing once, before the first of them starts.
+
+Jobs that run beside each other would else wait for one that decodes. No torch in here: the jobs have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+from tlft.decode import decode_images
+from tlft.errors import TlftError
+from tlft.machine import available_threads
+from tlft.plan import PlannedJob
+from tlft.weights import fetch_weights
+
+
+def prepare(jobs: Sequence[PlannedJob]) -> dict[int, TlftError]:
+    """Fetch weights and decode images into the caches where the jobs find them.
+
+    Returns:
+        Number of each job that cannot run -> why not.
+    """
+    tried: dict[Hashable, TlftError | None] = {}
+    failed: dict[int, TlftError] = {}
+    for job in jobs:
+        for key, step in _steps(job):
+            if key not in tried:
+                tried[key] = _try(step)
+            if (error := tried[key]) is not None:
+                failed[job.number] = error
+                break
+    return failed
+
+
+def _steps(job: PlannedJob) -> list[tuple[Hashable, Callable[[], object]]]:
+    """Return what a job needs, each with what tells it from the needs of others."""
+    config, known = job.config, job.identity
+    weights, transform = known.weights, known.weights.transform
+    data, cache = repr(config.data), config.home / "cache"
+
+    def decode() -> object:
+        workers, on_bad = config.threads or available_threads(), config.data.on_bad_image
+        return decode_images(known.dataset.files, transform, cache / "decoded", on_bad_image=on_bad, workers=workers)
+
+    fetch = [(weights.spec, lambda: fetch_weights(weights))] if config.model.name == "pretrained" else []
+    return [*fetch, ((data, config.home, transform), decode)]
+
+
+def _try(step: Callable[[], object]) -> TlftError | None:
+    try:
+        step()
+    except TlftError as error:
+        return error
+    return None

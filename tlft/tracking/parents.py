@@ -1,0 +1,101 @@
+"""The run that stands for a whole sweep in MLflow, and whose children are the runs of its jobs.
+
+Which figures it carries and what its note says is decided elsewhere (see tlft/parent.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from tlft.tracking.client import SWEEP_TAG
+from tlft.tracking.store import HOME_TAG, NOTE_TAG, Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+LONGEST_NOTE = 8000
+"""Characters that a run's tag may have; MLflow cuts or refuses what is longer."""
+
+_JOBS = "sweep/jobs"
+_MOST_METRICS = 1000  # in one batch
+
+
+class ParentRun:
+    """The one run of a sweep, which is known by the run keys of its jobs: the same sweep again has the same.
+
+    One process at a time answers for it, from `open` to the end of `closing`; whoever does the same sweep meanwhile
+    makes its runs children of it, and no more.
+    """
+
+    def __init__(self, store: Store, keys: Collection[str]) -> None:
+        self._store = store
+        self._digest = hashlib.sha256("\n".join(sorted(set(keys))).encode()).hexdigest()
+        self._claim = store.claim_of(self._digest)
+        self._mine = False
+
+    def open(self, name: str, tags: Mapping[str, str]) -> str:
+        """Return the run's id; it is RUNNING now, and created if there is none (any more)."""
+        client = self._store.client
+        self._mine = self._claim.acquire()
+        with self._alone():
+            found = self._find()
+            if found is None:
+                own = {SWEEP_TAG: self._digest, HOME_TAG: self._store.home_id, "mlflow.source.name": "run.py"}
+                found = client.create_run(self._store.experiment_id, run_name=name, tags={**tags, **own})
+            elif self._mine:
+                client.update_run(found.info.run_id, status="RUNNING")
+        return str(found.info.run_id)
+
+    @contextmanager
+    def closing(self) -> Iterator[bool]:
+        """Hold the run while its end is written; tells whether there is one and it is this process's to write.
+
+        What is read within the block is the newest: of two processes with one sweep the last writes what both did.
+        """
+        with self._alone():
+            try:
+                self._mine = self._mine or (self._find() is not None and self._claim.acquire())
+                yield self._mine
+            finally:
+                if self._mine:
+                    self._claim.release()
+
+    def write(self, status: str, jobs: int, figures: Mapping[str, float], note: str) -> None:
+        """Write how the sweep has ended, within the block of `closing`.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            jobs: how many the sweep has.
+            figures: name -> value; what has changed since the last time is logged under the next step.
+            note: Markdown, of at most `LONGEST_NOTE` characters.
+        """
+        from mlflow.entities import Metric
+
+        client, found = self._store.client, self._find()
+        if found is None:  # deleted while the sweep ran
+            return
+        run_id = found.info.run_id
+        metrics = {_JOBS: float(jobs), **figures}
+        if any(found.data.metrics.get(name) != value for name, value in metrics.items()):
+            step = len(client.get_metric_history(run_id, _JOBS))
+            now = int(time.time() * 1000)
+            points = [Metric(name, value, now, step) for name, value in metrics.items()]
+            for start in range(0, len(points), _MOST_METRICS):
+                client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
+        client.set_tag(run_id, NOTE_TAG, note)
+        client.set_terminated(run_id, status)
+
+    def _find(self) -> Run | None:
+        found = self._store.client.search_runs(
+            [self._store.experiment_id], f"tags.`{SWEEP_TAG}` = '{self._digest}'", order_by=["attributes.start_time"]
+        )
+        return found[0] if found else None
+
+    def _alone(self) -> FileLock:
+        return FileLock(self._store.home / "cache" / "sweeps.lock")
