@@ -7,12 +7,14 @@ from tlft.tracking.client import HEAVY_IMPORTS, WEIGHTS_FILE, tracking_uri
 from tlft.tracking.reading import load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
+from tlft.tracking.server import PATIENCE_SECONDS, wait_for_server
 from tlft.tracking.serving import set_served_model
 from tlft.tracking.store import Store, find_problems
 
 __all__ = [
     "FILES_TAG",
     "HEAVY_IMPORTS",
+    "PATIENCE_SECONDS",
     "SECONDS_TAG",
     "WEIGHTS_FILE",
     "ActiveRun",
@@ -24,4 +26,5 @@ __all__ = [
     "set_served_model",
     "tracking_uri",
     "verify",
+    "wait_for_server",
 ]
