@@ -68,10 +68,15 @@ class Sweep:
 
     def pid(self, number: int) -> int:
         """Return the process of a job that is listened to, once it has trained an epoch."""
+        self.hear(number, "epoch 1/")
+        return int(json.loads((self.folder / str(number) / "outcome.json").read_text())["pid"])
+
+    def hear(self, number: int, text: str) -> str:
+        """Return the line of a job that is listened to that has this text, once it is said."""
         for line in self._words[number]:
-            if "epoch 1/" in line:
-                return int(json.loads((self.folder / str(number) / "outcome.json").read_text())["pid"])
-        raise AssertionError(f"job {number} has not trained: {self.end()}")
+            if text in line:
+                return line
+        raise AssertionError(f"job {number} never said {text}: {self.end()}")
 
     def hear_out(self, number: int) -> str:
         """Return what else a job says, once its process is gone."""
