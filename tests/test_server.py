@@ -233,8 +233,8 @@ def test_a_job_that_starts_while_the_server_is_down_waits_for_it(
     sweep.pid(0)
     place.server.end()
     try:
-        sweep.hear_out(0)
-        assert "waiting for it" in sweep.hear(1, "waiting for it")
+        assert "has not got all of it" in sweep.hear_out(0)
+        assert "cannot be opened (Connection refused)" in sweep.hear(1, "waiting for it")
     finally:
         place.restart()
     sweep.hear_out(1)
