@@ -22,7 +22,7 @@ from tlft.identity import flatten, run_key, scientific_config
 from tlft.imagenet import ClassMap, resolve_class_map
 from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
 from tlft.records import Outcome
-from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, tracking_uri, wait_for_server
+from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, wait_for_server
 from tlft.weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run_experiment(
     """
     if problems := find_problems(config):
         raise ConfigurationError(problems)
-    wait_for_server(tracking_uri(config.tracking.uri), patience)
+    wait_for_server(config.tracking.uri or "", patience)
     known = identify(config)
     store = Store(config)
     store.end_lost_runs()

@@ -40,7 +40,7 @@ RESUMED_TAG = "tlft.resumed"
 def find_problems(config: Config) -> list[str]:
     """Return what is wrong with the store's address or a local database, a line each, without opening it."""
     if config.tracking.uri is not None and not config.tracking.uri.strip():
-        return ["tracking.uri: is empty; give http://HOST:PORT of an MLflow server, or leave it out (tracking=local)"]
+        return ["tracking.uri: is empty; give it or MLFLOW_TRACKING_URI as http://HOST:PORT, or take tracking=local"]
     return store_schema.find_problems(tracking_uri(config.tracking.uri, config.home))
 
 
