@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 600.0
 """How long a job of a sweep waits for a server that was there when the sweep began."""
 
-_ANSWER_SECONDS = 5.0
-_GREETING_SECONDS = 8.0
+_ANSWER_SECONDS = 4.0
+_GREETING_SECONDS = 5.0
 """The whole greeting takes no longer: names may resolve slowly, and an answer may come drop by drop."""
 
 _LOOK_SECONDS = 2.0
