@@ -28,8 +28,9 @@ def warm_server() -> ForkServerContext:
     return context
 
 
-def work(config: Config, words: Connection) -> None:
+def work(config: Config, words: Connection, env: dict[str, str]) -> None:
     """Do one run, in a process of its own; what it says goes into the pipe."""
+    os.environ.update(env)
     for descriptor in (1, 2):
         os.dup2(words.fileno(), descriptor)
     words.close()
@@ -50,9 +51,9 @@ class Job:
         said: what was read of its words so far.
     """
 
-    def __init__(self, context: ForkServerContext, config: Config) -> None:
+    def __init__(self, context: ForkServerContext, config: Config, env: dict[str, str] | None = None) -> None:
         reading, writing = context.Pipe(duplex=False)
-        self.process = context.Process(target=work, args=(config, writing))
+        self.process = context.Process(target=work, args=(config, writing, env or {}))
         self.process.start()
         writing.close()
         self._words = os.fdopen(os.dup(reading.fileno()), errors="replace")

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 import pytest
@@ -35,6 +36,7 @@ class Sweep:
 
     Args:
         listen: numbers of jobs whose output goes through a pipe: its end is the end of every process that writes it.
+            Such a job begins when it is first listened to.
     """
 
     def __init__(self, home: Path, folder: Path, *overrides: str, listen: Sequence[int] = ()) -> None:
@@ -53,13 +55,20 @@ class Sweep:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no thread is running here)
         )
         threading.Thread(target=self._let_readers_go, args=(listen,), daemon=True).start()
-        self._words = {number: (self.folder / str(number) / OUTPUT_FILE).open() for number in listen}
+        self._words: dict[int, TextIO] = {}
 
     def _let_readers_go(self, listen: Sequence[int]) -> None:
-        """Open the other end of each pipe when the sweep has ended, lest one waits for a job that never began."""
+        """Put an end to each pipe when the sweep has ended, lest one waits for a job that never began."""
         self.process.wait()
         for number in listen:
-            os.close(os.open(self.folder / str(number) / OUTPUT_FILE, os.O_RDWR | os.O_NONBLOCK))
+            pipe = self.folder / str(number) / OUTPUT_FILE
+            pipe.rename(pipe.with_suffix(".pipe")).with_suffix(".log").touch()
+            os.close(os.open(pipe.with_suffix(".pipe"), os.O_RDWR | os.O_NONBLOCK))
+
+    def _listen(self, number: int) -> TextIO:
+        if number not in self._words:
+            self._words[number] = (self.folder / str(number) / OUTPUT_FILE).open()
+        return self._words[number]
 
     def end(self) -> str:
         """Return all that the sweep has said, once it has ended."""
@@ -68,14 +77,19 @@ class Sweep:
 
     def pid(self, number: int) -> int:
         """Return the process of a job that is listened to, once it has trained an epoch."""
-        for line in self._words[number]:
-            if "epoch 1/" in line:
-                return int(json.loads((self.folder / str(number) / "outcome.json").read_text())["pid"])
-        raise AssertionError(f"job {number} has not trained: {self.end()}")
+        self.hear(number, "epoch 1/")
+        return int(json.loads((self.folder / str(number) / "outcome.json").read_text())["pid"])
+
+    def hear(self, number: int, text: str) -> str:
+        """Return the line of a job that is listened to that has this text, once it is said."""
+        for line in self._listen(number):
+            if text in line:
+                return line
+        raise AssertionError(f"job {number} never said {text}: {self.end()}")
 
     def hear_out(self, number: int) -> str:
         """Return what else a job says, once its process is gone."""
-        with self._words[number] as words:
+        with self._listen(number) as words:
             return words.read()
 
 

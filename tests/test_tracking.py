@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import Configure
+from sqlalchemy import Engine, event
 
 from tlft import sync
 from tlft.config import Config
@@ -68,6 +71,82 @@ def test_a_store_that_comes_back_gets_everything_in_order(
     assert only(config).status == "FINISHED"
     said = [record.getMessage() for record in caplog.records]
     assert sum("takes nothing now (database is locked)" in line for line in said) == 1
+
+
+@contextmanager
+def held_by_another_process(database: Path) -> Iterator[None]:
+    """Keep everybody else from writing to an SQLite database within the block."""
+    hold = (
+        "import sqlite3, sys; held = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "held.execute('begin immediate'); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(database)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+        assert holder.stdin is not None
+        holder.stdin.close()
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Let a locked database be waited for a moment, not for the 20 s that MLflow sets."""
+
+    def shorten(
+        connection: object, cursor: object, statement: str, parameters: object, *_: object
+    ) -> tuple[str, object]:
+        return statement.replace("busy_timeout = 20000", "busy_timeout = 50"), parameters
+
+    event.listen(Engine, "before_cursor_execute", shorten, retval=True)
+    yield
+    event.remove(Engine, "before_cursor_execute", shorten)
+
+
+def test_a_database_that_is_locked_for_longer_than_the_time_out_gets_everything_later(
+    config: Config, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with begun(config) as run:
+        run.log_metrics({"train/loss": 1.0}, step=1)
+        with held_by_another_process(config.home / "mlflow.db"):
+            assert not run.deliver()
+            assert "database is locked" in run.refusal
+            run.log_metrics({"train/loss": 0.5}, step=2)
+            assert not run.deliver()
+            assert not run.deliver(at_once=True)
+        run.log_metrics({"train/loss": 0.2}, step=3)
+        assert run.deliver(at_once=True)
+        assert history(config, "train/loss") == [(1, 1.0), (2, 0.5), (3, 0.2)]
+    assert only(config).status == "FINISHED"
+    assert sum("takes nothing now" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_run_that_ends_while_the_database_is_locked_is_delivered_later(config: Config, impatient: None) -> None:
+    with begun(config) as run:
+        run.log_metrics({"eval/accuracy": 0.9}, step=3)
+        leave_files(run)
+        holding = ExitStack()
+        holding.enter_context(held_by_another_process(config.home / "mlflow.db"))
+    with holding:
+        assert only(config).status == "RUNNING"
+        with pytest.raises(TlftError, match="another process holds the database; type the same command again"):
+            Store(config).end_lost_runs()
+    assert sync.main([]) == 0
+    assert is_whole(config)
+
+
+def test_a_run_that_the_store_has_lost_is_run_again(undelivered: Config, caplog: pytest.LogCaptureFixture) -> None:
+    """As when a server's database was made anew, whose experiments have the same ids."""
+    lost = "f" * 32
+    Store(undelivered).folder_of(KEY).remember(run_id=lost, uri="")
+    (rest,) = deliver_rest(undelivered.home)
+    assert (rest.run_id, rest.delivered) == (lost, 0)
+    assert "it is no longer there" in rest.error
+    with begun(undelivered) as run:
+        assert run.run_id != lost
+    assert f"run {lost} is not in" in caplog.text
+    records = load_records("tlft", home=undelivered.home)
+    assert [record.status for record in records if record.run_id == run.run_id] == ["FINISHED"]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tlft.identity import flatten, run_key, scientific_config
 from tlft.imagenet import ClassMap, resolve_class_map
 from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
 from tlft.records import Outcome
-from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store
+from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, wait_for_server
 from tlft.weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def run_experiment(
     config: Config,
     composed: str = "",
     on_start: Callable[[str], None] = lambda run_id: None,
+    patience: float = 0.0,
 ) -> Outcome:
     """Do one run, unless it is done already or being done elsewhere.
 
@@ -69,6 +70,7 @@ def run_experiment(
         config: the run.
         composed: the configuration as it was composed (YAML), kept with the run.
         on_start: is told the run's id as soon as there is one.
+        patience: seconds to wait for a tracking server that does not answer at the start.
 
     Raises:
         ConfigurationError: before anything is logged.
@@ -76,6 +78,7 @@ def run_experiment(
     """
     if problems := find_problems(config):
         raise ConfigurationError(problems)
+    wait_for_server(config.tracking.uri or "", patience)
     known = identify(config)
     store = Store(config)
     store.end_lost_runs()

@@ -44,12 +44,16 @@ def run_job(cfg: DictConfig) -> float:
         JobError: in a sweep, for the sweeper to count.
     """
     from tlft.experiment import run_experiment
+    from tlft.tracking import PATIENCE_SECONDS
 
     config = to_config(cfg)
     report = _Report(Path(HydraConfig.get().runtime.output_dir))
     report.write(status="running")
     try:
-        outcome = run_experiment(config, OmegaConf.to_yaml(cfg, resolve=True), on_start=report.begun)
+        # A sweep has found the store before its first job; one that is away for a while must not fail all that follow.
+        patience = PATIENCE_SECONDS if HydraConfig.get().mode == RunMode.MULTIRUN else 0.0
+        composed = OmegaConf.to_yaml(cfg, resolve=True)
+        outcome = run_experiment(config, composed, on_start=report.begun, patience=patience)
     except (KeyboardInterrupt, signals.Stopped):
         log.warning("interrupted: the run is KILLED; the same command goes on where it stopped")
         report.write(status="interrupted")

@@ -17,7 +17,7 @@ from tlft.estimate import describe_cost
 from tlft.experiment import Identity, identify, run_name
 from tlft.machine import source_state
 from tlft.records import Outcome
-from tlft.tracking import Store
+from tlft.tracking import Store, wait_for_server
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,8 @@ def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
     stores: dict[str, Store] = {}
     datasets: dict[str, Any] = {}
     first: dict[tuple[str, str], int] = {}
+    for uri in dict.fromkeys(config.tracking.uri or "" for config in configs):
+        wait_for_server(uri)  # before anything that takes long
     for number, config in enumerate(configs):
         data_key = repr((config.data, config.home))
         identity = identify(config, datasets.get(data_key))

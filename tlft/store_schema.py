@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 
 def find_problems(uri: str) -> list[str]:
     """Return what makes a tracking store unusable, in one line with its mend; a missing database is none."""
-    scheme = urlparse(uri).scheme
+    scheme = uri.partition(":")[0]
     if scheme == "sqlite":
         path = uri.removeprefix("sqlite:///")
         if path == uri or not path:
@@ -24,9 +24,28 @@ def find_problems(uri: str) -> list[str]:
         return _find_problems(Path(path))
     if uri == "missing":
         return ["tracking=server: no address; give tracking.uri=http://HOST:PORT, or set MLFLOW_TRACKING_URI"]
-    if scheme in ("http", "https") or scheme.startswith(("postgresql", "mysql", "mssql")):
+    if scheme in ("http", "https"):
+        return _wrong_address(uri)
+    if scheme.startswith(("postgresql", "mysql", "mssql")):
         return []
     return [f"tracking.uri={uri}: give http://HOST:PORT of an MLflow server, or sqlite:////path/to/mlflow.db"]
+
+
+def _wrong_address(uri: str) -> list[str]:
+    mend = "give http://HOST:PORT of an MLflow server"
+    try:
+        parsed = urlparse(uri)
+        host, _ = parsed.hostname, parsed.port
+    except ValueError as error:
+        return [f"tracking.uri={uri}: is no address ({error}); {mend}"]
+    if parsed.username or parsed.password:
+        return [
+            f"tracking.uri={parsed.scheme}://...@{host}: holds credentials, which would be written into every run; set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        ]
+    if not host or not re.fullmatch(r"[\w.:%-]+", host) or parsed.query or parsed.fragment:
+        return [f"tracking.uri={uri}: is no address; {mend}"]
+    return []
 
 
 def _find_problems(path: Path) -> list[str]:
@@ -43,9 +62,9 @@ def _find_problems(path: Path) -> list[str]:
                 return [f"{path}: is no MLflow database; move it away, or set paths.home or tracking.uri"]
             found = database.execute("select version_num from alembic_version").fetchone()
     except sqlite3.OperationalError as error:  # not of its content: a full disk, a read-only folder, a lock
-        return [
-            f"{path}: the tracking database cannot be opened ({error}); make room, or give write access to its folder"
-        ]
+        locked = "another process holds it: type the same command again when that has ended"
+        mend = locked if "locked" in str(error) else "make room, or give write access to its folder"
+        return [f"{path}: the tracking database cannot be opened ({error}); {mend}"]
     except sqlite3.DatabaseError as error:
         return [f"{path}: the tracking database cannot be read ({error}); restore a copy of it, or move it away"]
     revisions, head = _revisions()

@@ -8,6 +8,7 @@ from tlft.tracking.parents import LONGEST_NOTE, ParentRun
 from tlft.tracking.reading import load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
+from tlft.tracking.server import PATIENCE_SECONDS, wait_for_server
 from tlft.tracking.serving import set_served_model
 from tlft.tracking.store import Store, find_problems
 
@@ -15,6 +16,7 @@ __all__ = [
     "FILES_TAG",
     "HEAVY_IMPORTS",
     "LONGEST_NOTE",
+    "PATIENCE_SECONDS",
     "SECONDS_TAG",
     "WEIGHTS_FILE",
     "ActiveRun",
@@ -27,4 +29,5 @@ __all__ = [
     "set_served_model",
     "tracking_uri",
     "verify",
+    "wait_for_server",
 ]

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-import requests
-
 from tlft.config import home_folder
-from tlft.errors import TlftError
 from tlft.files import into_place
+from tlft.tracking.server import wait_for_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,17 +33,10 @@ WEIGHTS_FILE = "weights/model.safetensors"
 _HTTP = {"MAX_RETRIES": "2", "BACKOFF_FACTOR": "1", "TIMEOUT": "5"}
 """A dead server would otherwise be four minutes of silence for each call."""
 
-_GREETING_SECONDS = 5.0
-
 
 def tracking_uri(uri: str | None = None, home: Path | None = None) -> str:
     """Return the store's address: the one given, or the SQLite database in `paths.home`."""
     return uri or f"sqlite:///{(home or home_folder()) / 'mlflow.db'}"
-
-
-def is_server(uri: str) -> bool:
-    """Tell whether the address is a server's."""
-    return uri.startswith(("http://", "https://"))
 
 
 def connect(uri: str) -> MlflowClient:
@@ -54,19 +45,21 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         TlftError: within seconds if it is a server that does not answer.
     """
-    if is_server(uri):
-        try:
-            requests.get(f"{uri.rstrip('/')}/health", timeout=_GREETING_SECONDS)
-        except requests.RequestException as error:
-            raise cannot_open(uri, error) from None
     for name, value in _HTTP.items():
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
     os.environ["MLFLOW_TRUNCATE_LONG_VALUES"] = "false"
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    wait_for_server(uri)
     import mlflow
 
+    named = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)  # logged models are written through the global address
+    # MLflow has written it into the environment, where another job's `tracking=server` would find it.
+    if named is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = named
     return mlflow.MlflowClient(tracking_uri=uri)
 
 
@@ -86,12 +79,6 @@ def create_database(path: Path, artifacts: Path) -> None:
     with closing(sqlite3.connect(beside)) as database:
         database.execute("pragma journal_mode=wal")
     into_place(beside, path)
-
-
-def cannot_open(uri: str, error: Exception) -> TlftError:
-    """Return the one line for a store that does not answer."""
-    said = " ".join(str(error).split())[:200]
-    return TlftError(f"tracking.uri={uri}: cannot be opened ({said}); start the server, or set tracking.uri")
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from tlft import store_schema
 from tlft.errors import ConfigurationError
 from tlft.records import Record
-from tlft.tracking.client import KEY_TAG, SWEEP_TAG, cannot_open, connect, tracking_uri
+from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, tracking_uri
+from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 
@@ -29,10 +31,9 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return []
     from mlflow.entities import ViewType
-    from mlflow.exceptions import MlflowException
 
     runs: list[Run] = []
-    try:
+    with answering(uri):
         client = connect(uri)
         found = client.get_experiment_by_name(experiment)
         token: str | None = None
@@ -40,9 +41,19 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
             page = client.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)
             runs += [run for run in page if SWEEP_TAG not in run.data.tags]
             token = page.token or ""
-    except MlflowException as error:
-        raise cannot_open(uri, error) from None
     return sorted((to_record(run) for run in runs), key=lambda record: (record.start_time, record.run_id))
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, or None if the store has none of this id: it was removed for good, or the store is another."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def to_record(run: Run) -> Record:

@@ -9,10 +9,11 @@ from pathlib import Path
 from tlft.claims import Claim
 from tlft.journal import Journal
 from tlft.records import Record
-from tlft.tracking.client import cannot_open, connect, tracking_uri
+from tlft.tracking.client import connect, tracking_uri
 from tlft.tracking.kept import find_damage_by_digest
-from tlft.tracking.reading import load_records
+from tlft.tracking.reading import find_run, load_records
 from tlft.tracking.run import DAMAGED_TAG, FILES_TAG, ActiveRun, RunFolder
+from tlft.tracking.server import answering
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ def _deliver(folder: RunFolder, home: Path) -> Rest | None:
         return None
     try:
         client = connect(tracking_uri(told["uri"] or None, home))
-        run = ActiveRun(client, client.get_run(told["run_id"]), folder)
+        found = find_run(client, told["run_id"])
+        if found is None:
+            return Rest(told["run_id"], 0, before, f"it is no longer there; delete {folder.path} if it is not missed")
+        run = ActiveRun(client, found, folder)
     except Exception as error:  # a server that is away, a run that was deleted for good
         return Rest(told["run_id"], 0, before, " ".join(str(error).split())[:200])
     done = run.finish() if run.journal.has("end") else run.deliver(at_once=True)
@@ -72,10 +76,8 @@ def verify(experiment: str, uri: str | None, home: Path) -> Iterator[tuple[Recor
             continue
         address = tracking_uri(uri, home)
         client = connect(address)
-        try:
+        with answering(address):
             wrong = find_damage_by_digest(client, client.get_run(record.run_id))
             if wrong:
                 client.set_tag(record.run_id, DAMAGED_TAG, wrong)
-        except Exception as error:
-            raise cannot_open(address, error) from None
         yield record, wrong

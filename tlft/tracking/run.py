@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tlft.files import atomic_write, sha256_of
 from tlft.journal import Entry, Journal
 from tlft.tracking.client import WEIGHTS_FILE
+from tlft.tracking.server import reason_of
 from tlft.tracking.serving import log_model
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ SECONDS_TAG = "tlft.seconds"
 DIVERGED_TAG = "tlft.diverged"
 DAMAGED_TAG = "tlft.damaged"
 _PAUSE_SECONDS = 20.0
-"""A store that did not answer is not asked again before, since each question may take its time-out."""
+_PAUSE_FACTOR = 10
+"""A store that did not answer is not asked again before so many times what the question took: the training goes on."""
 
 
 @dataclass(frozen=True)
@@ -135,14 +137,16 @@ class ActiveRun:
         """
         if not at_once and time.monotonic() < self._not_before:
             return False
+        asked = time.monotonic()
         try:
             for entry in self.journal.undelivered():
                 self._deliver(entry)
         except Exception as error:  # whatever MLflow, its database or its server raise
-            self.refusal = " ".join(str(error).split())[:200]
+            self.refusal = reason_of(error)
             if not self._not_before:
                 log.warning("the tracking store takes nothing now (%s); it is kept and delivered later", self.refusal)
-            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            now = time.monotonic()
+            self._not_before = now + max(_PAUSE_SECONDS, _PAUSE_FACTOR * (now - asked))
             return False
         if self._not_before:
             log.info("the tracking store is back and has everything")
@@ -166,8 +170,10 @@ class ActiveRun:
 
     def stop(self, status: str, traceback: str = "", *, diverged: bool = False) -> None:
         """Say that the run is KILLED or FAILED; what cannot be said is logged, since it may itself tell of a fault."""
+        if not self.deliver(at_once=True):  # to ask for more would only take more time, and Slurm gives little
+            log.warning("run %s could not be marked %s: %s", self.run_id, status, self.refusal)
+            return
         try:
-            self.deliver(at_once=True)
             if traceback:
                 self._client.log_text(self.run_id, traceback, "traceback.txt")
             if diverged:

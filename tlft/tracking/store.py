@@ -16,26 +16,19 @@ from filelock import FileLock
 
 from tlft import claims, signals, store_schema
 from tlft.config import Config
-from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
+from tlft.errors import ConfigurationError, NonFiniteLossError
 from tlft.files import atomic_write
+from tlft.journal import Journal
 from tlft.records import Outcome, Record
-from tlft.tracking.client import (
-    KEY_TAG,
-    SWEEP_TAG,
-    cannot_open,
-    connect,
-    create_database,
-    is_server,
-    quiet,
-    tracking_uri,
-)
+from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, create_database, quiet, tracking_uri
 from tlft.tracking.kept import find_damage
-from tlft.tracking.reading import to_record
+from tlft.tracking.reading import find_run, to_record
 from tlft.tracking.run import DIVERGED_TAG, SECONDS_TAG, ActiveRun, RunFolder
+from tlft.tracking.server import answering, is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +40,8 @@ PARENT_TAG = "mlflow.parentRunId"
 
 def find_problems(config: Config) -> list[str]:
     """Return what is wrong with the store's address or a local database, a line each, without opening it."""
+    if config.tracking.uri is not None and not config.tracking.uri.strip():
+        return ["tracking.uri: is empty; give it or MLFLOW_TRACKING_URI as http://HOST:PORT, or take tracking=local"]
     return store_schema.find_problems(tracking_uri(config.tracking.uri, config.home))
 
 
@@ -72,7 +67,7 @@ class Store:
         self.named_uri = "" if own else self.uri
 
     def _open(self, name: str) -> tuple[MlflowClient, str]:
-        try:
+        with answering(self.uri):
             if self.uri.startswith("sqlite:///"):
                 database = Path(self.uri.removeprefix("sqlite:///"))
                 if not database.exists():
@@ -81,11 +76,7 @@ class Store:
             found = client.get_experiment_by_name(name)
             if found is None:
                 where = (self.home / "mlruns" / name).as_uri() if self.uri.startswith("sqlite") else None
-                return client, str(client.create_experiment(name, artifact_location=where))
-        except TlftError:
-            raise
-        except Exception as error:  # MLflow, SQLAlchemy, a database's driver: each has its own
-            raise cannot_open(self.uri, error) from None
+                found = _create_experiment(client, name, where)
         if found.lifecycle_stage == "deleted":
             raise ConfigurationError(
                 f"tracking.experiment={name}: was deleted; restore it (mlflow experiments restore --experiment-id "
@@ -101,10 +92,9 @@ class Store:
 
     def runs_with(self, key: str) -> list[Run]:
         """Return the runs of a key that were not deleted, the newest first."""
-        found = self.client.search_runs(
-            [self.experiment_id], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time DESC"]
-        )
-        return list(found)
+        asked = f"tags.`{KEY_TAG}` = '{key}'"
+        with answering(self.uri):
+            return list(self.client.search_runs([self.experiment_id], asked, order_by=["attributes.start_time DESC"]))
 
     def finished(self, key: str) -> Outcome | None:
         """Return the outcome of the newest finished run of a key whose files are all there, or None."""
@@ -159,11 +149,15 @@ class Store:
     def _deliver_rest(self, key: str) -> None:
         """Tell the store what it has not got of a run that was computed to its end."""
         folder = self.folder_of(key)
-        if (run_id := folder.read().get("run_id")) is None:
+        run_id = folder.read().get("run_id")
+        if run_id is None or not Journal(folder.path).has("end"):
             return
-        run = ActiveRun(self.client, self.client.get_run(run_id), folder)
-        if run.journal.has("end"):
-            run.finish()
+        with answering(self.uri):
+            run = find_run(self.client, run_id)
+        if run is None:
+            log.warning("run %s is not in %s any more: it is run again", run_id, self.uri)
+            return
+        ActiveRun(self.client, run, folder).finish()
 
     def claim_of(self, key: str) -> claims.Claim:
         """Return the right to work on the run of a key, which is still to be acquired."""
@@ -188,17 +182,21 @@ class Store:
         """Return the newest finished runs of an architecture on a machine, as a measure of what another one takes."""
         asked = f"params.`arch.name` = '{arch}' AND tags.host = '{host}' AND attributes.status = 'FINISHED'"
         order = ["attributes.start_time DESC"]
-        found = self.client.search_runs([self.experiment_id], asked, max_results=count, order_by=order)
+        with answering(self.uri):
+            found = self.client.search_runs([self.experiment_id], asked, max_results=count, order_by=order)
         return [to_record(run) for run in found]
 
     def end_lost_runs(self) -> int:
         """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""
-        found = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
-        lost = [
-            run for run in found if run.data.tags.get(HOME_TAG) == self.home_id and self.owner(_claimed_as(run)) is None
-        ]
-        for run in lost:
-            self.client.set_terminated(run.info.run_id, "KILLED")
+        with answering(self.uri):
+            found = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
+            lost = [
+                run
+                for run in found
+                if run.data.tags.get(HOME_TAG) == self.home_id and self.owner(_claimed_as(run)) is None
+            ]
+            for run in lost:
+                self.client.set_terminated(run.info.run_id, "KILLED")
         return len(lost)
 
     def set_note(self, text: str) -> None:
@@ -229,11 +227,12 @@ class ClaimedRun:
         all_tags = {KEY_TAG: self.key, HOME_TAG: self.store.home_id, "mlflow.source.name": "run.py", **tags}
         if "commit" in tags:
             all_tags["mlflow.source.git.commit"] = tags["commit"]
-        unfinished = self.store.unfinished(self.key)
-        if unfinished is not None:
-            run = self._continue(unfinished, all_tags)
-        else:
-            run = self._create(name, all_tags | ({PARENT_TAG: parent} if parent else {}))
+        with answering(self.store.uri):
+            unfinished = self.store.unfinished(self.key)
+            if unfinished is not None:
+                run = self._continue(unfinished, all_tags)
+            else:
+                run = self._create(name, all_tags | ({PARENT_TAG: parent} if parent else {}))
         try:
             run.log_params(params)
             run.deliver()
@@ -273,6 +272,18 @@ def _claimed_as(run: Run) -> str:
     """Return the key by which whoever works on a run, or on the sweep that it stands for, holds it."""
     tags = run.data.tags
     return str(tags.get(KEY_TAG) or tags.get(SWEEP_TAG, ""))
+
+
+def _create_experiment(client: MlflowClient, name: str, where: str | None) -> Experiment:
+    """Create an experiment, or find the one that somebody else has created in this moment (on a server)."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=where))
+    except MlflowException:
+        if (found := client.get_experiment_by_name(name)) is None:
+            raise
+        return found
 
 
 def _home_id(file: Path) -> str:

@@ -1,0 +1,160 @@
+"""Ask an MLflow server whether it is there, and say within seconds, in one line, why not and how to mend it.
+
+What is kept on a server is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tlft.errors import TlftError
+
+if TYPE_CHECKING:
+    import requests
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 600.0
+"""How long a job of a sweep waits for a server that was there when the sweep began."""
+
+_ANSWER_SECONDS = 4.0
+_GREETING_SECONDS = 5.0
+"""The whole greeting takes no longer: names may resolve slowly, and an answer may come drop by drop."""
+
+_LOOK_SECONDS = 2.0
+_QUESTION = "/api/2.0/mlflow/experiments/search"
+_CREDENTIALS = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what the server takes"
+)
+
+
+class StoreAwayError(TlftError):
+    """Say that a tracking store does not answer now, though it may later."""
+
+
+def is_server(uri: str) -> bool:
+    """Tell whether the address is a server's."""
+    return uri.startswith(("http://", "https://"))
+
+
+def wait_for_server(uri: str, patience: float = 0.0) -> None:
+    """Return once the server has answered; at once if the address is no server's.
+
+    Args:
+        uri: of the tracking store.
+        patience: seconds to wait for a server that does not answer; one that refuses is not waited for.
+
+    Raises:
+        StoreAwayError: if it does not answer; without patience within ten seconds.
+        TlftError: if it is no MLflow server, or refuses the credentials.
+    """
+    deadline = time.monotonic() + patience
+    waited = False
+    while is_server(uri):
+        try:
+            _greet(uri)
+        except StoreAwayError as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not waited:
+                log.warning("%s; waiting for it", error)
+            waited = True
+            time.sleep(_LOOK_SECONDS)
+            continue
+        if waited:
+            log.info("tracking.uri=%s: is back", uri)
+        return
+
+
+def cannot_open(uri: str, error: Exception) -> StoreAwayError:
+    """Return the one line for a store that does not answer."""
+    reason = reason_of(error)
+    if is_server(uri):
+        mend = "start the server, or set tracking.uri"
+    elif "No module named 'psycopg" in reason:
+        mend = "install the driver: pip install -e '.[server]'"
+    elif "locked" in reason:
+        mend = "another process holds the database; type the same command again when that has ended"
+    else:
+        mend = "set tracking.uri, or paths.home"
+    return StoreAwayError(f"tracking.uri={uri}: cannot be opened ({reason}); {mend}")
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow, a driver or a server raises within the block into the one line."""
+    try:
+        yield
+    except TlftError:
+        raise
+    except Exception as error:  # each library has its own
+        raise cannot_open(uri, error) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a few words why a store did not answer: what a library puts around it is left out."""
+    text = " ".join(str(error).split())
+    if "timed out" in text or "timeout" in text:
+        return "it does not answer in time"
+    said = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text) or re.search(r"\(Caused by .*['\"]([^'\"]+)['\"]", text)
+    return said[1] if said else text.partition(" [SQL: ")[0].partition(" (Background on ")[0][:200]
+
+
+def _greet(uri: str) -> None:
+    """Ask the server a small question that needs its database and the credentials, once."""
+    answer = _ask(uri)
+    if isinstance(answer, Exception):
+        raise cannot_open(uri, answer)
+    if answer.status_code == 200 and _is_mlflow(answer.text):
+        return
+    code = f"{answer.status_code} {answer.reason}".strip()
+    if answer.status_code == 401:
+        raise TlftError(f"tracking.uri={uri}: refuses the credentials ({code}); {_CREDENTIALS}")
+    if answer.status_code == 403:
+        said = " ".join(answer.text.split())[:100]
+        raise TlftError(
+            f"tracking.uri={uri}: forbids it ({code}: {said}); give the user the right, or start the server with "
+            "--allowed-hosts HOST"
+        )
+    if answer.status_code >= 500 or answer.status_code == 429:
+        raise StoreAwayError(
+            f"tracking.uri={uri}: answers with an error ({code}); look into the server's log, or set tracking.uri"
+        )
+    raise TlftError(f"tracking.uri={uri}: is no MLflow server ({code}); set tracking.uri=http://HOST:PORT of one")
+
+
+def _ask(uri: str) -> requests.Response | Exception:
+    """Return the answer, or why there is none, in bounded time."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    answers: list[requests.Response | Exception] = []
+
+    def ask() -> None:
+        options = {"params": {"max_results": 1}, "max_retries": 0, "timeout": _ANSWER_SECONDS}
+        try:
+            credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+            answer = http_request(credentials, _QUESTION, "GET", raise_on_status=False, **options)  # type: ignore[no-untyped-call]
+            answers.append(answer)
+        except Exception as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, name="greeting", daemon=True)
+    thread.start()
+    thread.join(_GREETING_SECONDS)
+    return answers[0] if answers else TimeoutError("timed out")
+
+
+def _is_mlflow(text: str) -> bool:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and (not told or "experiments" in told)
