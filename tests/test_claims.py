@@ -148,7 +148,7 @@ def pretend_slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str, st
     """Put a squeue on PATH that knows one answer."""
     command = folder / "bin" / "squeue"
     command.parent.mkdir(exist_ok=True)
-    command.write_text(f"#!/bin/sh\necho '{answer and f"12_3 {answer} None"}'\necho '{error}' >&2\nexit {status}\n")
+    command.write_text(f"#!/bin/sh\necho '{answer and f'12_3 {answer} None'}'\necho '{error}' >&2\nexit {status}\n")
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
 

@@ -3,6 +3,7 @@
 What a run computes is not known here: it arrives as names, numbers and files.
 """
 
+from tlft.tracking.cleaning import deleted_artifacts, orphan_checkpoints
 from tlft.tracking.client import HEAVY_IMPORTS, WEIGHTS_FILE, tracking_uri
 from tlft.tracking.reading import load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
@@ -18,9 +19,11 @@ __all__ = [
     "ActiveRun",
     "Rest",
     "Store",
+    "deleted_artifacts",
     "deliver_rest",
     "find_problems",
     "load_records",
+    "orphan_checkpoints",
     "set_served_model",
     "tracking_uri",
     "verify",
