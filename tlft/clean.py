@@ -15,7 +15,7 @@ from pathlib import Path
 from tlft.config import home_folder
 from tlft.errors import ConfigurationError, TlftError
 from tlft.estimate import describe_space
-from tlft.tracking import deleted_artifacts, orphan_checkpoints
+from tlft.tracking import deleted_artifacts, follow_move, orphan_checkpoints, relocate
 from tlft.waste import Waste, caches_over, leftovers
 
 
@@ -24,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     home = home_folder()
     try:
+        if arguments.relocate:
+            print(f"mended {relocate(home)} places of files in {home / 'mlflow.db'}")
+            return 0
+        follow_move(home)
         return _clean(_find(home, _limit(arguments.max_gb)), home, delete=arguments.yes)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
@@ -87,6 +91,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--yes", action="store_true", help="delete it")
     parser.add_argument("--max-gb", type=float, help="what decoded images may take (cache.max_gb in conf/config.yaml)")
+    parser.add_argument(
+        "--relocate", action="store_true", help="only mend where MLflow looks for the files of a folder that was moved"
+    )
     return parser.parse_args(argv)
 
 

@@ -5,6 +5,7 @@ What a run computes is not known here: it arrives as names, numbers and files.
 
 from tlft.tracking.cleaning import deleted_artifacts, orphan_checkpoints
 from tlft.tracking.client import HEAVY_IMPORTS, WEIGHTS_FILE, tracking_uri
+from tlft.tracking.moving import follow_move, relocate
 from tlft.tracking.reading import load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
@@ -22,8 +23,10 @@ __all__ = [
     "deleted_artifacts",
     "deliver_rest",
     "find_problems",
+    "follow_move",
     "load_records",
     "orphan_checkpoints",
+    "relocate",
     "set_served_model",
     "tracking_uri",
     "verify",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tlft.claims import Claim
 from tlft.journal import Journal
 from tlft.tracking.client import cannot_open, connect, local_folder, quiet, tracking_uri
+from tlft.tracking.reading import find_run
 from tlft.tracking.run import DIVERGED_TAG, RunFolder
 from tlft.waste import Waste, waste
 
@@ -64,20 +65,8 @@ def _state(client: MlflowClient, run_id: str) -> tuple[str, str]:
     return "", ""
 
 
-def find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return a run, deleted or not; None if the store does not know it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-
-
 def deleted_artifacts(home: Path) -> Iterator[Waste]:
-    """Yield the folders on this machine that runs and models have files in which were deleted in the home's own store.
+    """Yield the folders of this home in which runs that were deleted in its own store have files, or their models.
 
     Raises:
         TlftError: if the store cannot be opened.
@@ -97,7 +86,7 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
     for run in runs:
         why = f"run {run.info.run_id} ({run.info.run_name}) was deleted; restored, it has its figures and no files"
         for folder in _folders_of(client, run):
-            if folder.is_dir() and any(folder.iterdir()):
+            if folder.resolve().is_relative_to(home.resolve()) and folder.is_dir() and any(folder.iterdir()):
                 yield waste(folder, why)
 
 

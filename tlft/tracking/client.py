@@ -17,11 +17,12 @@ from urllib.request import url2pathname
 import requests
 
 from tlft.config import home_folder
-from tlft.errors import TlftError
+from tlft.errors import ConfigurationError, TlftError
 from tlft.files import into_place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 HEAVY_IMPORTS = ("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.pyfunc")
 """What a process that will start many runs may import ahead."""
@@ -89,6 +90,19 @@ def cannot_open(uri: str, error: Exception) -> TlftError:
     """Return the one line for a store that does not answer."""
     said = " ".join(str(error).split())[:200]
     return TlftError(f"tracking.uri={uri}: cannot be opened ({said}); start the server, or set tracking.uri")
+
+
+def refuse_deleted(experiment: Experiment) -> None:
+    """Refuse an experiment that was deleted: its name is taken, and MLflow takes no run there.
+
+    Raises:
+        ConfigurationError: with the command that restores it.
+    """
+    if experiment.lifecycle_stage == "deleted":
+        raise ConfigurationError(
+            f"tracking.experiment={experiment.name}: was deleted; restore it with all its runs "
+            f"(mlflow experiments restore --experiment-id {experiment.experiment_id}), or choose another name"
+        )
 
 
 @contextmanager

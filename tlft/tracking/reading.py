@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from tlft import store_schema
 from tlft.errors import ConfigurationError
 from tlft.records import Record
-from tlft.tracking.client import KEY_TAG, cannot_open, connect, tracking_uri
+from tlft.tracking.client import KEY_TAG, cannot_open, connect, refuse_deleted, tracking_uri
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 
@@ -18,7 +19,7 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     """Return every run of an experiment, deleted ones too, the oldest first; none if there is no such experiment.
 
     Raises:
-        ConfigurationError: if the database is none, or of another version.
+        ConfigurationError: if the database is none, or of another version; if the experiment was deleted.
         TlftError: if the store does not answer.
     """
     uri = tracking_uri(uri, home)
@@ -33,6 +34,8 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     try:
         client = connect(uri)
         found = client.get_experiment_by_name(experiment)
+        if found is not None:
+            refuse_deleted(found)
         token: str | None = None
         while found is not None and (token is None or token):
             page = client.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)
@@ -41,6 +44,18 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     except MlflowException as error:
         raise cannot_open(uri, error) from None
     return sorted((to_record(run) for run in runs), key=lambda record: (record.start_time, record.run_id))
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, deleted or not; None if the store does not know it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
 
 
 def to_record(run: Run) -> Record:

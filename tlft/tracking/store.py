@@ -16,12 +16,22 @@ from filelock import FileLock
 
 from tlft import claims, store_schema
 from tlft.config import Config
-from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
+from tlft.errors import NonFiniteLossError, TlftError
 from tlft.files import atomic_write
 from tlft.records import Outcome, Record
-from tlft.tracking.client import KEY_TAG, cannot_open, connect, create_database, is_server, quiet, tracking_uri
+from tlft.tracking.client import (
+    KEY_TAG,
+    cannot_open,
+    connect,
+    create_database,
+    is_server,
+    quiet,
+    refuse_deleted,
+    tracking_uri,
+)
 from tlft.tracking.kept import find_damage
-from tlft.tracking.reading import to_record
+from tlft.tracking.moving import follow_move
+from tlft.tracking.reading import find_run, to_record
 from tlft.tracking.run import DIVERGED_TAG, SECONDS_TAG, ActiveRun, RunFolder
 
 if TYPE_CHECKING:
@@ -47,13 +57,16 @@ class Store:
         self.home = config.home
         self.uri = tracking_uri(config.tracking.uri, config.home)
         (self.home / "cache").mkdir(parents=True, exist_ok=True)
+        own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
         # Of several processes that create database and experiment together most would fail (hydraflow#245).
-        with FileLock(self.home / "cache" / "tracking.lock"), quiet():
-            self.home_id = _home_id(self.home / "cache" / "home-id")
-            self.client, self.experiment_id = self._open(config.experiment)
+        with FileLock(self.home / "cache" / "tracking.lock"):
+            if own:
+                follow_move(self.home)
+            with quiet():
+                self.home_id = _home_id(self.home / "cache" / "home-id")
+                self.client, self.experiment_id = self._open(config.experiment)
         self._locks = self.home / "cache" / "locks"
         elsewhere = f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
-        own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
         self._place = ("" if own else elsewhere) + self.experiment_id
         self.named_uri = "" if own else self.uri
 
@@ -72,11 +85,7 @@ class Store:
             raise
         except Exception as error:  # MLflow, SQLAlchemy, a database's driver: each has its own
             raise cannot_open(self.uri, error) from None
-        if found.lifecycle_stage == "deleted":
-            raise ConfigurationError(
-                f"tracking.experiment={name}: was deleted; restore it (mlflow experiments restore --experiment-id "
-                f"{found.experiment_id}) or choose another name"
-            )
+        refuse_deleted(found)
         return client, str(found.experiment_id)
 
     @property
@@ -147,7 +156,10 @@ class Store:
         folder = self.folder_of(key)
         if (run_id := folder.read().get("run_id")) is None:
             return
-        run = ActiveRun(self.client, self.client.get_run(run_id), folder)
+        found = find_run(self.client, run_id)
+        if found is None or found.info.lifecycle_stage == "deleted":  # what it has computed was not wanted
+            return
+        run = ActiveRun(self.client, found, folder)
         if run.journal.has("end"):
             run.finish()
 
