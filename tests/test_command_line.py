@@ -66,6 +66,7 @@ def problems(home: Path, *arguments: str) -> list[str]:
         (["arch.bn_momentum=2"], "arch.bn_momentum=2.0: give a number above 0 and up to 1"),
         (["checkpoint.every_epochs=0"], "checkpoint.every_epochs=0: give a whole number of at least 1"),
         (["checkpoint.every_minutes=-1"], "checkpoint.every_minutes=-1.0: give a number of at least 0"),
+        (["cache.max_gb=-1"], "cache.max_gb=-1.0: give a number of at least 0"),
         (["seed=${oc.env:NO_SUCH}"], "Environment variable 'NO_SUCH' not found"),
         (["tracking.uri=foo"], "tracking.uri=foo: give http://HOST:PORT"),
         (["paths.home=/dev/null"], "paths.home=/dev/null: /dev/null is a file; name a folder"),

@@ -48,6 +48,7 @@ def test_golden_keys_differ_from_each_other() -> None:
         "tracking.weights=false",
         "tracking.tags={who:me}",
         "force=true",
+        "cache.max_gb=1",
         "training.eval_every=1",
         "data.root=/elsewhere",
         "data.on_bad_image=skip",

@@ -149,6 +149,13 @@ class CheckpointConfig:
 
 
 @dataclass
+class CacheConfig:
+    """Gigabytes that decoded images may take; null sets no limit."""
+
+    max_gb: float | None = None
+
+
+@dataclass
 class ResumeConfig:
     """Whether a sweep waits for runs that another process works on."""
 
@@ -188,6 +195,7 @@ class Config:
     data: DataConfig = MISSING
     training: TrainingConfig = field(default_factory=TrainingConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     resume: ResumeConfig = field(default_factory=ResumeConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -227,14 +235,14 @@ def register() -> None:
     OmegaConf.register_new_resolver("tlft.home", lambda: str(home_folder()), replace=True)
     store = ConfigStore.instance().store
     store(name="schema", node=Config)
-    groups: dict[str, dict[str, type]] = {
-        "optimizer": {"sgd": SgdConfig, "adam": AdamConfig, "adamw": AdamWConfig},
-        "data": {"imagefolder": DataConfig, "synthetic": SyntheticConfig},
+    options: dict[str, type] = {
+        "optimizer/sgd": SgdConfig,
+        "optimizer/adam": AdamConfig,
+        "optimizer/adamw": AdamWConfig,
     }
-    for group, schemas in groups.items():
-        for name, node in schemas.items():
-            # Groups below hydra/ are not listed among the options that a user has.
-            store(group=f"hydra/schema/{group}", name=name, node=node)
+    options |= {"data/imagefolder": DataConfig, "data/synthetic": SyntheticConfig}
+    for option, node in options.items():  # groups below hydra/ are not listed among the options that a user has
+        store(group=f"hydra/schema/{option.partition('/')[0]}", name=option.partition("/")[2], node=node)
 
 
 def to_config(cfg: DictConfig) -> Config:
@@ -269,13 +277,8 @@ OWN_TAGS = (
 
 def find_problems(config: Config) -> list[str]:
     """Return every problem that the values alone show, one line each with its mend; empty if there is none."""
-    return [
-        *_wrong_choices(config),
-        *_wrong_numbers(config),
-        *_wrong_device(config),
-        *_wrong_data(config),
-        *_wrong_combinations(config),
-    ]
+    checks = (_wrong_choices, _wrong_numbers, _wrong_device, _wrong_data, _wrong_combinations)
+    return [problem for check in checks for problem in check(config)]
 
 
 def _wrong_choices(config: Config) -> list[str]:
@@ -305,6 +308,7 @@ def _wrong_numbers(config: Config) -> list[str]:
         ("data.drawing_seed", getattr(data, "drawing_seed", 0), 0),
         ("checkpoint.every_epochs", config.checkpoint.every_epochs, 1),
         ("checkpoint.every_minutes", config.checkpoint.every_minutes, 0),
+        ("cache.max_gb", config.cache.max_gb, 0),
         ("schedule.warmup_epochs", config.schedule.warmup_epochs, 0),
         ("optimizer.weight_decay", optimizer.weight_decay, 0),
         ("optimizer.momentum", getattr(optimizer, "momentum", 0), 0),

@@ -126,6 +126,8 @@ def decode_images(
     """
     folder = cache / _key(files, transform)
     decoded = _open(folder, files, transform) or _decode_under_lock(folder, files, transform, workers)
+    with suppress(OSError):  # a cache that may only be read
+        os.utime(folder / "index.json")
     failed = [(path, decoded.bad[digest]) for digest, path in files.items() if digest in decoded.bad]
     if failed and on_bad_image == "error":
         path, reason = failed[0]
@@ -136,6 +138,14 @@ def decode_images(
     if failed:
         log.warning("skipped %d of %d images", len(failed), len(files))
     return decoded
+
+
+def last_used(folder: Path) -> float:
+    """Return when decoded images were last opened, in seconds since 1970; 0 for a folder that is none."""
+    try:
+        return (folder / "index.json").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _read(path: Path) -> bytes:

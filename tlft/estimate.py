@@ -32,7 +32,7 @@ def describe_cost(jobs: Sequence[PlannedJob]) -> str:
             sizes += [size for size in map(_weights_size, earlier[key]) if size][:1]
     known = [one for one in seconds if one is not None]
     time = f", about {_duration(sum(known))}" if jobs and len(known) == len(seconds) else ""
-    return time + (f", {_space(sum(sizes))}" if sizes else "")
+    return time + (f", {describe_space(sum(sizes))}" if sizes else "")
 
 
 def _seconds(job: PlannedJob, records: Sequence[Record]) -> float | None:
@@ -60,5 +60,6 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _space(size: int) -> str:
+def describe_space(size: int) -> str:
+    """Say a number of bytes, such as `1.2 GB`."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 0.1):.1f} MB"

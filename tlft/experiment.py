@@ -23,6 +23,7 @@ from tlft.imagenet import ClassMap, resolve_class_map
 from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
 from tlft.records import Outcome
 from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, wait_for_server
+from tlft.waste import warn_of_caches
 from tlft.weights import Weights, find_weights
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _work(
 
     cache = config.home / "cache"
     images = open_images(known.dataset, known.weights.transform, cache, config.data.on_bad_image, machine.threads)
+    warn_of_caches(config.home, config.cache.max_gb)
     if images.skipped:
         run.log_tags({"skipped_images": str(len(images.skipped))})
     if config.debug:

@@ -8,16 +8,28 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tlft.config import home_folder
 from tlft.errors import TlftError
-from tlft.tracking import deliver_rest, verify
+from tlft.tracking import deliver_rest, follow_move, verify
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something is still to be delivered, or is damaged."""
     arguments = _parse(argv)
-    home = home_folder()
+    try:
+        follow_move(home_folder())
+        failed = _deliver(home_folder())
+        if arguments.verify:
+            failed |= _verify(arguments)
+    except TlftError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return int(failed)
+
+
+def _deliver(home: Path) -> bool:
     failed = False
     count = 0
     for rest in deliver_rest(home):
@@ -27,13 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"run {rest.run_id}: {rest.delivered} entries delivered{why}")
     if not count:
         print(f"nothing waits in {home / 'checkpoints'}")
-    if arguments.verify:
-        try:
-            failed |= _verify(arguments)
-        except TlftError as error:
-            print(f"failed: {error}", file=sys.stderr)
-            return 1
-    return int(failed)
+    return failed
 
 
 def _verify(arguments: argparse.Namespace) -> bool:

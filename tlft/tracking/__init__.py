@@ -3,7 +3,9 @@
 What a run computes is not known here: it arrives as names, numbers and files.
 """
 
+from tlft.tracking.cleaning import deleted_artifacts, orphan_checkpoints
 from tlft.tracking.client import HEAVY_IMPORTS, WEIGHTS_FILE, tracking_uri
+from tlft.tracking.moving import follow_move, relocate
 from tlft.tracking.parents import LONGEST_NOTE, ParentRun
 from tlft.tracking.reading import load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
@@ -23,9 +25,13 @@ __all__ = [
     "ParentRun",
     "Rest",
     "Store",
+    "deleted_artifacts",
     "deliver_rest",
     "find_problems",
+    "follow_move",
     "load_records",
+    "orphan_checkpoints",
+    "relocate",
     "set_served_model",
     "tracking_uri",
     "verify",

@@ -15,11 +15,13 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from tlft.config import home_folder
+from tlft.errors import ConfigurationError
 from tlft.files import into_place
 from tlft.tracking.server import wait_for_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 HEAVY_IMPORTS = ("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.pyfunc")
 """What a process that will start many runs may import ahead."""
@@ -79,6 +81,19 @@ def create_database(path: Path, artifacts: Path) -> None:
     with closing(sqlite3.connect(beside)) as database:
         database.execute("pragma journal_mode=wal")
     into_place(beside, path)
+
+
+def refuse_deleted(experiment: Experiment) -> None:
+    """Refuse an experiment that was deleted: its name is taken, and MLflow takes no run there.
+
+    Raises:
+        ConfigurationError: with the command that restores it.
+    """
+    if experiment.lifecycle_stage == "deleted":
+        raise ConfigurationError(
+            f"tracking.experiment={experiment.name}: was deleted; restore it with all its runs "
+            f"(mlflow experiments restore --experiment-id {experiment.experiment_id}), or choose another name"
+        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tlft import store_schema
 from tlft.errors import ConfigurationError
 from tlft.records import Record
-from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, tracking_uri
+from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, refuse_deleted, tracking_uri
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     Those that stand for whole sweeps are left out: they computed nothing.
 
     Raises:
-        ConfigurationError: if the database is none, or of another version.
+        ConfigurationError: if the database is none, or of another version; if the experiment was deleted.
         TlftError: if the store does not answer.
     """
     uri = tracking_uri(uri, home)
@@ -36,6 +36,8 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     with answering(uri):
         client = connect(uri)
         found = client.get_experiment_by_name(experiment)
+        if found is not None:
+            refuse_deleted(found)
         token: str | None = None
         while found is not None and (token is None or token):
             page = client.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)
@@ -45,7 +47,7 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return a run, or None if the store has none of this id: it was removed for good, or the store is another."""
+    """Return a run, deleted or not; None if the store has none of this id."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -16,12 +16,13 @@ from filelock import FileLock
 
 from tlft import claims, signals, store_schema
 from tlft.config import Config
-from tlft.errors import ConfigurationError, NonFiniteLossError
+from tlft.errors import NonFiniteLossError
 from tlft.files import atomic_write
 from tlft.journal import Journal
 from tlft.records import Outcome, Record
-from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, create_database, quiet, tracking_uri
+from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, create_database, quiet, refuse_deleted, tracking_uri
 from tlft.tracking.kept import find_damage
+from tlft.tracking.moving import follow_move
 from tlft.tracking.reading import find_run, to_record
 from tlft.tracking.run import DIVERGED_TAG, SECONDS_TAG, ActiveRun, RunFolder
 from tlft.tracking.server import answering, is_server
@@ -56,13 +57,16 @@ class Store:
         self.home = config.home
         self.uri = tracking_uri(config.tracking.uri, config.home)
         (self.home / "cache").mkdir(parents=True, exist_ok=True)
+        own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
         # Of several processes that create database and experiment together most would fail (hydraflow#245).
-        with FileLock(self.home / "cache" / "tracking.lock"), quiet():
-            self.home_id = _home_id(self.home / "cache" / "home-id")
-            self.client, self.experiment_id = self._open(config.experiment)
+        with FileLock(self.home / "cache" / "tracking.lock"):
+            if own:
+                follow_move(self.home)
+            with quiet():
+                self.home_id = _home_id(self.home / "cache" / "home-id")
+                self.client, self.experiment_id = self._open(config.experiment)
         self._locks = self.home / "cache" / "locks"
         elsewhere = f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
-        own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
         self.place = ("" if own else elsewhere) + self.experiment_id
         self.named_uri = "" if own else self.uri
 
@@ -77,11 +81,7 @@ class Store:
             if found is None:
                 where = (self.home / "mlruns" / name).as_uri() if self.uri.startswith("sqlite") else None
                 found = _create_experiment(client, name, where)
-        if found.lifecycle_stage == "deleted":
-            raise ConfigurationError(
-                f"tracking.experiment={name}: was deleted; restore it (mlflow experiments restore --experiment-id "
-                f"{found.experiment_id}) or choose another name"
-            )
+        refuse_deleted(found)
         return client, str(found.experiment_id)
 
     @property
@@ -156,8 +156,8 @@ class Store:
             run = find_run(self.client, run_id)
         if run is None:
             log.warning("run %s is not in %s any more: it is run again", run_id, self.uri)
-            return
-        ActiveRun(self.client, run, folder).finish()
+        elif run.info.lifecycle_stage != "deleted":  # else what it has computed was not wanted
+            ActiveRun(self.client, run, folder).finish()
 
     def claim_of(self, key: str) -> claims.Claim:
         """Return the right to work on the run of a key, which is still to be acquired."""

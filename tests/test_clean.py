@@ -1,0 +1,272 @@
+"""What nobody needs any more, and what is deleted of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Configure, files_in
+from filelock import FileLock
+from PIL import Image
+
+from tlft import clean
+from tlft.claims import Claim
+from tlft.config import Config
+from tlft.decode import decode_images
+from tlft.files import sha256_of
+from tlft.tracking import ActiveRun, Store, load_records
+from tlft.transforms import Transform
+from tlft.waste import STALE_SECONDS, warn_of_caches
+
+KEY = "k" * 64
+
+
+@pytest.fixture
+def config(configure: Configure) -> Config:
+    return configure()
+
+
+@contextmanager
+def begun(config: Config, key: str = KEY) -> Iterator[ActiveRun]:
+    with Store(config).claim(key) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
+        yield run
+
+
+def interrupted(config: Config, key: str = KEY) -> ActiveRun:
+    """Begin a run that leaves a checkpoint of 1000 bytes."""
+    with pytest.raises(KeyboardInterrupt), begun(config, key) as run:
+        run.folder.checkpoints.mkdir()
+        (run.folder.checkpoints / "last.safetensors").write_bytes(bytes(1000))
+        raise KeyboardInterrupt
+    return run
+
+
+def finished(config: Config, key: str = KEY) -> ActiveRun:
+    """Do a run that leaves two files."""
+    with begun(config, key) as run, run.writing_files() as folder:
+        (folder / "weights").mkdir()
+        (folder / "weights" / "model.safetensors").write_bytes(bytes(1000))
+        (folder / "layers.txt").write_text("layers")
+    return run
+
+
+def delete_for_good(config: Config, run_id: str) -> None:
+    """Do to a run what `mlflow gc` does."""
+    Store(config).client._tracking_client.store._hard_delete_run(run_id)
+
+
+def said_by(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    assert clean.main(arguments) == status
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("what", "said"), [("finished", "is finished"), ("deleted", "was deleted"), ("diverged", "has diverged")]
+)
+def test_a_checkpoint_that_no_run_goes_on_from_is_deleted_when_asked_for(
+    config: Config, capsys: pytest.CaptureFixture[str], what: str, said: str
+) -> None:
+    run = interrupted(config)
+    client = Store(config).client
+    if what == "finished":
+        client.set_terminated(run.run_id, "FINISHED")
+    elif what == "deleted":
+        client.delete_run(run.run_id)
+    else:
+        client.set_tag(run.run_id, "tlft.diverged", "true")
+    before = files_in(config.home / "checkpoints")
+    out = said_by(capsys)
+    assert f"run {run.run_id} {said}" in out
+    assert "1 to delete" in out
+    assert "--yes deletes" in out
+    assert files_in(config.home / "checkpoints") == before != []
+    assert "deleted 1, " in said_by(capsys, "--yes")
+    assert files_in(config.home / "checkpoints") == []
+    assert "nothing to delete" in said_by(capsys)
+
+
+def test_a_checkpoint_that_names_no_run_is_an_orphan(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    run = interrupted(config)
+    (run.folder.path / "run.json").unlink()
+    assert "names no run" in said_by(capsys, "--yes")
+    assert not run.folder.path.exists()
+
+
+def test_a_checkpoint_whose_run_is_gone_for_good_is_an_orphan(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = interrupted(config)
+    delete_for_good(config, run.run_id)
+    assert "is gone from MLflow" in said_by(capsys, "--yes")
+    assert not run.folder.path.exists()
+
+
+def test_the_checkpoint_of_an_unfinished_run_stays(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    run = interrupted(config)
+    assert "nothing to delete" in said_by(capsys, "--yes")
+    with begun(config) as again:
+        assert again.run_id == run.run_id
+
+
+def test_a_checkpoint_that_somebody_works_on_stays(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    run = interrupted(config)
+    Store(config).client.delete_run(run.run_id)
+    claim = Claim(config.home / "cache" / "locks", run.folder.path.name)
+    assert claim.acquire()
+    assert "nothing to delete" in said_by(capsys, "--yes")
+    assert run.folder.path.exists()
+    claim.release()
+    assert "deleted 1" in said_by(capsys, "--yes")
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_was_not_delivered_stays_and_how_it_is_saved_is_said(
+    config: Config, capsys: pytest.CaptureFixture[str], deleted: bool
+) -> None:
+    run = interrupted(config)
+    run.log_metrics({"eval/accuracy": 0.9}, step=3)
+    client = Store(config).client
+    client.set_terminated(run.run_id, "FINISHED")
+    if deleted:
+        client.delete_run(run.run_id)
+    out = said_by(capsys, "--yes")
+    assert "1 entries are not delivered" in out
+    assert "python -m tlft.sync first" in out
+    assert ("mlflow runs restore" in out) == deleted
+    assert run.folder.path.exists()
+
+
+def test_a_checkpoint_whose_server_is_away_stays(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    run = interrupted(config)
+    run.folder.remember(run_id=run.run_id, uri="http://127.0.0.1:9")
+    assert "cannot be looked up" in said_by(capsys, "--yes")
+    assert run.folder.path.exists()
+
+
+def test_files_of_a_deleted_run_are_deleted_and_its_figures_stay(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, gone = finished(config, "a" * 64), finished(config, "b" * 64)
+    client = Store(config).client
+    client.delete_run(gone.run_id)
+    out = said_by(capsys)
+    assert f"run {gone.run_id} (a run) was deleted; restored, it has its figures and no files" in out
+    assert kept.run_id not in out
+    assert "deleted 1, " in said_by(capsys, "--yes")
+    mlruns = config.home / "mlruns" / "tlft"
+    assert [path.name for path in mlruns.iterdir()] == [kept.run_id]
+    client.restore_run(gone.run_id)
+    assert client.get_run(gone.run_id).data.params == {"seed": "0"}
+    assert Store(config).finished("a" * 64) is not None
+    assert Store(config).finished("b" * 64) is None
+
+
+def test_files_of_a_deleted_experiment_are_those_of_deleted_runs(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished(config)
+    store = Store(config)
+    store.client.delete_experiment(store.experiment_id)
+    assert f"run {run.run_id} (a run) was deleted" in said_by(capsys)
+
+
+def decode(home: Path, count: int) -> Path:
+    """Decode so many images of 16 x 16 pixels; returns the folder of the cache, which was used `count` s after 1970."""
+    folder = home / "images"
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        Image.fromarray(np.full((20, 20, 3), index, np.uint8)).save(folder / f"{index}.png")
+    files = {sha256_of(path): path for path in folder.glob("*.png")}
+    cache = home / "cache" / "decoded"
+    decode_images(files, Transform(16, 16, "bilinear", (0.5,) * 3, (0.5,) * 3), cache)
+    (used,) = [one for one in cache.iterdir() if one.is_dir() and f"({count}, 16" in header(one)]
+    os.utime(used / "index.json", (count, count))
+    return used
+
+
+def header(folder: Path) -> str:
+    return str(np.load(folder / "images.npy", mmap_mode="r").shape)
+
+
+def test_decoded_images_over_the_limit_go_the_longest_unused_first(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caches = [decode(home, count) for count in (2, 3, 4)]
+    decode_images_again = decode(home, 2)
+    assert decode_images_again == caches[0]
+    assert "nothing to delete" in said_by(capsys, "--yes")  # there is no limit
+    size = sum(path.stat().st_size for path in caches[2].iterdir())
+    os.utime(caches[0] / "index.json", (9, 9))
+    assert "last used on 1970-01-01" in said_by(capsys, "--yes", "--max-gb", str((2 * size) / 1e9))
+    assert [folder.exists() for folder in caches] == [True, False, True]
+    said_by(capsys, "--yes", "--max-gb", "0")
+    assert not any(folder.exists() for folder in caches)
+
+
+def test_opening_decoded_images_counts_as_use(home: Path) -> None:
+    folder = decode(home, 2)
+    images = {sha256_of(path): path for path in (home / "images").glob("*.png")}
+    decode_images(images, Transform(16, 16, "bilinear", (0.5,) * 3, (0.5,) * 3), home / "cache" / "decoded")
+    assert (folder / "index.json").stat().st_mtime > 1e9
+
+
+def test_images_that_somebody_decodes_now_stay(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = decode(home, 2)
+    with FileLock(folder.with_suffix(".lock")):
+        assert "nothing to delete" in said_by(capsys, "--yes", "--max-gb", "0")
+    assert folder.exists()
+
+
+def test_a_run_says_that_caches_are_over_the_limit(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    decode(home, 2)
+    for limit in (None, 1.0, 0.0):
+        with caplog.at_level(logging.WARNING):
+            warn_of_caches(home, limit)
+    (line,) = caplog.messages
+    assert "more than cache.max_gb=0" in line
+
+
+def test_what_killed_processes_left_is_found(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    locks = home / "cache" / "locks"
+    claim = Claim(locks, "1-alive")
+    assert claim.acquire()
+    shutil.copy(locks / "1-alive.owner", locks / "1-dead.owner")  # of this machine, and no process has its lock
+    old, new = home / "cache" / "weights.json.0a1b2c3d.tmp", home / "cache" / "home-id.0a1b2c3d.tmp"
+    for path in (old, new, home / "mlflow.db.0a1b2c3d.tmp-wal"):
+        path.write_bytes(bytes(10))
+    for path in (old, home / "mlflow.db.0a1b2c3d.tmp-wal"):
+        os.utime(path, (old.stat().st_mtime - 2 * STALE_SECONDS,) * 2)
+    (home / "cache" / "decoded" / "abc.partial").mkdir(parents=True)
+    assert "4 to delete" in said_by(capsys)
+    assert "deleted 4" in said_by(capsys, "--yes")
+    left = [name for name in files_in(home) if Path(name).suffix not in (".lock", "")]
+    assert left == ["cache/home-id.0a1b2c3d.tmp", "cache/locks/1-alive.owner"]
+    claim.release()
+    assert files_in(locks) == []
+
+
+def test_a_limit_that_is_none_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert clean.main(["--max-gb", "-1"]) == 2
+    assert capsys.readouterr().err == "--max-gb -1.0: give a number of at least 0\n"
+
+
+def test_what_cannot_be_deleted_is_said(
+    config: Config, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(config)
+    Store(config).client.delete_run(run.run_id)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("tlft.waste.shutil.rmtree", refuse)
+    assert clean.main(["--yes"]) == 1
+    assert "Permission denied; it was left" in capsys.readouterr().err
+    (record,) = load_records("tlft", home=config.home)
+    assert record.deleted

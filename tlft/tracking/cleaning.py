@@ -1,0 +1,109 @@
+"""Find what a home holds of runs that are finished, deleted or gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlft.claims import Claim
+from tlft.journal import Journal
+from tlft.tracking.client import connect, local_folder, quiet, tracking_uri
+from tlft.tracking.reading import find_run
+from tlft.tracking.run import DIVERGED_TAG, RunFolder
+from tlft.tracking.server import answering
+from tlft.waste import Waste, waste
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+def orphan_checkpoints(home: Path) -> Iterator[Waste]:
+    """Yield the folders of unfinished runs that no run goes on from; nobody can begin with one while it is yielded.
+
+    One that somebody works on is left out, and one that another run goes on from.
+    """
+    for path in sorted((home / "checkpoints").glob("*")):
+        claim = Claim(home / "cache" / "locks", path.name)
+        if not claim.acquire():
+            continue
+        try:
+            if path.exists() and (found := _look_at(path, home)) is not None:
+                yield found
+        finally:
+            claim.release()
+
+
+def _look_at(path: Path, home: Path) -> Waste | None:
+    told = RunFolder(path).read()
+    if "run_id" not in told:
+        return waste(path, "names no run")
+    run_id = told["run_id"]
+    try:
+        state, mend = _state(connect(tracking_uri(told.get("uri") or None, home)), run_id)
+    except Exception as error:  # a server that is away: nothing is known of the run
+        return waste(path, f"run {run_id} cannot be looked up ({' '.join(str(error).split())[:120]})", kept=True)
+    if not state:
+        return None
+    if waiting := Journal(path).waiting:
+        return waste(path, f"run {run_id} {state}, and {waiting} entries are not delivered; {mend}", kept=True)
+    return waste(path, f"run {run_id} {state}")
+
+
+def _state(client: MlflowClient, run_id: str) -> tuple[str, str]:
+    """Say why a run does not go on, and how what it has not delivered is saved; two empty texts if it goes on."""
+    sync = "python -m tlft.sync first"
+    run = find_run(client, run_id)
+    if run is None:
+        return "is gone from MLflow", "nothing can take them: delete the folder yourself if you do not want them"
+    if run.info.lifecycle_stage == "deleted":
+        return "was deleted", f"mlflow runs restore --run-id {run_id}, then {sync}; or delete the folder yourself"
+    if run.info.status == "FINISHED":
+        return "is finished", sync
+    if DIVERGED_TAG in run.data.tags:
+        return "has diverged", sync
+    return "", ""
+
+
+def deleted_artifacts(home: Path) -> Iterator[Waste]:
+    """Yield the folders of this home in which runs that were deleted in its own store have files, or their models.
+
+    Raises:
+        TlftError: if the store cannot be opened.
+    """
+    if not (home / "mlflow.db").exists():
+        return
+    from mlflow.entities import ViewType
+
+    address = tracking_uri(None, home)
+    with answering(address), quiet():
+        client = connect(address)
+        experiments = [found.experiment_id for found in client.search_experiments(ViewType.ALL)]
+        runs = [run for one in experiments for run in _deleted_runs(client, one)]
+    for run in runs:
+        why = f"run {run.info.run_id} ({run.info.run_name}) was deleted; restored, it has its figures and no files"
+        for folder in _folders_of(client, run):
+            if folder.resolve().is_relative_to(home.resolve()) and folder.is_dir() and any(folder.iterdir()):
+                yield waste(folder, why)
+
+
+def _deleted_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    from mlflow.entities import ViewType
+
+    token: str | None = None
+    while token is None or token:
+        page = client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _folders_of(client: MlflowClient, run: Run) -> Iterator[Path]:
+    """Yield the local folders of a run and its models; only such as bear their name."""
+    models = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
+    owned = [(run.info.run_id, run.info.artifact_uri)]
+    owned += [(model.model_id, model.artifact_location) for model in models]
+    for name, address in owned:
+        folder = local_folder(address)
+        if folder is not None and folder.is_absolute() and folder.parent.name == name:
+            yield folder.parent

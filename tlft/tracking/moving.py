@@ -1,0 +1,92 @@
+"""Follow a home that was moved: MLflow stores the places of files absolutely, so its database is mended."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tlft.claims import owner_of
+from tlft.errors import TlftError
+from tlft.tracking.client import local_folder
+
+log = logging.getLogger(__name__)
+
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+COMMAND = "python -m tlft.clean --relocate"
+
+
+def relocate(home: Path) -> int:
+    """Mend every place in the home's database that names another folder's `mlruns`; returns how many it were.
+
+    One is mended if its files are here at the same relative path (the home was moved, or copied), or if that other
+    `mlruns` is gone.
+
+    Raises:
+        TlftError: if somebody works here now, or the database cannot be written.
+    """
+    database_file = home / "mlflow.db"
+    if not database_file.exists():
+        return 0
+    locks = home / "cache" / "locks"
+    if at_work := [word for word in locks.glob("*.owner") if owner_of(locks, word.stem) is not None]:
+        raise TlftError(
+            f"{database_file}: names files in another folder, and cannot be mended while {len(at_work)} runs are "
+            f"being worked on; wait for them, then {COMMAND}"
+        )
+    try:
+        with closing(sqlite3.connect(database_file, timeout=20)) as database, database:
+            return sum(_mend(database, table, column, home) for table, column in _PLACES)
+    except sqlite3.Error as error:
+        raise TlftError(f"{database_file}: cannot be mended ({error}); give write access, then {COMMAND}") from None
+
+
+def follow_move(home: Path) -> None:
+    """Mend the home's database if the home was moved or copied, before anybody looks for files or writes some.
+
+    Raises:
+        TlftError: if it was, and the database cannot be mended now.
+    """
+    if _names_another_home(home) and (count := relocate(home)):
+        log.warning("%s was moved or copied here: mended %d places of files in its mlflow.db", home, count)
+
+
+def _names_another_home(home: Path) -> bool:
+    database_file = home / "mlflow.db"
+    if not database_file.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{database_file.as_uri()}?mode=ro", uri=True, timeout=20)) as database:
+            places = database.execute("select artifact_location from experiments").fetchall()
+    except sqlite3.Error:  # of another version, or none: that is said by who opens it
+        return False
+    return any(_place_here(place, home) for (place,) in places if place)
+
+
+def _mend(database: sqlite3.Connection, table: str, column: str, home: Path) -> int:
+    found = database.execute(f"select rowid, {column} from {table} where {column} is not null").fetchall()
+    mended = [(here, row) for row, place in found if (here := _place_here(place, home))]
+    database.executemany(f"update {table} set {column} = ? where rowid = ?", mended)
+    return len(mended)
+
+
+def _place_here(place: str, home: Path) -> str:
+    """Return what a place that names another home's `mlruns` is in this home; an empty text for any other place."""
+    folder = local_folder(place)
+    if folder is None or not folder.is_absolute():
+        return ""
+    before, found, rest = str(folder).rpartition("/mlruns/")
+    own, other = home / "mlruns", Path(before) / "mlruns"
+    if not found or own == other or (other.exists() and own.exists() and other.samefile(own)):
+        return ""
+    here = own / rest
+    if other.exists() and not here.exists():
+        return ""
+    return here.as_uri() if place.startswith("file:") else str(here)
