@@ -228,7 +228,7 @@ def test_a_job_that_starts_while_the_server_is_down_waits_for_it(
 ) -> None:
     for name, value in IMPATIENT.items():
         monkeypatch.setenv(name, value)
-    overrides = (f"training.epochs={EPOCHS}", "seed=0,1", "hydra.launcher.jobs=1", *on(place, "waiting"))
+    overrides = (f"training.epochs={EPOCHS},1", "seed=0", "hydra.launcher.jobs=1", *on(place, "waiting"))
     sweep = Sweep(tmp_path, tiny_folder, *overrides, listen=[0, 1])
     sweep.pid(0)
     place.server.end()
