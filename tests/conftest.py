@@ -99,6 +99,7 @@ def files_in(folder: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def quiet_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep every test off the network."""
+    """Keep every test off the network, and from the store that MLflow was last told of, which it puts there."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     yield

@@ -164,10 +164,7 @@ class ResumeConfig:
 
 @dataclass
 class SweepConfig:
-    """What a sweep does when a job has failed: `continue` with the others, or `stop` starting more.
-
-    `parent` is the sweep's own word to its jobs: the id of the MLflow run that stands for it.
-    """
+    """What a sweep does when a job has failed (`continue`, `stop`); `parent`, its MLflow run, it tells jobs itself."""
 
     on_failure: str = "continue"
     parent: str | None = None
@@ -266,7 +263,6 @@ _CHOICES = {
     "sweep.on_failure": ("continue", "stop"),
     "data.name": ("hymenoptera", "synthetic", "imagefolder", "demo"),
 }
-
 
 OWN_TAGS = (
     *("host", "data", "arch", "weights", "debug", "commit", "dirty", "torch"),
