@@ -149,6 +149,17 @@ def test_a_checkpoint_whose_server_is_away_stays(config: Config, capsys: pytest.
     assert run.folder.path.exists()
 
 
+def test_without_a_database_checkpoints_stay_and_none_is_made(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = interrupted(config)
+    for path in config.home.glob("mlflow.db*"):
+        path.unlink()
+    assert "cannot be looked up" in said_by(capsys, "--yes")
+    assert run.folder.path.exists()
+    assert not (config.home / "mlflow.db").exists()
+
+
 def test_files_of_a_deleted_run_are_deleted_and_its_figures_stay(
     config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,8 @@ def _look_at(path: Path, home: Path) -> Waste | None:
     if "run_id" not in told:
         return waste(path, "names no run")
     run_id = told["run_id"]
+    if not told.get("uri") and not (home / "mlflow.db").exists():  # MLflow would make a new one, and know no run
+        return waste(path, f"run {run_id} cannot be looked up: there is no {home / 'mlflow.db'}", kept=True)
     try:
         state, mend = _state(connect(tracking_uri(told.get("uri") or None, home)), run_id)
     except Exception as error:  # a server that is away: nothing is known of the run
