@@ -112,14 +112,18 @@ def bars() -> Progress:
             speed = f", {task.speed:.1f}/s" if task.speed else ""
             return Text(f"{task.completed:.0f}{total} {task.fields['unit']}{speed}")
 
+    from rich.table import Column
     from rich.text import Text
 
+    def whole() -> Column:
+        return Column(no_wrap=True)  # what is too long for the terminal is cut: a job has one line
+
     return rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(bar_width=20),
-        Amount(),
-        rich_progress.TimeRemainingColumn(compact=True),
-        rich_progress.TextColumn("{task.fields[note]}"),
+        rich_progress.TextColumn("{task.description}", table_column=whole()),
+        rich_progress.BarColumn(bar_width=12),
+        Amount(table_column=whole()),
+        rich_progress.TimeRemainingColumn(compact=True, table_column=whole()),
+        rich_progress.TextColumn("{task.fields[note]}", table_column=whole()),
         console=Console(stderr=True),
         transient=True,
         speed_estimate_period=120,
