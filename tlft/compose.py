@@ -1,6 +1,6 @@
 """Compose the configuration as Hydra will, and put what Hydra says of a mistake into one line with its mend.
 
-Composing only: what a composed configuration must satisfy is in config.py and preflight.py.
+Composing only: what a composed configuration must satisfy is in checks.py and preflight.py.
 """
 
 from __future__ import annotations

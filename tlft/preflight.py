@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tlft import config, data, imagenet, tracking
+from tlft import checks, config, data, imagenet, tracking
 from tlft.compose import COMPOSITION_ERRORS, Composer, missing_keys
 from tlft.config import Config
 from tlft.errors import ConfigurationError
@@ -66,7 +66,7 @@ def problems_of(cfg: DictConfig) -> list[str]:
         typed = config.to_config(cfg)
     except COMPOSITION_ERRORS as error:
         return [" ".join(str(error).split())]
-    problems = config.find_problems(typed)
+    problems = checks.find_problems(typed)
     if typed.arch.library in ("torchvision", "timm"):
         from tlft import weights
 
