@@ -20,7 +20,7 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from tlft.config import register
+from tlft.config import PROJECT, register
 from tlft.errors import TlftError
 from tlft.files import atomic_write
 from tlft.job import OUTCOME_FILE, read_outcome
@@ -34,6 +34,11 @@ PROGRESS_FILE = "progress.json"
 def folder_of(config: DictConfig) -> Path:
     """Return the folder of a job's output."""
     return Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+
+
+def python_path() -> str:
+    """Return the PYTHONPATH with which another process finds this very copy of tlft, wherever it is started."""
+    return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
 
 
 def do_job(config: DictConfig, callbacks: Callbacks) -> None:

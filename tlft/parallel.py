@@ -28,7 +28,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from tlft import tracking
-from tlft.launched import OUTPUT_FILE, do_job, folder_of, say_end
+from tlft.launched import OUTPUT_FILE, do_job, folder_of, python_path, say_end
 from tlft.live import live
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ def run_jobs(configs: Sequence[DictConfig], context: HydraContext, at_once: int,
 def _server() -> _Server:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
+    os.environ["PYTHONPATH"] = python_path()  # the server does not get this process's sys.path
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(_IMPORTS))
     return server

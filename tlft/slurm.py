@@ -6,6 +6,7 @@ Jobs outlive this process: who types the same command again finds them at work. 
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import subprocess
 import time
@@ -22,10 +23,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from tlft import squeue
-from tlft.config import PROJECT
 from tlft.errors import TlftError
 from tlft.job import read_outcome
-from tlft.launched import OUTPUT_FILE, do_job, folder_of, say_end
+from tlft.launched import OUTPUT_FILE, do_job, folder_of, python_path, say_end
 from tlft.live import Live, live
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _executor(folder: Path, settings: Mapping[str, Any]) -> SlurmExecutor:
 
     given = {name: value for name, value in settings.items() if value is not None}
     executor = SlurmExecutor(folder, max_num_timeout=given.pop("max_num_timeout"))
-    given["setup"] = [f"export PYTHONPATH={PROJECT}${{PYTHONPATH:+:$PYTHONPATH}}", *given.get("setup", [])]
+    given["setup"] = [f"export PYTHONPATH={shlex.quote(python_path())}", *given.get("setup", [])]
     given["time"], memory = given.pop("timeout_min"), given.pop("mem_gb", None)
     if memory is not None:
         given["mem"] = f"{memory}GB"
