@@ -6,8 +6,7 @@ What a folder, a network or the tracking store says of a configuration is asked 
 from __future__ import annotations
 
 import math
-
-from omegaconf import OmegaConf
+from operator import attrgetter
 
 from tlft.config import Config
 from tlft.errors import nearest
@@ -40,7 +39,7 @@ def find_problems(config: Config) -> list[str]:
 def _wrong_choices(config: Config) -> list[str]:
     problems = []
     for key, choices in _CHOICES.items():
-        value = OmegaConf.select(OmegaConf.structured(config), key)
+        value = attrgetter(key)(config)
         if value not in choices:
             problems.append(f"{key}={value}: choose one of {', '.join(choices)}{nearest(str(value), choices)}")
     trainable = config.training.trainable

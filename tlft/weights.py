@@ -283,6 +283,7 @@ def _configured_archs(with_weights: bool = False) -> set[tuple[str, ...]]:
     return {tuple(arch[field] for field in fields) for arch in named}
 
 
+@cache
 def _networks(library: str) -> list[str]:
     if library == "torchvision":
         import torchvision
