@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+from conftest import TINY_ARCH
+
 from tlft import tracking
-from tlft.config import Config
+from tlft.config import PROJECT, Config
 from tlft.records import Record
+from tlft.tracking import ActiveRun, Store
 
 IMPORTS = (
     *tracking.HEAVY_IMPORTS,
@@ -42,6 +49,30 @@ def work(config: Config, words: Connection, env: dict[str, str]) -> None:
 
     signals.listen()
     run_experiment(config, "composed: once\n")
+
+
+SWEEP = ("-m", "threads=1", "data=imagefolder", "model=scratch", "training.batch_size=6", *TINY_ARCH)
+
+
+def start_sweep(home: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Start a sweep of small runs as a user would; what it says goes into a pipe."""
+    return subprocess.Popen(
+        [sys.executable, str(PROJECT / "run.py"), *SWEEP, f"data.root={folder}", *overrides],
+        env={**os.environ, "TLFT_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+KEY = "k" * 64
+
+
+@contextmanager
+def begun(config: Config, key: str = KEY) -> Iterator[ActiveRun]:
+    """Begin a run that computes nothing, and end it with the block."""
+    with Store(config).claim(key) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
+        yield run
 
 
 class Job:

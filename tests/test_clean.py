@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Configure, files_in
 from filelock import FileLock
+from killing import KEY, begun
 from PIL import Image
 
 from tlft import clean
@@ -24,18 +23,10 @@ from tlft.tracking import ActiveRun, Store, load_records
 from tlft.transforms import Transform
 from tlft.waste import STALE_SECONDS, warn_of_caches
 
-KEY = "k" * 64
-
 
 @pytest.fixture
 def config(configure: Configure) -> Config:
     return configure()
-
-
-@contextmanager
-def begun(config: Config, key: str = KEY) -> Iterator[ActiveRun]:
-    with Store(config).claim(key) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
-        yield run
 
 
 def interrupted(config: Config, key: str = KEY) -> ActiveRun:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_ARCH, Configure, run_py
+from killing import KEY
 
 from analysis import table
 from tlft.config import Config
 from tlft.tracking import ActiveRun, Store, load_records
-
-KEY = "k" * 64
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ def test_a_folder_that_is_gone_stops_no_job(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(progress_module, "_told", tmp_path / "gone" / "progress.json")
     with progress("training", 10, "images") as advance:
         advance(3)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

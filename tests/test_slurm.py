@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY_ARCH
-from killing import Evidence, gather, left_over
+from killing import Evidence, gather, left_over, start_sweep
 
 from tlft import squeue
-from tlft.config import PROJECT
 from tlft.tracking import load_records
 
 
@@ -24,21 +20,7 @@ def slurm_answers() -> bool:
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(not slurm_answers(), reason="no Slurm answers here")]
 
-COMMON = (
-    *("-m", "threads=1", "data=imagefolder", "model=scratch", "training.batch_size=6", *TINY_ARCH),
-    "hydra.launcher.partition=debug",
-)
-SLURM = ("hydra/launcher=slurm",)
-
-
-def start(home: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(PROJECT / "run.py"), *COMMON, f"data.root={folder}", *overrides],
-        env={**os.environ, "TLFT_HOME": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+SLURM = ("hydra/launcher=slurm", "hydra.launcher.partition=debug")
 
 
 def end(sweep: subprocess.Popen[str], status: int = 0) -> str:
@@ -79,13 +61,7 @@ def evidence(home: Path) -> dict[str, Evidence]:
 
 
 def undisturbed(home: Path, folder: Path, *overrides: str) -> dict[str, Evidence]:
-    command = [word for word in (*COMMON, *overrides) if not word.startswith("hydra.launcher")]
-    subprocess.run(
-        [sys.executable, str(PROJECT / "run.py"), *command, f"data.root={folder}", "hydra/launcher=parallel"],
-        env={**os.environ, "TLFT_HOME": str(home)},
-        check=True,
-        capture_output=True,
-    )
+    end(start_sweep(home, folder, *overrides, "hydra/launcher=parallel"))
     return evidence(home)
 
 
@@ -94,7 +70,7 @@ def test_twelve_jobs_that_are_disturbed_in_every_way_are_done_once_with_the_same
 ) -> None:
     overrides = ("seed=range(12)", "training.epochs=20")
     home, again = tmp_path / "home", (*SLURM, "seed=range(12)", "training.epochs=20", "resume.wait=true")
-    first = start(home, tiny_folder, *again, f"hydra.sweep.dir={tmp_path}/sweep")
+    first = start_sweep(home, tiny_folder, *again, f"hydra.sweep.dir={tmp_path}/sweep")
     ids = slurm_ids(first)
     assert len(ids) == 12
     for number in (0, 1):
@@ -103,12 +79,12 @@ def test_twelve_jobs_that_are_disturbed_in_every_way_are_done_once_with_the_same
     subprocess.run(["scancel", ids[1]], check=True)
     first.kill()
     first.wait()
-    second = start(home, tiny_folder, *again)
+    second = start_sweep(home, tiny_folder, *again)
     wait_for_line(tmp_path / "sweep" / "4" / "output.log", "epoch 1/20")
     subprocess.run(["srun", "--partition=high", "--cpus-per-task=4", "true"], check=True)  # preempts what runs
     said = end(second)
     assert "running elsewhere" in said.splitlines()[0]
-    assert re.match("12 jobs: 12 done", end(start(home, tiny_folder, *again)))
+    assert re.match("12 jobs: 12 done", end(start_sweep(home, tiny_folder, *again)))
     assert evidence(home) == undisturbed(tmp_path / "reference", tiny_folder, *overrides)
     assert left_over(home) == []
     resumed = [record for record in load_records("tlft", home=home) if "tlft.resumed" in record.tags]
@@ -119,7 +95,7 @@ def test_a_job_that_times_out_is_put_back_and_goes_on(tmp_path: Path, tiny_folde
     """Slurm's own signal for it, which submitit takes for a time-out in the last ten minutes of a job's time."""
     overrides = ("seed=0", "training.epochs=20")
     limit = "hydra.launcher.timeout_min=10"
-    sweep = start(tmp_path / "home", tiny_folder, *SLURM, *overrides, limit, f"hydra.sweep.dir={tmp_path}/sweep")
+    sweep = start_sweep(tmp_path / "home", tiny_folder, *SLURM, *overrides, limit, f"hydra.sweep.dir={tmp_path}/sweep")
     (job,) = slurm_ids(sweep)
     wait_for_line(tmp_path / "sweep" / "0" / "output.log", "epoch 1/20")
     subprocess.run(["scancel", "--signal=USR2", job], check=True)
@@ -133,7 +109,7 @@ def test_a_job_that_times_out_is_put_back_and_goes_on(tmp_path: Path, tiny_folde
 
 
 def test_what_a_job_waits_for_is_said_and_it_outlives_ctrl_c(tmp_path: Path, tiny_folder: Path) -> None:
-    sweep = start(tmp_path, tiny_folder, *SLURM, "seed=0")
+    sweep = start_sweep(tmp_path, tiny_folder, *SLURM, "seed=0")
     (job,) = slurm_ids(sweep)
     subprocess.run(["scontrol", "hold", job], check=False)
     assert sweep.stdout is not None
@@ -146,7 +122,7 @@ def test_what_a_job_waits_for_is_said_and_it_outlives_ctrl_c(tmp_path: Path, tin
 
 
 def test_what_slurm_refuses_is_one_line(tmp_path: Path, tiny_folder: Path) -> None:
-    said = end(start(tmp_path, tiny_folder, *SLURM, "seed=0", "hydra.launcher.partition=nowhere"), 1)
+    said = end(start_sweep(tmp_path, tiny_folder, *SLURM, "seed=0", "hydra.launcher.partition=nowhere"), 1)
     (line,) = [line for line in said.splitlines() if line.startswith("failed:")]
     assert "hydra/launcher=slurm: the jobs were not accepted" in line
     assert "partition" in line

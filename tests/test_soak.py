@@ -6,36 +6,20 @@ import os
 import random
 import signal
 import statistics
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TINY_ARCH
-from killing import Evidence, gather, left_over
+from killing import Evidence, gather, left_over, start_sweep
 
-from tlft.config import PROJECT
 from tlft.tracking import load_records
-
-TINY = ("-m", "threads=1", "data=imagefolder", "model=scratch", "training.batch_size=6", *TINY_ARCH)
-
-
-def start(home: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(PROJECT / "run.py"), *TINY, f"data.root={folder}", *overrides],
-        env={**os.environ, "TLFT_HOME": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 @pytest.mark.slow
 def test_a_hundred_jobs_in_one_process_leave_no_memory_and_no_files_behind(tmp_path: Path, tiny_folder: Path) -> None:
     runs = int(os.environ.get("TLFT_SOAK_RUNS", "100"))
-    sweep = start(tmp_path, tiny_folder, f"seed=range({runs})", "training.epochs=1", "tracking.weights=false")
+    sweep = start_sweep(tmp_path, tiny_folder, f"seed=range({runs})", "training.epochs=1", "tracking.weights=false")
     process = psutil.Process(sweep.pid)
     memory: list[int] = []
     files: list[int] = []
@@ -71,7 +55,7 @@ def evidence(home: Path) -> dict[str, Evidence]:
 @pytest.mark.torture
 def test_a_sweep_that_is_killed_until_it_is_done_is_the_undisturbed_one(tmp_path: Path, tiny_folder: Path) -> None:
     overrides = ("seed=0,1", "training.epochs=3", "checkpoint.every_minutes=0")
-    reference = start(tmp_path / "reference", tiny_folder, *overrides)
+    reference = start_sweep(tmp_path / "reference", tiny_folder, *overrides)
     said, _ = reference.communicate()
     assert reference.returncode == 0, said
     rounds = int(os.environ.get("TLFT_TORTURE_SWEEPS", "3"))
@@ -91,7 +75,7 @@ def killed_until_done(home: Path, folder: Path, overrides: tuple[str, ...], rand
     """Repeat a sweep until it is done, killing it after as many lines as chance says."""
     kills = 0
     while True:
-        sweep = start(home, folder, *overrides)
+        sweep = start_sweep(home, folder, *overrides)
         lines = random_.randrange(12) if kills < 3 else 1000
         said = ""
         assert sweep.stdout is not None

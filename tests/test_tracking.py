@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Configure
+from killing import KEY, begun
 from sqlalchemy import Engine, event
 
 from tlft import sync
@@ -18,18 +19,10 @@ from tlft.errors import TlftError
 from tlft.records import Record
 from tlft.tracking import ActiveRun, Store, deliver_rest, load_records
 
-KEY = "k" * 64
-
 
 @pytest.fixture
 def config(configure: Configure) -> Config:
     return configure()
-
-
-@contextmanager
-def begun(config: Config, key: str = KEY) -> Iterator[ActiveRun]:
-    with Store(config).claim(key) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
-        yield run
 
 
 def break_store(run: ActiveRun, patch: pytest.MonkeyPatch) -> None:
