@@ -178,6 +178,18 @@ def test_files_of_a_deleted_experiment_are_those_of_deleted_runs(
     assert f"run {run.run_id} (a run) was deleted" in said_by(capsys)
 
 
+def test_files_of_a_deleted_run_whose_model_is_registered_stay(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished(config)
+    client = Store(config).client
+    client.create_registered_model("good")
+    client.create_model_version("good", run.artifact_uri, run.run_id)
+    client.delete_run(run.run_id)
+    assert f"run {run.run_id} was deleted, but its model is registered as good" in said_by(capsys, "--yes")
+    assert len(list((config.home / "mlruns").rglob("model.safetensors"))) == 1
+
+
 def decode(home: Path, count: int) -> Path:
     """Decode so many images of 16 x 16 pixels; returns the folder of the cache, which was used `count` s after 1970."""
     folder = home / "images"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from killing import KEY
 
 from analysis import table
 from tlft.config import Config
+from tlft.errors import RunDeletedError
 from tlft.tracking import ActiveRun, Store, load_records
 
 
@@ -107,3 +109,73 @@ def test_another_experiment_stands_in_for_one_that_is_deleted(config: Config, co
         pass
     (record,) = load_records("other", home=other.home)
     assert (record.status, record.deleted) == ("FINISHED", False)
+
+
+def broken_off(config: Config) -> ActiveRun:
+    """Make a run that was interrupted after an epoch."""
+    with pytest.raises(KeyboardInterrupt), begun(config) as run:
+        run.log_metrics({"train/loss": 0.5}, step=1)
+        raise KeyboardInterrupt
+    return run
+
+
+def losses(config: Config, run: ActiveRun) -> list[tuple[int, float]]:
+    return [(one.step, one.value) for one in Store(config).client.get_metric_history(run.run_id, "train/loss")]
+
+
+def test_an_unfinished_run_that_was_deleted_and_restored_goes_on(config: Config) -> None:
+    run = broken_off(config)
+    client = Store(config).client
+    client.delete_run(run.run_id)
+    assert Store(config).unfinished(KEY) is None
+    client.restore_run(run.run_id)
+    with begun(config) as again:
+        assert (again.run_id, again.resumed) == (run.run_id, True)
+        again.log_metrics({"train/loss": 0.25}, step=2)
+    assert losses(config, run) == [(1, 0.5), (2, 0.25)]
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_run_that_is_deleted_while_it_is_computed_ends_with_one_line(
+    config: Config, caplog: pytest.LogCaptureFixture, for_good: bool
+) -> None:
+    client = Store(config).client
+    with pytest.raises(RunDeletedError, match="was deleted in MLflow while it") as caught, begun(config) as run:
+        client.delete_run(run.run_id)
+        if for_good:
+            client._tracking_client.store._hard_delete_run(run.run_id)
+        run.log_metrics({"train/loss": 0.5}, step=1)
+        run.deliver()
+    assert "\n" not in str(caught.value)
+    assert caplog.records == []
+    with begun(config) as other:
+        assert not other.resumed
+    statuses = {record.run_id: record.status for record in load_records("tlft", home=config.home)}
+    assert statuses[other.run_id] == "FINISHED"
+
+
+def test_a_run_that_is_deleted_while_it_is_computed_and_restored_has_lost_nothing(config: Config) -> None:
+    with pytest.raises(RunDeletedError), begun(config) as run:
+        Store(config).client.delete_run(run.run_id)
+        run.log_metrics({"train/loss": 0.5}, step=1)
+    Store(config).client.restore_run(run.run_id)
+    with Store(config).claim(KEY) as claim:  # it was computed to its end; only its words were not delivered
+        assert claim.outcome is not None
+        assert claim.outcome.run_id == run.run_id
+    assert losses(config, run) == [(1, 0.5)]
+
+
+def test_a_run_goes_on_although_the_clock_was_set_back_by_an_hour(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with begun(config) as first, first.writing_files() as folder:
+        (folder / "layers.txt").write_text("layers")
+    next((config.home / "mlruns").rglob("layers.txt")).unlink()  # so that there is something to do
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 3600)
+    run = broken_off(config)
+    with begun(config) as again:
+        assert again.run_id == run.run_id
+    outcome = Store(config).finished(KEY)
+    assert outcome is not None
+    assert outcome.run_id == run.run_id

@@ -99,6 +99,20 @@ def test_a_run_that_failed_goes_on(
     assert evidence == undisturbed
 
 
+def test_a_run_goes_on_in_a_home_that_was_moved_meanwhile(
+    server: ForkServerContext, build: Build, tmp_path: Path, undisturbed: Evidence
+) -> None:
+    job = Job(server, build(tmp_path / "before"))
+    job.wait_for("epoch 1/3")
+    job.send(signal.SIGKILL)
+    job.end()
+    (tmp_path / "before").rename(tmp_path / "moved")
+    evidence, said = finish(server, build(tmp_path / "moved"))
+    assert evidence == undisturbed
+    assert "goes on after epoch" in said
+    assert not (tmp_path / "before").exists()
+
+
 def torture(
     server: ForkServerContext, config: Config, random_: random.Random, longest: float, reference: Evidence
 ) -> int:

@@ -27,7 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.relocate:
             print(f"mended {relocate(home)} places of files in {home / 'mlflow.db'}")
             return 0
-        follow_move(home)
         return _clean(_find(home, _limit(arguments.max_gb)), home, delete=arguments.yes)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
@@ -39,7 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _find(home: Path, max_gb: float | None) -> Iterator[Waste]:
     caches: Iterable[Waste] = () if max_gb is None else caches_over(home, max_gb)
-    return chain(orphan_checkpoints(home), caches, deleted_artifacts(home), leftovers(home))
+    return chain(caches, leftovers(home), _known_to_mlflow(home))  # in this order: a full disk opens no database
+
+
+def _known_to_mlflow(home: Path) -> Iterator[Waste]:
+    follow_move(home)
+    yield from orphan_checkpoints(home)
+    yield from deleted_artifacts(home)
 
 
 def _clean(found: Iterable[Waste], home: Path, *, delete: bool) -> int:

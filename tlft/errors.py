@@ -30,6 +30,10 @@ class NonFiniteLossError(TlftError):
     """Say where the loss stopped being a number; such a run is never continued."""
 
 
+class RunDeletedError(TlftError):
+    """Say that somebody deleted a run in the tracking store while it was computed."""
+
+
 def out_of_memory(error: BaseException) -> str:
     """Return what was said if memory has run out, by PyTorch's allocators, by oneDNN or by Python; else nothing."""
     said = " ".join(str(error).split())

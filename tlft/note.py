@@ -32,4 +32,4 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None) -> Non
         table = build_table(records, command=f"python -m analysis.table --experiment {config.experiment}")
         Store(config).set_note(f"{headline(table)}\n\n{render(table, 'markdown')}")
     except Exception as error:
-        log.warning("the experiment's note could not be written: %s", error)
+        log.warning("the experiment's note could not be written: %s", " ".join(str(error).split())[:200])

@@ -5,6 +5,8 @@ Heavy libraries stay out, but where only they know: the names of networks, and w
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -21,6 +23,12 @@ from tlft import checks, config, data, imagenet, tracking
 from tlft.compose import COMPOSITION_ERRORS, Composer, missing_keys
 from tlft.config import Config
 from tlft.errors import ConfigurationError
+
+_LEAST_ROOM = 1 << 18
+"""Bytes that must be free on the disk for a run to begin; without them Hydra fails where nobody can catch it."""
+
+_WRITTEN = ("cache", "cache/locks", "cache/decoded", "cache/digests", "checkpoints", "mlruns", "outputs", "multirun")
+"""Folders of `paths.home` that every run writes to."""
 
 
 def check_command_line(argv: Sequence[str]) -> Config | None:
@@ -149,19 +157,29 @@ def _wrong_machine(typed: Config) -> list[str]:
                 problems.append(f"device={typed.device}: no CUDA device here; use device=auto or device=cpu")
             elif index and int(index) >= count:
                 problems.append(f"device={typed.device}: there are {count} CUDA devices, counted from 0")
-    home = typed.home
+    return problems + _wrong_home(typed.home)
+
+
+def _wrong_home(home: Path) -> list[str]:
+    """Return what hinders a run from writing to `paths.home`, of which nothing need be there yet."""
     existing = next((folder for folder in (home, *home.parents) if folder.exists()), home)
     if not existing.is_dir():
-        problems.append(f"paths.home={home}: {existing} is a file; name a folder")
-    else:
-        try:
-            with TemporaryFile(dir=existing):
-                pass
-        except OSError as error:
-            problems.append(
-                f"paths.home={home}: cannot write in {existing} ({error.strerror}); set paths.home or TLFT_HOME to a "
-                "folder of yours"
-            )
+        return [f"paths.home={home}: {existing} is a file; name a folder"]
+    try:
+        with TemporaryFile(dir=existing) as file:
+            file.write(bytes(_LEAST_ROOM))
+    except OSError as error:
+        mend = "free some space" if error.errno == errno.ENOSPC else "take the right to"
+        return [
+            f"paths.home={home}: cannot write in {existing} ({error.strerror}); {mend}, or set paths.home or TLFT_HOME "
+            "to a folder of yours"
+        ]
+    problems = []
+    for folder in (home / name for name in _WRITTEN if (home / name).exists()):
+        if not folder.is_dir():
+            problems.append(f"{folder}: is a file where a folder belongs; move it away, or set paths.home")
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            problems.append(f"{folder}: may not be written to; take the right to (chmod u+rwx), or set paths.home")
     return problems
 
 

@@ -84,10 +84,17 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
         experiments = [found.experiment_id for found in client.search_experiments(ViewType.ALL)]
         runs = [run for one in experiments for run in _deleted_runs(client, one)]
     for run in runs:
+        registered = _registered(client, run)
         why = f"run {run.info.run_id} ({run.info.run_name}) was deleted; restored, it has its figures and no files"
+        why = f"run {run.info.run_id} was deleted, but its model is registered as {registered}" if registered else why
         for folder in _folders_of(client, run):
             if folder.resolve().is_relative_to(home.resolve()) and folder.is_dir() and any(folder.iterdir()):
-                yield waste(folder, why)
+                yield waste(folder, why, kept=bool(registered))
+
+
+def _registered(client: MlflowClient, run: Run) -> str:
+    """Return the name under which somebody registered a model of a run, or an empty text."""
+    return next((str(one.name) for one in client.search_model_versions(f"run_id = '{run.info.run_id}'")), "")
 
 
 def _deleted_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:

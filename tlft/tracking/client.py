@@ -55,6 +55,7 @@ def connect(uri: str) -> MlflowClient:
     wait_for_server(uri)
     import mlflow
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of all that it raises
     named = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)  # logged models are written through the global address
     # MLflow has written it into the environment, where another job's `tracking=server` would find it.

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlft.errors import RunDeletedError
 from tlft.files import atomic_write, sha256_of
 from tlft.journal import Entry, Journal
 from tlft.tracking.client import WEIGHTS_FILE
+from tlft.tracking.reading import find_run
 from tlft.tracking.server import reason_of
 from tlft.tracking.serving import log_model
 
@@ -134,6 +136,9 @@ class ActiveRun:
         """Send the store what it has not got yet; tells whether it has everything now.
 
         A store that does not answer is said once and asked again later: it must not stop a training.
+
+        Raises:
+            RunDeletedError: if somebody deleted the run meanwhile.
         """
         if not at_once and time.monotonic() < self._not_before:
             return False
@@ -142,6 +147,7 @@ class ActiveRun:
             for entry in self.journal.undelivered():
                 self._deliver(entry)
         except Exception as error:  # whatever MLflow, its database or its server raise
+            self._stop_if_deleted(error)
             self.refusal = reason_of(error)
             if not self._not_before:
                 log.warning("the tracking store takes nothing now (%s); it is kept and delivered later", self.refusal)
@@ -152,6 +158,20 @@ class ActiveRun:
             log.info("the tracking store is back and has everything")
         self._not_before = 0.0
         return True
+
+    def _stop_if_deleted(self, refusal: Exception) -> None:
+        if getattr(refusal, "error_code", "") not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+            return  # a store that does not answer is not asked once more
+        try:
+            run = find_run(self._client, self.run_id)
+        except Exception as error:  # it was there a moment ago
+            log.debug("run %s: %s", self.run_id, error)
+            return
+        if run is None or run.info.lifecycle_stage == "deleted":
+            raise RunDeletedError(
+                f"run {self.run_id} was deleted in MLflow while it was computed; the same command begins a new run, or "
+                "goes on with this one if it is restored there first"
+            )
 
     def finish(self) -> bool:
         """Say that the run is FINISHED; tells whether the store knows, or will be told later."""

@@ -82,6 +82,8 @@ def cannot_open(uri: str, error: Exception) -> StoreAwayError:
         mend = "install the driver: pip install -e '.[server]'"
     elif "locked" in reason:
         mend = "another process holds the database; type the same command again when that has ended"
+    elif "disk is full" in reason or "disk I/O error" in reason:  # the latter too: SQLite writes beside the database
+        mend = "make room on its disk, or set tracking.uri"
     else:
         mend = "set tracking.uri, or paths.home"
     return StoreAwayError(f"tracking.uri={uri}: cannot be opened ({reason}); {mend}")

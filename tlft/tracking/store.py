@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from tlft import claims, signals, store_schema
 from tlft.config import Config
-from tlft.errors import NonFiniteLossError
+from tlft.errors import NonFiniteLossError, RunDeletedError
 from tlft.files import atomic_write
 from tlft.journal import Journal
 from tlft.records import Outcome, Record
@@ -117,8 +117,10 @@ class Store:
         return None
 
     def unfinished(self, key: str) -> Run | None:
-        """Return the run of a key that goes on when the key is claimed: the newest, if it ended before its end."""
-        for run in self.runs_with(key)[:1]:
+        """Return the run of a key that goes on when the key is claimed: the last one begun, if it was not finished."""
+        runs = self.runs_with(key)
+        remembered = self.folder_of(key).read().get("run_id")  # a clock may have been set back, so not by time alone
+        for run in [run for run in runs if run.info.run_id == remembered] or runs[:1]:
             if run.info.status != "FINISHED" and DIVERGED_TAG not in run.data.tags and self._has_all_of(run, key):
                 return run
         return None
@@ -238,6 +240,8 @@ class ClaimedRun:
             run.deliver()
             yield run
             run.finish()
+        except RunDeletedError:  # nothing more can be said of it
+            raise
         except NonFiniteLossError:
             run.stop("FAILED", traceback.format_exc(), diverged=True)
             raise
