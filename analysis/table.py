@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from analysis.columns import THREE, Column, column_of, order_columns, select_runs
 from analysis.formats import FORMATS, is_share, render, rounded
 from analysis.rows import Cell, Row, arch_of, build_rows
-from tlft.errors import ConfigurationError, TlftError, nearest
+from tlft.errors import ConfigurationError, exit_status, nearest
 from tlft.records import Record
 
 if TYPE_CHECKING:
@@ -242,18 +242,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to show."""
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parse(argv)
+    command = shlex.join(["python", "-m", "analysis.table", *argv])
+    return exit_status(lambda: _show(arguments, command))
+
+
+def _show(arguments: argparse.Namespace, command: str) -> int:
     try:
-        table = _make(arguments, shlex.join(["python", "-m", "analysis.table", *argv]))
-        _write(table, arguments)
+        _write(_make(arguments, command), arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except TlftError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
     return 0
 
 

@@ -210,6 +210,36 @@ def test_a_submitted_job_owns_its_run_before_it_starts(tmp_path: Path, monkeypat
     claim.release()
 
 
+@pytest.mark.parametrize(("state", "free"), [("COMPLETING", False), ("PENDING", False), ("CANCELLED", True)])
+def test_a_job_that_is_stopped_owns_its_run_until_slurm_is_done_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, free: bool
+) -> None:
+    pretend_slurm(tmp_path, monkeypatch, state)
+    with monkeypatch.context() as job:
+        job.setenv("SLURM_ARRAY_JOB_ID", "12")
+        job.setenv("SLURM_ARRAY_TASK_ID", "3")
+        claim = Claim(tmp_path / "locks", NAME)
+        assert claim.acquire()
+        claim.release(stopped=True)
+    assert (owner_of(tmp_path / "locks", NAME) is None) == free
+    another = Claim(tmp_path / "locks", NAME)
+    assert another.acquire() == free
+    another.release()
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    again = Claim(tmp_path / "locks", NAME)
+    assert again.acquire()
+    again.release()
+    assert list((tmp_path / "locks").iterdir()) == []
+
+
+def test_a_process_that_is_stopped_outside_slurm_gives_its_claim_back(tmp_path: Path) -> None:
+    claim = Claim(tmp_path, NAME)
+    assert claim.acquire()
+    claim.release(stopped=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_file_locks_one_of_two_takes_a_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*args: object, **options: object) -> None:
         raise OSError(38, "Function not implemented")

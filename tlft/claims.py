@@ -17,13 +17,14 @@ import socket
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from tlft import squeue
+from tlft.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +81,22 @@ class Claim:
         threading.Thread(target=self._renew, name="lease", daemon=True).start()
         return True
 
-    def release(self) -> None:
-        """Give the claim back; once is enough."""
+    def release(self, *, stopped: bool = False) -> None:
+        """Give the claim back; once is enough.
+
+        Args:
+            stopped: a signal has ended the work. Slurm may put this job back into its queue, and until it is known to
+                be over the run is this job's, as it was between its submission and its start.
+        """
         if self._released.is_set():
             return
         self._released.set()
         if _read(self._owner_file) == self._me:
-            self._owner_file.unlink(missing_ok=True)
+            if stopped and self._me.slurm_job:
+                told = replace(self._me, machine="", pid=0, restarts=0)
+                atomic_write(self._owner_file, json.dumps(asdict(told)).encode())
+            else:
+                self._owner_file.unlink(missing_ok=True)
         _let_go(self._lock)
 
     def _take_lock(self) -> bool:

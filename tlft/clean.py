@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from tlft.config import home_folder
-from tlft.errors import ConfigurationError, TlftError
+from tlft.errors import ConfigurationError, exit_status
 from tlft.estimate import describe_space
 from tlft.tracking import deleted_artifacts, follow_move, orphan_checkpoints, relocate
 from tlft.waste import Waste, caches_over, leftovers
@@ -22,18 +22,14 @@ from tlft.waste import Waste, caches_over, leftovers
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something failed; 2 if it was asked for wrongly."""
     arguments = _parse(argv)
-    home = home_folder()
-    try:
-        if arguments.relocate:
-            print(f"mended {relocate(home)} places of files in {home / 'mlflow.db'}")
-            return 0
-        return _clean(_find(home, _limit(arguments.max_gb)), home, delete=arguments.yes)
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except TlftError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _do(arguments, home_folder()))
+
+
+def _do(arguments: argparse.Namespace, home: Path) -> int:
+    if arguments.relocate:
+        print(f"mended {relocate(home)} places of files in {home / 'mlflow.db'}")
+        return 0
+    return _clean(_find(home, _limit(arguments.max_gb)), home, delete=arguments.yes)
 
 
 def _find(home: Path, max_gb: float | None) -> Iterator[Waste]:

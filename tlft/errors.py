@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class TlftError(Exception):
@@ -32,6 +33,18 @@ class NonFiniteLossError(TlftError):
 
 class RunDeletedError(TlftError):
     """Say that somebody deleted a run in the tracking store while it was computed."""
+
+
+def exit_status(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status: what it returns; 2 if it was asked for wrongly; 1 if it failed."""
+    try:
+        return command()
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except TlftError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
 
 
 def out_of_memory(error: BaseException) -> str:

@@ -11,21 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlft.config import home_folder
-from tlft.errors import TlftError
+from tlft.errors import exit_status
 from tlft.tracking import deliver_rest, follow_move, verify
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something is still to be delivered, or is damaged."""
     arguments = _parse(argv)
-    try:
-        follow_move(home_folder())
-        failed = _deliver(home_folder())
-        if arguments.verify:
-            failed |= _verify(arguments)
-    except TlftError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _do(arguments, home_folder()))
+
+
+def _do(arguments: argparse.Namespace, home: Path) -> int:
+    follow_move(home)
+    failed = _deliver(home)
+    if arguments.verify:
+        failed |= _verify(arguments)
     return int(failed)
 
 

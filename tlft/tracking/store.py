@@ -145,6 +145,9 @@ class Store:
         try:
             self._deliver_rest(key)
             yield ClaimedRun(self, key, None if force else self.finished(key))
+        except (KeyboardInterrupt, signals.Stopped):
+            claim.release(stopped=True)
+            raise
         finally:
             claim.release()
 
