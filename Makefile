@@ -34,7 +34,7 @@ ui: $(STAMP) ## MLflow's pages at http://127.0.0.1:5000
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow ui
 
 test: $(STAMP) ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## ruff and mypy --strict
 	$(BIN)/ruff check .

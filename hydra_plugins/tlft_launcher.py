@@ -47,7 +47,7 @@ class SlurmConf:
     mem_gb: int | None = None
     array_parallelism: int = 256
     setup: list[str] = field(default_factory=list)
-    additional_parameters: dict[str, Any] = field(default_factory=dict)
+    additional_parameters: Any = None  # OmegaConf takes new keys into no typed dict
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="parallel", node=ParallelConf, provider="tlft")

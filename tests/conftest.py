@@ -92,6 +92,14 @@ def run_py(
     )
 
 
+LONG = ("test_slurm.py", "test_resume.py", "test_soak.py", "test_server.py", "test_sweep.py", "test_parallel.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that none of them is left when the other workers are through."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def files_in(folder: Path) -> list[str]:
     """Return every file below a folder, as relative names."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
