@@ -17,6 +17,7 @@ from tlft import store_schema, tracking
 from tlft.compose import Composer
 from tlft.config import to_config
 from tlft.errors import TlftError
+from tlft.preflight import check_command_line
 from tlft.tracking import server, wait_for_server
 
 
@@ -93,6 +94,24 @@ def test_one_whose_answer_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_GREETING_SECONDS", 0.1)
     with listening(b"HTTP/1.1 200 OK\r\n") as uri:
         assert "(it does not answer in time)" in refusal(uri)
+
+
+def test_whether_anything_answers_is_asked_beside_other_work_and_before_a_sweep_is_composed(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_ANSWER_SECONDS", 0.1)
+    sweep = ["-m", *TINY_ARCH, "model=scratch", "data=imagefolder", f"data.root={tiny_folder}", "tracking=server"]
+    with listening() as uri, pytest.raises(TlftError, match="it does not answer in time"):
+        check_command_line([*sweep, f"tracking.uri={uri}"])
+    with answering_with(401, "who are you?") as uri:  # is an answer; the greeting asks with the credentials
+        assert check_command_line([*sweep, f"tracking.uri={uri}"]) is None
+
+
+def test_a_password_in_the_address_is_not_sent() -> None:
+    threads = threading.active_count()
+    wait = server.ask_early(f"http://me:secret@127.0.0.1:{free_port()}")
+    assert threading.active_count() == threads
+    wait()
 
 
 def test_the_greeting_is_bounded_below_ten_seconds() -> None:

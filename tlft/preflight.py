@@ -40,6 +40,7 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
 
     Raises:
         ConfigurationError: with every problem that can be seen.
+        TlftError: if nothing answers at the address of the tracking server.
     """
     args = _argument_parser().parse_args(list(argv))
     if args.hydra_help or args.shell_completion:
@@ -60,10 +61,15 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
         raise ConfigurationError(_explain(composer, args.overrides, error)) from None
     if args.help or args.cfg or args.info:
         return None
+    uri = OmegaConf.select(base, "tracking.uri", throw_on_resolution_failure=False)
+    wait_for_answer = tracking.ask_early(str(uri))  # while the checks may import for seconds
+    checked = None
     if args.multirun or base.hydra.mode == RunMode.MULTIRUN:
         _check_sweep(composer, overrides, base)
-        return None
-    return _check_single(composer, overrides)
+    else:
+        checked = _check_single(composer, overrides)
+    wait_for_answer()
+    return checked
 
 
 def problems_of(cfg: DictConfig) -> list[str]:

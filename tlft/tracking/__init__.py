@@ -10,7 +10,7 @@ from tlft.tracking.parents import LONGEST_NOTE, ParentRun
 from tlft.tracking.reading import load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
-from tlft.tracking.server import PATIENCE_SECONDS, wait_for_server
+from tlft.tracking.server import PATIENCE_SECONDS, ask_early, wait_for_server
 from tlft.tracking.serving import set_served_model
 from tlft.tracking.store import Store, find_problems
 
@@ -25,6 +25,7 @@ __all__ = [
     "ParentRun",
     "Rest",
     "Store",
+    "ask_early",
     "deleted_artifacts",
     "deliver_rest",
     "find_problems",

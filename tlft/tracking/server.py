@@ -10,11 +10,12 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tlft.errors import TlftError
+from tlft.store_schema import find_problems
 
 if TYPE_CHECKING:
     import requests
@@ -71,6 +72,33 @@ def wait_for_server(uri: str, patience: float = 0.0) -> None:
         if waited:
             log.info("tracking.uri=%s: is back", uri)
         return
+
+
+def ask_early(uri: str) -> Callable[[], None]:
+    """Ask, beside other work, whether anything answers at the address; MLflow is not imported for it.
+
+    Returns:
+        A function that waits for the answer, and raises StoreAwayError if there is none in time.
+    """
+    if not is_server(uri) or find_problems(uri):
+        return lambda: None
+
+    def ask() -> requests.Response:
+        import requests
+
+        try:
+            return requests.get(f"{uri}{_QUESTION}", {"max_results": "1"}, timeout=_ANSWER_SECONDS, stream=True)
+        except requests.exceptions.SSLError:  # is an answer; what MLflow is told of certificates is not known here
+            return requests.Response()
+
+    question = _Question(ask)
+
+    def wait() -> None:
+        answer = question.answer()
+        if isinstance(answer, Exception):
+            raise cannot_open(uri, answer)
+
+    return wait
 
 
 def cannot_open(uri: str, error: Exception) -> StoreAwayError:
@@ -137,21 +165,34 @@ def _ask(uri: str) -> requests.Response | Exception:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    answers: list[requests.Response | Exception] = []
-
-    def ask() -> None:
+    def ask() -> requests.Response:
         options = {"params": {"max_results": 1}, "max_retries": 0, "timeout": _ANSWER_SECONDS}
-        try:
-            credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
-            answer = http_request(credentials, _QUESTION, "GET", raise_on_status=False, **options)  # type: ignore[no-untyped-call]
-            answers.append(answer)
-        except Exception as error:
-            answers.append(error)
+        credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+        return http_request(credentials, _QUESTION, "GET", raise_on_status=False, **options)  # type: ignore[no-any-return, no-untyped-call]
 
-    thread = threading.Thread(target=ask, name="greeting", daemon=True)
-    thread.start()
-    thread.join(_GREETING_SECONDS)
-    return answers[0] if answers else TimeoutError("timed out")
+    return _Question(ask).answer()
+
+
+class _Question:
+    """A question that is asked in a thread of its own, since no library bounds all of its time."""
+
+    def __init__(self, ask: Callable[[], requests.Response]) -> None:
+        self._deadline = time.monotonic() + _GREETING_SECONDS
+        self._answers: list[requests.Response | Exception] = []
+
+        def put() -> None:
+            try:
+                self._answers.append(ask())
+            except Exception as error:
+                self._answers.append(error)
+
+        self._thread = threading.Thread(target=put, name="greeting", daemon=True)
+        self._thread.start()
+
+    def answer(self) -> requests.Response | Exception:
+        """Wait for the answer, or for the end of the time."""
+        self._thread.join(max(self._deadline - time.monotonic(), 0.0))
+        return self._answers[0] if self._answers else TimeoutError("timed out")
 
 
 def _is_mlflow(text: str) -> bool:
