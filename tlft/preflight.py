@@ -72,14 +72,24 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
     return checked
 
 
-def problems_of(cfg: DictConfig) -> list[str]:
-    """Return every problem of one composed configuration, a line each: its values, data, network, device, store."""
+def examine(cfg: DictConfig) -> Config:
+    """Return one composed configuration, typed, if nothing is wrong with its values, data, network, device and store.
+
+    Raises:
+        ConfigurationError: with every problem.
+    """
     try:
         if missing := missing_keys(cfg):
-            return missing
+            raise ConfigurationError(missing)
         typed = config.to_config(cfg)
     except COMPOSITION_ERRORS as error:
-        return [" ".join(str(error).split())]
+        raise ConfigurationError(" ".join(str(error).split())) from None
+    if problems := _problems_of(typed):
+        raise ConfigurationError(problems)
+    return typed
+
+
+def _problems_of(typed: Config) -> list[str]:
     problems = checks.find_problems(typed)
     if typed.arch.library in ("torchvision", "timm"):
         from tlft import weights
@@ -99,7 +109,10 @@ def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> 
     """Say what cannot be composed, and what is wrong with the values of all that can."""
     problems, composable = composer.explain(overrides, error)
     for texts in composable:
-        problems += problems_of(composer.compose(texts))
+        try:
+            examine(composer.compose(texts))
+        except ConfigurationError as wrong:
+            problems += wrong.problems
     return list(dict.fromkeys(problems))
 
 
@@ -114,10 +127,13 @@ def _check_single(composer: Composer, overrides: Sequence[Override]) -> Config:
         cfg = composer.compose(plain)
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(problems + _explain(composer, plain, error)) from None
-    problems += problems_of(cfg)
+    try:
+        typed = examine(cfg)
+    except ConfigurationError as error:
+        raise ConfigurationError([*problems, *error.problems]) from None
     if problems:
         raise ConfigurationError(problems)
-    return config.to_config(cfg)
+    return typed
 
 
 def _check_sweep(composer: Composer, overrides: Sequence[Override], base: DictConfig) -> None:

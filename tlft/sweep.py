@@ -21,13 +21,13 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tlft.compose import COMPOSITION_ERRORS, Composer
-from tlft.config import Config, to_config
+from tlft.config import Config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.job import read_outcome
 from tlft.outputs import claim_hydra_folder
 from tlft.parent import SweepRun
 from tlft.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
-from tlft.preflight import exit_with, problems_of
+from tlft.preflight import examine, exit_with
 from tlft.prepare import prepare
 from tlft.summary import Result, sum_up
 
@@ -53,10 +53,14 @@ class ComposedOnce:
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """Return a copy of the job's configuration, composed at the first call."""
+        return copy.deepcopy(self.compose(master_config, sweep_overrides))
+
+    def compose(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """Return the job's configuration itself, for looking only."""
         key = tuple(sweep_overrides)
         if key not in self.composed:
             self.composed[key] = self.loader.load_sweep_config(master_config, list(sweep_overrides))
-        return copy.deepcopy(self.composed[key])
+        return self.composed[key]
 
     def __getattr__(self, name: str) -> Any:
         if name == "loader":  # not there yet while a pickled copy is being made
@@ -127,15 +131,15 @@ def _compose_jobs(master: DictConfig, overrides: list[list[str]], composed: Comp
     blamed: dict[str, list[int]] = {}
     configs: list[Config] = []
     for number, texts in enumerate(overrides):
+        problems: Sequence[str] = ()
         try:
-            cfg = composed.load_sweep_config(master, texts)
-            problems = problems_of(cfg)
+            configs.append(examine(composed.compose(master, texts)))
+        except ConfigurationError as error:
+            problems = error.problems
         except COMPOSITION_ERRORS as error:
             problems, _ = Composer().explain(texts, error)
         for problem in problems:
             blamed.setdefault(problem, []).append(number)
-        if not problems:
-            configs.append(to_config(cfg))
     if blamed:
         raise ConfigurationError(
             problem if len(numbers) == len(overrides) else f"{_name_jobs(numbers)}: {problem}"
