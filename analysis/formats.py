@@ -15,8 +15,11 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from analysis.rows import Cell, Row
+from analysis.statistics import Interval
+from analysis.words import format_interval, is_share, rounded
 
 if TYPE_CHECKING:
+    from analysis.evidence import Claim
     from analysis.table import Table
 
 FORMATS = ("terminal", "markdown", "csv", "json", "latex")
@@ -47,26 +50,17 @@ def render(table: Table, format: str, *, width: int | None = None) -> str:
     return writers[format](table)
 
 
-def is_share(metric: str) -> bool:
-    """Tell whether a metric is a share 0..1, which people read in %."""
-    return any(word in metric for word in ("accuracy", "f1", "recall", "precision"))
-
-
-def rounded(value: float, decimals: int) -> str:
-    """Return a number with fixed decimals that is never `-0.000`."""
-    return f"{round(value, decimals) + 0.0:.{decimals}f}"
-
-
-def format_cell(cell: Cell | None, metric: str, separator: str = " ") -> str:
-    """Return `86.928 %`, `95.42 ± 0.65 % (n=3)`, or `-` where nothing was run."""
+def format_cell(cell: Cell | None, metric: str, separator: str = " ", interval: Interval | None = None) -> str:
+    """Return `86.928 %`, `95.42 ± 0.65 % (n=3)`, or `-` where nothing was run; an interval stands behind a figure."""
     if cell is None:
         return "-"
     scale, unit = (100, " %") if is_share(metric) else (1, "")
+    behind = "" if interval is None else f"{separator}{format_interval(interval)}"
     if cell.std is None:
-        return rounded(scale * cell.accuracy, 3 if unit else 4) + unit
+        return rounded(scale * cell.accuracy, 3 if unit else 4) + unit + behind
     decimals = 2 if unit else 4
     mean, std = rounded(scale * cell.accuracy, decimals), rounded(scale * cell.std, decimals)
-    return f"{mean} ± {std}{unit}{separator}(n={cell.n})"
+    return f"{mean} ± {std}{unit}{separator}(n={cell.n}){behind}"
 
 
 def _terminal(table: Table, width: int) -> str:
@@ -77,7 +71,8 @@ def _terminal(table: Table, width: int) -> str:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    in_one_line = width >= _RECIPE_WIDTH + _CELL_WIDTH * len(table.columns)
+    in_one_line = table.evidence is None and width >= _RECIPE_WIDTH + _CELL_WIDTH * len(table.columns)
+    separator = " " if in_one_line else "\n"
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     grid.add_column("\ndata set, architecture\n  recipe", min_width=_NARROW_RECIPE_WIDTH - 3)
     for column in table.columns:
@@ -90,7 +85,7 @@ def _terminal(table: Table, width: int) -> str:
             above = (row.data, row.arch)
             grid.add_row(Text(f"{row.data}, {row.arch}"))
         cells = [
-            format_cell(row.cells.get(column.key), table.metric, " " if in_one_line else "\n")
+            format_cell(row.cells.get(column.key), table.metric, separator, table.interval(row, column.key))
             for column in table.columns
         ]
         grid.add_row(Padding(Text(row.recipe), (0, 0, 0, 2)), *map(Text, cells))
@@ -133,25 +128,46 @@ def _markdown_text(text: str) -> str:
 
 
 def _texts(table: Table, row: Row) -> list[str]:
-    cells = [format_cell(row.cells.get(column.key), table.metric) for column in table.columns]
+    cells = [
+        format_cell(row.cells.get(column.key), table.metric, interval=table.interval(row, column.key))
+        for column in table.columns
+    ]
     return [row.data, row.arch, row.recipe, *cells]
 
 
 def _json(table: Table) -> str:
+    def plain_cell(row: Row, key: str) -> dict[str, Any] | None:
+        if key not in row.cells:
+            return None
+        if (found := table.evidence_of(row, key)) is None:
+            return asdict(row.cells[key])
+        return {
+            **asdict(row.cells[key]),
+            "interval": asdict(found.interval),
+            "closed_set_interval": None if found.closed is None else asdict(found.closed),
+            "calibration_error": found.reliability.error,
+            "recalls": found.recalls,
+        }
+
     def plain(row: Row) -> dict[str, Any]:
-        cells = {column.key: row.cells.get(column.key) for column in table.columns}
         return {
             "data": row.data,
             "arch": row.arch,
             "recipe": row.recipe,
             "published": row.published,
-            "cells": {key: None if cell is None else asdict(cell) for key, cell in cells.items()},
+            "cells": {column.key: plain_cell(row, column.key) for column in table.columns},
         }
+
+    def plain_claim(claim: Claim) -> dict[str, Any]:
+        told = {"new": claim.new, "old": claim.old, "old_is_closed_set": claim.closed, "p_holm": claim.p}
+        more = {"unlike": list(claim.unlike), "smallest_difference": claim.smallest}
+        return {"row": table.rows.index(claim.row), **told, **asdict(claim.comparison), **more}
 
     whole = {
         "metric": table.metric,
         "columns": {column.key: column.title for column in table.columns},
         "rows": [plain(row) for row in table.rows],
+        "comparisons": [plain_claim(claim) for claim in (table.evidence.claims if table.evidence else ())],
         "left_out": table.left_out,
         "footnotes": list(table.footnotes),
         "command": table.command,

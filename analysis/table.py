@@ -10,22 +10,24 @@ import os
 import shlex
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.columns import THREE, Column, column_of, order_columns, select_runs
-from analysis.formats import FORMATS, is_share, render, rounded
-from analysis.rows import Cell, Row, arch_of, build_rows
+from analysis.columns import Column, column_of, order_columns, select_runs
+from analysis.evidence import CellEvidence, Evidence, gather
+from analysis.formats import FORMATS, render
+from analysis.judged import Frames
+from analysis.rows import Row, arch_of, build_rows
+from analysis.statistics import Interval
+from analysis.words import ACCURACY, head_row, notes, rounded
 from tlft.errors import ConfigurationError, exit_status, nearest
 from tlft.records import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Table", "build_table", "headline", "main", "render"]
-
-ACCURACY = "eval/accuracy"
+__all__ = ["Table", "add_evidence", "build_table", "main", "render"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Table:
         left_out: reason -> number of runs that are not in the table.
         runs: those that are, the oldest first.
         command: what makes this table again.
+        evidence: intervals and comparisons, if they were asked for.
+        full: whether all that is known of them is said below the table.
     """
 
     metric: str
@@ -46,6 +50,17 @@ class Table:
     left_out: dict[str, int]
     runs: tuple[Record, ...]
     command: str
+    evidence: Evidence | None = None
+    full: bool = False
+
+    def evidence_of(self, row: Row, column: str) -> CellEvidence | None:
+        """Return what is known of a cell beyond its mean, if it was asked for and its predictions could be read."""
+        return self.evidence.cells[self.rows.index(row)].get(column) if self.evidence is not None else None
+
+    def interval(self, row: Row, column: str) -> Interval | None:
+        """Return the interval of a cell, if it is known."""
+        found = self.evidence_of(row, column)
+        return None if found is None else found.interval
 
     def to_frame(self) -> DataFrame:
         """Return a line per row: `data`, `arch`, `recipe`, then the figures of each column, missing ones as NA."""
@@ -58,6 +73,11 @@ class Table:
             for name, kind in kinds.items():
                 figures = [None if cell is None else getattr(cell, name) for cell in cells]
                 frame[f"{column.key}_{name}"] = pd.Series(figures, dtype=kind)
+            if self.evidence is not None:
+                intervals = [self.interval(row, column.key) for row in self.rows]
+                for end in ("low", "high"):
+                    ends = [None if found is None else getattr(found, end) for found in intervals]
+                    frame[f"{column.key}_{end}"] = pd.Series(ends, dtype="Float64")
         return frame
 
     @property
@@ -67,6 +87,7 @@ class Table:
             f"Figures: {self.metric}{_spread(self.rows)}.",
             self._closed_set() if self.metric == ACCURACY else "",
             self._precisions(),
+            *self._evidence(),
             "Left out: " + (_counts(self.left_out) or "nothing") + ".",
             "Code: " + (", ".join(_commits(self.runs)) or "unknown") + "." if self.runs else "",
         ]
@@ -94,6 +115,12 @@ class Table:
             + "; ".join(listed)
             + "."
         )
+
+    def _evidence(self) -> list[str]:
+        row = head_row(self)
+        if self.evidence is None or row is None:
+            return []
+        return notes(self, self.evidence, row, full=self.full)
 
     def _precisions(self) -> str:
         resolved = {run.tags.get("precision", "") for run in self.runs if run.params.get("precision") == "auto"} - {""}
@@ -156,6 +183,19 @@ def build_table(
     )
 
 
+def add_evidence(table: Table, frames: Frames, *, full: bool = False) -> Table:
+    """Return the table with intervals and comparisons; one of another metric than the accuracy stays as it is.
+
+    Args:
+        table: whose runs `frames` are of.
+        frames: run id -> its predictions (`tlft.tracking.PredictionReader`).
+        full: say all that is known below the table, not only what concerns its fullest row.
+    """
+    if table.metric != ACCURACY:
+        return table
+    return replace(table, evidence=gather(table, frames), full=full)
+
+
 def _as_set(names: Collection[str]) -> set[str]:
     return {names} if isinstance(names, str) else set(names)
 
@@ -177,42 +217,13 @@ def _arch_names(record: Record) -> set[str]:
     return {name, name.removeprefix("tf_"), f"{library}/{name}"}
 
 
-_SHORT = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
-
-
-def headline(table: Table) -> str:
-    """Return the sentence that matters: the figures of the row with the most columns, then runs, then the newest.
-
-    Never the best figures: that would be choosing on the evaluation images.
-    """
-    own = [row for row in table.rows if not row.published]
-    if not own:
-        return "No finished runs yet."
-
-    def fullness(row: Row) -> tuple[int, int, int, int]:
-        three = sum(column.key in row.cells for column in THREE)
-        return three, len(row.cells), sum(cell.n for cell in row.cells.values()), row.newest
-
-    row = max(own, key=fullness)
-    titles = _SHORT | {column.key: column.title.rpartition(", ")[2] for column in table.columns if column not in THREE}
-    figures = [f"{title} {_brief(row.cells[key], table.metric)}" for key, title in titles.items() if key in row.cells]
-    alike = [other for other in own if (other.data, other.arch) == (row.data, row.arch)]
-    recipe = f" ({row.recipe})" if len(alike) > 1 else ""
-    metric = "" if table.metric == ACCURACY else f", {table.metric}"
-    return f"On {row.data}, {row.arch}{recipe}{metric}: {', '.join(figures)}."
-
-
-def _brief(cell: Cell, metric: str) -> str:
-    figure = f"{rounded(100 * cell.accuracy, 1)} %" if is_share(metric) else rounded(cell.accuracy, 4)
-    return figure + (f" (n={cell.n})" if cell.n > 1 else "")
-
-
 _EXAMPLES = """examples:
   python -m analysis.table                                     what there is, on the terminal
   python -m analysis.table --published                         beside the published figures
   python -m analysis.table --data hymenoptera --arch resnet50  some of it
   python -m analysis.table --columns all                       linear probes and others too
   python -m analysis.table --metric holdout/accuracy           to choose a recipe by
+  python -m analysis.table --stats full                        every comparison, calibration, recall
   python -m analysis.table --out table.md                      a file; its ending says the format
   python -m analysis.table --format json                       for programs
 """
@@ -233,6 +244,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--metric", default=ACCURACY, help=f"the figure of a cell (default: {ACCURACY})")
     parser.add_argument("--columns", choices=("three", "all"), default="three", help="all: other columns too")
     parser.add_argument("--published", action="store_true", help="add the published figures as a row")
+    parser.add_argument(
+        "--stats",
+        choices=("none", "short", "full"),
+        default="short",
+        help="intervals and paired comparisons: of the fullest row (short, the default), or of all, with calibration",
+    )
     parser.add_argument("--format", choices=FORMATS, help="default: by the ending of FILE, else terminal")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a file instead of standard output")
     return parser.parse_args(argv)
@@ -256,7 +273,7 @@ def _show(arguments: argparse.Namespace, command: str) -> int:
 
 
 def _make(arguments: argparse.Namespace, command: str) -> Table:
-    from tlft.tracking import load_records, tracking_uri
+    from tlft.tracking import PredictionReader, load_records, tracking_uri
 
     if arguments.published and arguments.metric != ACCURACY:
         raise ConfigurationError(f"--published --metric {arguments.metric}: the published figures are of {ACCURACY}")
@@ -277,6 +294,9 @@ def _make(arguments: argparse.Namespace, command: str) -> Table:
         published=arguments.published,
         command=command,
     )
+    if arguments.stats != "none":
+        frames = PredictionReader(arguments.uri)(table.runs) if table.metric == ACCURACY else {}
+        table = add_evidence(table, frames, full=arguments.stats == "full")
     if not table.runs:
         hint = "; --columns all shows other columns" if "other columns" in table.left_out else ""
         raise ConfigurationError(f"no run to show; left out: {_counts(table.left_out) or 'nothing'}{hint}")

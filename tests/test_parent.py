@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import Configure
 from killing import left_over, parents_in
@@ -142,14 +144,18 @@ def test_rows_are_told_apart_by_what_was_planned(configure: Configure, tiny_fold
 
 
 def test_a_note_begins_with_the_figures_and_is_no_longer_than_mlflow_keeps(plan: list[PlannedJob]) -> None:
-    note = write_note([as_done(plan[2], 0.9), as_done(plan[4], 0.5)])
+    note = write_note([as_done(plan[2], 0.9), as_done(plan[4], 0.5)], unread)
     assert note.startswith("On insects, efficientnet_lite0: fine-tuned 90.0 %, from scratch 50.0 %.\n\n| data set |")
     one = as_done(plan[2], 0.9)
     rates = [{**one.params, "optimizer.lr": f"0.{number}"} for number in range(200)]
     many = [replace(one, run_id=params["optimizer.lr"], key=params["optimizer.lr"], params=params) for params in rates]
-    long = write_note(many)
+    long = write_note(many, unread)
     assert LONGEST_NOTE - 300 < len(long) <= LONGEST_NOTE
     assert long.count("| insects |") + int(long.rpartition("no more: ")[2].split()[0]) == 200
+
+
+def unread(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
+    return {}
 
 
 def results(plan: list[PlannedJob], *statuses: str) -> list[Result]:
@@ -168,7 +174,7 @@ def results(plan: list[PlannedJob], *statuses: str) -> list[Result]:
 def test_status_tells_how_the_sweep_has_ended(plan: list[PlannedJob], statuses: tuple[str, ...], expected: str) -> None:
     run = SweepRun(plan, "comparison")
     opened = {run.parent_of(job) for job in plan}
-    assert run.close(results(plan, *statuses)) == []
+    assert run.close(results(plan, *statuses), unread) == []
     found = only(plan[0].store)
     assert opened == {found.info.run_id}
     assert (found.info.status, found.data.tags["sweep"]) == (expected, "comparison")
@@ -180,7 +186,7 @@ def test_jobs_of_another_experiment_have_no_parent(configure: Configure, tiny_fo
     jobs = plan_jobs([configure(*common, f"tracking.experiment={name}") for name in ("tlft", "other")])
     run = SweepRun(jobs, None)
     assert [run.parent_of(job) is None for job in jobs] == [False, True]
-    run.close(results(jobs, "done", "failed"))
+    run.close(results(jobs, "done", "failed"), unread)
     assert only(jobs[0].store).info.status == "FINISHED"
 
 
@@ -198,7 +204,7 @@ def test_a_store_that_is_away_costs_a_warning(
     assert run.parent_of(plan[0]) is not None
     with monkeypatch.context() as patch:
         patch.setattr(client, "set_terminated", refuse)
-        assert run.close(results(plan, *["done"] * 6)) == []
+        assert run.close(results(plan, *["done"] * 6), unread) == []
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         "the sweep has no run of its own in MLflow: the server is away",

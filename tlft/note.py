@@ -10,19 +10,21 @@ from collections.abc import Sequence
 
 from tlft.config import Config
 from tlft.records import Record
-from tlft.tracking import Store, load_records
+from tlft.tracking import PredictionReader, Store, load_records
 
 log = logging.getLogger(__name__)
 
 
-def refresh_note(config: Config, records: Sequence[Record] | None = None) -> None:
+def refresh_note(config: Config, records: Sequence[Record] | None = None, read: PredictionReader | None = None) -> None:
     """Write the note anew from all runs of the experiment; a failure is said, since the runs themselves are safe.
 
     Args:
         config: names the experiment.
         records: its runs, if they were read already.
+        read: what reads their predictions, and has perhaps read some.
     """
-    from analysis.table import build_table, headline, render
+    from analysis.table import add_evidence, build_table, render
+    from analysis.words import headline
 
     if config.debug:
         return
@@ -30,6 +32,7 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None) -> Non
         if records is None:
             records = load_records(config.experiment, config.tracking.uri, config.home)
         table = build_table(records, command=f"python -m analysis.table --experiment {config.experiment}")
+        table = add_evidence(table, (read or PredictionReader(config.tracking.uri, config.home))(table.runs))
         Store(config).set_note(f"{headline(table)}\n\n{render(table, 'markdown')}")
     except Exception as error:
         log.warning("the experiment's note could not be written: %s", " ".join(str(error).split())[:200])

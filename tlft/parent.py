@@ -10,7 +10,7 @@ import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,12 @@ from tlft.records import Record, escape_all
 from tlft.tracking import LONGEST_NOTE, ParentRun, load_records
 
 if TYPE_CHECKING:
+    from analysis.judged import Frames
     from analysis.rows import Row
     from analysis.table import Table
     from tlft.summary import Result
+
+    Reader = Callable[[Sequence[Record]], Frames]
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +58,12 @@ class SweepRun:
                 log.warning("the sweep has no run of its own in MLflow: %s", error)
         return self._run_id
 
-    def close(self, results: Sequence[Result]) -> list[Record]:
+    def close(self, results: Sequence[Result], read: Reader) -> list[Record]:
         """Write how the sweep has ended, if it has a run; returns the records that the experiment has now.
+
+        Args:
+            results: what became of the jobs.
+            read: returns the predictions of some records.
 
         Raises:
             Exception: if the store does not answer.
@@ -68,8 +75,9 @@ class SweepRun:
                 keys = {job.identity.key for job in self._jobs}
                 own = [record for record in records if record.key in keys and not record.deleted]
                 try:
+                    note = write_note(own, read)
                     status = _status([result for result in results if self._has(result.job)], own)
-                    self._parent.write(status, len(self._jobs), compute_figures(self._jobs, own), write_note(own))
+                    self._parent.write(status, len(self._jobs), compute_figures(self._jobs, own), note)
                 except Exception as error:
                     log.warning("the sweep's run in MLflow could not be written: %s", error)
         return records
@@ -109,7 +117,8 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
         jobs: all of the sweep.
         records: of its runs, the oldest first.
     """
-    from analysis.table import ACCURACY, build_table
+    from analysis.table import build_table
+    from analysis.words import ACCURACY
 
     accuracies = {
         record.key: record.metrics[ACCURACY]
@@ -142,11 +151,18 @@ def _labels(rows: Sequence[Row]) -> list[str]:
     return [f"/{label}" for label in escape_all([label[:_LONGEST_LABEL] for label in labels])]
 
 
-def write_note(records: Sequence[Record]) -> str:
-    """Return the sentence that matters and the table, with as many rows as a note has room for."""
-    from analysis.table import build_table, headline, render
+def write_note(records: Sequence[Record], read: Reader) -> str:
+    """Return the sentence that matters and the table, with as many rows as a note has room for.
+
+    Args:
+        records: of the sweep's runs.
+        read: returns the predictions of some of them.
+    """
+    from analysis.table import add_evidence, build_table, render
+    from analysis.words import headline
 
     table = build_table(records, all_columns=True, command=command())
+    table = add_evidence(table, read(table.runs))
 
     def write(rows: int) -> str:
         shown: Table = replace(table, rows=table.rows[:rows])

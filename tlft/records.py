@@ -28,6 +28,7 @@ class Record:
         key: SHA-256 that says which run it is (see identity.py); empty if tlft did not make it.
         params: the scientific configuration, flattened: dotted names and texts.
         metrics: the last value of each.
+        artifacts: the address of its files.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class Record:
     params: dict[str, str]
     tags: dict[str, str]
     metrics: dict[str, float]
+    artifacts: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; the inverse of `from_dict`."""

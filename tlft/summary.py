@@ -18,6 +18,7 @@ from tlft.files import atomic_write
 from tlft.note import refresh_note
 from tlft.parent import SweepRun, command
 from tlft.plan import PlannedJob
+from tlft.tracking import PredictionReader
 
 log = logging.getLogger(__name__)
 
@@ -46,23 +47,26 @@ def sum_up(
         folder: gets `sweep.csv` and `sweep.json`; None where nothing was to do.
         sweep_run: stands for the sweep in MLflow.
     """
-    from analysis.table import build_table, render
+    from analysis.table import add_evidence, build_table, render
 
     _print_results(results)
     _print_failures(results, overrides)
     if folder is not None:
         _write_files(results, overrides, folder)
     ids = {result.run_id for result in results}
+    config = results[0].job.config
     try:
-        records = sweep_run.close(results)
+        read = PredictionReader(config.tracking.uri, config.home)
+        records = sweep_run.close(results, read)
+        table = build_table([record for record in records if record.run_id in ids], command=command())
+        table = add_evidence(table, read(table.runs))
     except Exception as error:  # whatever MLflow, its database or its server raise
         log.warning("the table could not be made: %s", error)
         return
-    table = build_table([record for record in records if record.run_id in ids], command=command())
     if table.rows:
         print()
         print(render(table, "terminal"))
-    refresh_note(results[0].job.config, records)
+    refresh_note(config, records, read)
 
 
 def repeat(overrides: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from tlft.tracking.cleaning import deleted_artifacts, orphan_checkpoints
 from tlft.tracking.client import HEAVY_IMPORTS, WEIGHTS_FILE, tracking_uri
 from tlft.tracking.moving import follow_move, relocate
 from tlft.tracking.parents import LONGEST_NOTE, ParentRun
-from tlft.tracking.reading import load_records
+from tlft.tracking.reading import PredictionReader, load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
 from tlft.tracking.server import PATIENCE_SECONDS, ask_early, wait_for_server
@@ -23,6 +23,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "ActiveRun",
     "ParentRun",
+    "PredictionReader",
     "Rest",
     "Store",
     "ask_early",

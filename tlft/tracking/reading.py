@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tlft import store_schema
 from tlft.errors import ConfigurationError
 from tlft.records import Record
-from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, refuse_deleted, tracking_uri
+from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, local_folder, refuse_deleted, tracking_uri
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+PREDICTIONS_FILE = "predictions.parquet"
 
 
 def load_records(experiment: str, uri: str | None = None, home: Path | None = None) -> list[Record]:
@@ -46,6 +52,48 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     return sorted((to_record(run) for run in runs), key=lambda record: (record.start_time, record.run_id))
 
 
+class PredictionReader:
+    """Read what runs said of each evaluation image, each run once."""
+
+    def __init__(self, uri: str | None = None, home: Path | None = None) -> None:
+        self._uri = tracking_uri(uri, home)
+        self._client: MlflowClient | None = None
+        self._read: dict[str, pd.DataFrame] = {}
+
+    def __call__(self, records: Sequence[Record]) -> Mapping[str, pd.DataFrame]:
+        """Return run id -> a row per image (see `Predictions.to_frame`); a run whose file cannot be read is left out.
+
+        Raises:
+            TlftError: if the store does not answer.
+        """
+        for record in records:
+            if record.run_id in self._read:
+                continue
+            folder = local_folder(record.artifacts) if record.artifacts else None
+            if folder is not None:
+                with suppress(OSError, ValueError):  # no such file, or no such format
+                    self._read[record.run_id] = _read_parquet(folder / PREDICTIONS_FILE)
+            else:
+                client = self._connected()
+                with suppress(Exception), TemporaryDirectory() as fetched:  # each kind of store has its own
+                    path = client.download_artifacts(record.run_id, PREDICTIONS_FILE, fetched)
+                    self._read[record.run_id] = _read_parquet(Path(path))
+        return self._read
+
+    def _connected(self) -> MlflowClient:
+        if self._client is None:
+            with answering(self._uri):
+                self._client = connect(self._uri)
+        return self._client
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    from pyarrow import parquet
+
+    frame: pd.DataFrame = parquet.read_table(path).to_pandas()  # a third of the time that pandas takes
+    return frame
+
+
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
     """Return a run, deleted or not; None if the store has none of this id."""
     from mlflow.exceptions import MlflowException
@@ -70,4 +118,5 @@ def to_record(run: Run) -> Record:
         params=dict(run.data.params),
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
+        artifacts=run.info.artifact_uri or "",
     )
