@@ -103,7 +103,7 @@ def gather(table: Table, frames: Frames) -> Evidence:
 
     Args:
         table: of `eval/accuracy`; other metrics have no predictions to look at.
-        frames: what `tlft.tracking.PredictionReader` gives for the table's runs.
+        frames: what `tlft.tracking.ArtifactReader.predictions` gives for the table's runs.
     """
     runs = {run.run_id: run for run in table.runs}
     cells: list[dict[str, CellEvidence]] = []

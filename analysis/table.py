@@ -27,6 +27,8 @@ from tlft.records import Record
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from tlft.tracking import ArtifactReader
+
 __all__ = ["Table", "add_evidence", "build_table", "main", "render"]
 
 
@@ -188,7 +190,7 @@ def add_evidence(table: Table, frames: Frames, *, full: bool = False) -> Table:
 
     Args:
         table: whose runs `frames` are of.
-        frames: run id -> its predictions (`tlft.tracking.PredictionReader`).
+        frames: run id -> its predictions (`tlft.tracking.ArtifactReader.predictions`).
         full: say all that is known below the table, not only what concerns its fullest row.
     """
     if table.metric != ACCURACY:
@@ -237,13 +239,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--experiment", default="tlft", metavar="NAME", help="experiment in MLflow (default: tlft)")
-    parser.add_argument("--uri", help="tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)")
-    parser.add_argument("--data", nargs="+", metavar="NAME", help="only these data sets")
-    parser.add_argument("--arch", nargs="+", metavar="NAME", help="only these architectures")
+    add_selection(parser)
     parser.add_argument("--metric", default=ACCURACY, help=f"the figure of a cell (default: {ACCURACY})")
-    parser.add_argument("--columns", choices=("three", "all"), default="three", help="all: other columns too")
-    parser.add_argument("--published", action="store_true", help="add the published figures as a row")
     parser.add_argument(
         "--stats",
         choices=("none", "short", "full"),
@@ -253,6 +250,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, help="default: by the ending of FILE, else terminal")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a file instead of standard output")
     return parser.parse_args(argv)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which runs a table is made of."""
+    parser.add_argument("--experiment", default="tlft", metavar="NAME", help="experiment in MLflow (default: tlft)")
+    parser.add_argument("--uri", help="tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)")
+    parser.add_argument("--data", nargs="+", metavar="NAME", help="only these data sets")
+    parser.add_argument("--arch", nargs="+", metavar="NAME", help="only these architectures")
+    parser.add_argument("--columns", choices=("three", "all"), default="three", help="all: other columns too")
+    parser.add_argument("--published", action="store_true", help="add the published figures as a row")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -265,15 +272,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(arguments: argparse.Namespace, command: str) -> int:
     try:
-        _write(_make(arguments, command), arguments)
+        _write(make_table(arguments, command)[0], arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
     return 0
 
 
-def _make(arguments: argparse.Namespace, command: str) -> Table:
-    from tlft.tracking import PredictionReader, load_records, tracking_uri
+def make_table(arguments: argparse.Namespace, command: str) -> tuple[Table, ArtifactReader]:
+    """Fetch the runs that were asked for and put them into a table.
+
+    Returns:
+        The table, and what reads the files of its runs.
+
+    Raises:
+        ConfigurationError: if there is nothing to show.
+        TlftError: if the store does not answer.
+    """
+    from tlft.tracking import ArtifactReader, load_records, tracking_uri
 
     if arguments.published and arguments.metric != ACCURACY:
         raise ConfigurationError(f"--published --metric {arguments.metric}: the published figures are of {ACCURACY}")
@@ -294,13 +310,13 @@ def _make(arguments: argparse.Namespace, command: str) -> Table:
         published=arguments.published,
         command=command,
     )
-    if arguments.stats != "none":
-        frames = PredictionReader(arguments.uri)(table.runs) if table.metric == ACCURACY else {}
-        table = add_evidence(table, frames, full=arguments.stats == "full")
     if not table.runs:
         hint = "; --columns all shows other columns" if "other columns" in table.left_out else ""
         raise ConfigurationError(f"no run to show; left out: {_counts(table.left_out) or 'nothing'}{hint}")
-    return table
+    reader = ArtifactReader(arguments.uri)
+    if arguments.stats != "none" and table.metric == ACCURACY:
+        table = add_evidence(table, reader.predictions(table.runs), full=arguments.stats == "full")
+    return table, reader
 
 
 def _unknown_names(arguments: argparse.Namespace, records: Sequence[Record]) -> list[str]:

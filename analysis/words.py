@@ -26,7 +26,7 @@ _DOING = {
     "linear_probe": "training only the head",
 }
 _AFTER = {"zero_shot": "leaving it untouched"}  # where the network was named before
-_SHORT = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
+SHORT = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
 _BRIEFLY = {"zero_shot": "the untouched network", "fine_tune": "fine-tuning", "from_scratch": "training from scratch"}
 
 
@@ -110,7 +110,7 @@ def headline(table: Table) -> str:
     row = head_row(table)
     if row is None:
         return "No finished runs yet."
-    titles = _SHORT | {column.key: column.title.rpartition(", ")[2] for column in table.columns if column not in THREE}
+    titles = SHORT | {column.key: column.title.rpartition(", ")[2] for column in table.columns if column not in THREE}
     figures = [f"{title} {_figure(row.cells[key], table.metric)}" for key, title in titles.items() if key in row.cells]
     alike = [row_ for row_ in table.rows if (row_.data, row_.arch, row_.published) == (row.data, row.arch, False)]
     recipe = f" ({row.recipe})" if len(alike) > 1 else ""

@@ -14,7 +14,7 @@ from analysis.formats import render
 from analysis.table import Table, add_evidence, build_table
 from analysis.words import format_interval, format_p, head_row, headline
 from tlft.records import Record
-from tlft.tracking import PredictionReader
+from tlft.tracking import ArtifactReader
 
 IMAGES = 153
 
@@ -193,7 +193,7 @@ def test_predictions_are_read_once_and_damaged_files_are_left_out(tmp_path: Path
     torn.write_bytes(torn.read_bytes()[:100])
     places = {name: (tmp_path / name).as_uri() for name in ("whole", "torn", "gone")}
     records = [Record(name, "", "FINISHED", False, 0, "", {}, {}, {}, uri) for name, uri in places.items()]
-    read = PredictionReader(home=tmp_path)
+    read = ArtifactReader(home=tmp_path).predictions
     assert set(read(records)) == {"whole"}
     (tmp_path / "whole" / "predictions.parquet").unlink()
     assert len(read(records)["whole"]) == IMAGES

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 
 from tlft.config import Config
 from tlft.records import Record
-from tlft.tracking import PredictionReader, Store, load_records
+from tlft.tracking import ArtifactReader, Store, load_records
 
 log = logging.getLogger(__name__)
 
 
-def refresh_note(config: Config, records: Sequence[Record] | None = None, read: PredictionReader | None = None) -> None:
+def refresh_note(config: Config, records: Sequence[Record] | None = None, reader: ArtifactReader | None = None) -> None:
     """Write the note anew from all runs of the experiment; a failure is said, since the runs themselves are safe.
 
     Args:
         config: names the experiment.
         records: its runs, if they were read already.
-        read: what reads their predictions, and has perhaps read some.
+        reader: what reads their predictions, and has perhaps read some.
     """
     from analysis.table import add_evidence, build_table, render
     from analysis.words import headline
@@ -32,7 +32,9 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, read: 
         if records is None:
             records = load_records(config.experiment, config.tracking.uri, config.home)
         table = build_table(records, command=f"python -m analysis.table --experiment {config.experiment}")
-        table = add_evidence(table, (read or PredictionReader(config.tracking.uri, config.home))(table.runs))
+        table = add_evidence(
+            table, (reader or ArtifactReader(config.tracking.uri, config.home)).predictions(table.runs)
+        )
         Store(config).set_note(f"{headline(table)}\n\n{render(table, 'markdown')}")
     except Exception as error:
         log.warning("the experiment's note could not be written: %s", " ".join(str(error).split())[:200])

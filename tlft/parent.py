@@ -12,6 +12,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.identity import flatten
@@ -58,12 +59,15 @@ class SweepRun:
                 log.warning("the sweep has no run of its own in MLflow: %s", error)
         return self._run_id
 
-    def close(self, results: Sequence[Result], read: Reader) -> list[Record]:
+    def close(
+        self, results: Sequence[Result], read: Reader, report: Callable[[Sequence[Record]], Path | None] | None = None
+    ) -> list[Record]:
         """Write how the sweep has ended, if it has a run; returns the records that the experiment has now.
 
         Args:
             results: what became of the jobs.
             read: returns the predictions of some records.
+            report: makes a page of the records of the sweep's runs, and says where it is.
 
         Raises:
             Exception: if the store does not answer.
@@ -78,6 +82,9 @@ class SweepRun:
                     note = write_note(own, read)
                     status = _status([result for result in results if self._has(result.job)], own)
                     self._parent.write(status, len(self._jobs), compute_figures(self._jobs, own), note)
+                    page = report(own) if report is not None else None
+                    if page is not None:
+                        self._parent.log_file(page)
                 except Exception as error:
                     log.warning("the sweep's run in MLflow could not be written: %s", error)
         return records

@@ -10,15 +10,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from tlft.config import Config
 from tlft.errors import TlftError
 from tlft.experiment import run_name
 from tlft.files import atomic_write
 from tlft.note import refresh_note
 from tlft.parent import SweepRun, command
 from tlft.plan import PlannedJob
-from tlft.tracking import PredictionReader
+from tlft.records import Record
+from tlft.tracking import ArtifactReader
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ def sum_up(
     Args:
         results: one per job.
         overrides: of each job, which repeat just it.
-        folder: gets `sweep.csv` and `sweep.json`; None where nothing was to do.
+        folder: gets `sweep.csv`, `sweep.json` and `report.html`; None where nothing was to do.
         sweep_run: stands for the sweep in MLflow.
     """
     from analysis.table import add_evidence, build_table, render
@@ -56,17 +59,34 @@ def sum_up(
     ids = {result.run_id for result in results}
     config = results[0].job.config
     try:
-        read = PredictionReader(config.tracking.uri, config.home)
-        records = sweep_run.close(results, read)
+        reader = ArtifactReader(config.tracking.uri, config.home)
+        report = None if folder is None else partial(_write_report, reader=reader, config=config, folder=folder)
+        records = sweep_run.close(results, reader.predictions, report)
         table = build_table([record for record in records if record.run_id in ids], command=command())
-        table = add_evidence(table, read(table.runs))
+        table = add_evidence(table, reader.predictions(table.runs))
     except Exception as error:  # whatever MLflow, its database or its server raise
         log.warning("the table could not be made: %s", error)
         return
     if table.rows:
         print()
         print(render(table, "terminal"))
-    refresh_note(config, records, read)
+    refresh_note(config, records, reader)
+
+
+def _write_report(records: Sequence[Record], reader: ArtifactReader, config: Config, folder: Path) -> Path | None:
+    """Write the page of the sweep's runs into its folder; says where it is, or None if there is nothing to show."""
+    from analysis.report import collect, render_report
+    from analysis.table import add_evidence, build_table
+
+    table = build_table(records, all_columns=True, command=command())
+    if not table.rows:
+        return None
+    table = add_evidence(table, reader.predictions(table.runs), full=len(table.rows) > 1)
+    material = collect(table, reader, config.tracking.uri, config.home)
+    path = folder / "report.html"
+    atomic_write(path, render_report(material, f"tlft: {config.experiment}").encode())
+    print(f"report: {path}")
+    return path
 
 
 def repeat(overrides: Sequence[str]) -> str:

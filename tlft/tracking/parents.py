@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -90,6 +91,11 @@ class ParentRun:
                 client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
         client.set_tag(run_id, NOTE_TAG, note)
         client.set_terminated(run_id, status)
+
+    def log_file(self, path: Path) -> None:
+        """Keep a file with the run, in place of one of the same name, within the block of `closing`."""
+        if (found := self._find()) is not None:
+            self._store.client.log_artifact(found.info.run_id, str(path))
 
     def _find(self) -> Run | None:
         found = self._store.client.search_runs(

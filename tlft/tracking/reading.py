@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -52,39 +52,76 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     return sorted((to_record(run) for run in runs), key=lambda record: (record.start_time, record.run_id))
 
 
-class PredictionReader:
-    """Read what runs said of each evaluation image, each run once."""
+class ArtifactReader:
+    """Read files of runs: what they said of each evaluation image, each run once, and texts."""
 
     def __init__(self, uri: str | None = None, home: Path | None = None) -> None:
         self._uri = tracking_uri(uri, home)
         self._client: MlflowClient | None = None
         self._read: dict[str, pd.DataFrame] = {}
 
-    def __call__(self, records: Sequence[Record]) -> Mapping[str, pd.DataFrame]:
+    def predictions(self, records: Sequence[Record]) -> Mapping[str, pd.DataFrame]:
         """Return run id -> a row per image (see `Predictions.to_frame`); a run whose file cannot be read is left out.
 
         Raises:
             TlftError: if the store does not answer.
         """
         for record in records:
-            if record.run_id in self._read:
-                continue
-            folder = local_folder(record.artifacts) if record.artifacts else None
-            if folder is not None:
-                with suppress(OSError, ValueError):  # no such file, or no such format
-                    self._read[record.run_id] = _read_parquet(folder / PREDICTIONS_FILE)
-            else:
-                client = self._connected()
-                with suppress(Exception), TemporaryDirectory() as fetched:  # each kind of store has its own
-                    path = client.download_artifacts(record.run_id, PREDICTIONS_FILE, fetched)
-                    self._read[record.run_id] = _read_parquet(Path(path))
+            if record.run_id not in self._read:
+                with self._file(record, PREDICTIONS_FILE) as path, suppress(OSError, ValueError):  # damaged
+                    if path is not None:
+                        self._read[record.run_id] = _read_parquet(path)
         return self._read
+
+    def text(self, record: Record, name: str) -> str:
+        """Return a text that was kept with a run, or nothing if it cannot be read."""
+        with self._file(record, name) as path:
+            try:
+                return "" if path is None else path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                return ""
+
+    @contextmanager
+    def _file(self, record: Record, name: str) -> Iterator[Path | None]:
+        """Yield where a file of a run is, fetched if need be; None if there is none."""
+        folder = local_folder(record.artifacts) if record.artifacts else None
+        if folder is not None:
+            yield folder / name if (folder / name).is_file() else None
+            return
+        client = self._connected()
+        with TemporaryDirectory() as fetched:
+            try:
+                path: Path | None = Path(client.download_artifacts(record.run_id, name, fetched))
+            except Exception:  # each kind of store has its own
+                path = None
+            yield path
 
     def _connected(self) -> MlflowClient:
         if self._client is None:
             with answering(self._uri):
                 self._client = connect(self._uri)
         return self._client
+
+
+def load_curves(
+    records: Sequence[Record], names: Sequence[str], uri: str | None = None, home: Path | None = None
+) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Return the history of some metrics: run id -> name -> (step, value), in the order of the steps.
+
+    Raises:
+        TlftError: if the store does not answer.
+    """
+    uri = tracking_uri(uri, home)
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    with answering(uri):
+        client = connect(uri)
+        for record in records:
+            known = [name for name in names if name in record.metrics]
+            histories = {name: client.get_metric_history(record.run_id, name) for name in known}
+            curves[record.run_id] = {
+                name: sorted((point.step, point.value) for point in points) for name, points in histories.items()
+            }
+    return curves
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -1,0 +1,216 @@
+"""Draw the report's vector pictures: dots with intervals, curves, confusion matrices, reliability.
+
+Shapes carry classes in place of colours, so that one style sheet serves light, dark and print. Every picture is drawn
+340 units wide, which a phone shows at full size. What is shown was computed before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+WIDTH = 340
+_LEFT, _RIGHT, _TOP, _BOTTOM = 36, 10, 10, 34
+
+
+def _tag(name: str, content: object = "", **attributes: object) -> Markup:
+    """Return an element; texts are escaped, and `class_` and `stroke_width` are spelled as SVG spells them."""
+    spelled = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    listed = Markup("").join(Markup(' {}="{}"').format(key, _number(value)) for key, value in spelled)
+    return Markup("<{name}{listed}>{content}</{name}>").format(name=Markup(name), listed=listed, content=content)
+
+
+def _number(value: object) -> object:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+def _picture(title: str, height: float, parts: Sequence[Markup]) -> Markup:
+    return _tag(
+        "svg",
+        _tag("title", title) + Markup("").join(parts),
+        viewBox=f"0 0 {WIDTH} {height:.0f}",
+        role="img",
+        aria_label=title,
+        xmlns="http://www.w3.org/2000/svg",
+    )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Map values to places along one axis; where only whole numbers have a meaning, only those have ticks."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    whole: bool = False
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, most: int = 5) -> Iterator[float]:
+        """Yield round values, at most `most` + 1 of them."""
+        rough = (self.high - self.low) / most
+        rough = max(rough, 1.0) if self.whole else rough
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+        value = math.ceil(self.low / step - 1e-9) * step
+        while value <= self.high + step * 1e-9:
+            yield value
+            value += step
+
+
+def _axis(scale: _Scale, bottom: float, top: float, label: str, unit: float = 1.0) -> list[Markup]:
+    """Return a horizontal axis with its grid."""
+    parts = []
+    for value in scale.ticks():
+        x = scale(value)
+        parts.append(_tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid"))
+        parts.append(_tag("text", f"{unit * value:g}", x=x, y=bottom + 14, text_anchor="middle"))
+    middle = (scale.start + scale.end) / 2
+    return [*parts, _tag("text", label, x=middle, y=bottom + 29, text_anchor="middle", class_="label")]
+
+
+def _side(scale: _Scale, left: float, right: float, unit: float = 1.0) -> list[Markup]:
+    """Return a vertical axis with its grid."""
+    parts = []
+    for value in scale.ticks():
+        y = scale(value)
+        parts.append(_tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid"))
+        parts.append(_tag("text", f"{unit * value:g}", x=left - 5, y=y + 4, text_anchor="end"))
+    return parts
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One line of the dots picture: the runs of a cell, and its interval.
+
+    Attributes:
+        column: key of the table's column, for the colour.
+        values: accuracy of each run, 0..1.
+        interval: low and high, 0..1, or None.
+    """
+
+    label: str
+    column: str
+    values: tuple[float, ...]
+    interval: tuple[float, float] | None
+
+
+def draw_dots(strips: Sequence[Strip]) -> Markup:
+    """Draw every run as a dot on the line of its cell, with the cell's interval."""
+    step = 40
+    height = _TOP + step * len(strips) + _BOTTOM
+    shown = [end for strip in strips for end in (*strip.values, *(strip.interval or ()))]
+    low = max(0.0, math.floor(min(shown) * 20) / 20)
+    scale = _Scale(low, 1.0 if low < 1 else 1.05, 12, WIDTH - 14)
+    parts = _axis(scale, height - _BOTTOM, _TOP, "accuracy on the evaluation images, %", 100)
+    for index, strip in enumerate(strips):
+        y = _TOP + step * index + 27
+        parts.append(_tag("text", strip.label, x=12, y=y - 12, class_="name"))
+        if strip.interval is not None:
+            a, b = (scale(end) for end in strip.interval)
+            parts.append(_tag("line", x1=a, x2=b, y1=y, y2=y, class_=f"bar {column_class(strip.column)}"))
+        said = ", ".join(f"{100 * value:.1f} %" for value in strip.values)
+        dots = [
+            _tag("circle", cx=scale(value), cy=y, r=4, class_=f"dot {column_class(strip.column)}")
+            for value in strip.values
+        ]
+        parts.append(_tag("g", _tag("title", f"{strip.label}: {said}") + Markup("").join(dots)))
+    return _picture("Accuracy of every run, with the interval of its cell", height, parts)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's figures by epoch: (epoch, value) pairs."""
+
+    column: str
+    points: tuple[tuple[float, float], ...]
+
+
+def draw_curves(title: str, label: str, curves: Sequence[Curve], unit: float = 1.0) -> Markup:
+    """Draw each run as a thin line."""
+    height = 220
+    drawn = [curve for curve in curves if curve.points]
+    xs = [x for curve in drawn for x, _ in curve.points]
+    ys = [y for curve in drawn for _, y in curve.points]
+    low, high = min(ys), max(ys)
+    pad = (high - low) * 0.05 or 0.05
+    across = _Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, _LEFT, WIDTH - _RIGHT, whole=True)
+    up = _Scale(max(low - pad, 0.0), high + pad, height - _BOTTOM, _TOP)
+    parts = [*_axis(across, height - _BOTTOM, _TOP, label), *_side(up, _LEFT, WIDTH - _RIGHT, unit)]
+    for curve in drawn:
+        points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve.points)
+        parts.append(_tag("polyline", points=points, class_=f"thin {column_class(curve.column)}"))
+        if len(curve.points) == 1:
+            (x, y), *_ = curve.points
+            parts.append(_tag("circle", cx=across(x), cy=up(y), r=3, class_=f"dot {column_class(curve.column)}"))
+    return _picture(title, height, parts)
+
+
+def draw_confusion(
+    title: str, names: Sequence[str], columns: Sequence[str], shares: Sequence[Sequence[float]]
+) -> Markup:
+    """Draw a confusion matrix of shares of each true class, 0..1, of shape (names, columns)."""
+    left, top = 92, 34
+    size = min((WIDTH - left - _RIGHT) / len(columns), 46)
+    height = top + size * len(names) + 24
+    parts = [_tag("text", "predicted", x=left, y=12, class_="label"), _tag("text", "true", x=4, y=26, class_="label")]
+    for index, name in enumerate(columns):
+        parts.append(_tag("text", _cut(name, size), x=left + size * (index + 0.5), y=top - 6, text_anchor="middle"))
+    for index, name in enumerate(names):
+        y = top + size * index
+        parts.append(_tag("text", _cut(name, left - 8), x=left - 6, y=y + size / 2 + 4, text_anchor="end"))
+        for place, share in enumerate(shares[index]):
+            x = left + size * place
+            box = _tag("rect", x=x, y=y, width=size - 1, height=size - 1, class_="cell", fill_opacity=share)
+            told = _tag("title", f"{name}, predicted {columns[place]}: {100 * share:.1f} %")
+            figure = _tag(
+                "text",
+                f"{100 * share:.0f}",
+                x=x + size / 2,
+                y=y + size / 2 + 4,
+                text_anchor="middle",
+                class_="on" if share > 0.5 else "off",
+            )
+            parts.append(_tag("g", told + box + (figure if size >= 22 else "")))
+    parts.append(_tag("text", "% of each true class, over all runs", x=left, y=height - 6, class_="label"))
+    return _picture(title, height, parts)
+
+
+def draw_reliability(
+    title: str, column: str, confidence: Sequence[float], accuracy: Sequence[float], count: Sequence[int]
+) -> Markup:
+    """Draw the accuracy of each bin of confidence; the area of a dot is its number of predictions."""
+    height, top = 250, 18
+    across = _Scale(0, 1, _LEFT, WIDTH - 18)
+    up = _Scale(0, 1, height - _BOTTOM, top)
+    parts = [
+        *_axis(across, height - _BOTTOM, top, "confidence, %", 100),
+        *_side(up, _LEFT, WIDTH - 18, 100),
+        _tag("line", x1=across(0), y1=up(0), x2=across(1), y2=up(1), class_="ideal"),
+        _tag("text", "right as often as sure", x=across(0.98), y=up(0.52), text_anchor="end", class_="label"),
+    ]
+    for x, y, n in zip(confidence, accuracy, count, strict=True):
+        radius = 2.5 + 9 * math.sqrt(n / max(count))
+        said = _tag("title", f"{n} predictions with {100 * x:.0f} % confidence: {100 * y:.0f} % right")
+        dot = _tag("circle", cx=across(x), cy=up(y), r=radius, class_=f"blob {column_class(column)}")
+        parts.append(_tag("g", said + dot))
+    return _picture(title, height, parts)
+
+
+_COLUMNS = ("zero_shot", "fine_tune", "from_scratch", "linear_probe")
+
+
+def column_class(column: str) -> str:
+    """Return the style sheet's class of a column."""
+    return f"c-{column}" if column in _COLUMNS else "c-other"
+
+
+def _cut(text: str, width: float) -> str:
+    most = max(int(width / 6.5), 3)
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"

@@ -1,0 +1,367 @@
+"""Make the report: one HTML file that says what the runs show, and shows the photographs behind it.
+
+It is a view of a table, its evidence and the predictions; no figure is computed here but for drawing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.columns import Column
+from analysis.formats import format_cell
+from analysis.judged import Frames
+from analysis.photographs import Photograph, compare_photographs, draw_thumbnails
+from analysis.pictures import Curve, Strip, column_class, draw_confusion, draw_curves, draw_dots, draw_reliability
+from analysis.recipes import shorten
+from analysis.rows import Row
+from analysis.table import Table, add_selection, make_table
+from analysis.words import ACCURACY, SHORT, format_interval, head_row, headline, rounded
+from tlft.config import home_folder
+from tlft.errors import ConfigurationError, exit_status
+from tlft.files import atomic_write
+from tlft.records import Record
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from tlft.tracking import ArtifactReader
+
+LARGEST = 5_000_000
+"""Characters that a report may have."""
+
+_OF_PICTURES = 3_600_000
+_MOST_PHOTOGRAPHS = 1500  # each costs the page some 700 characters even without a picture
+_MOST_DOTS = 60
+_MOST_COMMANDS = 10
+_CURVES = {
+    "train/loss": ("loss on the training images", 1.0),
+    "train/accuracy": ("accuracy on the training images, %", 100.0),
+    "curve/eval_accuracy": ("accuracy on the evaluation images, %, for looking only", 100.0),
+}
+CURVES = tuple(_CURVES)
+"""Metrics that the report draws by epoch."""
+
+Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a report is made of.
+
+    Attributes:
+        frames: run id -> predictions.
+        curves: run id -> metric -> (epoch, value), of the runs of the row that is spoken of.
+        roots: folders in which the photographs may lie.
+        environment: lines about software and hardware.
+        commands: what makes the runs and the report again.
+    """
+
+    table: Table
+    frames: Frames
+    curves: Curves
+    roots: tuple[Path, ...]
+    environment: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path) -> Material:
+    """Read what the report of a table needs beyond the table.
+
+    Raises:
+        TlftError: if the store does not answer.
+    """
+    from tlft.tracking import load_curves
+
+    row = head_row(table)
+    spoken_of = {run_id for cell in row.cells.values() for run_id in cell.run_ids} if row is not None else set()
+    runs = [run for run in table.runs if run.run_id in spoken_of]
+    return Material(
+        table=table,
+        frames=reader.predictions(table.runs),
+        curves=load_curves(runs, CURVES, uri, home),
+        roots=_roots([reader.text(run, "config.yaml") for run in runs], home),
+        environment=_environment(reader.text(runs[-1], "environment.json")) if runs else (),
+        commands=_commands(table),
+    )
+
+
+def _roots(configs: Sequence[str], home: Path) -> tuple[Path, ...]:
+    """Return the folders in which a run's images may lie."""
+    import yaml
+
+    named = [os.environ.get("TLFT_HYMENOPTERA")]
+    for text in configs:
+        with suppress(yaml.YAMLError, AttributeError):
+            named.append((yaml.safe_load(text) or {}).get("data", {}).get("root"))
+    folders = sorted((home / "data").glob("*")) if (home / "data").is_dir() else []
+    return tuple(dict.fromkeys([*(Path(name).expanduser() for name in named if name), *folders]))
+
+
+def _environment(text: str) -> tuple[str, ...]:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return ()
+    return tuple(
+        f"{name}: {value if isinstance(value, str | int | float) else json.dumps(value)}"
+        for name, value in told.items()
+    )
+
+
+def _commands(table: Table) -> tuple[str, ...]:
+    """Return the commands that the runs came from, the newest first, and the one that makes the table."""
+    typed = [run.tags.get("command", "") for run in reversed(table.runs)]
+    commands = [f"python {command}" for command in dict.fromkeys(typed) if command]
+    more = [f"# and {len(commands) - _MOST_COMMANDS} others"] if len(commands) > _MOST_COMMANDS else []
+    return (*commands[:_MOST_COMMANDS], *more, *([table.command] if table.command else []))
+
+
+def render_report(material: Material, title: str) -> str:
+    """Return the page, in at most `LARGEST` characters."""
+    from jinja2 import Environment, StrictUndefined
+
+    read = files("analysis").joinpath("templates")
+    style, script = (read.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string(read.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    from markupsafe import Markup
+
+    return template.render(
+        title=title,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        **_describe(material),
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _describe(material: Material) -> dict[str, Any]:
+    table = material.table
+    row = head_row(table)
+    columns = [column for column in table.columns if any(column.key in row.cells for row in table.rows)]
+    present = [column for column in columns if row is not None and column.key in row.cells]
+    return {
+        "headline": headline(table),
+        "metric": table.metric,
+        "columns": [_column(column) for column in columns],
+        "shown_columns": [_column(column) for column in present],
+        "rows": [_row(table, row, columns) for row in table.rows],
+        "notes": table.footnotes,
+        "left_out": table.left_out,
+        "dots": _dots(table, columns),
+        **_training(material, row),
+        **_classes(material, row, present),
+        **_photographs(material, row, present),
+        "differences": _differences(table),
+        "commands": material.commands,
+        "environment": material.environment,
+    }
+
+
+def _column(column: Column) -> dict[str, str]:
+    short = SHORT.get(column.key, column.title.rpartition(", ")[2])
+    return {"key": column.key, "title": column.title, "short": short, "colour": column_class(column.key)}
+
+
+def _row(table: Table, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
+    cells = []
+    for column in columns:
+        interval = table.interval(row, column.key)
+        figure = format_cell(row.cells.get(column.key), table.metric)
+        shown = None if interval is None else f"{format_interval(interval)} {interval.kind}"
+        cells.append({"figure": figure, "interval": shown} if column.key in row.cells else None)
+    return {"place": f"{row.data}, {row.arch}", "recipe": row.recipe, "cells": cells}
+
+
+def _dots(table: Table, columns: Sequence[Column]) -> Markup:
+    accuracy = {run.run_id: run.metrics[table.metric] for run in table.runs}
+    own = [row for row in table.rows if not row.published]
+    strips = []
+    for row in own:
+        place = f"{row.data}, {row.arch}, {row.recipe}: " if len(own) > 1 else ""
+        for column in columns:
+            if (cell := row.cells.get(column.key)) is None:
+                continue
+            found = table.interval(row, column.key)
+            interval = None if found is None else (found.low, found.high)
+            values = tuple(accuracy[run_id] for run_id in cell.run_ids)
+            strips.append(Strip(f"{place}{_column(column)['short']}", column.key, values, interval))
+    pictures = [draw_dots(strips[start : start + 12]) for start in range(0, min(len(strips), _MOST_DOTS), 12)]
+    from markupsafe import Markup
+
+    return Markup("").join(pictures)
+
+
+def _training(material: Material, row: Row | None) -> dict[str, Any]:
+    drawn = []
+    for name, (caption, unit) in _CURVES.items():
+        curves = [
+            Curve(key, tuple((float(step), value) for step, value in material.curves.get(run_id, {}).get(name, ())))
+            for key, cell in (row.cells.items() if row is not None else ())
+            for run_id in cell.run_ids
+        ]
+        if any(curve.points for curve in curves):
+            drawn.append({"caption": caption, "picture": draw_curves(caption, "epoch", curves, unit)})
+    said = "" if row is None else f"{row.data}, {row.arch}, {row.recipe}: each thin line is a seed."
+    return {"curves": drawn, "curves_said": said}
+
+
+def _classes(material: Material, row: Row | None, columns: Sequence[Column]) -> dict[str, Any]:
+    """Draw the confusion matrix and the reliability of each column of a row."""
+    confusions, reliabilities = [], []
+    for column in columns:
+        assert row is not None
+        evidence = material.table.evidence_of(row, column.key)
+        found = [material.frames[run] for run in row.cells[column.key].run_ids if run in material.frames]
+        if evidence is None or not found:
+            continue
+        told = _column(column)
+        names, shares = _confusion(found)
+        runs = f"{len(found)} runs" if len(found) > 1 else "one run"
+        caption = f"{told['short']}, {runs}"
+        picture = draw_confusion(f"Confusion matrix, {caption}", names[: len(shares)], names, shares)
+        confusions.append({"caption": caption, "colour": told["colour"], "picture": picture})
+        sure = evidence.reliability
+        caption = f"{told['short']}: expected calibration error {rounded(100 * sure.error, 1)} %"
+        picture = draw_reliability(
+            f"Reliability, {told['short']}",
+            column.key,
+            [float(x) for x in sure.confidence],
+            [float(x) for x in sure.accuracy],
+            [int(x) for x in sure.count],
+        )
+        reliabilities.append({"caption": caption, "colour": told["colour"], "picture": picture})
+    return {"confusions": confusions, "reliabilities": reliabilities}
+
+
+_MOST_CLASSES = 24
+
+
+def _confusion(frames: Sequence[Any]) -> tuple[list[str], list[list[float]]]:
+    """Return the names of the columns, and the share of each true class that is predicted as each of them."""
+    labels = np.concatenate([frame["label"].to_numpy(str) for frame in frames])
+    predicted = np.concatenate([frame["predicted"].to_numpy(str) for frame in frames])
+    classes = [str(name) for name in np.unique(labels)][:_MOST_CLASSES]
+    names = [*classes, "other"] if not np.isin(predicted, classes).all() else classes
+    column = np.where(np.isin(predicted, classes), predicted, "other")
+    return names, [[float((column[labels == name] == other).mean()) for other in names] for name in classes]
+
+
+def _photographs(material: Material, row: Row | None, columns: Sequence[Column]) -> dict[str, Any]:
+    every = [] if row is None else compare_photographs(row, [column.key for column in columns], material.frames)
+    if row is None or not every:
+        return {"photographs": [], "photographs_said": "", "classes": []}
+    shown = every[:_MOST_PHOTOGRAPHS]
+    thumbnails = draw_thumbnails(shown, material.roots, _OF_PICTURES)
+    told = {column.key: _column(column) for column in columns}
+    said = f"{row.data}, {row.arch}, {row.recipe}: {len(every)} evaluation images, those first about which the columns "
+    said += "disagree most. A figure behind a prediction is the probability of the true class."
+    if not thumbnails:
+        said += " Their files are not here, so only names are shown."
+    elif len(thumbnails) < len(every):
+        said += f" {len(every) - len(thumbnails)} of them are shown by name alone, to keep this page small."
+    return {
+        "photographs": [_photograph(photograph, told, thumbnails.get(photograph.sha256)) for photograph in shown],
+        "photographs_said": said,
+        "classes": sorted({photograph.label for photograph in every}),
+    }
+
+
+def _photograph(photograph: Photograph, told: Mapping[str, Mapping[str, str]], image: str | None) -> dict[str, Any]:
+    verdicts = []
+    for verdict in photograph.verdicts:
+        mark = (
+            "\u2713"
+            if verdict.right == 1
+            else "\u2717"
+            if verdict.right == 0
+            else f"{100 * verdict.right:.0f} % right,"
+        )
+        said = f"{mark} {verdict.predicted}, {100 * verdict.probability:.0f} %"
+        verdicts.append({**told[verdict.column], "said": said})
+    right = json.dumps({verdict.column: round(verdict.right, 4) for verdict in photograph.verdicts})
+    return {
+        "label": photograph.label,
+        "file": photograph.file,
+        "right": right,
+        "image": image,
+        "verdicts": verdicts,
+    }
+
+
+def _differences(table: Table) -> dict[str, Any] | None:
+    """Return the params in which the rows differ, a column per row."""
+    first: dict[str, Record] = {run.run_id: run for run in table.runs}
+    own = [row for row in table.rows if not row.published]
+    if len(own) < 2 or len(own) > 12:
+        return None
+    params = [_recipe(row, first) for row in own]
+    names = sorted({name for one in params for name in one})
+    values = [(name, [shorten(one.get(name, "-")) for one in params]) for name in names]
+    differing = [(name, found) for name, found in values if len(set(found)) > 1]
+    return {"rows": [f"{row.arch}, {row.recipe}" for row in own], "params": differing} if differing else None
+
+
+def _recipe(row: Row, runs: Mapping[str, Record]) -> dict[str, str]:
+    """Return the params of a row's trained runs, else of any."""
+    found = [runs[run_id].params for cell in row.cells.values() for run_id in cell.run_ids]
+    trained = [params for params in found if "optimizer.name" in params] or found
+    return {name: value for name, value in trained[0].items() if name != "seed"}
+
+
+_EXAMPLES = """examples:
+  python -m analysis.report                             report.html, from the runs that MLflow keeps
+  python -m analysis.report --data hymenoptera          some of them
+  python -m analysis.report --columns all --out all.html
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to show."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = ArgumentParser(
+        prog="python -m analysis.report",
+        description="Make one HTML page of what the runs in MLflow show: it needs no network and nothing beside it.",
+        epilog=_EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    add_selection(parser)
+    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    arguments = parser.parse_args(argv)
+    return exit_status(lambda: _write(arguments, shlex.join(["python", "-m", "analysis.report", *argv])))
+
+
+def _write(arguments: Namespace, command: str) -> int:
+    out: Path = arguments.out
+    if out.is_dir():
+        raise ConfigurationError(f"--out {out}: is a folder; name a file in it")
+    arguments.metric, arguments.stats = ACCURACY, "short"
+    table, reader = make_table(arguments, command)
+    table = replace(table, full=len(table.rows) > 1)
+    page = render_report(collect(table, reader, arguments.uri, home_folder()), f"tlft: {arguments.experiment}")
+    atomic_write(out, page.encode())
+    print(f"wrote {out} ({len(page.encode()) / 1e6:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

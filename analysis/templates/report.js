@@ -1,0 +1,42 @@
+"use strict";
+const list = document.getElementById("photos");
+if (list) {
+  const photos = [...list.children];
+  const controls = ["class", "column", "outcome", "order"].map((name) => document.getElementById(`by-${name}`));
+  const count = document.getElementById("count");
+  const dialog = document.getElementById("large");
+  const shares = (photo) => JSON.parse(photo.dataset.right);
+
+  function matches(photo, label, column, outcome) {
+    if (label && photo.dataset.label !== label) return false;
+    if (!outcome) return true;
+    const right = shares(photo);
+    const told = column ? [right[column]] : Object.values(right);
+    return outcome === "right" ? told.every((share) => share === 1) : told.some((share) => share < 1);
+  }
+
+  function show() {
+    const [label, column, outcome, order] = controls.map((control) => control.value);
+    let shown = 0;
+    for (const photo of photos) {
+      photo.hidden = !matches(photo, label, column, outcome);
+      shown += photo.hidden ? 0 : 1;
+    }
+    const by = order === "name" ? (a, b) => (a.dataset.file < b.dataset.file ? -1 : 1)
+      : (a, b) => photos.indexOf(a) - photos.indexOf(b);
+    list.append(...[...photos].sort(by));
+    count.textContent = `${shown} of ${photos.length} images`;
+  }
+
+  for (const control of controls) control.addEventListener("change", show);
+  list.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    dialog.querySelector("img").src = button.querySelector("img").src;
+    dialog.querySelector("img").alt = button.querySelector("img").alt;
+    dialog.querySelector("p").textContent = button.closest("li").dataset.file;
+    dialog.showModal();
+  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  show();
+}

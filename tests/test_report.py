@@ -1,0 +1,225 @@
+"""The report: one file that needs nothing beside it, in which whatever a user named stays text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from test_evidence import predict
+from test_table import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, run
+
+from analysis.photographs import compare_photographs, draw_thumbnails
+from analysis.pictures import Curve, Strip, draw_confusion, draw_curves, draw_dots
+from analysis.report import LARGEST, Material, main, render_report
+from analysis.table import add_evidence, build_table
+
+IMAGES = 40
+EVIL = "<script>alert(1)</script>"
+
+
+def photograph(root: Path, number: int) -> tuple[str, str]:
+    """Write an image; returns its name and its SHA-256."""
+    path = root / "val" / f"{number}.png"
+    path.parent.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(number).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return f"val/{number}.png", hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("images")
+
+
+@pytest.fixture(scope="module")
+def material(root: Path) -> Material:
+    names, digests = zip(*(photograph(root, number) for number in range(IMAGES)), strict=True)
+    seen = {"file": names, "sha256": digests}
+    runs = [
+        (run(ZERO_SHOT, 30 / IMAGES), predict(30, closed=38, images=IMAGES).assign(**seen)),
+        (run(FROM_SCRATCH, 22 / IMAGES), predict(22, spoiled=5, images=IMAGES).assign(**seen)),
+    ]
+    for seed, right in enumerate((38, 39, 37)):
+        runs.append((run(FINE_TUNE, right / IMAGES, seed=str(seed)), predict(right, images=IMAGES).assign(**seen)))
+    return make(runs, (root,))
+
+
+def make(runs: list[tuple[Any, pd.DataFrame]], roots: tuple[Path, ...] = ()) -> Material:
+    frames = {record.run_id: frame for record, frame in runs}
+    table = add_evidence(build_table([record for record, _ in runs], command="python -m analysis.report"), frames)
+    points = [(epoch, 1 / epoch) for epoch in range(1, 6)]
+    curves = {record.run_id: {"train/loss": points} for record, _ in runs if "seed" in record.params}
+    return Material(table, frames, curves, roots, ("torch: 2.14",), ("python run.py sweep=comparison",))
+
+
+@pytest.fixture(scope="module")
+def page(material: Material) -> str:
+    return render_report(material, "tlft: tests")
+
+
+def test_it_needs_nothing_beside_it_and_forbids_the_network(page: str) -> None:
+    outside = re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]*\"|url\(|@import|https?://(?!www.w3.org/2000/svg)", page)
+    assert outside == []
+    assert "default-src 'none'; img-src data:;" in page
+    assert "unsafe" not in page
+    assert 'style="' not in page
+    assert len(page) < LARGEST
+
+
+def test_the_answer_comes_first_then_the_table_then_everything_else(page: str, material: Material) -> None:
+    places = [page.index(f'<h2 id="{name}"') for name in re.findall(r'<h2 id="([^"]+)"', page)]
+    assert places == sorted(places)
+    assert len(places) >= 8
+    assert page.index('class="answer">On photos, resnet50: fine-tuned 95.0 %') < places[0]
+    for note in material.table.footnotes[:3]:
+        assert note.split("'")[0] in page
+
+
+def test_photographs_are_shown_most_disputed_first(page: str, material: Material) -> None:
+    row = material.table.rows[0]
+    found = compare_photographs(row, ["zero_shot", "fine_tune", "from_scratch"], material.frames)
+    assert len(found) == IMAGES
+    assert [one.disagreement for one in found] == sorted((one.disagreement for one in found), reverse=True)
+    assert re.findall(r'data-file="([^"]+)"', page) == [one.file for one in found]
+    assert page.count("data:image/jpeg;base64,") == IMAGES
+
+
+def test_a_file_with_other_bytes_is_not_shown(root: Path, material: Material, tmp_path: Path) -> None:
+    found = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[:3]
+    (tmp_path / "val").mkdir()
+    for one in found:
+        (tmp_path / one.file).write_bytes(b"other")
+    assert draw_thumbnails(found, [tmp_path], 10**6) == {}
+    assert set(draw_thumbnails(found, [tmp_path, root], 10**6)) == {one.sha256 for one in found}
+    outside = replace(found[0], file="../" + root.name + "/" + found[0].file)
+    assert draw_thumbnails([outside], [tmp_path, root / "val"], 10**6) == {}
+
+
+def test_what_does_not_fit_is_counted(material: Material, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)
+    one = len(next(iter(draw_thumbnails(found[:1], [root], 10**6).values())))
+    monkeypatch.setattr("analysis.report._OF_PICTURES", 3 * one)
+    few = render_report(material, "few")
+    shown = few.count("data:image/jpeg")
+    assert 1 <= shown <= 4
+    assert f"{IMAGES - shown} of them are shown by name alone" in few
+
+
+def test_names_of_users_stay_text() -> None:
+    frame = predict(30, images=IMAGES)
+    frame = frame.rename(columns={"p/ants": f"p/{EVIL}"}).replace("ants", EVIL)
+    frame["file"] = [f"{EVIL}{name}\"'" for name in frame["file"]]
+    page = render_report(make([(run(FINE_TUNE, 0.75, data=EVIL), frame)]), EVIL)
+    assert EVIL not in page
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_runs_without_predictions_make_a_page_too() -> None:
+    table = build_table([run(FINE_TUNE, 0.9), run(FINE_TUNE, 0.8, optimizer__lr="0.1")], published=True)
+    page = render_report(Material(add_evidence(table, {}, full=True), {}, {}, (), (), ()), "nothing")
+    assert "The predictions of 2 runs cannot be read" in page
+    assert "optimizer.lr" in page
+    assert "68.627" in page
+
+
+def test_pictures_say_what_they_show() -> None:
+    dots = draw_dots([Strip("a & b", "fine_tune", (0.5, 0.75), (0.4, 0.9))])
+    assert "<title>a &amp; b: 50.0 %, 75.0 %</title>" in dots
+    assert dots.count("<circle") == 2
+    curve = draw_curves("loss", "epoch", [Curve("fine_tune", ((1, 0.5),)), Curve("other", ())])
+    assert "<circle" in curve
+    matrix = draw_confusion("m", ["a", "b"], ["a", "b", "other"], [[0.5, 0.25, 0.25], [0, 1, 0]])
+    assert "<title>a, predicted other: 25.0 %</title>" in matrix
+
+
+def test_nothing_to_show_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("no runs in experiment tlft")
+    assert main(["--out", str(home)]) == 2
+    assert f"--out {home}: is a folder" in capsys.readouterr().err
+
+
+# In a browser, where there is one.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = next((path for path in ("/usr/bin/chromium", "/usr/bin/google-chrome") if Path(path).exists()), None)
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(params=[390, 1440])
+def opened(request: pytest.FixtureRequest, browser: Any, page: str, tmp_path: Path) -> Iterator[Any]:
+    path = tmp_path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    tab = browser.new_page(viewport={"width": request.param, "height": 844})
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto(path.as_uri())
+    yield tab
+    assert said == []
+    tab.close()
+
+
+@pytest.mark.browser
+def test_it_fits_a_phone_and_a_desktop(opened: Any) -> None:
+    width = opened.viewport_size["width"]
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    assert opened.text_content("#count") == f"{IMAGES} of {IMAGES} images"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible(opened: Any, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    opened.emulate_media(color_scheme=scheme)
+    found = axe.Axe().run(opened).response["violations"]
+    assert [
+        (one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")
+    ] == []
+
+
+@pytest.mark.browser
+def test_photographs_are_filtered_by_mouse_and_by_keyboard(opened: Any, material: Material) -> None:
+    opened.select_option("#by-class", "bees")
+    assert opened.text_content("#count") == f"{IMAGES // 2} of {IMAGES} images"
+    opened.select_option("#by-class", "")
+    opened.focus("#by-column")
+    opened.keyboard.press("ArrowDown")
+    opened.keyboard.press("Tab")
+    opened.keyboard.press("ArrowDown")
+    assert opened.input_value("#by-column") == "zero_shot"
+    assert opened.input_value("#by-outcome") == "wrong"
+    assert opened.text_content("#count") == f"{IMAGES - 30} of {IMAGES} images"
+    opened.select_option("#by-order", "name")
+    shown = opened.eval_on_selector_all(".photo:not([hidden])", "all => all.map((one) => one.dataset.file)")
+    assert shown == sorted(shown)
+    assert len(shown) == IMAGES - 30
+
+
+@pytest.mark.browser
+def test_a_photograph_is_enlarged_and_put_back_by_keyboard(opened: Any) -> None:
+    opened.focus(".photo button")
+    opened.keyboard.press("Enter")
+    assert opened.is_visible("#large img")
+    opened.keyboard.press("Enter")
+    assert not opened.is_visible("#large")
+    opened.click(".photo button")
+    opened.keyboard.press("Escape")
+    assert not opened.is_visible("#large")
