@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other; before torch is imported
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from PIL import Image
 
 from tlft.compose import Composer
 from tlft.config import PROJECT, Config, to_config
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background job; children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PHOTOGRAPHS = os.environ.get("TLFT_HYMENOPTERA", "")
 needs_photographs = pytest.mark.skipif(not PHOTOGRAPHS, reason="TLFT_HYMENOPTERA names no folder of photographs")
