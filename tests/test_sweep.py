@@ -52,7 +52,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Sweep:
 
 
 def summary(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in done.stdout.splitlines() if re.match(r"\s*\d+\s+efficientnet", line)]
+    return [line for line in done.stdout.splitlines() if re.match(r"\s*\d+\s+(efficientnet|mobilenet)", line)]
 
 
 def test_plan_comes_first(sweep: Sweep) -> None:
@@ -131,7 +131,7 @@ def test_note_of_the_experiment_begins_with_the_sentence_that_matters(sweep: Swe
 
 
 def test_failed_job_does_not_stop_the_others_and_is_named(tmp_path: Path, tiny_folder: Path) -> None:
-    command = (*COMMON, f"data.root={tiny_folder}", "model=scratch", "training.epochs=8")
+    command = (*COMMON, *TINY_ARCH, f"data.root={tiny_folder}", "model=scratch", "training.epochs=8")
     done = run_py(*command, "optimizer.lr=0.01,1e30,0.02", home=tmp_path)
     assert done.returncode == 1
     assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
@@ -149,7 +149,8 @@ def test_failed_job_does_not_stop_the_others_and_is_named(tmp_path: Path, tiny_f
 
 
 def test_a_sweep_that_stops_on_failure_starts_no_more_jobs(tmp_path: Path, tiny_folder: Path) -> None:
-    command = (*COMMON, f"data.root={tiny_folder}", "model=scratch", "training.epochs=8", "sweep.on_failure=stop")
+    learn = (*TINY_ARCH, f"data.root={tiny_folder}", "model=scratch", "training.epochs=8")
+    command = (*COMMON, *learn, "sweep.on_failure=stop")
     done = run_py(*command, "optimizer.lr=1e30,0.01", home=tmp_path)
     assert done.returncode == 1
     assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FAILED"]
