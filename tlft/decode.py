@@ -290,7 +290,7 @@ def _write(folder: Path, files: Mapping[str, Path], transform: Transform, pool: 
     # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
     with (folder / "images.npy").open("wb") as file, progress("decoding images", len(files), "images") as advance:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for row, (digest, result) in enumerate(zip(digests, _in_order(pool, decode, digests), strict=True)):
+        for row, (digest, result) in enumerate(zip(digests, in_order(pool, decode, digests), strict=True)):
             if isinstance(result, BadImageError):
                 bad[digest] = result.reason
             else:
@@ -302,7 +302,7 @@ def _write(folder: Path, files: Mapping[str, Path], transform: Transform, pool: 
     (folder / "index.json").write_text(json.dumps({"format": _FORMAT, "rows": rows, "bad": bad}))
 
 
-def _in_order(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+def in_order(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
     """Map with a bounded number of results in memory (`Executor.map` keeps all that are not yet taken)."""
     waiting: deque[Future[_Out]] = deque()
     for item in items:

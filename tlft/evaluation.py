@@ -92,6 +92,11 @@ def evaluate(
         class_map: outputs of the head that stand for each class, or None.
         machine: where and how to compute.
     """
+    return predict(compute_log_probabilities(model, images, machine), images, classes, class_map)
+
+
+def compute_log_probabilities(model: nn.Module, images: Split, machine: Machine) -> np.ndarray:
+    """Return the log-probabilities of the head's outputs for every image of a split, float64 [n, outputs]."""
     model.eval()
     log_probabilities = []
     with torch.inference_mode():
@@ -99,17 +104,15 @@ def evaluate(
             with machine.autocast():
                 logits = model(batch)
             log_probabilities.append(logits.float().cpu().double().log_softmax(1))
-    return predict(torch.cat(log_probabilities).numpy(), images, classes, class_map)
+    return torch.cat(log_probabilities).numpy()
 
 
 def predict(
     log_probabilities: np.ndarray, images: Split, classes: Sequence[str], class_map: ClassMap | None
 ) -> Predictions:
     """Turn log-probabilities of the head's outputs, float64 [n, outputs], into predictions of the data's classes."""
-    groups = [class_map[name] for name in classes] if class_map else [[index] for index in range(len(classes))]
-    owner = np.full(log_probabilities.shape[1], -1)
-    for index, outputs in enumerate(groups):
-        owner[outputs] = index
+    groups = _outputs_of(classes, class_map)
+    owner = owners(log_probabilities.shape[1], classes, class_map)
     per_class = np.stack([np.logaddexp.reduce(log_probabilities[:, outputs], axis=1) for outputs in groups], axis=1)
     winners = log_probabilities.argmax(axis=1)
     return Predictions(
@@ -118,11 +121,23 @@ def predict(
         labels=images.labels,
         outputs=winners,
         predicted=owner[winners],
-        names=tuple(_name(int(output), int(owner[output]), classes) for output in winners),
+        names=tuple(name_output(int(output), int(owner[output]), classes) for output in winners),
         confidence=np.exp(log_probabilities.max(axis=1)).astype(np.float32),
         probabilities=np.exp(per_class),
         log_closed=per_class - np.logaddexp.reduce(per_class, axis=1, keepdims=True),
     )
+
+
+def owners(outputs: int, classes: Sequence[str], class_map: ClassMap | None) -> np.ndarray:
+    """Return the class that each output of the head stands for, int64 [outputs]; -1 for none of the data's."""
+    owner = np.full(outputs, -1)
+    for index, own in enumerate(_outputs_of(classes, class_map)):
+        owner[own] = index
+    return owner
+
+
+def _outputs_of(classes: Sequence[str], class_map: ClassMap | None) -> list[list[int]]:
+    return [list(class_map[name]) for name in classes] if class_map else [[index] for index in range(len(classes))]
 
 
 def compute_metrics(predictions: Predictions, prefix: str = "eval") -> dict[str, float]:
@@ -145,7 +160,8 @@ def compute_metrics(predictions: Predictions, prefix: str = "eval") -> dict[str,
     return metrics | {f"{prefix}/recall/{name}": float(value) for name, value in zip(names, recalls, strict=True)}
 
 
-def _name(output: int, owner: int, classes: Sequence[str]) -> str:
+def name_output(output: int, owner: int, classes: Sequence[str]) -> str:
+    """Return what people call an output of the head: the class that it stands for (`owner`, or -1), else ImageNet's."""
     if owner >= 0:
         return classes[owner]
     name = class_names()[output]

@@ -11,7 +11,7 @@ from tlft.tracking.reading import ArtifactReader, load_curves, load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
 from tlft.tracking.server import PATIENCE_SECONDS, ask_early, wait_for_server
-from tlft.tracking.serving import set_served_model
+from tlft.tracking.serving import find_model, register_model, set_served_model
 from tlft.tracking.store import Store, find_problems
 
 __all__ = [
@@ -29,11 +29,13 @@ __all__ = [
     "ask_early",
     "deleted_artifacts",
     "deliver_rest",
+    "find_model",
     "find_problems",
     "follow_move",
     "load_curves",
     "load_records",
     "orphan_checkpoints",
+    "register_model",
     "relocate",
     "set_served_model",
     "tracking_uri",

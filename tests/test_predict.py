@@ -1,0 +1,203 @@
+"""With a run in hand: new images classified from the command line, the run registered, and served."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import requests
+from PIL import Image
+from servers import free_port
+from test_experiment import compose
+from test_table import FINE_TUNE, run
+
+from tlft.compose import Composer
+from tlft.errors import ConfigurationError
+from tlft.experiment import run_experiment
+from tlft.predict import find_files
+from tlft.predict import main as predict
+from tlft.register import choose_best
+from tlft.register import main as register
+from tlft.tracking import load_records
+
+
+@dataclass
+class Home:
+    path: Path
+    folder: Path
+    fine_tuned: str
+    untouched: str
+    frame: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def home(composer: Composer, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[Home]:
+    path = tmp_path_factory.mktemp("home")
+    tuned = run_experiment(compose(composer, path, tiny_folder, "training.epochs=1", "data.holdout_fraction=0.25"))
+    classes = "data.class_map={ants:[310],bees:[309]}"
+    plain = compose(composer, path, tiny_folder, "head=imagenet1k", "training.trainable=none", classes)
+    untouched = run_experiment(plain)
+    (record,) = [record for record in load_records("tlft", home=path) if record.run_id == tuned.run_id]
+    frame = pd.read_parquet(Path(record.artifacts.removeprefix("file://")) / "predictions.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLFT_HOME", str(path))
+        yield Home(path, tiny_folder, tuned.run_id, untouched.run_id, frame)
+
+
+def test_a_folder_is_classified_as_the_run_did(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict([home.fine_tuned, str(home.folder / "val"), "--format", "json"]) == 0
+    said = capsys.readouterr()
+    told = {Path(one["file"]).relative_to(home.folder).as_posix(): one for one in json.loads(said.out)}
+    assert set(told) == set(home.frame["file"])
+    for _, row in home.frame.iterrows():
+        one = told[row["file"]]
+        assert (one["predicted"], one["label"]) == (row["predicted"], row["label"])
+        assert one["probabilities"]["ants"] == pytest.approx(row["p/ants"], abs=1e-4)
+    right = (home.frame["predicted"] == home.frame["label"]).sum()
+    assert f"({right} of {len(home.frame)} whose folder names a class)" in said.err
+
+
+def test_csv_and_terminal(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    one = str(home.folder / "val" / "ants" / "0.png")
+    assert predict([home.fine_tuned, one, "--format", "csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert list(row) == ["file", "label", "predicted", "confidence", "p/ants", "p/bees"]
+    assert float(row["p/ants"]) + float(row["p/bees"]) == pytest.approx(1, abs=1e-4)
+    assert predict([home.untouched, one, "--top", "3"]) == 0
+    line, accuracy = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{one}: ")
+    assert line.count(" %") == 3
+    assert "(its folder says ants)" in line
+    assert accuracy == "accuracy 0.000 % (0 of 1 whose folder names a class)"
+
+
+def test_what_is_no_image_is_named_and_skipped(home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.jpg").write_text("no image")
+    (tmp_path / ".hidden").write_text("no image")
+    Image.new("RGB", (64, 48)).save(tmp_path / "fine.png")
+    assert predict([home.fine_tuned, str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 1
+    assert said.err.startswith(f"skipped: {tmp_path / 'notes.jpg'}: ")
+    assert "hidden" not in said.err
+
+
+def test_files_folders_and_patterns_are_found_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home.folder)
+    found = find_files(["val/ants", "val/ants/0.png", "val/*/1.png"])
+    assert len(found) == 7
+    with pytest.raises(ConfigurationError, match=r"nothing\.jpg: no such file, folder or pattern"):
+        find_files(["nothing.jpg"])
+
+
+def test_overlays_show_where_it_looked(home: Home, tmp_path: Path) -> None:
+    assert predict([home.fine_tuned, str(home.folder / "val" / "bees"), "--explain", str(tmp_path / "cam")]) == 0
+    pictures = sorted((tmp_path / "cam").iterdir())
+    assert len(pictures) == 6
+    assert pictures[0].name.startswith("bees-0-")
+    assert Image.open(pictures[0]).size == (224, 224)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["0" * 32], "no such run in sqlite:///"),
+        (["models:/nothing@champion"], "no such registered model"),
+        (["models:/nothing"], "write models:/NAME@ALIAS or models:/NAME/VERSION"),
+        (["x", "--top", "0"], "--top 0: give 1 or more"),
+    ],
+)
+def test_mistakes_are_one_line(home: Home, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict([arguments[0], str(home.folder), *arguments[1:]]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_the_best_is_chosen_on_the_hold_out_alone() -> None:
+    plain = run(FINE_TUNE, 0.99)
+    with pytest.raises(ConfigurationError, match=r"never chosen by the evaluation images"):
+        choose_best([plain], "tlft")
+    worse, better = (run(FINE_TUNE, accuracy, seed=str(accuracy)) for accuracy in (0.95, 0.9))
+    worse.metrics["holdout/accuracy"], better.metrics["holdout/accuracy"] = 0.8, 0.9
+    assert choose_best([plain, worse, better], "tlft") is better
+    other = run(FINE_TUNE, data__holdout="f0" * 32)
+    other.metrics["holdout/accuracy"] = 1.0
+    with pytest.raises(ConfigurationError, match="2 different hold-outs"):
+        choose_best([worse, other], "tlft")
+
+
+def test_a_run_is_registered_once_with_its_figures(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    from mlflow import MlflowClient
+
+    assert register(["--best-of", "tlft", "--name", "insects"]) == 0
+    assert register([home.fine_tuned, "--name", "insects", "--alias", "best"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"models:/insects@champion is version 1, run {home.fine_tuned}")
+    assert second.startswith("models:/insects@best is version 1")
+    (version,) = MlflowClient(f"sqlite:///{home.path}/mlflow.db").search_model_versions("name = 'insects'")
+    assert "holdout/accuracy: " in (version.description or "")
+    assert predict(["models:/insects@best", str(home.folder / "val" / "ants" / "0.png")]) == 0
+    assert register([home.fine_tuned, "--best-of", "tlft", "--name", "x"]) == 2
+    assert register([home.fine_tuned, "--name", "a/b"]) == 2
+    assert register(["f" * 32, "--name", "x"]) == 2
+
+
+@pytest.fixture(scope="module")
+def served(home: Home) -> Iterator[str]:
+    assert register([home.fine_tuned, "--name", "served"]) == 0
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served@champion"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{home.path}/mlflow.db"}
+    with subprocess.Popen(
+        [*command, "--env-manager", "local", "--port", str(port), "--host", "127.0.0.1"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert any("Uvicorn running" in line or "startup complete" in line for line in process.stdout)
+        yield f"http://127.0.0.1:{port}/invocations"
+        os.killpg(process.pid, 15)
+        process.stdout.read()
+
+
+def ask(address: str, image: Any) -> requests.Response:
+    return requests.post(address, json={"dataframe_records": [{"image": image}]}, timeout=60)
+
+
+@pytest.mark.server
+def test_a_served_model_answers_an_image_and_refuses_the_rest(served: str, home: Home) -> None:
+    path = home.folder / "val" / "ants" / "0.png"
+    photograph = base64.b64encode(path.read_bytes()).decode()
+    answer = ask(served, photograph)
+    assert answer.status_code == 200, answer.text
+    (told,) = answer.json()["predictions"]
+    (row,) = home.frame[home.frame["file"] == "val/ants/0.png"].to_dict("records")
+    assert told["predicted"] == row["predicted"]
+    assert told["p/ants"] == pytest.approx(row["p/ants"], abs=1e-3)
+    bad = {
+        "is not base64": "%%%",
+        "is no image": base64.b64encode(b"hello, world").decode(),
+        "send at most": "A" * 50_000_000,
+        f"'{path}'"[:30]: str(path),
+        "is empty": "",
+    }
+    for reason, image in bad.items():
+        refused = ask(served, image)
+        assert 400 <= refused.status_code < 500, refused.text[:300]
+        assert reason in refused.text.partition("Error: ")[2], refused.text[-300:]
+    assert requests.post(served, data="", timeout=60).status_code in range(400, 500)
+    assert ask(served, photograph).status_code == 200

@@ -1,0 +1,104 @@
+"""Show where a convolutional network looked: Grad-CAM overlays on the images as it saw them.
+
+The method is Selvaraju et al. 2017, Grad-CAM; captum computes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tlft.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tlft.classifier import Classifier
+
+_STRENGTH = 0.55
+_AT_ONCE = 16  # gradients need the memory of a whole pass
+
+
+class Overlays:
+    """Write for each image a picture of it in which the places are bright that spoke for the predicted output.
+
+    Raises:
+        ConfigurationError: if the network has no convolution to look at, captum is not installed, or the folder cannot
+            be made.
+    """
+
+    def __init__(self, classifier: Classifier, folder: Path) -> None:
+        try:
+            from captum.attr import LayerGradCam
+        except ImportError:
+            raise ConfigurationError("--explain needs captum: pip install -e '.[explain]'") from None
+        self._classifier = classifier
+        self._cam = LayerGradCam(classifier.model, _find_layer(classifier))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"--explain {folder}: {error.strerror}; name another folder") from None
+        self._folder = folder
+
+    def write(self, paths: Sequence[Path], pixels: Sequence[np.ndarray]) -> None:
+        """Write the pictures of some images.
+
+        Args:
+            paths: for the names of the pictures.
+            pixels: each uint8 [crop, crop, 3], as the network sees it.
+        """
+        from captum.attr import LayerAttribution
+
+        split = self._classifier.split(pixels)
+        size = self._classifier.transform.crop
+        for start in range(0, len(pixels), _AT_ONCE):
+            chosen = range(start, min(start + _AT_ONCE, len(pixels)))
+            batch, _ = split.batch(np.array(chosen), self._classifier.machine.device)
+            with torch.no_grad():
+                winners = self._classifier.model(batch).argmax(dim=1)
+            spoke = self._cam.attribute(batch.requires_grad_(), target=winners, relu_attributions=True)
+            maps = LayerAttribution.interpolate(spoke.detach(), (size, size), "bilinear")[:, 0].numpy()
+            for index, heat in zip(chosen, maps, strict=True):
+                _overlay(pixels[index], heat).save(self._folder / _name(paths[index]))
+
+
+def _find_layer(classifier: Classifier) -> nn.Module:
+    """Return the last convolution that still has a place for each part of the image."""
+    found: list[nn.Module] = []
+
+    def note(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] > 1:
+            found.append(module)
+
+    convolutions = [module for module in classifier.model.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [module.register_forward_hook(note) for module in convolutions]
+    crop = classifier.transform.crop
+    with torch.inference_mode():
+        classifier.model(torch.zeros(1, 3, crop, crop))
+    for hook in hooks:
+        hook.remove()
+    if len(found) < 2:  # a transformer has one, which cuts the image into patches
+        raise ConfigurationError(
+            f"--explain: is for convolutional networks, and {classifier.description['arch']} is none; leave it out"
+        )
+    return found[-1]
+
+
+def _name(path: Path) -> str:
+    """Return a name that tells the image, and that no other image in another folder has."""
+    return f"{path.parent.name}-{path.stem}-{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:6]}.png"
+
+
+def _overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
+    from matplotlib import colormaps
+
+    share = heat / heat.max() if heat.max() > 0 else heat
+    colours = colormaps["inferno"](share)[..., :3] * 255
+    weight = _STRENGTH * share[..., None]
+    blended = (1 - weight) * pixels + weight * colours
+    return Image.fromarray(blended.round().astype(np.uint8))
