@@ -80,8 +80,17 @@ def test_machine_facts_and_the_users_words_are_tags(done: Done) -> None:
     assert tags["who"] == "me"
     assert tags["threads"] == "1"
     assert tags["precision"] in ("float32", "bfloat16")
-    assert tags["data"] == "insects"
+    assert (tags["data"], tags["column"]) == ("insects", "fine_tune")
     assert {"device", "hardware", "commit", "dirty", "host", "tlft.run_key"} <= set(tags)
+
+
+def test_the_data_set_is_an_input_of_the_run(done: Done) -> None:
+    inputs = {one.tags[0].value: one.dataset for one in done.run.inputs.dataset_inputs}
+    assert set(inputs) == {"train", "holdout", "eval"}
+    params = done.run.data.params
+    for split, dataset in inputs.items():
+        assert (dataset.name, dataset.digest) == ("insects", params[f"data.{split}"][:36])
+    assert json.loads(inputs["eval"].source)["uri"].endswith("insects")
 
 
 def test_epochs_have_their_step_and_final_figures_are_written_once(done: Done) -> None:

@@ -158,10 +158,11 @@ class ResumeConfig:
 
 @dataclass
 class SweepConfig:
-    """What a sweep does when a job has failed (`continue`, `stop`); `parent`, its MLflow run, it tells jobs itself."""
+    """What a sweep does when a job has failed (`continue`, `stop`); its run and its name it tells its jobs itself."""
 
     on_failure: str = "continue"
     parent: str | None = None
+    name: str | None = None
 
 
 @dataclass

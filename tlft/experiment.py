@@ -97,6 +97,7 @@ def run_experiment(
         tags = _tags(config, known, machine)
         with claim.start(run_name(config), params, tags, parent=config.sweep.parent) as run:
             on_start(run.run_id)
+            run.log_inputs(known.dataset.name, str(known.dataset.root), known.dataset.digests)
             metrics = _work(config, known, machine, model, run, composed)
     return Outcome("done", run.run_id, run.name, metrics, time.monotonic() - started)
 
@@ -180,7 +181,12 @@ def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
     environment = describe_environment(machine)
     state = source_state()
     facts = {name: str(environment[name]) for name in ("device", "hardware", "precision", "threads", "command")}
+    from analysis.columns import column_of
+
+    column = column_of(flatten(known.science))
     kind = {
+        **({"column": column.key} if column is not None else {}),
+        **({"sweep": config.sweep.name} if config.sweep.name else {}),
         "host": platform.node(),
         "data": known.dataset.name,
         "arch": config.arch.name,

@@ -38,12 +38,16 @@ class SweepRun:
     """The run that stands for a sweep, in the experiment of its first job; jobs that have another have no parent.
 
     No sweep fails for its sake: what cannot be written is said.
+
+    Attributes:
+        name: of the preset that the sweep was made of, or `custom`.
     """
 
     def __init__(self, jobs: Sequence[PlannedJob], preset: str | None) -> None:
         self._place = jobs[0].store.place
         self._jobs = [job for job in jobs if self._has(job)]
         self._preset = preset
+        self.name = preset or "custom"
         self._parent = ParentRun(jobs[0].store, {job.identity.key for job in self._jobs})
         self._run_id: str | None = None
 
@@ -52,7 +56,7 @@ class SweepRun:
         if not self._has(job):
             return None
         if self._run_id is None:
-            tags = {"sweep": self._preset or "custom", "command": command(), "host": platform.node()}
+            tags = {"sweep": self.name, "command": command(), "host": platform.node()}
             try:
                 self._run_id = self._parent.open(_name(self._preset), tags)
             except Exception as error:  # whatever MLflow, its database or its server raise

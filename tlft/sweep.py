@@ -202,6 +202,7 @@ def _launch(
             config.hydra.sweep.dir = str(folder)
             config.hydra.sweep.subdir = str(job.number)
             config.sweep.parent = sweep_run.parent_of(job)
+            config.sweep.name = sweep_run.name
     if isinstance(launcher, _Submits):
         launcher.on_submit = partial(_mark_submitted, {job.number: job for job in todo})
     one_by_one = todo[0].config.sweep.on_failure == "stop" and isinstance(launcher, BasicLauncher)

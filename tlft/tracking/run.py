@@ -99,6 +99,11 @@ class ActiveRun:
         if not self.journal.has("params"):
             self.journal.append(params=dict(params))
 
+    def log_inputs(self, name: str, source: str, digests: Mapping[str, str]) -> None:
+        """Log the data set, each split with its digest, as what the run has read."""
+        if not self.journal.has("inputs"):
+            self.journal.append(inputs={"name": name, "source": source, "digests": dict(digests)})
+
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Log facts about the machine, or words of the user's."""
         self.journal.append(tags=dict(tags))
@@ -216,6 +221,8 @@ class ActiveRun:
             self._client.log_batch(self.run_id, params=[Param(*pair) for pair in entry["params"].items()])
         elif "tags" in entry:
             self._client.log_batch(self.run_id, tags=[RunTag(*pair) for pair in entry["tags"].items()])
+        elif "inputs" in entry:
+            self._client.log_inputs(self.run_id, _dataset_inputs(**entry["inputs"]))
         elif "files" in entry:
             self._client.log_artifacts(self.run_id, str(self.folder.files))
         elif "model" in entry:
@@ -233,6 +240,19 @@ class ActiveRun:
             figures |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
             monitor.clear_metrics()
         return figures
+
+
+_LONGEST_DIGEST = 36  # in MLflow
+
+
+def _dataset_inputs(name: str, source: str, digests: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    told = json.dumps({"uri": source})
+    return [
+        DatasetInput(Dataset(name, digest[:_LONGEST_DIGEST], "local", told), [InputTag("mlflow.data.context", split)])
+        for split, digest in digests.items()
+    ]
 
 
 def _now() -> int:
