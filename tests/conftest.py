@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from warm import WarmCommand
 
 from tlft.compose import Composer
 from tlft.config import PROJECT, Config, to_config
@@ -82,10 +83,15 @@ TINY_ARCH = ("arch=torchvision", "arch.name=mobilenet_v3_small")
 
 
 def run_py(
-    *arguments: str, home: Path, env: dict[str, str] | None = None, cwd: Path = PROJECT
+    *arguments: str, home: Path, env: dict[str, str] | None = None, cwd: Path = PROJECT, cold: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python run.py` as a user would, with TLFT_HOME set."""
+    """Run `python run.py` as a user would, with TLFT_HOME set; `cold` in a new interpreter, which takes seconds."""
     environment = {**os.environ, "TLFT_HOME": str(home), "OMP_NUM_THREADS": "1", **(env or {})}
+    if not cold:
+        command = WarmCommand(arguments, environment, cwd)
+        said = command.communicate()
+        assert command.returncode is not None
+        return subprocess.CompletedProcess(["run.py", *arguments], command.returncode, *said)
     return subprocess.run(
         [sys.executable, str(PROJECT / "run.py"), *arguments],
         env=environment,

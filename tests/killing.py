@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -15,24 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from conftest import TINY_ARCH
+from warm import WarmCommand
 
-from tlft import tracking
 from tlft.config import PROJECT, Config
 from tlft.records import Record
 from tlft.tracking import ActiveRun, Store
-
-IMPORTS = (
-    *tracking.HEAVY_IMPORTS,
-    *("torch", "torchvision", "sklearn.metrics"),
-    *("tlft.experiment", "tlft.training", "tlft.checkpoint", "tlft.evaluation", "tlft.models", "tlft.plots", "pandas"),
-)
-
-
-def warm_server() -> ForkServerContext:
-    """Return a context whose processes start in a moment; the server imports and never computes."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(IMPORTS))
-    return context
 
 
 def work(config: Config, words: Connection, env: dict[str, str]) -> None:
@@ -52,6 +38,12 @@ def work(config: Config, words: Connection, env: dict[str, str]) -> None:
 
 
 SWEEP = ("-m", "threads=1", "data=imagefolder", "model=scratch", "training.batch_size=6", *TINY_ARCH)
+
+
+def start_warm_sweep(home: Path, folder: Path, *overrides: str) -> WarmCommand:
+    """Start a sweep of small runs in a moment; what it says goes into a pipe."""
+    arguments = (*SWEEP, f"data.root={folder}", *overrides)
+    return WarmCommand(arguments, {**os.environ, "TLFT_HOME": str(home)}, PROJECT, one_pipe=True)
 
 
 def start_sweep(home: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:

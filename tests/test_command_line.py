@@ -165,14 +165,16 @@ def lines(done: subprocess.CompletedProcess[str]) -> Sequence[str]:
 
 
 def test_exit_status_is_2_in_a_single_run(home: Path) -> None:
-    done = run_py("sedd=1", "optimizer.lr=0", home=home)
+    done = run_py("sedd=1", "optimizer.lr=0", home=home, cold=True)
     assert done.returncode == 2
     assert len(lines(done)) == 2
     assert files_in(home) == []
 
 
 def test_wrong_job_refuses_the_whole_sweep(home: Path, tiny_folder: Path) -> None:
-    done = run_py("-m", "data=imagefolder", f"data.root={tiny_folder}", "seed=1,-2", "optimizer.lr=0.1,nan", home=home)
+    done = run_py(
+        "-m", "data=imagefolder", f"data.root={tiny_folder}", "seed=1,-2", "optimizer.lr=0.1,nan", home=home, cold=True
+    )
     assert done.returncode == 2
     assert lines(done) == [
         "jobs 1, 3: optimizer.lr=nan: give a finite number above 0, such as 0.01",
@@ -185,14 +187,14 @@ def test_wrong_job_refuses_the_whole_sweep(home: Path, tiny_folder: Path) -> Non
     "arguments", [["--help"], ["--cfg", "job"], ["--info", "config"], ["sweep=demo", "--cfg", "hydra"]]
 )
 def test_commands_that_show_something_still_work(home: Path, arguments: list[str]) -> None:
-    done = run_py(*arguments, home=home)
+    done = run_py(*arguments, home=home, cold=True)
     assert done.returncode == 0, done.stderr
     assert "optimizer" in done.stdout or "sweeper" in done.stdout
     assert files_in(home) == []
 
 
 def test_plan_of_a_single_run_writes_no_run(home: Path, tiny_folder: Path) -> None:
-    done = run_py("data=imagefolder", f"data.root={tiny_folder}", "plan=true", home=home)
+    done = run_py("data=imagefolder", f"data.root={tiny_folder}", "plan=true", home=home, cold=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 job: 1 new")
     assert not (home / "outputs").exists()

@@ -186,7 +186,7 @@ def test_a_run_against_a_server_that_is_down_fails_in_one_line_before_any_work(
     uri = f"http://127.0.0.1:{free_port()}"
     done = run_py(
         *sweep, *TINY_ARCH, "model=scratch", "data=imagefolder", f"data.root={tiny_folder}", "tracking=server",
-        f"tracking.uri={uri}", home=home,
+        f"tracking.uri={uri}", home=home, cold=True,
     )  # fmt: skip
     assert done.returncode == 1
     (line,) = (done.stdout + done.stderr).splitlines()

@@ -199,5 +199,6 @@ def test_a_served_model_answers_an_image_and_refuses_the_rest(served: str, home:
         refused = ask(served, image)
         assert 400 <= refused.status_code < 500, refused.text[:300]
         assert reason in refused.text.partition("Error: ")[2], refused.text[-300:]
-    assert requests.post(served, data="", timeout=60).status_code in range(400, 500)
+    empty = requests.post(served, data="", headers={"Content-Type": "application/json"}, timeout=60)
+    assert empty.status_code in range(400, 500)
     assert ask(served, photograph).status_code == 200

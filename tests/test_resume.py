@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_ARCH
-from killing import Evidence, Job, gather, left_over, warm_server
+from killing import Evidence, Job, gather, left_over
+from warm import warm_server
 
 from tlft.compose import Composer
 from tlft.config import Config, to_config

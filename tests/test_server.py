@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from conftest import TINY_ARCH
-from killing import Job, left_over, warm_server
+from killing import Job, left_over
 from servers import MlflowServer, PostgreSQL, needs_postgresql
 from test_parallel import Sweep
+from warm import warm_server
 
 from tlft.compose import Composer
 from tlft.config import PROJECT, Config, to_config

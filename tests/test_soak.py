@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from killing import Evidence, gather, left_over, start_sweep
+from killing import Evidence, gather, left_over, start_sweep, start_warm_sweep
 
 from tlft.tracking import load_records
 
@@ -55,7 +55,7 @@ def evidence(home: Path) -> dict[str, Evidence]:
 @pytest.mark.torture
 def test_a_sweep_that_is_killed_until_it_is_done_is_the_undisturbed_one(tmp_path: Path, tiny_folder: Path) -> None:
     overrides = ("seed=0,1", "training.epochs=3", "checkpoint.every_minutes=0")
-    reference = start_sweep(tmp_path / "reference", tiny_folder, *overrides)
+    reference = start_warm_sweep(tmp_path / "reference", tiny_folder, *overrides)
     said, _ = reference.communicate()
     assert reference.returncode == 0, said
     rounds = int(os.environ.get("TLFT_TORTURE_SWEEPS", "3"))
@@ -75,10 +75,9 @@ def killed_until_done(home: Path, folder: Path, overrides: tuple[str, ...], rand
     """Repeat a sweep until it is done, killing it after as many lines as chance says."""
     kills = 0
     while True:
-        sweep = start_sweep(home, folder, *overrides)
+        sweep = start_warm_sweep(home, folder, *overrides)
         lines = random_.randrange(12) if kills < 3 else 1000
         said = ""
-        assert sweep.stdout is not None
         for line in sweep.stdout:
             said += line
             lines -= 1

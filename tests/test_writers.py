@@ -5,7 +5,8 @@ from __future__ import annotations
 from multiprocessing.synchronize import Barrier
 
 from conftest import Configure
-from killing import left_over, warm_server
+from killing import left_over
+from warm import warm_server
 
 from tlft.config import Config
 from tlft.tracking import Store, load_records
