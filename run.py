@@ -14,6 +14,7 @@ from tlft.errors import ConfigurationError, TlftError
 from tlft.job import run_job
 from tlft.plan import print_plan
 from tlft.preflight import check_command_line, exit_with
+from tlft.repeat import expand
 from tlft.signals import listen
 
 register()
@@ -29,6 +30,7 @@ def main() -> None:
     """Check the whole command line before Hydra acts on it, then let Hydra act."""
     listen()
     try:
+        sys.argv[1:] = expand(sys.argv[1:])
         config = check_command_line(sys.argv[1:])
         if config is not None and config.plan:
             print_plan([config])

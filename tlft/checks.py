@@ -24,7 +24,7 @@ _CHOICES = {
 }
 
 OWN_TAGS = (
-    *("host", "data", "arch", "weights", "debug", "commit", "dirty", "torch"),
+    *("host", "data", "arch", "column", "sweep", "weights", "debug", "commit", "dirty", "torch"),
     *("device", "hardware", "precision", "threads", "command"),
 )
 """Names of the tags that every run has."""
@@ -132,6 +132,8 @@ def _wrong_data(config: Config) -> list[str]:
 
 def _wrong_combinations(config: Config) -> list[str]:
     problems = []
+    if config.verify and config.from_run is None:
+        problems.append("verify=true: compares with the run that is repeated; give from_run=RUN too")
     if config.data.class_map is not None and not isinstance(config.data.class_map, dict):
         problems.append(f"data.class_map={config.data.class_map}: write {{class:[output,...],...}}")
     if config.tracking.tags is not None and not isinstance(config.tracking.tags, dict):

@@ -199,6 +199,8 @@ class Config:
     force: bool = False
     plan: bool = False
     debug: bool = False
+    from_run: str | None = None
+    verify: bool = False
 
     @property
     def home(self) -> Path:

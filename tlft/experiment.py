@@ -23,6 +23,7 @@ from tlft.identity import flatten, run_key, scientific_config
 from tlft.imagenet import ClassMap, resolve_class_map
 from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
 from tlft.records import Outcome
+from tlft.repeat import refuse_others
 from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, wait_for_server
 from tlft.waste import warn_of_caches
 from tlft.weights import Weights, find_weights
@@ -82,6 +83,7 @@ def run_experiment(
         raise ConfigurationError(problems)
     wait_for_server(config.tracking.uri or "", patience)
     known = identify(config)
+    refuse_others(config, known.science, known.key)
     store = Store(config)
     store.end_lost_runs()
     with store.claim(known.key, force=config.force or config.debug) as claim:

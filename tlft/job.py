@@ -26,6 +26,7 @@ from tlft.errors import ConfigurationError, TlftError, out_of_memory
 from tlft.files import atomic_write
 from tlft.note import refresh_note
 from tlft.records import Outcome
+from tlft.repeat import verify
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ def run_job(cfg: DictConfig) -> float:
     if outcome.status == "done" and HydraConfig.get().mode == RunMode.RUN:
         refresh_note(config)  # a sweep does so once, at its end
     report.write(status=outcome.status, run_id=outcome.run_id, score=outcome.score, seconds=outcome.seconds)
+    if config.verify and outcome.run_id and not verify(config, outcome.run_id):
+        sys.exit(1)
     return outcome.score
 
 

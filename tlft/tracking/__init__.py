@@ -7,7 +7,7 @@ from tlft.tracking.cleaning import deleted_artifacts, orphan_checkpoints
 from tlft.tracking.client import HEAVY_IMPORTS, WEIGHTS_FILE, tracking_uri
 from tlft.tracking.moving import follow_move, relocate
 from tlft.tracking.parents import LONGEST_NOTE, ParentRun
-from tlft.tracking.reading import ArtifactReader, load_curves, load_records
+from tlft.tracking.reading import ArtifactReader, load_curves, load_record, load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
 from tlft.tracking.server import PATIENCE_SECONDS, ask_early, wait_for_server
@@ -33,6 +33,7 @@ __all__ = [
     "find_problems",
     "follow_move",
     "load_curves",
+    "load_record",
     "load_records",
     "orphan_checkpoints",
     "register_model",

@@ -131,6 +131,25 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return frame
 
 
+def load_record(run_id: str, uri: str | None = None, home: Path | None = None) -> Record:
+    """Return one run, of any experiment.
+
+    Raises:
+        ConfigurationError: if there is none, or the database is none.
+        TlftError: if the store does not answer.
+    """
+    uri = tracking_uri(uri, home)
+    if problems := store_schema.find_problems(uri):
+        raise ConfigurationError(problems)
+    found = None
+    if not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists():
+        with answering(uri):
+            found = find_run(connect(uri), run_id)
+    if found is None:
+        raise ConfigurationError(f"{run_id}: no such run in {uri}; `mlflow ui` and `run.py` tell the ids")
+    return to_record(found)
+
+
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
     """Return a run, deleted or not; None if the store has none of this id."""
     from mlflow.exceptions import MlflowException

@@ -1,0 +1,140 @@
+"""`python run.py from_run=RUN`: repeat a logged run from its own stored configuration, and say whether the bits agree.
+
+The run itself is an ordinary one, in an experiment of its own: the table must not count a run and its repetition twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from tlft.compose import COMPOSITION_ERRORS, Composer
+from tlft.config import Config
+from tlft.errors import ConfigurationError
+from tlft.identity import flatten
+from tlft.records import Record
+from tlft.tracking import ArtifactReader, load_record
+
+_KEY = "from_run"
+_GROUPS = ("model", "head", "optimizer", "schedule", "data")
+_REPEATED = ("arch", *_GROUPS, "training")
+_ALONE = ("seed", "precision")
+
+
+def expand(argv: Sequence[str]) -> list[str]:
+    """Return the command line with everything that `from_run=RUN` stands for; as it is without that.
+
+    What else is on the command line counts more than what the run had: another device, other folders.
+
+    Raises:
+        ConfigurationError: if there is no such run, or it cannot be repeated.
+        TlftError: if the store does not answer.
+    """
+    named = [text.partition("=")[2] for text in argv if text.startswith(f"{_KEY}=")]
+    if not named or named[-1] in ("", "null"):
+        return list(argv)
+    if any(text in ("-m", "--multirun") or text.startswith(("sweep=", "experiment=")) for text in argv):
+        raise ConfigurationError(f"{_KEY}={named[-1]}: repeats one run; leave -m, sweep= and experiment= out")
+    flags = [text for text in argv if text.startswith("-")]
+    given = [text for text in argv if not text.startswith("-")]
+    try:
+        here = Composer().compose([text for text in given if not text.startswith((f"{_KEY}=", "verify="))])
+    except COMPOSITION_ERRORS:
+        return list(argv)  # what is wrong is said when the command line is checked
+    home = Path(str(here.paths.home)).expanduser()
+    uri = OmegaConf.select(here, "tracking.uri")
+    record = load_record(named[-1], uri, home)
+    stored = _read(ArtifactReader(uri, home).text(record, "config.yaml"), record)
+    overrides = [*_overrides(stored), *_of_the_machine(record, stored)]
+    keys = {text.partition("=")[0].lstrip("+") for text in given}
+    return [*flags, *(text for text in overrides if text.partition("=")[0] not in keys), *given]
+
+
+def _read(text: str, record: Record) -> Mapping[str, Any]:
+    try:
+        stored = yaml.safe_load(text)
+        if record.status == "FINISHED" and all(name in stored for name in (*_REPEATED, *_ALONE)):
+            return dict(stored)
+    except (yaml.YAMLError, TypeError):
+        pass
+    why = "is not FINISHED" if record.status != "FINISHED" else "its config.yaml is missing or damaged"
+    raise ConfigurationError(f"{_KEY}={record.run_id}: cannot be repeated: {why}; name another run")
+
+
+def _overrides(stored: Mapping[str, Any]) -> Iterator[str]:
+    for group in _GROUPS:
+        yield f"{group}={stored[group]['name']}"
+    yield f"arch={stored['arch']['library']}"
+    for group in _REPEATED:
+        for key, value in stored[group].items():
+            if (group, key) not in (("arch", "library"), *((name, "name") for name in _GROUPS)):
+                yield f"{group}.{key}={write_value(value)}"
+    for key in _ALONE:
+        yield f"{key}={write_value(stored[key])}"
+
+
+def _of_the_machine(record: Record, stored: Mapping[str, Any]) -> Iterator[str]:
+    """Return as many threads as the run had, since the bits depend on them, and an experiment of its own."""
+    if record.tags.get("threads", "").isdecimal():
+        yield f"threads={record.tags['threads']}"
+    yield f"tracking.experiment={write_value(stored['tracking']['experiment'] + '-repeats')}"
+
+
+def write_value(value: Any) -> str:
+    """Write a value as Hydra's command line takes it."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{write_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(write_value, value)) + "]"
+    if isinstance(value, str):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{quoted}"'
+    return json.dumps(value)
+
+
+def refuse_others(config: Config, science: Mapping[str, Any], key: str) -> None:
+    """Refuse to repeat a run with other data, weights or settings than it had.
+
+    Args:
+        config: whose `from_run` is repeated; nothing is done without it.
+        science: what the run here is made of (see identity.py).
+        key: its run key.
+
+    Raises:
+        ConfigurationError: with the first things that differ.
+    """
+    if config.from_run is None:
+        return
+    record = load_record(config.from_run, config.tracking.uri, config.home)
+    if record.key == key:
+        return
+    here, there = flatten(science), record.params
+    differing = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
+    listed = ", ".join(
+        f"{name} is {here.get(name, '-')[:16]} and was {there.get(name, '-')[:16]}" for name in differing[:4]
+    )
+    raise ConfigurationError(
+        f"{_KEY}={config.from_run}: cannot be repeated here: {listed or 'its key was made by another version'}; point "
+        "data.root and model.weights_file to what it had, and leave other keys out"
+    )
+
+
+def verify(config: Config, run_id: str) -> bool:
+    """Say whether a repetition has the bits of the run that it repeats; tells it too."""
+    from analysis.diff import compare_runs, describe_differences, load_kept
+
+    assert config.from_run is not None
+    kept = [load_kept(one, config.tracking.uri, config.home) for one in (config.from_run, run_id)]
+    found = compare_runs(*kept)
+    effects = [one for one in found if one.kind in ("metrics", "weights", "images")]
+    if not effects:
+        print(f"verified: run {run_id} has the bits of run {config.from_run}: weights, predictions and metrics")
+    else:
+        print(f"not the same bits: run {config.from_run} | run {run_id}; the first difference: {effects[0].name}")
+        print(describe_differences(found))
+    return not effects
