@@ -29,6 +29,7 @@ from tlft.tracking import load_records
         "word",
         "two words",
         'a "quoted" \\ one',
+        'C:\\folder\\"x"\\',
         "a,b=c",
         [1, "a b"],
         {"ants": [310], "bees": ["a b"]},
