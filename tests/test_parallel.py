@@ -18,6 +18,7 @@ import psutil
 import pytest
 from conftest import TINY_ARCH, Configure
 from killing import left_over, parents_in
+from warm import WarmCommand
 
 from tlft import machine
 from tlft.config import PROJECT
@@ -44,15 +45,11 @@ class Sweep:
         for number in listen:
             (self.folder / str(number)).mkdir(parents=True)
             os.mkfifo(self.folder / str(number) / OUTPUT_FILE)
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "run.py"), *COMMON, f"data.root={folder}", *overrides]
-            + ([f"hydra.sweep.dir={self.folder}"] if listen else []),
-            env={**os.environ, "TLFT_HOME": str(home)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no thread is running here)
+        self.process = WarmCommand(
+            [*COMMON, f"data.root={folder}", *overrides, *([f"hydra.sweep.dir={self.folder}"] if listen else [])],
+            {**os.environ, "TLFT_HOME": str(home)},
+            one_pipe=True,
+            new_session=True,
         )
         threading.Thread(target=self._let_readers_go, args=(listen,), daemon=True).start()
         self._words: dict[int, TextIO] = {}
@@ -72,7 +69,7 @@ class Sweep:
 
     def end(self) -> str:
         """Return all that the sweep has said, once it has ended."""
-        said, _ = self.process.communicate(timeout=300)
+        said, _ = self.process.communicate()
         return said
 
     def pid(self, number: int) -> int:

@@ -158,7 +158,8 @@ def served(home: Home) -> Iterator[str]:
     assert register([home.fine_tuned, "--name", "served"]) == 0
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served@champion"]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{home.path}/mlflow.db"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow calls uvicorn by its name
+    environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{home.path}/mlflow.db"}
     with subprocess.Popen(
         [*command, "--env-manager", "local", "--port", str(port), "--host", "127.0.0.1"],
         env=environment,

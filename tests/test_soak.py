@@ -58,7 +58,7 @@ def test_a_sweep_that_is_killed_until_it_is_done_is_the_undisturbed_one(tmp_path
     reference = start_warm_sweep(tmp_path / "reference", tiny_folder, *overrides)
     said, _ = reference.communicate()
     assert reference.returncode == 0, said
-    rounds = int(os.environ.get("TLFT_TORTURE_SWEEPS", "3"))
+    rounds = int(os.environ.get("TLFT_TORTURE_SWEEPS", "2"))
     kills = 0
     for number in range(rounds):
         home, random_ = tmp_path / str(number), random.Random(number)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY_ARCH, draw_folder, files_in, run_py
 from killing import parents_in
+from warm import WarmCommand
 
 from tlft.config import PROJECT
 from tlft.outputs import claim_folder
@@ -189,33 +190,21 @@ def test_jobs_that_need_what_is_missing_fail_and_the_others_run(tmp_path: Path, 
     assert [row["status"] for row in json.loads((folder / "sweep.json").read_text())] == ["failed", "done"]
 
 
-def hear_ctrl_c() -> None:
-    """Undo what a shell does to a command in the background: SIGINT is ignored there, and by its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_sweep_sums_up_and_leaves_nothing_running(
     tmp_path: Path, tiny_folder: Path, number: int, status: int
 ) -> None:
     command = (*COMMON, f"data.root={tiny_folder}", "model=scratch", "training.epochs=1,1000", "training.batch_size=2")
-    process = subprocess.Popen(
-        [sys.executable, str(PROJECT / "run.py"), *command],
-        env={**os.environ, "TLFT_HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 (no thread is running here)
-    )
+    process = WarmCommand(command, {**os.environ, "TLFT_HOME": str(tmp_path)})
     try:
-        assert process.stderr is not None
         for line in process.stderr:  # an epoch of the long job has ended: the next is in its middle
             if "epoch 1/1000" in line:
                 process.send_signal(number)
                 break
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate()
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
     assert process.returncode == status
     assert "Traceback" not in err
     assert re.search(r"0\s+efficientnet_lite0 scratch.*done", out)
@@ -225,18 +214,13 @@ def test_interrupted_sweep_sums_up_and_leaves_nothing_running(
 
 
 def test_two_processes_started_together_on_an_empty_home_both_finish(tmp_path: Path, tiny_folder: Path) -> None:
-    def start(seed: int) -> subprocess.Popen[str]:
+    def start(seed: int) -> WarmCommand:
         arguments = [*COMMON[1:], f"data.root={tiny_folder}", "training.epochs=0", f"seed={seed}"]
-        return subprocess.Popen(
-            [sys.executable, str(PROJECT / "run.py"), *arguments],
-            env={**os.environ, "TLFT_HOME": str(tmp_path)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return WarmCommand(arguments, {**os.environ, "TLFT_HOME": str(tmp_path)})
 
     processes = [start(0), start(1)]
     for process in processes:
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate()
         assert process.returncode == 0, err
     assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FINISHED", "FINISHED"]
     assert len(list((tmp_path / "outputs").glob("*/*"))) == 2

@@ -40,17 +40,27 @@ class WarmCommand:
         returncode: None until `wait` or `communicate` has returned.
     """
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, *, one_pipe: bool = False) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path = PROJECT,
+        *,
+        one_pipe: bool = False,
+        new_session: bool = False,
+    ) -> None:
         context = warm_server()
         reading, writing = zip(*(context.Pipe(duplex=False) for _ in range(1 if one_pipe else 2)), strict=True)
-        self._process = context.Process(target=_run, args=(list(arguments), dict(env), str(cwd), writing))
+        self._process = context.Process(target=_run, args=(list(arguments), dict(env), str(cwd), writing, new_session))
         self._process.start()
         for end in writing:
             end.close()
         self.stdout, *self._errors = (os.fdopen(os.dup(end.fileno()), errors="replace") for end in reading)
         for end in reading:
             end.close()
+        self.stderr = self._errors[0] if self._errors else self.stdout
         self.returncode: int | None = None
+        self._waiting = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -68,7 +78,8 @@ class WarmCommand:
 
     def wait(self) -> int:
         """Wait for the end; returns the exit status, or as negative the signal."""
-        self._process.join()
+        with self._waiting:  # two threads may wait, and only one is told
+            self._process.join()
         self.returncode = self._process.exitcode
         assert self.returncode is not None
         return self.returncode
@@ -90,8 +101,11 @@ class WarmCommand:
         return said[0], said[1]
 
 
-def _run(arguments: list[str], env: dict[str, str], cwd: str, words: tuple[Connection, ...]) -> None:
+def _run(arguments: list[str], env: dict[str, str], cwd: str, words: tuple[Connection, ...], new_session: bool) -> None:
     """Be `python run.py`."""
+    if new_session:
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
