@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from filelock import FileLock
 from killing import KEY, begun
 from PIL import Image
 
-from tlft import clean
+from tlft import clean, sync
 from tlft.claims import Claim
 from tlft.config import Config
 from tlft.decode import decode_images
@@ -284,3 +285,17 @@ def test_what_cannot_be_deleted_is_said(
     assert "Permission denied; it was left" in capsys.readouterr().err
     (record,) = load_records("tlft", home=config.home)
     assert record.deleted
+
+
+@pytest.mark.parametrize("command", [clean.main, sync.main])
+def test_a_home_that_is_no_folder_is_one_line(
+    command: Callable[[list[str]], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    for name, said in (("file", "is a file"), ("nowhere", "no such folder")):
+        monkeypatch.setenv("TLFT_HOME", str(tmp_path / name))
+        assert command([]) == 2
+        assert capsys.readouterr().err == f"TLFT_HOME={tmp_path / name}: {said}; name a folder\n"

@@ -92,6 +92,15 @@ def test_independent_problems_of_a_sweep_are_reported_together(home: Path) -> No
     assert [problem.partition(":")[0] for problem in found] == ["optimizer=adm", "optimizer=adamx", "seed=-2"]
 
 
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_a_wrong_value_hides_no_key_that_was_given(home: Path, tiny_folder: Path, sweep: list[str]) -> None:
+    given = ["arch=torchvision", "arch.name=mobilenet_v3_small", "data=imagefolder", f"data.root={tiny_folder}"]
+    seeds = ["seed=0,1"] if sweep else ["seed=1"]
+    assert problems(home, *sweep, *given, "model=scratch", *seeds, "resume.wait=maybe") == [
+        "resume.wait=maybe: give true or false"
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -243,7 +243,7 @@ def spoil(folder: Path, how: str) -> Path:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("missing", "no such folder; did you mean insects?"),
+        ("missing", "/insects?"),
         ("file", "is a file; name the folder"),
         ("empty", "the folder is empty; put train/<class>/*"),
         ("one class", "has the one class ants; give at least two"),

@@ -73,7 +73,7 @@ def test_one_command_mends_a_home_that_was_moved(moved: Path, capsys: pytest.Cap
 
 def test_files_are_verified_where_they_were_moved_to(moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sync.main(["--verify"]) == 0
-    assert "1 finished runs looked at, 0 damaged" in capsys.readouterr().out
+    assert "1 finished run looked at, 0 damaged" in capsys.readouterr().out
 
 
 def test_a_copy_has_files_of_its_own(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from tlft.config import home_folder
+from tlft.config import existing_home
 from tlft.errors import ConfigurationError, exit_status
 from tlft.estimate import describe_space
 from tlft.tracking import deleted_artifacts, follow_move, orphan_checkpoints, relocate
@@ -22,7 +22,7 @@ from tlft.waste import Waste, caches_over, leftovers
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something failed; 2 if it was asked for wrongly."""
     arguments = _parse(argv)
-    return exit_status(lambda: _do(arguments, home_folder()))
+    return exit_status(lambda: _do(arguments, existing_home()))
 
 
 def _do(arguments: argparse.Namespace, home: Path) -> int:

@@ -102,11 +102,12 @@ class Composer:
 
         Returns:
             The problems, a line each; and lists of overrides that can be composed, each with one value of what was
-            given, for whoever wants to look at the values too.
+            given and with all else that is right, for whoever wants to look at the values too.
         """
         parsed = self.parse(overrides)
         problems: list[str] = []
         groups: list[str] = []
+        keys: list[str] = []  # that are right, with the one value that they were given
         composable: list[list[str]] = []
         for override in sorted(parsed, key=lambda override: not self.is_group(override)):
             for text in alone(override):
@@ -115,10 +116,20 @@ class Composer:
                     problems.append(line)
                 else:
                     composable.append([*groups, text])
-            if self.is_group(override) and composable and composable[-1][-1] in alone(override):
-                groups.append(composable[-1][-1])
-        composable = composable or [[]]
+            if composable and composable[-1][-1] in alone(override):
+                (groups if self.is_group(override) else keys).append(composable[-1][-1])
+        composable = [self._with_all(texts, keys) for texts in composable] or [[]]
         return list(dict.fromkeys(problems)) or [self.translate(" ".join(overrides) or "conf", error)], composable
+
+    def _with_all(self, texts: list[str], keys: list[str]) -> list[str]:
+        """Return overrides with all others that are right, or alone if they do not go together."""
+        own = {text.partition("=")[0] for text in texts}
+        whole = [*texts, *(text for text in keys if text.partition("=")[0] not in own)]
+        try:
+            self.compose(whole)
+        except COMPOSITION_ERRORS:
+            return texts
+        return whole
 
     def _try(self, overrides: Sequence[str], blamed: Override) -> str:
         try:

@@ -11,7 +11,23 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
+from tlft.errors import ConfigurationError
+
 PROJECT = Path(__file__).resolve().parent.parent
+
+
+def existing_home() -> Path:
+    """Return `home_folder()`, for a command that has nothing to look at elsewhere.
+
+    Raises:
+        ConfigurationError: if it is no folder.
+    """
+    home = home_folder()
+    if not home.is_dir():
+        raise ConfigurationError(
+            f"TLFT_HOME={home}: {'is a file' if home.exists() else 'no such folder'}; name a folder"
+        )
+    return home
 
 
 def home_folder() -> Path:

@@ -64,7 +64,8 @@ def _check_root(root: Path, config: DataConfig) -> None:
     if not root.is_dir():
         siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
         key = "data.root" if config.root else "TLFT_HYMENOPTERA"
-        raise ConfigurationError(f"{key}={root}: no such folder{nearest(root.name, siblings)}")
+        beside = nearest(root.name, siblings).replace("did you mean ", f"did you mean {str(root.parent).rstrip('/')}/")
+        raise ConfigurationError(f"{key}={root}: no such folder{beside}")
     if not any(root.iterdir()):
         raise ConfigurationError(f"data.root={root}: the folder is empty; put train/<class>/* and val/<class>/* there")
 

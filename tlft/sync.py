@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlft.config import home_folder
+from tlft.config import existing_home, home_folder
 from tlft.errors import exit_status
 from tlft.tracking import deliver_rest, follow_move, verify
 
@@ -18,7 +18,7 @@ from tlft.tracking import deliver_rest, follow_move, verify
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something is still to be delivered, or is damaged."""
     arguments = _parse(argv)
-    return exit_status(lambda: _do(arguments, home_folder()))
+    return exit_status(lambda: _do(arguments, existing_home()))
 
 
 def _do(arguments: argparse.Namespace, home: Path) -> int:
@@ -49,7 +49,7 @@ def _verify(arguments: argparse.Namespace) -> bool:
         if said:
             wrong += 1
             print(f"run {record.run_id} ({record.name}): {said}; the same command runs it again")
-    print(f"{looked} finished runs looked at, {wrong} damaged")
+    print(f"{looked} finished run{'s' if looked != 1 else ''} looked at, {wrong} damaged")
     return bool(wrong)
 
 
