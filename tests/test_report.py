@@ -217,9 +217,9 @@ def test_photographs_are_filtered_by_mouse_and_by_keyboard(opened: Any, material
 def test_a_photograph_is_enlarged_and_put_back_by_keyboard(opened: Any) -> None:
     opened.focus(".photo button")
     opened.keyboard.press("Enter")
-    assert opened.is_visible("#large img")
+    opened.wait_for_selector("#large img", state="visible")
     opened.keyboard.press("Enter")
-    assert not opened.is_visible("#large")
+    opened.wait_for_selector("#large", state="hidden")
     opened.click(".photo button")
     opened.keyboard.press("Escape")
-    assert not opened.is_visible("#large")
+    opened.wait_for_selector("#large", state="hidden")

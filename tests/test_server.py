@@ -105,18 +105,20 @@ def only(config: Config) -> Record:
 
 
 @pytest.fixture(scope="module")
-def swept(place: Place, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> tuple[Path, Sweep, Sweep]:
-    """Return the home of a parallel sweep against the server, the sweep, and the same sweep once more."""
+def swept(
+    place: Place, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path
+) -> tuple[Path, Sweep, tuple[str, ...]]:
+    """Return the home of a parallel sweep against the server, the sweep, and the overrides that it was made of."""
     home = tmp_path_factory.mktemp("home")
     command = ("training.epochs=2", "seed=0,1,2", "tracking.weights=true", *on(place, "swept"))
     first = Sweep(home, tiny_folder, *command)
     said = first.end()
     assert first.process.returncode == 0, said
-    return home, first, Sweep(home, tiny_folder, *command)
+    return home, first, command
 
 
 def test_every_job_of_a_parallel_sweep_is_on_the_server(
-    place: Place, swept: tuple[Path, Sweep, Sweep], build: Build
+    place: Place, swept: tuple[Path, Sweep, tuple[str, ...]], build: Build
 ) -> None:
     home, _, _ = swept
     runs = load_records("swept", place.uri, home)
@@ -134,8 +136,11 @@ def test_every_job_of_a_parallel_sweep_is_on_the_server(
     assert left_over(home) == []
 
 
-def test_the_same_sweep_again_skips_everything(place: Place, swept: tuple[Path, Sweep, Sweep]) -> None:
-    home, _, second = swept
+def test_the_same_sweep_again_skips_everything(
+    place: Place, swept: tuple[Path, Sweep, tuple[str, ...]], tiny_folder: Path
+) -> None:
+    home, _, command = swept
+    second = Sweep(home, tiny_folder, *command)
     said = second.end()
     assert second.process.returncode == 0, said
     assert said.startswith("3 jobs: 3 done")
@@ -143,7 +148,7 @@ def test_the_same_sweep_again_skips_everything(place: Place, swept: tuple[Path, 
 
 
 def test_a_model_that_was_logged_to_the_server_answers(
-    place: Place, swept: tuple[Path, Sweep, Sweep], build: Build, tiny_folder: Path
+    place: Place, swept: tuple[Path, Sweep, tuple[str, ...]], build: Build, tiny_folder: Path
 ) -> None:
     import mlflow
     import pandas as pd
@@ -158,7 +163,7 @@ def test_a_model_that_was_logged_to_the_server_answers(
 
 
 def test_verify_fetches_the_files_from_the_server_and_hashes_them(
-    place: Place, swept: tuple[Path, Sweep, Sweep]
+    place: Place, swept: tuple[Path, Sweep, tuple[str, ...]]
 ) -> None:
     arguments = ("--verify", "--uri", place.uri, "--experiment", "swept")
     status, said = sync(swept[0], *arguments)
