@@ -217,7 +217,7 @@ def test_photographs_are_filtered_by_mouse_and_by_keyboard(opened: Any, material
 def test_a_photograph_is_enlarged_and_put_back_by_keyboard(opened: Any) -> None:
     opened.focus(".photo button")
     opened.keyboard.press("Enter")
-    opened.wait_for_selector("#large img", state="visible")
+    assert opened.wait_for_selector("#large img", state="visible") is not None
     opened.keyboard.press("Enter")
     opened.wait_for_selector("#large", state="hidden")
     opened.click(".photo button")
