@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.judged import PROBABILITY, by_image
 from tlft.errors import ConfigurationError, exit_status
 from tlft.identity import flatten
 from tlft.records import Record
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _OF_THE_MACHINE = ("time/", "throughput/", "system/")
 """Metrics that differ from run to run by nature."""
 
-_WEIGHTS = "weights/model.safetensors"
 _CODE = ("commit", "dirty")
 _MOST = 10
 
@@ -110,7 +110,7 @@ def _compare_images(first: DataFrame | None, second: DataFrame | None) -> list[D
     """Return the images of which the runs say something else, those with another prediction first."""
     if first is None or second is None:
         return []
-    frames = [frame.drop_duplicates("sha256").set_index("sha256") for frame in (first, second)]
+    frames = [by_image(frame) for frame in (first, second)]
     found = []
     for side, (mine, other) in enumerate((frames, frames[::-1])):
         for digest in mine.index.difference(other.index, sort=False):
@@ -118,7 +118,9 @@ def _compare_images(first: DataFrame | None, second: DataFrame | None) -> list[D
             found.append(Difference("images", str(mine.loc[digest, "file"]), *(seen if side == 0 else seen[::-1])))
     common = frames[0].index.intersection(frames[1].index, sort=False)
     one, two = (frame.loc[common] for frame in frames)
-    numbers = [name for name in one.columns if name == "confidence" or (name.startswith("p/") and name in two.columns)]
+    numbers = [
+        name for name in one.columns if name == "confidence" or (name.startswith(PROBABILITY) and name in two.columns)
+    ]
     other_answer = one["predicted"].to_numpy(str) != two["predicted"].to_numpy(str)
     other_bits = (one[numbers].to_numpy() != two[numbers].to_numpy()).any(axis=1) & ~other_answer
     for chosen in (other_answer, other_bits):
@@ -135,7 +137,7 @@ def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
         ConfigurationError: if the store has no such run.
         TlftError: if it does not answer.
     """
-    from tlft.tracking import FILES_TAG, ArtifactReader, load_curves, load_record
+    from tlft.tracking import FILES_TAG, WEIGHTS_FILE, ArtifactReader, load_curves, load_record
 
     record = load_record(run_id, uri, home)
     reader = ArtifactReader(uri, home)
@@ -150,7 +152,7 @@ def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
         record=record,
         environment=ours,
         histories=histories,
-        weights=str(files.get(_WEIGHTS, ["", ""])[1]),
+        weights=str(files.get(WEIGHTS_FILE, ["", ""])[1]),
         predictions=reader.predictions([record]).get(run_id),
     )
 

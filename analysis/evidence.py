@@ -74,6 +74,11 @@ class Claim:
     smallest: float | None
 
     @property
+    def question(self) -> tuple[object, ...]:
+        """What is compared with what: the same for a comparison that stands in several rows."""
+        return self.row.cells[self.new].run_ids, self.row.cells[self.old].run_ids, self.closed
+
+    @property
     def shown(self) -> bool:
         """Whether the difference is more than these images and seeds give by chance."""
         return self.p < 0.05
@@ -85,7 +90,7 @@ class Evidence:
 
     Attributes:
         cells: of each row, column key -> evidence; a cell without readable predictions is absent.
-        claims: in the order of the rows.
+        claims: in the order of the rows; a comparison that stands in several rows is there for each.
         unread: how many runs of the table have no predictions that can be read.
     """
 
@@ -106,28 +111,36 @@ def gather(table: Table, frames: Frames) -> Evidence:
         frames: what `tlft.tracking.ArtifactReader.predictions` gives for the table's runs.
     """
     runs = {run.run_id: run for run in table.runs}
+    known: dict[tuple[str, ...], Judged | None] = {}  # a cell may stand in several rows
     cells: list[dict[str, CellEvidence]] = []
     claims: list[Claim] = []
     for row in table.rows:
-        judged = {
-            key: found
-            for key, cell in row.cells.items()
-            if (found := judge(cell, frames, any("seed" in runs[run].params for run in cell.run_ids))) is not None
-        }
-        open_set = {
-            key for key, cell in row.cells.items() if any("class_map" in runs[run].params for run in cell.run_ids)
-        }
+        judged: dict[str, Judged] = {}
+        open_set: set[str] = set()
+        for key, cell in row.cells.items():
+            own = [runs[run_id] for run_id in cell.run_ids]
+            if cell.run_ids not in known:
+                known[cell.run_ids] = judge(cell, frames, any("seed" in run.params for run in own))
+            if (found := known[cell.run_ids]) is not None:
+                judged[key] = found
+            if any("class_map" in run.params for run in own):
+                open_set.add(key)
         cells.append({key: _judge_cell(found, key in open_set) for key, found in judged.items()})
-        for new, old in _pairs(list(row.cells)):
-            if new in judged and old in judged:
-                sides = [_runs_of(row, key, runs) for key in (new, old)]
-                claims += _claims(row, new, old, judged, _unlike(*sides), old in open_set)
-    corrected = holm([claim.comparison.p for claim in claims])
+        for new, old in _pairs(list(judged)):
+            sides = [_runs_of(row, key, runs) for key in (new, old)]
+            claims += _claims(row, new, old, judged, _unlike(*sides), old in open_set)
     return Evidence(
         cells=tuple(cells),
-        claims=tuple(replace(claim, p=p) for claim, p in zip(claims, corrected, strict=True)),
+        claims=_corrected(claims),
         unread=sum(run_id not in frames for run_id in runs),
     )
+
+
+def _corrected(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """Correct the p-values for there being several; a comparison that stands in several rows counts once."""
+    asked = {claim.question: claim.comparison.p for claim in claims}
+    corrected = dict(zip(asked, holm(list(asked.values())), strict=True))
+    return tuple(replace(claim, p=corrected[claim.question]) for claim in claims)
 
 
 def _judge_cell(judged: Judged, open_set: bool) -> CellEvidence:
@@ -158,7 +171,9 @@ def _claims(
     a, b = judged[new].only(images), judged[old].only(images)
     made = []
     for closed in (False, True) if open_set else (False,):
-        found = compare(a.right, b.right_closed if closed else b.right, old_is_fixed=not b.seeded)
+        found = compare(
+            a.right, b.right_closed if closed else b.right, new_is_fixed=not a.seeded, old_is_fixed=not b.seeded
+        )
         smallest = smallest_difference(found.spoiled / len(images), len(images))
         made.append(Claim(row, new, old, closed, found, found.p, unlike, smallest))
     return made

@@ -63,11 +63,16 @@ class Judged:
         return {str(name): float(self.right[:, self.labels == name].mean()) for name in np.unique(self.labels)}
 
 
+def by_image(frame: DataFrame) -> DataFrame:
+    """Return predictions with the images' SHA-256 as the index, each image once."""
+    return frame.drop_duplicates("sha256").set_index("sha256")
+
+
 def judge(cell: Cell, frames: Frames, seeded: bool) -> Judged | None:
     """Put the predictions of a cell's runs together; None if those of any run cannot be read."""
     if not cell.run_ids or any(run_id not in frames for run_id in cell.run_ids):
         return None
-    found = [frames[run_id].drop_duplicates("sha256").set_index("sha256") for run_id in cell.run_ids]
+    found = [by_image(frames[run_id]) for run_id in cell.run_ids]
     common = found[0].index
     for frame in found[1:]:
         if not frame.index.equals(common):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from analysis.judged import PROBABILITY, Frames
+from analysis.judged import PROBABILITY, Frames, by_image
 from analysis.rows import Row
 
 _EDGE = 320
@@ -65,7 +65,7 @@ class Photograph:
 def compare_photographs(row: Row, columns: Sequence[str], frames: Frames) -> list[Photograph]:
     """Return the images that every column of a row saw, the most disputed first, then those that most got wrong."""
     by_column = {
-        key: [frames[run].drop_duplicates("sha256").set_index("sha256") for run in row.cells[key].run_ids]
+        key: [by_image(frames[run]) for run in row.cells[key].run_ids]
         for key in columns
         if key in row.cells and all(run in frames for run in row.cells[key].run_ids)
     }

@@ -42,10 +42,10 @@ IMAGES_AND_SEEDS = "images and seeds"
 
 def wilson_interval(correct: float, images: int) -> Interval:
     """Return the score interval of a share of images (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.stats import binomtest
 
-    low, high = proportion_confint(correct, images, alpha=1 - LEVEL, method="wilson")
-    return Interval(float(low), float(high), THIS_NETWORK)
+    found = binomtest(round(correct), images).proportion_ci(LEVEL, method="wilson")
+    return Interval(float(found.low), float(found.high), THIS_NETWORK)
 
 
 def accuracy_interval(judged: Judgement) -> Interval:
@@ -141,7 +141,7 @@ class Comparison:
         return self.interval.kind != IMAGES_AND_SEEDS
 
 
-def compare(new: Judgement, old: Judgement, *, old_is_fixed: bool = False) -> Comparison:
+def compare(new: Judgement, old: Judgement, *, new_is_fixed: bool = False, old_is_fixed: bool = False) -> Comparison:
     """Compare two ways to use a network, paired by image.
 
     Single networks are compared by McNemar's exact test and Tango's interval; several by Student's t of the difference,
@@ -151,7 +151,8 @@ def compare(new: Judgement, old: Judgement, *, old_is_fixed: bool = False) -> Co
     Args:
         new: of shape (networks, images).
         old: of shape (networks, images), the same images in the same order.
-        old_is_fixed: whether the old way has no seed, as a network that nobody trained here.
+        new_is_fixed: whether the new way has no seed, as a network that nobody trained here.
+        old_is_fixed: the same of the old way.
     """
     images = new.shape[1]
     right_new, right_old = new.mean(axis=0), old.mean(axis=0)
@@ -160,7 +161,8 @@ def compare(new: Judgement, old: Judgement, *, old_is_fixed: bool = False) -> Co
     if len(new) == len(old) == 1:
         interval, p = tango_interval(round(corrected), round(spoiled), images), mcnemar(corrected, spoiled)
     else:
-        over_seeds = len(new) >= FEWEST_SEEDS and (old_is_fixed or len(old) >= FEWEST_SEEDS)
+        sides = ((new, new_is_fixed), (old, old_is_fixed))
+        over_seeds = all(fixed or len(judged) >= FEWEST_SEEDS for judged, fixed in sides)
         interval, p = _compare_several(new, old, over_seeds)
     difference = float(new.mean() - old.mean())
     return Comparison(corrected, spoiled, difference, interval, p, images, (len(new), len(old)))
@@ -168,9 +170,10 @@ def compare(new: Judgement, old: Judgement, *, old_is_fixed: bool = False) -> Co
 
 def mcnemar(corrected: float, spoiled: float) -> float:
     """Return the p-value of the exact conditional test (McNemar 1947, Psychometrika 12:153), which is conservative."""
-    from statsmodels.stats.contingency_tables import mcnemar as test
+    from scipy.stats import binomtest
 
-    return float(test([[0, round(corrected)], [round(spoiled), 0]], exact=True).pvalue)
+    disagreed = round(corrected) + round(spoiled)
+    return float(binomtest(round(corrected), disagreed).pvalue) if disagreed else 1.0
 
 
 def tango_interval(corrected: int, spoiled: int, images: int, level: float = LEVEL) -> Interval:
@@ -224,9 +227,11 @@ def _compare_several(new: Judgement, old: Judgement, over_seeds: bool) -> tuple[
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for there being several (Holm 1979, Scand. J. Stat. 6:65)."""
+    if len(p_values) < 2:  # two seconds of imports at the end of every single run
+        return list(p_values)
     from statsmodels.stats.multitest import multipletests
 
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
 def smallest_difference(spoil_rate: float, images: int, power: float = POWER, level: float = LEVEL) -> float | None:

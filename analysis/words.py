@@ -151,10 +151,11 @@ def notes(table: Table, evidence: Evidence, row: Row, *, full: bool = False) -> 
         place = f"{shown.data}, {shown.arch} ({shown.recipe}): " if len(rows) > 1 else ""
         said += [_capital(f"{place}{describe(claim)}.") for claim in evidence.of(shown)]
     said.append(_seeds(evidence))
-    others = len(evidence.claims) - len(evidence.of(row))
-    if len(evidence.claims) > 1:
+    asked = len({claim.question for claim in evidence.claims})
+    if asked > 1:
+        others = asked - len(evidence.of(row))
         left = f" The {others} of other rows are shown by --stats full." if others and not full else ""
-        said.append(f"p is corrected for all {len(evidence.claims)} comparisons (Holm).{left}")
+        said.append(f"p is corrected for all {asked} comparisons (Holm).{left}")
     said += _power(evidence, row)
     said += _choice(table)
     if evidence.unread:
@@ -166,10 +167,11 @@ def notes(table: Table, evidence: Evidence, row: Row, *, full: bool = False) -> 
 
 def _seeds(evidence: Evidence) -> str:
     """Warn where a claim rests on too few seeds."""
-    few = [claim for claim in evidence.claims if claim.comparison.seeds_unknown]
+    asked = {claim.question: claim.comparison.seeds_unknown for claim in evidence.claims}
+    few = sum(asked.values())
     if not few:
         return ""
-    which = "The comparisons hold" if len(few) == len(evidence.claims) else f"{len(few)} of the comparisons hold"
+    which = "The comparisons hold" if few == len(asked) else f"{few} of the comparisons hold"
     return f"{which} for the networks that were trained, on new images; how other seeds would do is not known."
 
 
@@ -179,7 +181,7 @@ def _intervals(evidence: Evidence) -> str:
         return ""
     carried = "Intervals in brackets are of 95 %"
     over = "of a new seed on new images where there are three seeds or more"
-    alone = f"of {THIS_NETWORK.removesuffix(' only')} alone on new images where there is one"
+    alone = "of the trained networks alone on new images where there are fewer"
     if kinds == {THIS_NETWORK}:
         return f"{carried}, for each trained network only, on new images: other seeds may differ."
     return f"{carried}: {over}, {alone}."

@@ -98,6 +98,25 @@ def test_over_seeds_the_means_are_told_and_the_interval_holds_for_new_seeds() ->
     assert cell.interval.kind == "images and seeds"
 
 
+def test_untouched_against_several_seeds_from_scratch_holds_for_new_seeds() -> None:
+    scratch = [(run(FROM_SCRATCH, n / IMAGES, seed=str(s)), predict(n)) for s, n in enumerate((100, 104, 110))]
+    table = of((run(ZERO_SHOT, 133 / IMAGES), predict(133)), *scratch)
+    assert table.evidence is not None
+    (claim,) = table.evidence.claims
+    assert (claim.new, claim.old) == ("zero_shot", "from_scratch")
+    assert not claim.comparison.seeds_unknown
+
+
+def test_a_comparison_that_stands_in_several_rows_counts_once() -> None:
+    """Untouched and from scratch join each row; only what is fine-tuned differs."""
+    tuned = [(run(FINE_TUNE, model__bn_momentum=momentum), predict(140)) for momentum in ("0.1", "0.01")]
+    table = of((run(ZERO_SHOT), predict(133, closed=149)), *tuned, (run(FROM_SCRATCH), predict(105)))
+    assert table.evidence is not None
+    assert [len(table.evidence.of(row)) for row in table.rows] == [4, 4]
+    assert len({claim.question for claim in table.evidence.claims}) == 7
+    assert "p is corrected for all 7 comparisons (Holm). The 3 of other rows" in " ".join(table.footnotes)
+
+
 def test_every_format_shows_the_intervals(three: Table) -> None:
     interval = three.interval(three.rows[0], "fine_tune")
     assert interval is not None

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from scipy import optimize, special, stats
 from statsmodels.regression.mixed_linear_model import MixedLM
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.proportion import proportion_confint
 
 from analysis import statistics
 from analysis.statistics import IMAGES_AND_SEEDS, THESE_NETWORKS, THIS_NETWORK, Judgement, accuracy_interval, compare
@@ -45,6 +47,7 @@ def test_one_network_has_wilsons_interval() -> None:
     found = accuracy_interval(judge(146))
     library = stats.binomtest(146, IMAGES).proportion_ci(method="wilson")
     assert (found.low, found.high) == pytest.approx((library.low, library.high), abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(146, IMAGES, method="wilson"))
     assert found.kind == THIS_NETWORK
 
 
@@ -93,6 +96,9 @@ def test_mcnemars_test_is_the_exact_binomial_one() -> None:
     assert statistics.mcnemar(14, 1) == pytest.approx(32 / 2**15)
     assert statistics.mcnemar(0, 0) == 1
     assert statistics.mcnemar(7, 3) == pytest.approx(stats.binomtest(3, 10).pvalue)
+    for corrected, spoiled in ((14, 1), (7, 3), (5, 5)):
+        library = contingency_tables.mcnemar([[0, corrected], [spoiled, 0]], exact=True).pvalue
+        assert statistics.mcnemar(corrected, spoiled) == pytest.approx(library)
 
 
 def test_single_networks_that_are_alike_are_called_different_in_at_most_5_of_100() -> None:
@@ -167,6 +173,15 @@ def test_the_seeds_of_one_side_alone_do_not_tell_those_of_the_other() -> None:
     assert compare(judge(140, 146, 147), judge(133)).interval.kind == THESE_NETWORKS
 
 
+def test_a_side_without_a_seed_may_stand_on_either_side() -> None:
+    seeds, fixed = judge(100, 104, 110), judge(133)
+    one = compare(fixed, seeds, new_is_fixed=True)
+    other = compare(seeds, fixed, old_is_fixed=True)
+    assert one.interval.kind == other.interval.kind == IMAGES_AND_SEEDS
+    assert (one.interval.low, one.interval.high) == pytest.approx((-other.interval.high, -other.interval.low))
+    assert one.p == pytest.approx(other.p)
+
+
 def test_networks_that_say_the_same_are_not_different() -> None:
     found = compare(judge(140, 140, 140), judge(140), old_is_fixed=True)
     assert (found.difference, found.p) == (0, 1)
@@ -176,6 +191,7 @@ def test_networks_that_say_the_same_are_not_different() -> None:
 def test_holms_correction_is_the_one_of_the_paper() -> None:
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([]) == []
+    assert statistics.holm([0.03]) == [0.03]
 
 
 def test_the_smallest_difference_is_found_with_the_power_asked_for() -> None:
