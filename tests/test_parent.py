@@ -13,7 +13,7 @@ from conftest import Configure
 from killing import left_over, parents_in
 
 from tlft.config import Config
-from tlft.parent import SweepRun, compute_figures, write_note
+from tlft.parent import SweepRun, compute_figures, make_table, write_note
 from tlft.plan import PlannedJob, plan_jobs
 from tlft.records import Record
 from tlft.summary import Result
@@ -144,12 +144,12 @@ def test_rows_are_told_apart_by_what_was_planned(configure: Configure, tiny_fold
 
 
 def test_a_note_begins_with_the_figures_and_is_no_longer_than_mlflow_keeps(plan: list[PlannedJob]) -> None:
-    note = write_note([as_done(plan[2], 0.9), as_done(plan[4], 0.5)], unread)
+    note = write_note(make_table([as_done(plan[2], 0.9), as_done(plan[4], 0.5)], unread))
     assert note.startswith("On insects, efficientnet_lite0: fine-tuned 90.0 %, from scratch 50.0 %.\n\n| data set |")
     one = as_done(plan[2], 0.9)
     rates = [{**one.params, "optimizer.lr": f"0.{number}"} for number in range(200)]
     many = [replace(one, run_id=params["optimizer.lr"], key=params["optimizer.lr"], params=params) for params in rates]
-    long = write_note(many, unread)
+    long = write_note(make_table(many, unread))
     assert LONGEST_NOTE - 300 < len(long) <= LONGEST_NOTE
     assert long.count("| insects |") + int(long.rpartition("no more: ")[2].split()[0]) == 200
 

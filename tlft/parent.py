@@ -64,14 +64,14 @@ class SweepRun:
         return self._run_id
 
     def close(
-        self, results: Sequence[Result], read: Reader, report: Callable[[Sequence[Record]], Path | None] | None = None
+        self, results: Sequence[Result], read: Reader, report: Callable[[Table], Path] | None = None
     ) -> list[Record]:
         """Write how the sweep has ended, if it has a run; returns the records that the experiment has now.
 
         Args:
             results: what became of the jobs.
             read: returns the predictions of some records.
-            report: makes a page of the records of the sweep's runs, and says where it is.
+            report: makes a page of the table of the sweep's runs, and says where it is.
 
         Raises:
             Exception: if the store does not answer.
@@ -83,12 +83,11 @@ class SweepRun:
                 keys = {job.identity.key for job in self._jobs}
                 own = [record for record in records if record.key in keys and not record.deleted]
                 try:
-                    note = write_note(own, read)
+                    table = make_table(own, read)
                     status = _status([result for result in results if self._has(result.job)], own)
-                    self._parent.write(status, len(self._jobs), compute_figures(self._jobs, own), note)
-                    page = report(own) if report is not None else None
-                    if page is not None:
-                        self._parent.log_file(page)
+                    self._parent.write(status, len(self._jobs), compute_figures(self._jobs, own), write_note(table))
+                    if report is not None and table.rows:
+                        self._parent.log_file(report(table))
                 except Exception as error:
                     log.warning("the sweep's run in MLflow could not be written: %s", error)
         return records
@@ -162,18 +161,23 @@ def _labels(rows: Sequence[Row]) -> list[str]:
     return [f"/{label}" for label in escape_all([label[:_LONGEST_LABEL] for label in labels])]
 
 
-def write_note(records: Sequence[Record], read: Reader) -> str:
-    """Return the sentence that matters and the table, with as many rows as a note has room for.
+def make_table(records: Sequence[Record], read: Reader) -> Table:
+    """Return the table of a sweep's runs, with what it proves.
 
     Args:
-        records: of the sweep's runs.
+        records: of the runs.
         read: returns the predictions of some of them.
     """
-    from analysis.table import add_evidence, build_table, render
-    from analysis.words import headline
+    from analysis.table import add_evidence, build_table
 
     table = build_table(records, all_columns=True, command=command())
-    table = add_evidence(table, read(table.runs))
+    return add_evidence(table, read(table.runs))
+
+
+def write_note(table: Table) -> str:
+    """Return the sentence that matters and the table, with as many rows as a note has room for."""
+    from analysis.table import render
+    from analysis.words import headline
 
     def write(rows: int) -> str:
         shown: Table = replace(table, rows=table.rows[:rows])

@@ -9,9 +9,10 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tlft.config import Config
 from tlft.errors import TlftError
@@ -20,8 +21,10 @@ from tlft.files import atomic_write
 from tlft.note import refresh_note
 from tlft.parent import SweepRun, command
 from tlft.plan import PlannedJob
-from tlft.records import Record
 from tlft.tracking import ArtifactReader
+
+if TYPE_CHECKING:
+    from analysis.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -73,16 +76,11 @@ def sum_up(
     refresh_note(config, records, reader)
 
 
-def _write_report(records: Sequence[Record], reader: ArtifactReader, config: Config, folder: Path) -> Path | None:
-    """Write the page of the sweep's runs into its folder; says where it is, or None if there is nothing to show."""
+def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: Path) -> Path:
+    """Write the page of the sweep's runs into its folder, and say where it is."""
     from analysis.report import collect, render_report
-    from analysis.table import add_evidence, build_table
 
-    table = build_table(records, all_columns=True, command=command())
-    if not table.rows:
-        return None
-    table = add_evidence(table, reader.predictions(table.runs), full=len(table.rows) > 1)
-    material = collect(table, reader, config.tracking.uri, config.home)
+    material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
     path = folder / "report.html"
     atomic_write(path, render_report(material, f"tlft: {config.experiment}").encode())
     print(f"report: {path}")

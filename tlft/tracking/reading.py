@@ -139,15 +139,41 @@ def load_record(run_id: str, uri: str | None = None, home: Path | None = None) -
         TlftError: if the store does not answer.
     """
     uri = tracking_uri(uri, home)
+    with answering(uri):
+        return to_record(existing_run(connect_existing(uri, run_id), run_id))
+
+
+def connect_existing(uri: str, name: str) -> MlflowClient:
+    """Return MLflow's client for a store that must be there already: a database is not created.
+
+    Args:
+        uri: of the store.
+        name: of the run or model that is looked for.
+
+    Raises:
+        ConfigurationError: if the database is none, or is not there.
+    """
     if problems := store_schema.find_problems(uri):
         raise ConfigurationError(problems)
-    found = None
-    if not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists():
-        with answering(uri):
-            found = find_run(connect(uri), run_id)
-    if found is None:
-        raise ConfigurationError(f"{run_id}: no such run in {uri}; `mlflow ui` and `run.py` tell the ids")
-    return to_record(found)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise ConfigurationError(
+            f"{name}: no such run in {uri}, which is not there; set TLFT_HOME, or the store's address"
+        )
+    return connect(uri)
+
+
+def existing_run(client: MlflowClient, run_id: str) -> Run:
+    """Return a run that nobody has deleted.
+
+    Raises:
+        ConfigurationError: if there is none.
+    """
+    run = find_run(client, run_id)
+    if run is None or run.info.lifecycle_stage == "deleted":
+        raise ConfigurationError(
+            f"{run_id}: no such run in {client.tracking_uri}; `mlflow ui` and `run.py` tell the ids"
+        )
+    return run
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:

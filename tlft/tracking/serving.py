@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import tlft
 from tlft.errors import ConfigurationError, TlftError
-from tlft.store_schema import find_problems
-from tlft.tracking.client import WEIGHTS_FILE, connect, local_folder, quiet, tracking_uri
-from tlft.tracking.reading import find_run
+from tlft.tracking.client import WEIGHTS_FILE, local_folder, quiet, tracking_uri
+from tlft.tracking.reading import connect_existing, existing_run
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
@@ -81,17 +80,9 @@ def find_model(name: str, uri: str | None = None, home: Path | None = None) -> t
         TlftError: if there is none, or the store does not answer.
     """
     uri = tracking_uri(uri, home)
-    if problems := find_problems(uri):
-        raise ConfigurationError(problems)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise ConfigurationError(
-            f"{name}: there is no database {uri.removeprefix('sqlite:///')}; set TLFT_HOME or --uri"
-        )
     with answering(uri), quiet():
-        client = connect(uri)
-        run = find_run(client, _run_of(client, name))
-        if run is None or run.info.lifecycle_stage == "deleted":
-            raise ConfigurationError(f"{name}: no such run in {uri}; `mlflow ui` and `run.py` tell the ids")
+        client = connect_existing(uri, name)
+        run = existing_run(client, _run_of(client, name))
         model = _model_of(client, run)
         told = _fetch(model.artifact_location, f"models:/{model.model_id}", _DESCRIPTION)
         weights = _fetch(run.info.artifact_uri, f"runs:/{run.info.run_id}", WEIGHTS_FILE)
@@ -183,10 +174,8 @@ def register_model(run_id: str, name: str, alias: str, card: str, uri: str | Non
     """
     uri = tracking_uri(uri)
     with answering(uri), quiet():
-        client = connect(uri)
-        run = find_run(client, run_id)
-        if run is None or run.info.lifecycle_stage == "deleted":
-            raise ConfigurationError(f"{run_id}: no such run in {uri}; `mlflow ui` and `run.py` tell the ids")
+        client = connect_existing(uri, run_id)
+        run = existing_run(client, run_id)
         model = _model_of(client, run)
         if not client.search_registered_models(filter_string=f"name = '{name}'"):
             client.create_registered_model(name)
