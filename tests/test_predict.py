@@ -169,7 +169,8 @@ def served(home: Home) -> Iterator[str]:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        assert any("Uvicorn running" in line or "startup complete" in line for line in process.stdout)
+        # Not "startup complete": uvicorn says that before it listens.
+        assert any("Uvicorn running" in line for line in process.stdout)
         yield f"http://127.0.0.1:{port}/invocations"
         os.killpg(process.pid, 15)
         process.stdout.read()
