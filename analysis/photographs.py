@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -97,7 +99,38 @@ def _disagreement(verdicts: Sequence[Verdict]) -> float:
     return float(np.abs(right[:, None] - right[None, :]).sum() / pairs) if pairs else 0.0
 
 
-def draw_thumbnails(photographs: Sequence[Photograph], roots: Iterable[Path], budget: int) -> dict[str, str]:
+def image_roots(configs: Sequence[str], home: Path) -> tuple[Path, ...]:
+    """Return the folders in which the images of some runs may lie.
+
+    Args:
+        configs: each run's configuration (YAML); what is none counts nothing.
+        home: whose data folder may hold them.
+    """
+    import yaml
+
+    named = [os.environ.get("TLFT_HYMENOPTERA")]
+    for text in dict.fromkeys(configs):
+        with suppress(yaml.YAMLError, AttributeError):
+            named.append((yaml.safe_load(text) or {}).get("data", {}).get("root"))
+    folders = sorted((home / "data").glob("*")) if (home / "data").is_dir() else []
+    return tuple(dict.fromkeys([*(Path(name).expanduser() for name in named if name), *folders]))
+
+
+class Shown(Protocol):
+    """What a picture can be drawn of: the name of an image below the data's folder, and its digest."""
+
+    @property
+    def file(self) -> str:
+        """Its name, below the data's folder."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes, 64 hex digits."""
+        ...
+
+
+def draw_thumbnails(photographs: Sequence[Shown], roots: Iterable[Path], budget: int) -> dict[str, str]:
     """Return SHA-256 -> a `data:` address of a small JPEG, for the first photographs that fit.
 
     Args:
@@ -119,7 +152,7 @@ def draw_thumbnails(photographs: Sequence[Photograph], roots: Iterable[Path], bu
     return drawn
 
 
-def _bytes_of(root: Path, photograph: Photograph) -> bytes | None:
+def _bytes_of(root: Path, photograph: Shown) -> bytes | None:
     """Return the file's bytes if they are those that the runs saw."""
     path = root / photograph.file
     try:

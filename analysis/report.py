@@ -5,17 +5,12 @@ It is a view of a table, its evidence and the predictions; no figure is computed
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import os
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +19,14 @@ import numpy as np
 from analysis.columns import Column
 from analysis.formats import format_cell
 from analysis.judged import Frames
-from analysis.photographs import Photograph, compare_photographs, draw_thumbnails
+from analysis.page import render_page
+from analysis.photographs import Photograph, compare_photographs, draw_thumbnails, image_roots
 from analysis.pictures import Curve, Strip, column_class, draw_confusion, draw_curves, draw_dots, draw_reliability
 from analysis.recipes import shorten
 from analysis.rows import Row
-from analysis.table import Table, add_selection, make_table
-from analysis.words import ACCURACY, SHORT, format_interval, head_row, headline, rounded
+from analysis.selection import Wanted, add_selection, fetch_table
+from analysis.table import Table
+from analysis.words import SHORT, format_interval, head_row, headline, rounded
 from tlft.config import home_folder
 from tlft.errors import ConfigurationError, exit_status
 from tlft.files import atomic_write
@@ -93,22 +90,10 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path) -
         table=table,
         frames=reader.predictions(table.runs),
         curves=load_curves(runs, CURVES, uri, home),
-        roots=_roots([reader.text(run, "config.yaml") for run in runs], home),
+        roots=image_roots([reader.text(run, "config.yaml") for run in runs], home),
         environment=_environment(reader.text(runs[-1], "environment.json")) if runs else (),
         commands=_commands(table),
     )
-
-
-def _roots(configs: Sequence[str], home: Path) -> tuple[Path, ...]:
-    """Return the folders in which a run's images may lie."""
-    import yaml
-
-    named = [os.environ.get("TLFT_HYMENOPTERA")]
-    for text in configs:
-        with suppress(yaml.YAMLError, AttributeError):
-            named.append((yaml.safe_load(text) or {}).get("data", {}).get("root"))
-    folders = sorted((home / "data").glob("*")) if (home / "data").is_dir() else []
-    return tuple(dict.fromkeys([*(Path(name).expanduser() for name in named if name), *folders]))
 
 
 def _environment(text: str) -> tuple[str, ...]:
@@ -132,26 +117,7 @@ def _commands(table: Table) -> tuple[str, ...]:
 
 def render_report(material: Material, title: str) -> str:
     """Return the page, in at most `LARGEST` characters."""
-    from jinja2 import Environment, StrictUndefined
-
-    read = files("analysis").joinpath("templates")
-    style, script = (read.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    template = environment.from_string(read.joinpath("report.html.j2").read_text(encoding="utf-8"))
-    from markupsafe import Markup
-
-    return template.render(
-        title=title,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        **_describe(material),
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return render_page("report.html.j2", title, headline(material.table), **_describe(material))
 
 
 def _describe(material: Material) -> dict[str, Any]:
@@ -160,7 +126,6 @@ def _describe(material: Material) -> dict[str, Any]:
     columns = [column for column in table.columns if any(column.key in row.cells for row in table.rows)]
     present = [column for column in columns if row is not None and column.key in row.cells]
     return {
-        "headline": headline(table),
         "metric": table.metric,
         "columns": [_column(column) for column in columns],
         "shown_columns": [_column(column) for column in present],
@@ -354,8 +319,7 @@ def _write(arguments: Namespace, command: str) -> int:
     out: Path = arguments.out
     if out.is_dir():
         raise ConfigurationError(f"--out {out}: is a folder; name a file in it")
-    arguments.metric, arguments.stats = ACCURACY, "short"
-    table, reader = make_table(arguments, command)
+    table, reader = fetch_table(Wanted.of(arguments), command)
     table = replace(table, full=len(table.rows) > 1)
     page = render_report(collect(table, reader, arguments.uri, home_folder()), f"tlft: {arguments.experiment}")
     atomic_write(out, page.encode())

@@ -21,13 +21,12 @@ from analysis.judged import Frames
 from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
 from analysis.words import ACCURACY, head_row, notes, rounded
-from tlft.errors import ConfigurationError, exit_status, nearest
+from tlft.errors import ConfigurationError, exit_status
 from tlft.records import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from tlft.tracking import ArtifactReader
 
 __all__ = ["Table", "add_evidence", "build_table", "main", "render"]
 
@@ -90,7 +89,8 @@ class Table:
             self._closed_set() if self.metric == ACCURACY else "",
             self._precisions(),
             *self._evidence(),
-            "Left out: " + (_counts(self.left_out) or "nothing") + ".",
+            *self._leaks(),
+            "Left out: " + (count_reasons(self.left_out) or "nothing") + ".",
             "Code: " + (", ".join(_commits(self.runs)) or "unknown") + "." if self.runs else "",
         ]
         return tuple(note for note in notes if note)
@@ -124,6 +124,13 @@ class Table:
             return []
         return notes(self, self.evidence, row, full=self.full)
 
+    def _leaks(self) -> list[str]:
+        """Say which evaluation images were trained on, nearly; each run was told when it looked at its images."""
+        told = ((run.tags.get("data", "the data"), run.tags.get("near_duplicates")) for run in self.runs)
+        return [
+            f"{data}: {leaks}, which flatters the trained networks." for data, leaks in dict.fromkeys(told) if leaks
+        ]
+
     def _precisions(self) -> str:
         resolved = {run.tags.get("precision", "") for run in self.runs if run.params.get("precision") == "auto"} - {""}
         return f"precision=auto was {' in some runs, '.join(sorted(resolved))} in others." if len(resolved) > 1 else ""
@@ -134,7 +141,7 @@ def _spread(rows: Sequence[Row]) -> str:
     return "; mean ± sample standard deviation over n seeds" if repeated else ""
 
 
-def _counts(left_out: dict[str, int]) -> str:
+def count_reasons(left_out: dict[str, int]) -> str:
     return ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
 
 
@@ -160,18 +167,18 @@ def build_table(
     Args:
         records: runs of any kind, in any order.
         metric: the figure of a cell.
-        data: names of data sets (those of `_data_names`); None takes all.
+        data: names of data sets (those of `data_names`); None takes all.
         arch: names of architectures, with or without the library's name; None takes all.
         all_columns: add a column for every other use of the network that was run.
         published: add the published figures as a row.
         command: what makes this table again, for the footnote.
     """
-    names = _data_names(records)
+    names = data_names(records)
     wanted = [
         record
         for record in records
         if (data is None or not names[record.run_id].isdisjoint(_as_set(data)))
-        and (arch is None or not _arch_names(record).isdisjoint(_as_set(arch)))
+        and (arch is None or not arch_names(record).isdisjoint(_as_set(arch)))
     ]
     selection = select_runs(wanted, metric, all_columns=all_columns)
     columns = {column for run in selection.runs if (column := column_of(run.params)) is not None}
@@ -202,7 +209,7 @@ def _as_set(names: Collection[str]) -> set[str]:
     return {names} if isinstance(names, str) else set(names)
 
 
-def _data_names(records: Sequence[Record]) -> dict[str, set[str]]:
+def data_names(records: Sequence[Record]) -> dict[str, set[str]]:
     """Return what each run's data set is called: by its own tag, or by that of any run with the same images."""
     names: dict[str, set[str]] = {}
     for record in records:
@@ -214,7 +221,7 @@ def _images(record: Record) -> str:
     return record.params.get("data.eval") or record.run_id
 
 
-def _arch_names(record: Record) -> set[str]:
+def arch_names(record: Record) -> set[str]:
     library, name = arch_of(record)
     return {name, name.removeprefix("tf_"), f"{library}/{name}"}
 
@@ -239,6 +246,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    from analysis.selection import add_selection
+
     add_selection(parser)
     parser.add_argument("--metric", default=ACCURACY, help=f"the figure of a cell (default: {ACCURACY})")
     parser.add_argument(
@@ -252,16 +261,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which runs a table is made of."""
-    parser.add_argument("--experiment", default="tlft", metavar="NAME", help="experiment in MLflow (default: tlft)")
-    parser.add_argument("--uri", help="tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)")
-    parser.add_argument("--data", nargs="+", metavar="NAME", help="only these data sets")
-    parser.add_argument("--arch", nargs="+", metavar="NAME", help="only these architectures")
-    parser.add_argument("--columns", choices=("three", "all"), default="three", help="all: other columns too")
-    parser.add_argument("--published", action="store_true", help="add the published figures as a row")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to show."""
     argv = sys.argv[1:] if argv is None else argv
@@ -272,71 +271,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(arguments: argparse.Namespace, command: str) -> int:
     try:
-        _write(make_table(arguments, command)[0], arguments)
+        from analysis.selection import Wanted, fetch_table
+
+        _write(fetch_table(Wanted.of(arguments), command)[0], arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
     return 0
-
-
-def make_table(arguments: argparse.Namespace, command: str) -> tuple[Table, ArtifactReader]:
-    """Fetch the runs that were asked for and put them into a table.
-
-    Returns:
-        The table, and what reads the files of its runs.
-
-    Raises:
-        ConfigurationError: if there is nothing to show.
-        TlftError: if the store does not answer.
-    """
-    from tlft.tracking import ArtifactReader, load_records, tracking_uri
-
-    if arguments.published and arguments.metric != ACCURACY:
-        raise ConfigurationError(f"--published --metric {arguments.metric}: the published figures are of {ACCURACY}")
-    records = load_records(arguments.experiment, arguments.uri)
-    if not records:
-        raise ConfigurationError(
-            f"no runs in experiment {arguments.experiment} of {tracking_uri(arguments.uri)}: "
-            "make some with `python run.py sweep=comparison`, or `make demo`"
-        )
-    if problems := _unknown_names(arguments, records):
-        raise ConfigurationError(problems)
-    table = build_table(
-        records,
-        metric=arguments.metric,
-        data=arguments.data,
-        arch=arguments.arch,
-        all_columns=arguments.columns == "all",
-        published=arguments.published,
-        command=command,
-    )
-    if not table.runs:
-        hint = "; --columns all shows other columns" if "other columns" in table.left_out else ""
-        raise ConfigurationError(f"no run to show; left out: {_counts(table.left_out) or 'nothing'}{hint}")
-    reader = ArtifactReader(arguments.uri)
-    if arguments.stats != "none" and table.metric == ACCURACY:
-        table = add_evidence(table, reader.predictions(table.runs), full=arguments.stats == "full")
-    return table, reader
-
-
-def _unknown_names(arguments: argparse.Namespace, records: Sequence[Record]) -> list[str]:
-    """Return a line for each name that no run has, with the nearest that one has."""
-    data = {name for names in _data_names(records).values() for name in names}
-    archs = {name for record in records for name in _arch_names(record)}
-    metrics = {ACCURACY, *(name for record in records for name in record.metrics)}
-    asked = [("--data", name, data) for name in arguments.data or ()]
-    asked += [("--arch", name, archs) for name in arguments.arch or ()]
-    asked.append(("--metric", arguments.metric, metrics))
-    return [
-        f"{option} {name}: no run has it" + (nearest(name, known) or _list(known))
-        for option, name, known in asked
-        if name not in known
-    ]
-
-
-def _list(known: set[str]) -> str:
-    shown = sorted(known)[:12]
-    return f"; there are {', '.join(shown)}" + (", ..." if len(shown) < len(known) else "")
 
 
 def _write(table: Table, arguments: argparse.Namespace) -> None:

@@ -80,7 +80,7 @@ def test_confusion_has_a_column_for_other_classes() -> None:
 
 
 def test_probabilities_are_raw_and_not_renormalised() -> None:
-    frame = imagenet_predictions().to_frame("/root")
+    frame = imagenet_predictions().to_frame(Path("/root"))
     assert list(frame.columns) == ["file", "sha256", "label", "predicted", "confidence", "p/ants", "p/bees"]
     row = frame.iloc[2]
     total = np.exp([2.0, 1.0, 0.0]).sum()

@@ -25,6 +25,7 @@ _CHOICES = {
 
 OWN_TAGS = (
     *("host", "data", "arch", "column", "sweep", "weights", "debug", "commit", "dirty", "torch"),
+    *("near_duplicates", "skipped_images"),
     *("device", "hardware", "precision", "threads", "command"),
 )
 """Names of the tags that every run has."""

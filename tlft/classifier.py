@@ -84,7 +84,7 @@ class Classifier:
             predictions = evaluate(
                 self.model, self.split(pixels), self.classes, self.description["class_map"], self.machine
             )
-            frames.append(predictions.to_frame("").drop(columns=["file", "sha256", "label"]))
+            frames.append(predictions.to_frame(Path()).drop(columns=["file", "sha256", "label"]))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["predicted", "confidence"])
 
     def _open(self, image: Source, paths: bool) -> np.ndarray:

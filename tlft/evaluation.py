@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from torch import nn
 
 from tlft.data import ImageFile
+from tlft.files import relative_name
 from tlft.imagenet import ClassMap, class_names
 from tlft.images import Split
 from tlft.machine import Machine
@@ -54,11 +56,11 @@ class Predictions:
         """Bool [n]: the class of the winning output, all outputs competing, is the label."""
         return np.asarray(self.predicted == self.labels)
 
-    def to_frame(self, root: str) -> pd.DataFrame:
+    def to_frame(self, root: Path) -> pd.DataFrame:
         """Return a row for each image: file, sha256, label, predicted, confidence, and `p/<class>`."""
         frame = pd.DataFrame(
             {
-                "file": [_relative(str(image.path), root) for image in self.files],
+                "file": [relative_name(image.path, root) for image in self.files],
                 "sha256": [image.sha256 for image in self.files],
                 "label": [self.classes[label] for label in self.labels],
                 "predicted": self.names,
@@ -166,7 +168,3 @@ def name_output(output: int, owner: int, classes: Sequence[str]) -> str:
         return classes[owner]
     name = class_names()[output]
     return f"{name} (ImageNet {output})" if name in classes else name
-
-
-def _relative(path: str, root: str) -> str:
-    return path.removeprefix(root).lstrip("/\\")

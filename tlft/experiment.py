@@ -22,7 +22,7 @@ from tlft.errors import ConfigurationError
 from tlft.identity import flatten, run_key, scientific_config
 from tlft.imagenet import ClassMap, resolve_class_map
 from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
-from tlft.records import Outcome
+from tlft.records import NEAR_DUPLICATES_FILE, Outcome
 from tlft.repeat import refuse_others
 from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, wait_for_server
 from tlft.waste import warn_of_caches
@@ -31,6 +31,7 @@ from tlft.weights import Weights, find_weights
 if TYPE_CHECKING:
     from torch import nn
 
+    from tlft.duplicates import Pair
     from tlft.evaluation import Predictions
     from tlft.images import Images, Split
 
@@ -120,18 +121,12 @@ def _work(
 ) -> dict[str, float]:
     """Decode, train, evaluate, and log the outcome."""
     from tlft.checkpoint import Checkpoints
+    from tlft.duplicates import to_json
     from tlft.evaluation import compute_metrics, evaluate
-    from tlft.images import open_images
     from tlft.reporting import Reporter
     from tlft.training import fresh_state, train
 
-    cache = config.home / "cache"
-    images = open_images(known.dataset, known.weights.transform, cache, config.data.on_bad_image, machine.threads)
-    warn_of_caches(config.home, config.cache.max_gb)
-    if images.skipped:
-        run.log_tags({"skipped_images": str(len(images.skipped))})
-    if config.debug:
-        images = _cut(images, config.training.batch_size)
+    images, near_duplicates = _open_images(config, known, machine, run)
     layers = _describe_layers(model, known)
     state = fresh_state(config, model)
     checkpoints = Checkpoints(run.folder.checkpoints, known.key)
@@ -152,6 +147,8 @@ def _work(
 
     with run.writing_files() as folder:
         _write_outcome(folder, config, known, images.eval, model, predictions, machine, composed, layers)
+        if near_duplicates is not None:
+            (folder / NEAR_DUPLICATES_FILE).write_text(to_json(near_duplicates), encoding="utf-8")
     if config.tracking.weights:
         run.log_model(_model_description(config, known))
     training = clock - ready
@@ -163,6 +160,23 @@ def _work(
     }
     run.log_metrics({**metrics, **times}, step=config.epochs, with_system=config.epochs == 0)
     return metrics
+
+
+def _open_images(config: Config, known: Identity, machine: Machine, run: ActiveRun) -> tuple[Images, list[Pair] | None]:
+    """Decode the images and look for near-duplicates among them; what a reader must know becomes a tag."""
+    from tlft.duplicates import describe_leaks, find_near_duplicates
+    from tlft.images import open_images
+
+    cache = config.home / "cache"
+    images = open_images(known.dataset, known.weights.transform, cache, config.data.on_bad_image, machine.threads)
+    warn_of_caches(config.home, config.cache.max_gb)
+    if images.skipped:
+        run.log_tags({"skipped_images": str(len(images.skipped))})
+    near_duplicates = find_near_duplicates(known.dataset, images, cache)
+    if leaks := describe_leaks(near_duplicates or []):
+        log.warning("%s: %s; delete one of each pair, or the figures flatter", known.dataset.name, leaks)
+        run.log_tags({"near_duplicates": leaks})
+    return (_cut(images, config.training.batch_size) if config.debug else images), near_duplicates
 
 
 def _cut(images: Images, batch_size: int) -> Images:
@@ -220,7 +234,7 @@ def _write_outcome(
     layers: str,
 ) -> None:
     """Write every file that is kept of a run into `folder`."""
-    predictions.to_frame(str(known.dataset.root)).to_parquet(folder / "predictions.parquet", index=False)
+    predictions.to_frame(known.dataset.root).to_parquet(folder / "predictions.parquet", index=False)
     _draw(folder, split, predictions, run_name(config))
     environment = json.dumps(describe_environment(machine), indent=1)
     texts = {

@@ -21,6 +21,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def relative_name(path: Path, root: Path) -> str:
+    """Return what a file is called below a folder; its whole name if it lies elsewhere."""
+    return str(path).removeprefix(str(root)).lstrip("/\\")
+
+
 def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write the file, in a folder that is made if need be, so that no reader ever sees half of it.
 

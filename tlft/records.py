@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+NEAR_DUPLICATES_FILE = "near_duplicates.json"
+"""Kept with a run; empty where it found none."""
+
 
 def escape_all(names: Sequence[str]) -> list[str]:
     """Spell names as MLflow takes them in a metric's name; those that would collide get their index."""

@@ -1,10 +1,21 @@
 "use strict";
+const dialog = document.getElementById("large");
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".photo button");
+  if (button) {
+    const [from, to] = [button.querySelector("img"), dialog.querySelector("img")];
+    to.src = from.src;
+    to.alt = from.alt;
+    dialog.querySelector("p").textContent = button.closest("li").dataset.file;
+    dialog.showModal();
+  } else if (event.target === dialog) dialog.close();
+});
+
 const list = document.getElementById("photos");
 if (list) {
   const photos = [...list.children];
   const controls = ["class", "column", "outcome", "order"].map((name) => document.getElementById(`by-${name}`));
   const count = document.getElementById("count");
-  const dialog = document.getElementById("large");
   const shares = (photo) => JSON.parse(photo.dataset.right);
 
   function matches(photo, label, column, outcome) {
@@ -29,14 +40,5 @@ if (list) {
   }
 
   for (const control of controls) control.addEventListener("change", show);
-  list.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (!button) return;
-    dialog.querySelector("img").src = button.querySelector("img").src;
-    dialog.querySelector("img").alt = button.querySelector("img").alt;
-    dialog.querySelector("p").textContent = button.closest("li").dataset.file;
-    dialog.showModal();
-  });
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   show();
 }

@@ -1,0 +1,126 @@
+"""Evaluation images whose label may be wrong: most networks say something else, and are sure of it.
+
+Every network was trained without them, as the method asks; of the training images nothing can be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.judged import PROBABILITY, by_image
+from tlft.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An image whose label may be wrong.
+
+    Attributes:
+        file: below the data's folder.
+        label: the class that it stands in.
+        likely: the class that the networks give it, taken together.
+        networks: how many were asked.
+        against: how many of them say another class than the label; only the data's classes compete.
+        probability: of the label, by all networks together, 0..1.
+        doubted: whether confident learning counts the label as wrong.
+    """
+
+    file: str
+    sha256: str
+    label: str
+    likely: str
+    networks: int
+    against: int
+    probability: float
+    doubted: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was looked at, and what was found.
+
+    Attributes:
+        suspects: the least believable label first.
+        images: how many were looked at.
+        networks: how many were asked.
+        guessing: how many others were not, being no better than naming the commonest class every time.
+    """
+
+    suspects: tuple[Suspect, ...]
+    images: int
+    networks: int
+    guessing: int
+
+
+def find_suspects(frames: Sequence[DataFrame]) -> Search:
+    """Search the predictions of several networks on the same images for labels that may be wrong.
+
+    The networks' probabilities are averaged, weighted by their accuracy. Found is what more than half of the networks,
+    and all together, contradict; a label is doubted where confident learning counts it as wrong: the other class is
+    more probable than it is on average where it is the label (Northcutt, Jiang and Chuang, 2021,
+    doi:10.1613/jair.1.12125; cleanlab). Only the data's classes compete.
+
+    Args:
+        frames: of each network, a row per image: file, sha256, label, and `p/<class>`.
+
+    Raises:
+        ConfigurationError: if cleanlab is not installed.
+    """
+    found = [by_image(frame) for frame in frames]
+    images = [image for image in found[0].index if all(image in frame.index for frame in found[1:])] if found else []
+    if not images:
+        return Search((), 0, 0, 0)
+    first = found[0].loc[images]
+    classes = sorted(name.removeprefix(PROBABILITY) for name in first.columns if name.startswith(PROBABILITY))
+    labels = np.array([classes.index(label) for label in first["label"]])
+    said = np.stack([_closed(frame.loc[images, [PROBABILITY + name for name in classes]]) for frame in found])
+    accuracy = (said.argmax(axis=2) == labels).mean(axis=1)
+    better = accuracy > np.bincount(labels).max() / len(labels)
+    networks, guessing = int(better.sum()), int((~better).sum())
+    if not networks:
+        return Search((), len(images), 0, guessing)
+    said = said[better]
+    together = np.average(said, axis=0, weights=accuracy[better])
+    against = (said.argmax(axis=2) != labels).sum(axis=0)
+    likely, believed = together.argmax(axis=1), together[np.arange(len(labels)), labels]
+    doubted = _doubt(labels, together)
+    suspects = [
+        Suspect(
+            str(first["file"].iloc[i]),
+            str(images[i]),
+            classes[labels[i]],
+            classes[likely[i]],
+            networks,
+            int(against[i]),
+            float(believed[i]),
+            i in doubted,
+        )
+        for i in np.argsort(believed, kind="stable")
+        if 2 * against[i] > networks and likely[i] != labels[i]
+    ]
+    return Search(tuple(suspects), len(images), networks, guessing)
+
+
+def _closed(frame: DataFrame) -> NDArray[np.float64]:
+    """Let only the data's classes compete, [images, classes]; where none has any probability all have the same."""
+    kept = np.clip(frame.to_numpy(np.float64), 1e-12, None)
+    return np.asarray(kept / kept.sum(axis=1, keepdims=True))
+
+
+def _doubt(labels: NDArray[np.intp], probabilities: NDArray[np.float64]) -> set[int]:
+    """Return the indices of the images whose label is counted as wrong."""
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError:
+        raise ConfigurationError(
+            "cleanlab is not installed, which finds wrong labels: pip install 'tlft[errors]'"
+        ) from None
+    return set(np.flatnonzero(find_label_issues(labels, probabilities, filter_by="confident_learning", n_jobs=1)))

@@ -1,0 +1,170 @@
+"""Find images that are nearly the same: scaled, compressed, brightened, slightly cut, or mirrored copies.
+
+Two such images in training and evaluation flatter every figure. What is found is logged with each run, so that tables
+and pages can say it wherever they are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tlft.data import Dataset, ImageFile
+from tlft.errors import TlftError
+from tlft.files import atomic_write, relative_name
+
+if TYPE_CHECKING:
+    from tlft.images import Images
+
+log = logging.getLogger(__name__)
+
+LARGEST_DISTANCE = 8
+"""Bits of 64 in which two hashes may differ; unrelated photographs differ in some 32, hardly ever in fewer than 12."""
+
+MOST_IMAGES = 100_000
+MOST_PAIRS = 1000
+_FORMAT = 1
+"""Goes up when other pairs are found."""
+
+_BLOCK = 512  # times MOST_IMAGES: what is in memory at once
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of two images that are nearly the same; `file` is relative to the data's folder."""
+
+    file: str
+    sha256: str
+    split: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that are nearly the same.
+
+    Attributes:
+        distance: bits of 64 in which their hashes differ.
+        mirrored: whether one is the other's mirror image.
+    """
+
+    one: Member
+    other: Member
+    distance: int
+    mirrored: bool
+
+    @property
+    def leaks(self) -> bool:
+        """Whether one of them was trained on and the other is reported."""
+        return {self.one.split, self.other.split} == {"train", "eval"}
+
+
+def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[Pair] | None:
+    """Return the pairs of images that are nearly the same, the nearest first, at most `MOST_PAIRS`.
+
+    The perceptual hash of what the networks see is compared (imagehash's phash: the signs of the lowest 8 x 8
+    frequencies of the grey image), and that of its mirror image. Computed once for each set of decoded images.
+
+    Returns:
+        None if there are more than `MOST_IMAGES`, which is said.
+    """
+    splits = [split for split in (images.eval, images.train, images.holdout) if split is not None]
+    files = [file for split in splits for file in split.files]
+    if len(files) > MOST_IMAGES:
+        log.info("near-duplicates are not looked for among more than %d images", MOST_IMAGES)
+        return None
+    names = [[file.split, file.label, file.sha256, relative_name(file.path, dataset.root)] for file in files]
+    told = [_FORMAT, images.eval.transform.to_dict(), dataset.classes, names]
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    memory = cache / "near_duplicates" / f"{key}.json"
+    try:
+        return parse(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        pairs = _find(dataset, files, np.concatenate([split.rows for split in splits]), images.eval.pixels)
+    try:
+        atomic_write(memory, to_json(pairs).encode())
+    except TlftError as error:  # a cache that may only be read
+        log.debug("%s", error)
+    return pairs
+
+
+def to_json(pairs: Sequence[Pair]) -> str:
+    """Return the pairs as JSON; the inverse of `parse`."""
+    return json.dumps({"near_duplicates": [asdict(pair) for pair in pairs]}, indent=1, ensure_ascii=False)
+
+
+def parse(text: str) -> list[Pair]:
+    """Return the pairs that `to_json` was given.
+
+    Raises:
+        ValueError: if the text is none of its own.
+    """
+    try:
+        told = json.loads(text)["near_duplicates"]
+        return [Pair(Member(**pair.pop("one")), Member(**pair.pop("other")), **pair) for pair in told]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no near-duplicates: {error}") from None
+
+
+def describe_leaks(pairs: Sequence[Pair]) -> str:
+    """Return which evaluation images were trained on, nearly, in at most some hundred characters; nothing for none."""
+    leaks = [pair if pair.one.split == "eval" else Pair(pair.other, pair.one, 0, False) for pair in pairs if pair.leaks]
+    if not leaks:
+        return ""
+    count = len({pair.one.sha256 for pair in leaks})
+    images = "evaluation image has" if count == 1 else "evaluation images have"
+    listed = ", ".join(f"{_short(pair.one.file)} and {_short(pair.other.file)}" for pair in leaks[:3])
+    more = f", and {len(leaks) - 3} more pairs" if len(leaks) > 3 else ""
+    return f"{count} {images} a near-duplicate among the training images ({listed}{more})"
+
+
+def _short(file: str) -> str:
+    return file if len(file) <= 120 else f"{file[:60]}...{file[-57:]}"
+
+
+def _find(dataset: Dataset, files: Sequence[ImageFile], rows: np.ndarray, pixels: np.ndarray) -> list[Pair]:
+    """Return for each image the nearest other in each split, where it is near enough, each pair once."""
+    hashes, mirrored = _hash(pixels, rows)
+    contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
+    splits = np.array([file.split for file in files])
+    columns = [np.flatnonzero(splits == split) for split in dict.fromkeys(splits)]
+    found: dict[tuple[int, int], tuple[int, bool]] = {}
+    for start in range(0, len(files), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        for mirror, others in ((False, hashes), (True, mirrored)):
+            for of_split in columns:
+                distance = (hashes.shape[1] - hashes[block] @ others[of_split].T) / 2
+                distance[contents[block, None] == contents[None, of_split]] = np.inf  # copies of a file
+                nearest = distance.argmin(axis=1)
+                for row in np.flatnonzero(distance.min(axis=1) <= LARGEST_DISTANCE):
+                    one, other = sorted((start + int(row), int(of_split[nearest[row]])))
+                    near = (int(distance[row, nearest[row]]), mirror)
+                    found[one, other] = min(found.get((one, other), near), near)
+    ranked = sorted(found.items(), key=lambda item: (item[1], item[0]))
+    if len(ranked) > MOST_PAIRS:
+        log.info("%d pairs of images are nearly the same; the nearest %d are kept", len(ranked), MOST_PAIRS)
+    members = [
+        Member(relative_name(file.path, dataset.root), file.sha256, file.split, dataset.classes[file.label])
+        for file in files
+    ]
+    return [Pair(members[one], members[other], *near) for (one, other), near in ranked[:MOST_PAIRS]]
+
+
+def _hash(pixels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hash of each image and of its mirror image, float32 [n, 64] of -1 and 1: a product tells distances."""
+    from imagehash import phash
+
+    hashes = np.empty((2, len(rows), 64), dtype=np.float32)
+    for index, row in enumerate(rows):
+        image = Image.fromarray(pixels[row])
+        for which, seen in enumerate((image, ImageOps.mirror(image))):
+            hashes[which, index] = np.asarray(phash(seen).hash, dtype=np.float32).ravel() * 2 - 1
+    return hashes[0], hashes[1]
