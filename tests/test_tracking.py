@@ -227,6 +227,21 @@ def test_a_run_whose_process_is_gone_is_killed_at_the_next_start(config: Config)
         assert statuses == {lost: "KILLED", other: "RUNNING", run.run_id: "RUNNING"}
 
 
+def test_a_run_that_ends_while_lost_ones_are_looked_for_keeps_its_status(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as working:
+        working.enter_context(begun(config))
+        store = Store(config)
+
+        def ends_now(self: Store, key: str) -> None:
+            working.close()
+
+        monkeypatch.setattr(Store, "owner", ends_now)
+        assert store.end_lost_runs() == 0
+    assert only(config).status == "FINISHED"
+
+
 def test_an_interrupted_run_is_continued_and_a_diverged_one_is_not(config: Config) -> None:
     from tlft.errors import NonFiniteLossError
 

@@ -195,14 +195,15 @@ class Store:
         """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""
         with answering(self.uri):
             found = self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
-            lost = [
-                run
-                for run in found
-                if run.data.tags.get(HOME_TAG) == self.home_id and self.owner(_claimed_as(run)) is None
-            ]
-            for run in lost:
-                self.client.set_terminated(run.info.run_id, "KILLED")
+            ours = [run.info.run_id for run in found if self._is_lost(run)]
+            # Asked again, since an owner that had ended its run meanwhile is gone too.
+            lost = [run_id for run_id in ours if self.client.get_run(run_id).info.status == "RUNNING"]
+            for run_id in lost:
+                self.client.set_terminated(run_id, "KILLED")
         return len(lost)
+
+    def _is_lost(self, run: Run) -> bool:
+        return run.data.tags.get(HOME_TAG) == self.home_id and self.owner(_claimed_as(run)) is None
 
     def set_note(self, text: str) -> None:
         """Write the experiment's note (Markdown), which the user interface shows above its runs."""
