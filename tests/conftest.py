@@ -6,14 +6,17 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other; before torch is imported
 
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_database import VARIABLE
 from PIL import Image
 from warm import WarmCommand
 
@@ -100,6 +103,13 @@ def run_py(
         text=True,
         timeout=600,
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say where the database lies that new homes get a copy of; the workers hear it from the first process."""
+    if VARIABLE not in os.environ:
+        os.environ[VARIABLE] = tempfile.mkdtemp(prefix="tlft-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(VARIABLE)))
 
 
 LONG = ("test_slurm.py", "test_resume.py", "test_soak.py", "test_server.py", "test_sweep.py", "test_parallel.py")

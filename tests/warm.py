@@ -21,6 +21,7 @@ IMPORTS = (
     *tracking.HEAVY_IMPORTS,
     *("torch", "torchvision", "sklearn.metrics"),
     *("tlft.experiment", "tlft.training", "tlft.checkpoint", "tlft.evaluation", "tlft.models", "tlft.plots", "pandas"),
+    "fresh_database",
     *("statsmodels.stats.multitest", "statsmodels.stats.contingency_tables", "statsmodels.stats.proportion"),
 )
 
