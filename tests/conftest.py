@@ -81,7 +81,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_folder(tmp_path_factory.mktemp("tiny") / "insects")
 
 
-TINY_ARCH = ("arch=torchvision", "arch.name=mobilenet_v3_small")
+TINY_ARCH = ("arch=timm", "arch.name=test_efficientnet")
 """A small network that needs no weights file when it is trained from scratch."""
 
 

@@ -68,19 +68,19 @@ def undisturbed(home: Path, folder: Path, *overrides: str) -> dict[str, Evidence
 def test_twelve_jobs_that_are_disturbed_in_every_way_are_done_once_with_the_same_bits(
     tmp_path: Path, tiny_folder: Path
 ) -> None:
-    overrides = ("seed=range(12)", "training.epochs=20")
-    home, again = tmp_path / "home", (*SLURM, "seed=range(12)", "training.epochs=20", "resume.wait=true")
+    overrides = ("seed=range(12)", "training.epochs=30")
+    home, again = tmp_path / "home", (*SLURM, "seed=range(12)", "training.epochs=30", "resume.wait=true")
     first = start_sweep(home, tiny_folder, *again, f"hydra.sweep.dir={tmp_path}/sweep")
     ids = slurm_ids(first)
     assert len(ids) == 12
     for number in (0, 1):
-        wait_for_line(tmp_path / "sweep" / str(number) / "output.log", "epoch 1/20")
+        wait_for_line(tmp_path / "sweep" / str(number) / "output.log", "epoch 1/30")
     subprocess.run(["scontrol", "requeue", ids[0]], check=True)
     subprocess.run(["scancel", ids[1]], check=True)
     first.kill()
     first.wait()
     second = start_sweep(home, tiny_folder, *again)
-    wait_for_line(tmp_path / "sweep" / "4" / "output.log", "epoch 1/20")
+    wait_for_line(tmp_path / "sweep" / "4" / "output.log", "epoch 1/30")
     subprocess.run(["srun", "--partition=high", "--cpus-per-task=4", "true"], check=True)  # preempts what runs
     said = end(second)
     assert "running elsewhere" in said.splitlines()[0]
@@ -93,11 +93,11 @@ def test_twelve_jobs_that_are_disturbed_in_every_way_are_done_once_with_the_same
 
 def test_a_job_that_times_out_is_put_back_and_goes_on(tmp_path: Path, tiny_folder: Path) -> None:
     """Slurm's own signal for it, which submitit takes for a time-out in the last ten minutes of a job's time."""
-    overrides = ("seed=0", "training.epochs=20")
+    overrides = ("seed=0", "training.epochs=30")
     limit = "hydra.launcher.timeout_min=10"
     sweep = start_sweep(tmp_path / "home", tiny_folder, *SLURM, *overrides, limit, f"hydra.sweep.dir={tmp_path}/sweep")
     (job,) = slurm_ids(sweep)
-    wait_for_line(tmp_path / "sweep" / "0" / "output.log", "epoch 1/20")
+    wait_for_line(tmp_path / "sweep" / "0" / "output.log", "epoch 1/30")
     subprocess.run(["scancel", "--signal=USR2", job], check=True)
     assert "job 0: done" in end(sweep)
     said = (tmp_path / "sweep" / "0" / "output.log").read_text()

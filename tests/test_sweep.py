@@ -53,7 +53,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Sweep:
 
 
 def summary(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in done.stdout.splitlines() if re.match(r"\s*\d+\s+(efficientnet|mobilenet)", line)]
+    return [line for line in done.stdout.splitlines() if re.match(r"\s*\d+\s+(test_)?(efficientnet|mobilenet)", line)]
 
 
 def test_plan_comes_first(sweep: Sweep) -> None:

@@ -19,7 +19,7 @@ from tlft.config import PROJECT
 
 IMPORTS = (
     *tracking.HEAVY_IMPORTS,
-    *("torch", "torchvision", "sklearn.metrics"),
+    *("torch", "timm", "sklearn.metrics", "imagehash"),
     *("tlft.experiment", "tlft.training", "tlft.checkpoint", "tlft.evaluation", "tlft.models", "tlft.plots", "pandas"),
     "fresh_database",
     *("statsmodels.stats.multitest", "statsmodels.stats.contingency_tables", "statsmodels.stats.proportion"),

@@ -37,8 +37,8 @@ _Server = ForkServerContext | SpawnContext
 
 _IMPORTS = (
     *tracking.HEAVY_IMPORTS,
-    *("torch", "torchvision", "sklearn.metrics"),
-    *("tlft.checkpoint", "tlft.evaluation", "tlft.experiment", "tlft.models", "tlft.plots", "tlft.parallel", "pandas"),
+    *("torch", "timm", "sklearn.metrics", "imagehash", "pandas", "pyarrow.parquet"),
+    *("tlft.checkpoint", "tlft.evaluation", "tlft.experiment", "tlft.models", "tlft.plots", "tlft.parallel"),
 )
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
