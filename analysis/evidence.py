@@ -13,8 +13,8 @@ from analysis.columns import COLUMN_PARAMS
 from analysis.judged import Frames, Judged, judge
 from analysis.recipes import shorten
 from analysis.statistics import (
-    Comparison,
     Interval,
+    PairedComparison,
     Reliability,
     accuracy_interval,
     compare,
@@ -68,7 +68,7 @@ class Claim:
     new: str
     old: str
     closed: bool
-    comparison: Comparison
+    comparison: PairedComparison
     p: float
     unlike: tuple[str, ...]
     smallest: float | None

@@ -17,24 +17,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.columns import Column
-from analysis.formats import format_cell
 from analysis.judged import Frames
 from analysis.page import render_page
 from analysis.photographs import Photograph, compare_photographs, draw_thumbnails, image_roots
-from analysis.pictures import Curve, Strip, column_class, draw_confusion, draw_curves, draw_dots, draw_reliability
+from analysis.pictures import Curve, draw_confusion, draw_curves, draw_reliability
 from analysis.recipes import shorten
 from analysis.rows import Row
 from analysis.selection import Wanted, add_selection, fetch_table
+from analysis.shown import describe_column, describe_table, draw_runs, used_columns
 from analysis.table import Table
-from analysis.words import SHORT, format_interval, head_row, headline, rounded
+from analysis.words import head_row, headline, rounded
 from tlft.config import home_folder
 from tlft.errors import ConfigurationError, exit_status
 from tlft.files import atomic_write
 from tlft.records import Record
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from tlft.tracking import ArtifactReader
 
 LARGEST = 5_000_000
@@ -42,7 +40,6 @@ LARGEST = 5_000_000
 
 _OF_PICTURES = 3_600_000
 _MOST_PHOTOGRAPHS = 1500  # each costs the page some 700 characters even without a picture
-_MOST_DOTS = 60
 _MOST_COMMANDS = 10
 _CURVES = {
     "train/loss": ("loss on the training images", 1.0),
@@ -122,17 +119,13 @@ def render_report(material: Material, title: str) -> str:
 
 def _describe(material: Material) -> dict[str, Any]:
     table = material.table
-    row = head_row(table)
-    columns = [column for column in table.columns if any(column.key in row.cells for row in table.rows)]
+    row, columns = head_row(table), used_columns(table)
     present = [column for column in columns if row is not None and column.key in row.cells]
     return {
-        "metric": table.metric,
-        "columns": [_column(column) for column in columns],
-        "shown_columns": [_column(column) for column in present],
-        "rows": [_row(table, row, columns) for row in table.rows],
-        "notes": table.footnotes,
+        **describe_table(table),
+        "shown_columns": [describe_column(column) for column in present],
         "left_out": table.left_out,
-        "dots": _dots(table, columns),
+        "dots": draw_runs(table),
         **_training(material, row),
         **_classes(material, row, present),
         **_photographs(material, row, present),
@@ -140,40 +133,6 @@ def _describe(material: Material) -> dict[str, Any]:
         "commands": material.commands,
         "environment": material.environment,
     }
-
-
-def _column(column: Column) -> dict[str, str]:
-    short = SHORT.get(column.key, column.title.rpartition(", ")[2])
-    return {"key": column.key, "title": column.title, "short": short, "colour": column_class(column.key)}
-
-
-def _row(table: Table, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
-    cells = []
-    for column in columns:
-        interval = table.interval(row, column.key)
-        figure = format_cell(row.cells.get(column.key), table.metric)
-        shown = None if interval is None else f"{format_interval(interval)} {interval.kind}"
-        cells.append({"figure": figure, "interval": shown} if column.key in row.cells else None)
-    return {"place": f"{row.data}, {row.arch}", "recipe": row.recipe, "cells": cells}
-
-
-def _dots(table: Table, columns: Sequence[Column]) -> Markup:
-    accuracy = {run.run_id: run.metrics[table.metric] for run in table.runs}
-    own = [row for row in table.rows if not row.published]
-    strips = []
-    for row in own:
-        place = f"{row.data}, {row.arch}, {row.recipe}: " if len(own) > 1 else ""
-        for column in columns:
-            if (cell := row.cells.get(column.key)) is None:
-                continue
-            found = table.interval(row, column.key)
-            interval = None if found is None else (found.low, found.high)
-            values = tuple(accuracy[run_id] for run_id in cell.run_ids)
-            strips.append(Strip(f"{place}{_column(column)['short']}", column.key, values, interval))
-    pictures = [draw_dots(strips[start : start + 12]) for start in range(0, min(len(strips), _MOST_DOTS), 12)]
-    from markupsafe import Markup
-
-    return Markup("").join(pictures)
 
 
 def _training(material: Material, row: Row | None) -> dict[str, Any]:
@@ -199,7 +158,7 @@ def _classes(material: Material, row: Row | None, columns: Sequence[Column]) -> 
         found = [material.frames[run] for run in row.cells[column.key].run_ids if run in material.frames]
         if evidence is None or not found:
             continue
-        told = _column(column)
+        told = describe_column(column)
         names, shares = _confusion(found)
         runs = f"{len(found)} runs" if len(found) > 1 else "one run"
         caption = f"{told['short']}, {runs}"
@@ -237,7 +196,7 @@ def _photographs(material: Material, row: Row | None, columns: Sequence[Column])
         return {"photographs": [], "photographs_said": "", "classes": []}
     shown = every[:_MOST_PHOTOGRAPHS]
     thumbnails = draw_thumbnails(shown, material.roots, _OF_PICTURES)
-    told = {column.key: _column(column) for column in columns}
+    told = {column.key: describe_column(column) for column in columns}
     said = f"{row.data}, {row.arch}, {row.recipe}: {len(every)} evaluation images, those first about which the columns "
     said += "disagree most. A figure behind a prediction is the probability of the true class."
     if not thumbnails:

@@ -116,7 +116,7 @@ def _quantile(freedom: float) -> float:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """What one way to use a network does that another does not, on the same images.
 
     Attributes:
@@ -141,7 +141,9 @@ class Comparison:
         return self.interval.kind != IMAGES_AND_SEEDS
 
 
-def compare(new: Judgement, old: Judgement, *, new_is_fixed: bool = False, old_is_fixed: bool = False) -> Comparison:
+def compare(
+    new: Judgement, old: Judgement, *, new_is_fixed: bool = False, old_is_fixed: bool = False
+) -> PairedComparison:
     """Compare two ways to use a network, paired by image.
 
     Single networks are compared by McNemar's exact test and Tango's interval; several by Student's t of the difference,
@@ -165,7 +167,7 @@ def compare(new: Judgement, old: Judgement, *, new_is_fixed: bool = False, old_i
         over_seeds = all(fixed or len(judged) >= FEWEST_SEEDS for judged, fixed in sides)
         interval, p = _compare_several(new, old, over_seeds)
     difference = float(new.mean() - old.mean())
-    return Comparison(corrected, spoiled, difference, interval, p, images, (len(new), len(old)))
+    return PairedComparison(corrected, spoiled, difference, interval, p, images, (len(new), len(old)))
 
 
 def mcnemar(corrected: float, spoiled: float) -> float:

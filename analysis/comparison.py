@@ -1,0 +1,180 @@
+"""The comparison for a notebook: data frames, and an object that shows itself.
+
+Nothing is computed here that a table, its evidence or the predictions do not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from analysis.columns import column_of
+from analysis.formats import render
+from analysis.judged import Frames
+from analysis.page import render_part
+from analysis.photographs import compare_photographs
+from analysis.selection import Wanted, fetch_table
+from analysis.shown import describe_table, draw_runs
+from analysis.table import Table
+from analysis.words import ACCURACY, head_row, headline
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table, what it proves, and the runs and predictions behind it; a notebook shows the table with its notes.
+
+    Attributes:
+        table: the table.
+        frames: run id -> predictions.
+    """
+
+    table: Table
+    frames: Frames
+
+    def __str__(self) -> str:
+        return render(self.table, "terminal")
+
+    def _repr_html_(self) -> str:
+        told = describe_table(self.table)
+        return render_part("comparison.html.j2", headline=self.headline, dots=draw_runs(self.table), **told)
+
+    @property
+    def headline(self) -> str:
+        """The sentence that is the answer."""
+        return headline(self.table)
+
+    @cached_property
+    def cells(self) -> DataFrame:
+        """A line per row of the table: data, arch, recipe, and the figures of each column (shares 0..1)."""
+        return self.table.to_frame()
+
+    @cached_property
+    def claims(self) -> DataFrame:
+        """A line per comparison of two columns: counts of images, the difference and its 95 % interval, p.
+
+        `p_corrected` is corrected for all lines (Holm); `closed_set` tells whether the old side is scored on the data's
+        classes alone; `unlike` in what the sides differ that is not the question. Empty for another metric.
+        """
+        import pandas as pd
+
+        found = self.table.evidence.claims if self.table.evidence is not None else ()
+        return pd.DataFrame(
+            [
+                {
+                    "data": claim.row.data,
+                    "arch": claim.row.arch,
+                    "recipe": claim.row.recipe,
+                    "new": claim.new,
+                    "old": claim.old,
+                    "closed_set": claim.closed,
+                    "images": claim.comparison.images,
+                    "corrected": claim.comparison.corrected,
+                    "spoiled": claim.comparison.spoiled,
+                    "difference": claim.comparison.difference,
+                    "low": claim.comparison.interval.low,
+                    "high": claim.comparison.interval.high,
+                    "interval_of": claim.comparison.interval.kind,
+                    "p": claim.comparison.p,
+                    "p_corrected": claim.p,
+                    "unlike": ", ".join(claim.unlike),
+                }
+                for claim in found
+            ]
+        )
+
+    @cached_property
+    def runs(self) -> DataFrame:
+        """A line per run of the table, by its id: when, which column, every param and every metric's last value."""
+        import pandas as pd
+
+        lines = []
+        for run in self.table.runs:
+            column = column_of(run.params)
+            own = {
+                "name": run.name,
+                "started": pd.Timestamp(run.start_time, unit="ms", tz="UTC"),
+                "data": run.tags.get("data", ""),
+                "column": column.key if column is not None else "",
+            }
+            lines.append({**own, **run.params, **run.metrics})
+        return pd.DataFrame(lines, index=pd.Index([run.run_id for run in self.table.runs], name="run_id"))
+
+    @cached_property
+    def predictions(self) -> DataFrame:
+        """A line per run and image: run_id, column, file, sha256, label, predicted, confidence, and p/<class>."""
+        import pandas as pd
+
+        columns = self.runs["column"]
+        found = [
+            frame.assign(run_id=run_id, column=columns[run_id])
+            for run_id, frame in self.frames.items()
+            if run_id in columns.index
+        ]
+        if not found:
+            return pd.DataFrame()
+        every = pd.concat(found, ignore_index=True)
+        return every[["run_id", "column", *(name for name in every.columns if name not in ("run_id", "column"))]]
+
+    @cached_property
+    def photographs(self) -> DataFrame:
+        """A line per evaluation image of the row that the headline speaks of, the most disputed first.
+
+        `disagreement` is the mean difference between two columns' shares of right networks; then for each column what
+        most of its networks say, the share of them that is right, and the mean probability of the label.
+        """
+        import pandas as pd
+
+        row = head_row(self.table)
+        if row is None:
+            return pd.DataFrame()
+        lines = []
+        for photograph in compare_photographs(row, list(row.cells), self.frames):
+            line: dict[str, str | float] = {
+                "file": photograph.file,
+                "sha256": photograph.sha256,
+                "label": photograph.label,
+                "disagreement": photograph.disagreement,
+            }
+            for verdict in photograph.verdicts:
+                line[f"{verdict.column}_predicted"] = verdict.predicted
+                line[f"{verdict.column}_right"] = verdict.right
+                line[f"{verdict.column}_probability"] = verdict.probability
+            lines.append(line)
+        return pd.DataFrame(lines)
+
+
+def compare(
+    experiment: str = "tlft",
+    *,
+    uri: str | None = None,
+    data: Collection[str] | None = None,
+    arch: Collection[str] | None = None,
+    columns: str = "three",
+    published: bool = False,
+    metric: str = ACCURACY,
+    stats: str = "short",
+) -> Comparison:
+    """Put the finished runs of an experiment side by side, as `python -m analysis.table` does with the same options.
+
+    Args:
+        experiment: its name in MLflow.
+        uri: of the tracking store; None takes mlflow.db in TLFT_HOME, else in the project folder.
+        data: names of data sets; None takes all.
+        arch: names of architectures; None takes all.
+        columns: `three`, or `all`: those of other uses of the network too.
+        published: add the published figures as a row.
+        metric: the figure of a cell.
+        stats: `none`, `short` or `full`: intervals and comparisons.
+
+    Raises:
+        ConfigurationError: if there is nothing to show.
+        TlftError: if the store does not answer.
+    """
+    wanted = Wanted(experiment, uri, data, arch, columns, published, metric, stats)
+    table, reader = fetch_table(wanted)
+    return Comparison(table, reader.predictions(table.runs))
