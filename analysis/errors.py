@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.judged import Frames
 from analysis.page import render_page
@@ -23,7 +23,9 @@ from tlft.duplicates import Member, Pair, parse
 from tlft.errors import ConfigurationError, exit_status
 from tlft.files import atomic_write
 from tlft.records import NEAR_DUPLICATES_FILE, Record
-from tlft.tracking import ArtifactReader
+
+if TYPE_CHECKING:
+    from tlft.tracking import ArtifactReader
 
 _OF_PICTURES = 4_000_000
 _MOST_SHOWN = 200

@@ -5,12 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from analysis.table import Table, add_evidence, arch_names, build_table, count_reasons, data_names
 from analysis.words import ACCURACY
 from tlft.errors import ConfigurationError, nearest
 from tlft.records import Record
-from tlft.tracking import ArtifactReader, load_records, tracking_uri
+
+if TYPE_CHECKING:
+    from tlft.tracking import ArtifactReader
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def fetch_table(wanted: Wanted, command: str = "") -> tuple[Table, ArtifactReade
         ConfigurationError: if there is nothing to show.
         TlftError: if the store does not answer.
     """
+    from tlft.tracking import ArtifactReader, load_records, tracking_uri
+
     if wanted.published and wanted.metric != ACCURACY:
         raise ConfigurationError(f"--published --metric {wanted.metric}: the published figures are of {ACCURACY}")
     records = load_records(wanted.experiment, wanted.uri)

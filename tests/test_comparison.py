@@ -1,0 +1,104 @@
+"""The comparison in a notebook, and the notebook that shows how."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from test_evidence import IMAGES, predict
+from test_experiment import compose
+from test_table import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, run
+
+import analysis
+from analysis.comparison import Comparison
+from analysis.table import add_evidence, build_table
+from tlft.compose import Composer
+from tlft.config import PROJECT
+from tlft.errors import ConfigurationError
+from tlft.experiment import run_experiment
+
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    runs = [
+        (run(ZERO_SHOT, 133 / IMAGES, data=EVIL), predict(133, closed=149)),
+        (run(FINE_TUNE, 146 / IMAGES, data=EVIL), predict(146, spoiled=1)),
+        (run(FROM_SCRATCH, 105 / IMAGES, data=EVIL), predict(105)),
+    ]
+    frames = {record.run_id: frame for record, frame in runs}
+    return Comparison(add_evidence(build_table([record for record, _ in runs]), frames), frames)
+
+
+def test_it_shows_the_answer_the_table_and_the_notes_and_names_stay_text(comparison: Comparison) -> None:
+    shown = comparison._repr_html_()
+    assert comparison.headline in html.unescape(shown)
+    assert "95.425 %" in shown
+    assert "<svg" in shown
+    assert "Fine-tuning corrects" in shown
+    assert EVIL not in shown
+    assert html.escape(EVIL) in shown
+    assert "86.928 %" in str(comparison)
+
+
+def test_claims_are_those_of_the_evidence(comparison: Comparison) -> None:
+    claims = comparison.claims
+    sides = list(zip(claims["new"], claims["old"], claims["closed_set"], strict=True))
+    one = claims.iloc[sides.index(("fine_tune", "zero_shot", False))]
+    assert (one["corrected"], one["spoiled"], one["images"]) == (14, 1, IMAGES)
+    assert one["difference"] == pytest.approx(13 / IMAGES)
+    assert one["low"] < one["difference"] < one["high"]
+    assert (claims["p_corrected"] >= claims["p"]).all()
+    assert ("fine_tune", "zero_shot", True) in sides
+
+
+def test_frames_fit_each_other(comparison: Comparison) -> None:
+    runs, said = comparison.runs, comparison.predictions
+    assert list(runs["column"]) == ["zero_shot", "fine_tune", "from_scratch"]
+    right = (said["predicted"] == said["label"]).groupby(said["run_id"]).mean()
+    np.testing.assert_allclose(right[runs.index], runs["eval/accuracy"])
+    photographs = comparison.photographs
+    assert len(photographs) == IMAGES
+    assert photographs["fine_tune_right"].mean() == pytest.approx(146 / IMAGES)
+    assert photographs["disagreement"].is_monotonic_decreasing
+    assert comparison.cells["fine_tune_accuracy"][0] == pytest.approx(146 / IMAGES)
+
+
+def test_other_metrics_have_no_claims(home: Path) -> None:
+    table = build_table([run(FINE_TUNE, 0.5)], metric="eval/accuracy")
+    assert Comparison(table, {}).claims.empty
+    assert Comparison(table, {}).predictions.empty
+    assert Comparison(table, {}).photographs.empty
+    with pytest.raises(ConfigurationError, match="no runs in experiment tlft"):
+        analysis.compare()
+
+
+def test_the_example_notebook_runs(
+    composer: Composer, home: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ants_and_bees = "data.class_map={ants:[310],bees:[309]}"
+    for overrides in (
+        ("training.epochs=1",),
+        ("training.epochs=1", "seed=1"),
+        ("model=scratch", "training.epochs=1"),
+        ("head=imagenet1k", "training.trainable=none", ants_and_bees),
+    ):
+        run_experiment(compose(composer, home, tiny_folder, *overrides))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    path = PROJECT / "examples" / "comparison.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells)  # figures of nobody's runs
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    ).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    shown = [output["data"] for output in outputs if output["output_type"] in ("execute_result", "display_data")]
+    assert 'class="tlft"' in shown[0]["text/html"]
+    assert "fine-tuned" in shown[0]["text/html"]
+    assert sum("text/html" in data for data in shown) >= 6
+    assert any("image/png" in data for data in shown)

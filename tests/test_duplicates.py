@@ -1,0 +1,155 @@
+"""Images that are nearly the same are found, whatever was done to them, and said where figures are read."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Configure
+from PIL import Image, ImageEnhance, ImageOps
+from test_table import FINE_TUNE, run
+
+from analysis.table import build_table
+from tlft import duplicates
+from tlft.config import DataConfig
+from tlft.data import Dataset, open_dataset
+from tlft.duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
+from tlft.experiment import run_experiment
+from tlft.images import open_images
+from tlft.tracking import load_records
+from tlft.transforms import Transform
+
+TRANSFORM = Transform(72, 64, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+Alter = Callable[[Image.Image], Image.Image]
+
+
+def scene(seed: int, size: tuple[int, int] = (200, 160)) -> Image.Image:
+    """Draw something smooth, as photographs are, and unlike that of any other seed."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (6, 7, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
+def folder_of(root: Path, copies: dict[str, Image.Image]) -> Path:
+    """Write unlike scenes into every split and class, and what else is asked for."""
+    for split in ("train", "val"):
+        for label, name in enumerate(("ants", "bees")):
+            (root / split / name).mkdir(parents=True)
+            for index in range(5):
+                scene(1000 * label + 100 * len(split) + index).save(root / split / name / f"{index}.png")
+    for file, image in copies.items():
+        image.save(root / file, quality=60)
+    return root
+
+
+def search(root: Path, tmp_path: Path, **options: float) -> tuple[Dataset, list[Pair] | None]:
+    dataset = open_dataset(DataConfig(name="imagefolder", root=str(root), **options), tmp_path)  # type: ignore[arg-type]
+    images = open_images(dataset, TRANSFORM, tmp_path / "cache", "error", 1)
+    return dataset, find_near_duplicates(dataset, images, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("alter", "mirrored"),
+    [
+        (lambda image: image, False),  # but as a JPEG of low quality
+        (lambda image: image.resize((90, 72)), False),
+        (lambda image: ImageEnhance.Brightness(image).enhance(1.2), False),
+        (ImageOps.grayscale, False),
+        (lambda image: image.crop((4, 3, 197, 158)), False),
+        (ImageOps.mirror, True),
+    ],
+    ids=["compressed", "scaled", "brightened", "grey", "cut", "mirrored"],
+)
+def test_copy_of_a_training_image_is_found_whatever_was_done_to_it(
+    tmp_path: Path, alter: Alter, mirrored: bool
+) -> None:
+    root = folder_of(tmp_path / "scenes", {"val/bees/copy.jpg": alter(scene(500))})  # of train/ants/0.png
+    _, found = search(root, tmp_path)
+    assert found is not None
+    (pair,) = found
+    assert (pair.one.file, pair.other.file) == ("val/bees/copy.jpg", "train/ants/0.png")
+    assert (pair.one.split, pair.other.split, pair.leaks) == ("eval", "train", True)
+    assert (pair.one.label, pair.other.label, pair.mirrored) == ("bees", "ants", mirrored)
+    assert pair.distance <= duplicates.LARGEST_DISTANCE
+    assert describe_leaks(found) == (
+        "1 evaluation image has a near-duplicate among the training images (val/bees/copy.jpg and train/ants/0.png)"
+    )
+
+
+def test_pairs_within_a_split_and_in_the_hold_out_do_not_leak(tmp_path: Path) -> None:
+    copies = {"train/ants/a.jpg": scene(500), "val/ants/b.jpg": scene(300)}
+    _, found = search(folder_of(tmp_path / "scenes", copies), tmp_path)
+    assert found is not None
+    assert [{pair.one.file, pair.other.file} for pair in found] == [
+        *({"val/ants/0.png", "val/ants/b.jpg"}, {"train/ants/0.png", "train/ants/a.jpg"})
+    ]
+    assert describe_leaks(found) == ""
+    dataset, held_out = search(tmp_path / "scenes", tmp_path, holdout_fraction=0.5)
+    assert held_out is not None
+    assert len(held_out) == 2
+    known = {image.sha256: image.split for image in dataset.images}
+    assert all(known[one.sha256] == one.split for pair in held_out for one in (pair.one, pair.other))
+
+
+def test_unlike_scenes_give_no_pair_and_the_search_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder_of(tmp_path / "scenes", {})
+    assert search(root, tmp_path)[1] == []
+
+    def never(*arguments: object) -> list[Pair]:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(duplicates, "_find", never)
+    assert search(root, tmp_path)[1] == []
+    (memory,) = (tmp_path / "cache" / "near_duplicates").iterdir()
+    memory.write_text(memory.read_text()[:-3])
+    with pytest.raises(AssertionError, match="searched again"):
+        search(root, tmp_path)
+
+
+def test_too_many_images_are_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(duplicates, "MOST_IMAGES", 10)
+    with caplog.at_level(logging.INFO):
+        assert search(folder_of(tmp_path / "scenes", {}), tmp_path)[1] is None
+    assert "not looked for among more than 10 images" in caplog.text
+
+
+def test_pairs_survive_json_and_other_texts_are_none(tmp_path: Path) -> None:
+    _, found = search(folder_of(tmp_path / "scenes", {"val/bees/copy.jpg": scene(500)}), tmp_path)
+    assert found
+    assert parse(to_json(found)) == found
+    for text in ("", "{}", "[]", "nonsense", '{"near_duplicates": [{}]}', '{"near_duplicates": 3}'):
+        with pytest.raises(ValueError):
+            parse(text)
+
+
+def test_a_run_keeps_what_it_found_and_the_table_says_it(
+    tmp_path: Path, configure: Configure, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of(tmp_path / "scenes", {"val/bees/copy.jpg": scene(500)})
+    small = ("data=imagefolder", f"data.root={root}", "arch=timm", "arch.name=test_efficientnet", "model=scratch")
+    run_experiment(configure(*small, "training.epochs=0", "head=task"))
+    (record,) = load_records("tlft", home=home)
+    kept = json.loads((Path(record.artifacts.removeprefix("file://")) / "near_duplicates.json").read_text())
+    assert kept["near_duplicates"][0]["one"]["file"] == "val/bees/copy.jpg"
+    said = "1 evaluation image has a near-duplicate among the training images"
+    assert record.tags["near_duplicates"].startswith(said)
+    assert f"scenes: {said}" in caplog.text
+
+
+def test_the_footnote_names_them_once() -> None:
+    runs = [run(FINE_TUNE, seed=str(seed)) for seed in range(3)]
+    for record in runs:
+        record.tags["near_duplicates"] = "1 evaluation image has a near-duplicate among the training images (a and b)"
+    notes = build_table(runs).footnotes
+    assert [note for note in notes if "near-duplicate" in note] == [
+        "photos: 1 evaluation image has a near-duplicate among the training images (a and b), which flatters the "
+        "trained networks."
+    ]
+    assert not [note for note in build_table([run(FINE_TUNE)]).footnotes if "near-duplicate" in note]
