@@ -121,6 +121,6 @@ def _doubt(labels: NDArray[np.intp], probabilities: NDArray[np.float64]) -> set[
         from cleanlab.filter import find_label_issues
     except ImportError:
         raise ConfigurationError(
-            "cleanlab is not installed, which finds wrong labels: pip install 'tlft[errors]'"
+            "cleanlab is not installed, which finds wrong labels: pip install -e '.[errors]'"
         ) from None
     return set(np.flatnonzero(find_label_issues(labels, probabilities, filter_by="confident_learning", n_jobs=1)))

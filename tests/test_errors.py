@@ -92,7 +92,7 @@ def test_networks_that_saw_other_images_are_asked_of_those_that_all_saw() -> Non
 
 def test_without_cleanlab_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
-    with pytest.raises(ConfigurationError, match="pip install 'tlft\\[errors\\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install -e '\.\[errors\]'"):
         find_suspects([network(0)])
 
 

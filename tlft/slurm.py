@@ -65,7 +65,7 @@ class Task:
 def find_problem() -> str:
     """Say what is missing on this machine for `hydra/launcher=slurm`, or nothing."""
     if find_spec("submitit") is None:
-        return "hydra/launcher=slurm: needs submitit; pip install 'tlft[slurm]'"
+        return "hydra/launcher=slurm: needs submitit; pip install -e '.[slurm]'"
     if shutil.which("sbatch") is None:
         return "hydra/launcher=slurm: there is no sbatch here; run the command on a login node of the cluster"
     return ""
