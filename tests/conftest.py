@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other; before torch is imported
 
+import re
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,21 @@ LONG = ("test_slurm.py", "test_resume.py", "test_soak.py", "test_server.py", "te
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, so that none of them is left when the other workers are through."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+def copy_project(to: Path) -> Path:
+    """Copy what runs, so that a test may edit it."""
+    left_out = shutil.ignore_patterns(".*", "tests", "multirun", "outputs", "__pycache__")
+    return Path(shutil.copytree(PROJECT, to, ignore=left_out))
+
+
+def edit_recipe(project: Path) -> None:
+    """Change the learning rate and the batch size in the configuration of a copied project."""
+    for name in ("config.yaml", "optimizer/sgd.yaml"):
+        path = project / "conf" / name
+        edited = re.sub(r"(?m)^(lr|  batch_size): \S+", r"\1: 0.5", path.read_text())
+        assert edited != path.read_text()
+        path.write_text(edited)
 
 
 def files_in(folder: Path) -> list[str]:

@@ -17,6 +17,7 @@ from conftest import TINY_ARCH
 from warm import WarmCommand
 
 from tlft.config import PROJECT, Config
+from tlft.files import sha256_of
 from tlft.records import Record
 from tlft.tracking import ActiveRun, Store
 
@@ -46,10 +47,10 @@ def start_warm_sweep(home: Path, folder: Path, *overrides: str) -> WarmCommand:
     return WarmCommand(arguments, {**os.environ, "TLFT_HOME": str(home)}, PROJECT, one_pipe=True)
 
 
-def start_sweep(home: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
+def start_sweep(home: Path, folder: Path, *overrides: str, project: Path = PROJECT) -> subprocess.Popen[str]:
     """Start a sweep of small runs as a user would; what it says goes into a pipe."""
     return subprocess.Popen(
-        [sys.executable, str(PROJECT / "run.py"), *SWEEP, f"data.root={folder}", *overrides],
+        [sys.executable, str(project / "run.py"), *SWEEP, f"data.root={folder}", *overrides],
         env={**os.environ, "TLFT_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -111,13 +112,13 @@ class Evidence:
 
     Attributes:
         metrics: name -> (step, value) in the order in which they were logged.
-        files: name -> bytes, of what must be the same.
+        files: name -> SHA-256, of what must be the same: a difference of the bytes themselves would take hours to show.
     """
 
     statuses: list[str]
     metrics: dict[str, list[tuple[int, float | None]]]
     names: list[str]
-    files: dict[str, bytes]
+    files: dict[str, str]
 
 
 def gather(record: Record, home: Path) -> Evidence:
@@ -133,7 +134,7 @@ def gather(record: Record, home: Path) -> Evidence:
         statuses=[one.status for one in load_records("tlft", home=home) if one.key == record.key],
         metrics={name: _history(client, record.run_id, name) for name in sorted(run.data.metrics)},
         names=sorted(str(path.relative_to(artifacts)) for path in artifacts.rglob("*") if path.is_file()),
-        files={name: (artifacts / name).read_bytes() for name in ("weights/model.safetensors", "predictions.parquet")},
+        files={name: sha256_of(artifacts / name) for name in ("weights/model.safetensors", "predictions.parquet")},
     )
 
 

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import copy_project, edit_recipe
 from killing import Evidence, gather, left_over, start_sweep
+from mlflow import MlflowClient
 
 from tlft import squeue
 from tlft.tracking import load_records
@@ -108,17 +110,25 @@ def test_a_job_that_times_out_is_put_back_and_goes_on(tmp_path: Path, tiny_folde
     assert evidence(tmp_path / "home") == undisturbed(tmp_path / "reference", tiny_folder, *overrides)
 
 
-def test_what_a_job_waits_for_is_said_and_it_outlives_ctrl_c(tmp_path: Path, tiny_folder: Path) -> None:
-    held = "hydra.launcher.additional_parameters={hold:true}"
-    sweep = start_sweep(tmp_path, tiny_folder, *SLURM, "seed=0", held)
+def test_what_a_job_waits_for_is_said_and_it_outlives_ctrl_c_and_edits(tmp_path: Path, tiny_folder: Path) -> None:
+    held = ("hydra.launcher.additional_parameters={hold:true}", f"hydra.sweep.dir={tmp_path}/sweep")
+    project, home = copy_project(tmp_path / "project"), tmp_path / "home"
+    sweep = start_sweep(home, tiny_folder, *SLURM, "seed=0", "training.epochs=1", *held, project=project)
     (job,) = slurm_ids(sweep)
     assert sweep.stdout is not None
     waits = next((line for line in sweep.stdout if "wait in Slurm" in line), "")
     sweep.send_signal(2)
     said = end(sweep, 130)
     assert f"`scancel {job}` ends them" in said
-    subprocess.run(["scancel", job], check=True)
     assert "1 for JobHeldUser" in waits
+    edit_recipe(project)
+    subprocess.run(["scontrol", "release", job], check=True)
+    wait_for_line(tmp_path / "sweep" / "0" / "output.log", "done: ")
+    (record,) = load_records("tlft", home=home)
+    assert (record.status, record.params["optimizer.lr"]) == ("FINISHED", "0.01")
+    assert (
+        MlflowClient(f"sqlite:///{home}/mlflow.db").get_run(record.tags["mlflow.parentRunId"]).data.tags["tlft.sweep"]
+    )
 
 
 def test_what_slurm_refuses_is_one_line(tmp_path: Path, tiny_folder: Path) -> None:

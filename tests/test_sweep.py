@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import TINY_ARCH, draw_folder, files_in, run_py
+from conftest import TINY_ARCH, copy_project, draw_folder, edit_recipe, files_in, run_py
 from killing import parents_in
 from warm import WarmCommand
 
@@ -264,10 +263,7 @@ def test_edit_during_a_sweep_does_not_reach_later_jobs() -> None:
 
 @pytest.mark.parametrize("launcher", ["basic", "parallel"])
 def test_edit_after_the_plan_reaches_no_job(tmp_path: Path, tiny_folder: Path, launcher: str) -> None:
-    project, folder = tmp_path / "project", tmp_path / "sweep"
-    shutil.copytree(
-        PROJECT, project, ignore=shutil.ignore_patterns(".*", "tests", "multirun", "outputs", "__pycache__")
-    )
+    project, folder = copy_project(tmp_path / "project"), tmp_path / "sweep"
     log = folder / "0" / "run.log"
     log.parent.mkdir(parents=True)
     os.mkfifo(log)  # the first job waits until it is read
@@ -289,11 +285,7 @@ def test_edit_after_the_plan_reaches_no_job(tmp_path: Path, tiny_folder: Path, l
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "2 jobs: 2 new\n"
-    for name in ("config.yaml", "optimizer/sgd.yaml"):
-        path = project / "conf" / name
-        edited = re.sub(r"(?m)^(lr|  batch_size): \S+", r"\1: 0.5", path.read_text())
-        assert edited != path.read_text()
-        path.write_text(edited)
+    edit_recipe(project)
     with log.open() as words:
         process.communicate(timeout=300)
         assert "epoch 1/1" in words.read()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from conftest import Configure
 from killing import KEY, begun
 from sqlalchemy import Engine, event
 
-from tlft import sync
+from tlft import signals, sync
 from tlft.config import Config
 from tlft.errors import TlftError
 from tlft.records import Record
@@ -240,6 +242,37 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_keeps_its_status(
         monkeypatch.setattr(Store, "owner", ends_now)
         assert store.end_lost_runs() == 0
     assert only(config).status == "FINISHED"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_run_that_is_told_to_stop_while_it_is_finished_stays_finished(
+    config: Config, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    deliver = ActiveRun.deliver
+
+    def interrupted(self: ActiveRun, *, at_once: bool = False) -> bool:
+        done = deliver(self, at_once=at_once)
+        if at_once:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+    monkeypatch.setattr(ActiveRun, "deliver", interrupted)
+    before = {
+        number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    }
+    signals.listen()
+    try:
+        with pytest.raises(signals.Stopped), begun(config):
+            pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    monkeypatch.setattr(ActiveRun, "deliver", deliver)
+    assert only(config).status == "FINISHED"
+    assert list(deliver_rest(config.home)) == []
+    assert only(config).status == "FINISHED"
+    assert list(config.home.glob("checkpoints/*")) == []
 
 
 def test_an_interrupted_run_is_continued_and_a_diverged_one_is_not(config: Config) -> None:

@@ -56,7 +56,7 @@ def run_job(cfg: DictConfig) -> float:
         composed = OmegaConf.to_yaml(cfg, resolve=True)
         outcome = run_experiment(config, composed, on_start=report.begun, patience=patience)
     except (KeyboardInterrupt, signals.Stopped):
-        log.warning("interrupted: the run is KILLED; the same command goes on where it stopped")
+        log.warning("interrupted: the same command goes on where it stopped")
         report.write(status="interrupted")
         raise
     except BaseException as error:

@@ -47,6 +47,7 @@ class Reporter:
     _advance: Advance = field(default=lambda n=1, note="": None, init=False)
     _saved: float = field(default_factory=time.monotonic, init=False)
     _cost: float = field(default=0.0, init=False)
+    _unsaved: bool = field(default=False, init=False)
 
     @contextmanager
     def shown(self, state: TrainingState) -> Iterator[None]:
@@ -100,8 +101,10 @@ class Reporter:
         started = time.monotonic()
         try:
             self.checkpoints.save(model, state, self.machine)
+            self._unsaved = False
         except TlftError as error:
-            log.warning("%s; the training goes on", error)
+            log.log(logging.DEBUG if self._unsaved else logging.WARNING, "%s; the training goes on", error)
+            self._unsaved = True
         self._saved = time.monotonic()
         self._cost = self._saved - started
 

@@ -25,10 +25,11 @@ class Stopped(SystemExit):
 
 
 class _Heard:
-    """The signal that was heard, whether it is waited with, and who else wants to hear it."""
+    """The signal that was heard, whether it is waited with, what is said then, and who else wants to hear it."""
 
     number: int | None = None
     patient = False
+    intent = ""
     requeue: _Handler | None = None
 
 
@@ -51,11 +52,27 @@ def listen() -> None:
 @contextmanager
 def patient() -> Iterator[None]:
     """Let the first signal wait until `stop` is called, or the block ends; a second Ctrl-C stops at once."""
-    _Heard.patient = True
+    with deferred("stopping after this step, with a checkpoint"):
+        yield
+    stop_if_asked()
+
+
+@contextmanager
+def deferred(intent: str) -> Iterator[None]:
+    """Let the first signal wait, beyond the end of the block, for `stop_if_asked`; a second one stops at once.
+
+    Args:
+        intent: what is said of it when it is heard.
+    """
+    _Heard.patient, _Heard.intent = True, intent
     try:
         yield
     finally:
         _Heard.patient = False
+
+
+def stop_if_asked() -> None:
+    """Raise what the signal that waits stands for, if one waits."""
     if asked_to_stop():
         stop()
 
@@ -88,5 +105,5 @@ def _hear(number: int, frame: FrameType | None) -> None:
         _Heard.patient = False
         stop()
     once_more = "; once more stops at once" if number == signal.SIGINT else ""
-    said = f"{signal.Signals(number).name}: stopping after this step, with a checkpoint{once_more}\n"
+    said = f"{signal.Signals(number).name}: {_Heard.intent}{once_more}\n"
     os.write(2, said.encode())  # not through logging, which may be in the middle of a line of its own

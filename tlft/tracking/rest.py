@@ -46,9 +46,13 @@ def deliver_rest(home: Path) -> Iterator[Rest]:
 
 
 def _deliver(folder: RunFolder, home: Path) -> Rest | None:
-    told = folder.read()
-    before = Journal(folder.path).waiting
-    if "run_id" not in told or not before:
+    told, journal = folder.read(), Journal(folder.path)
+    before = journal.waiting
+    if "run_id" not in told:
+        return None
+    if not before:
+        if journal.has("end"):  # its process went before it could tidy up
+            folder.remove()
         return None
     try:
         client = connect(tracking_uri(told["uri"] or None, home))

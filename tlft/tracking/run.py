@@ -92,6 +92,7 @@ class ActiveRun:
         self._client = client
         self._experiment_id = run.info.experiment_id
         self._not_before = 0.0
+        self._ended = False
         self._monitors: list[Any] | None = None
 
     def log_params(self, params: Mapping[str, str]) -> None:
@@ -183,6 +184,7 @@ class ActiveRun:
         if not self.journal.has("end"):
             self.log_tags({SECONDS_TAG: f"{time.monotonic() - self.started:.3f}"})
             self.journal.append(end="FINISHED", time=_now())
+        self._ended = True
         if self.deliver(at_once=True):
             self.folder.remove()
             return True
@@ -194,7 +196,12 @@ class ActiveRun:
         return False
 
     def stop(self, status: str, traceback: str = "", *, diverged: bool = False) -> None:
-        """Say that the run is KILLED or FAILED; what cannot be said is logged, since it may itself tell of a fault."""
+        """Say that the run is KILLED or FAILED; what cannot be said is logged, since it may itself tell of a fault.
+
+        A run that was FINISHED stays so, and what the store has not got of it is delivered by the next start.
+        """
+        if self._ended:
+            return
         if not self.deliver(at_once=True):  # to ask for more would only take more time, and Slurm gives little
             log.warning("run %s could not be marked %s: %s", self.run_id, status, self.refusal)
             return

@@ -243,7 +243,9 @@ class ClaimedRun:
             run.log_params(params)
             run.deliver()
             yield run
-            run.finish()
+            # Not in the middle of it: KILLED would come after FINISHED, and what the run goes on from would be gone.
+            with signals.deferred("stopping once this run is finished"):
+                run.finish()
         except RunDeletedError:  # nothing more can be said of it
             raise
         except NonFiniteLossError:
@@ -255,6 +257,7 @@ class ClaimedRun:
         except BaseException:  # SystemExit is one: something in the run has called sys.exit
             run.stop("FAILED", traceback.format_exc())
             raise
+        signals.stop_if_asked()
 
     def _create(self, name: str, tags: Mapping[str, str]) -> ActiveRun:
         client, folder = self.store.client, self.store.folder_of(self.key)
