@@ -244,6 +244,23 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_keeps_its_status(
     assert only(config).status == "FINISHED"
 
 
+def test_what_is_left_of_a_finished_run_whose_process_was_killed_while_it_tidied_up_goes(config: Config) -> None:
+    with begun(config) as run:
+        leave_files(run)
+    folder = run.folder
+    folder.remember(run_id=run.run_id, uri="")
+    Store(config).tidy(KEY)
+    assert not folder.path.exists()
+    with begun(config, "a" * 64) as other:
+        pass
+    other.folder.remember(run_id=other.run_id, uri="")
+    store = Store(config)
+    store.client.update_run(other.run_id, status="KILLED")  # as of one that has only just begun
+    with store.claim("a" * 64) as claim:
+        assert claim.outcome is None
+        assert other.folder.path.exists()
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_run_that_is_told_to_stop_while_it_is_finished_stays_finished(
     config: Config, monkeypatch: pytest.MonkeyPatch, times: int

@@ -65,6 +65,7 @@ def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
             job = replace(job, status="same", same_as=owner)
         elif not (config.force or config.debug) and (done := store.finished(identity.key)):
             job = replace(job, status="done", outcome=done)
+            store.tidy(identity.key)
         elif store.owner(identity.key) is not None:
             job = replace(job, status="elsewhere")
         elif store.unfinished(identity.key) is not None:

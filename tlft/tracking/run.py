@@ -51,6 +51,11 @@ class RunFolder:
         """Where the run's files wait until MLflow has them."""
         return self.path / "files"
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing is kept but which run it is: one that has just begun, or whose `remove` was cut short."""
+        return [child.name for child in self.path.glob("*")] == ["run.json"]
+
     def read(self) -> dict[str, str]:
         """Return what `remember` was told; nothing if there is no such run."""
         try:
