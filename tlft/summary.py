@@ -19,7 +19,7 @@ from tlft.errors import TlftError
 from tlft.experiment import run_name
 from tlft.files import atomic_write
 from tlft.note import refresh_note
-from tlft.parent import SweepRun, command
+from tlft.parent import SweepRun, make_table
 from tlft.plan import PlannedJob
 from tlft.tracking import ArtifactReader
 
@@ -53,7 +53,7 @@ def sum_up(
         folder: gets `sweep.csv`, `sweep.json` and `report.html`; None where nothing was to do.
         sweep_run: stands for the sweep in MLflow.
     """
-    from analysis.table import add_evidence, build_table, render
+    from analysis.table import render
 
     _print_results(results)
     _print_failures(results, overrides)
@@ -65,8 +65,7 @@ def sum_up(
         reader = ArtifactReader(config.tracking.uri, config.home)
         report = None if folder is None else partial(_write_report, reader=reader, config=config, folder=folder)
         records = sweep_run.close(results, reader.predictions, report)
-        table = build_table([record for record in records if record.run_id in ids], command=command())
-        table = add_evidence(table, reader.predictions(table.runs))
+        table = make_table([record for record in records if record.run_id in ids], reader.predictions)
     except Exception as error:  # whatever MLflow, its database or its server raise
         log.warning("the table could not be made: %s", error)
         return
