@@ -58,12 +58,12 @@ class Findings:
     def describe(self) -> str:
         """Return the findings in a sentence or two."""
         search, near = self.search, self.near
-        asked = f"{search.networks} network{'s' * (search.networks != 1)}"
+        asked = "1 network contradicts" if search.networks == 1 else f"most of {search.networks} networks contradict"
         doubted = sum(suspect.doubted for suspect in search.suspects)
         if not search.networks:
-            said = "no network is better than naming the commonest class, so nothing can be said of the labels"
+            said = "no network is shown to beat naming the commonest class, so nothing can be said of the labels"
         else:
-            said = f"most of {asked} contradict {len(search.suspects)} of {search.images} evaluation images"
+            said = f"{asked} {len(search.suspects)} of {search.images} evaluation images"
             said += f", {doubted or 'none'} of whose labels count as wrong" if search.suspects else ""
         if near is None:
             return f"{self.data}: {said}; near-duplicates were not looked for."

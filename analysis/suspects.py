@@ -51,7 +51,7 @@ class Search:
         suspects: the least believable label first.
         images: how many were looked at.
         networks: how many were asked.
-        guessing: how many others were not, being no better than naming the commonest class every time.
+        guessing: how many others were not, not being shown to be better than naming the commonest class every time.
     """
 
     suspects: tuple[Suspect, ...]
@@ -82,8 +82,8 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
     classes = sorted(name.removeprefix(PROBABILITY) for name in first.columns if name.startswith(PROBABILITY))
     labels = np.array([classes.index(label) for label in first["label"]])
     said = np.stack([_closed(frame.loc[images, [PROBABILITY + name for name in classes]]) for frame in found])
-    accuracy = (said.argmax(axis=2) == labels).mean(axis=1)
-    better = accuracy > np.bincount(labels).max() / len(labels)
+    right = (said.argmax(axis=2) == labels).sum(axis=1)
+    accuracy, better = right / len(labels), _beat_guessing(right, labels)
     networks, guessing = int(better.sum()), int((~better).sum())
     if not networks:
         return Search((), len(images), 0, guessing)
@@ -107,6 +107,15 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
         if 2 * against[i] > networks and likely[i] != labels[i]
     ]
     return Search(tuple(suspects), len(images), networks, guessing)
+
+
+def _beat_guessing(right: NDArray[np.intp], labels: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Tell which networks are shown to be better than naming the commonest class every time (one-sided, 5 %)."""
+    from scipy.stats import binomtest
+
+    commonest = np.bincount(labels).max() / len(labels)
+    p = [binomtest(int(count), len(labels), commonest, alternative="greater").pvalue for count in right]
+    return np.array(p) < 0.05
 
 
 def _closed(frame: DataFrame) -> NDArray[np.float64]:
