@@ -99,13 +99,16 @@ def test_unlike_scenes_give_no_pair_and_the_search_is_remembered(
 ) -> None:
     root = folder_of(tmp_path / "scenes", {})
     assert search(root, tmp_path)[1] == []
+    (memory,) = (tmp_path / "cache" / "near_duplicates").iterdir()
+    killed = memory.rename(memory.with_name(f"{memory.name}.0123.tmp"))  # as of a process killed while it wrote
+    assert search(root, tmp_path)[1] == []
+    assert not killed.exists()
 
     def never(*arguments: object) -> list[Pair]:
         raise AssertionError("searched again")
 
     monkeypatch.setattr(duplicates, "_find", never)
     assert search(root, tmp_path)[1] == []
-    (memory,) = (tmp_path / "cache" / "near_duplicates").iterdir()
     memory.write_text(memory.read_text()[:-3])
     with pytest.raises(AssertionError, match="searched again"):
         search(root, tmp_path)
