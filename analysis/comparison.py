@@ -161,15 +161,7 @@ def compare(
 ) -> Comparison:
     """Put the finished runs of an experiment side by side, as `python -m analysis.table` does with the same options.
 
-    Args:
-        experiment: its name in MLflow.
-        uri: of the tracking store; None takes mlflow.db in TLFT_HOME, else in the project folder.
-        data: names of data sets; None takes all.
-        arch: names of architectures; None takes all.
-        columns: `three`, or `all`: those of other uses of the network too.
-        published: add the published figures as a row.
-        metric: the figure of a cell.
-        stats: `none`, `short` or `full`: intervals and comparisons.
+    What each of them means is said once, in `analysis.selection.Wanted`.
 
     Raises:
         ConfigurationError: if there is nothing to show.
