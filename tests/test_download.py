@@ -28,7 +28,6 @@ from tlft import download
 from tlft.config import PROJECT
 from tlft.download import fetch, unpack_zip
 from tlft.errors import TlftError
-from tlft.files import atomic_write, sha256_of
 
 BODY = bytes(range(251)) * 1200
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -597,29 +596,3 @@ def test_killed_unpacking_leaves_no_folder_and_the_next_one_cleans_up(tmp_path: 
 
 
 # -- small ones ------------------------------------------------------------------------------------------------------
-
-
-def test_digest_is_that_of_the_standard(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-def test_atomic_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "memory.json"
-    atomic_write(path, b"old")
-    atomic_write(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert files_in(path.parent) == ["memory.json"]
-
-
-def test_atomic_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    path = tmp_path / "memory.json"
-    atomic_write(path, b"old")
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TlftError, match=f"^{re.escape(str(tmp_path))}: {os.strerror(errno.ENOSPC)}"):
-        atomic_write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert files_in(tmp_path) == ["memory.json"]

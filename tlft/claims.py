@@ -24,7 +24,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tlft import squeue
-from tlft.files import atomic_write
+from tlft.files import atomic_write, write_new
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Claim:
         if _read(self._owner_file) == self._me:
             if stopped and self._me.slurm_job:
                 told = replace(self._me, machine="", pid=0, restarts=0)
-                atomic_write(self._owner_file, json.dumps(asdict(told)).encode())
+                atomic_write(self._owner_file, _as_bytes(told))
             else:
                 self._owner_file.unlink(missing_ok=True)
         _let_go(self._lock)
@@ -119,7 +119,7 @@ class Claim:
             except FileNotFoundError:
                 return False  # another process took it over first
             aside.unlink(missing_ok=True)
-        return _put(self._owner_file, self._me)
+        return write_new(self._owner_file, _as_bytes(self._me))
 
     def _renew(self) -> None:
         while not self._released.wait(BEAT_SECONDS):
@@ -171,21 +171,11 @@ def mark_submitted(folder: Path, name: str, slurm_job: str) -> None:
     if owner_of(folder, name) is not None:
         return
     file.unlink(missing_ok=True)
-    _put(file, Owner("", 0, slurm_job, 0, uuid.uuid4().hex))
+    write_new(file, _as_bytes(Owner("", 0, slurm_job, 0, uuid.uuid4().hex)))
 
 
-def _put(file: Path, owner: Owner) -> bool:
-    """Write an owner's file, whole or not at all, and only if there is none: on shared folders too."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    whole = file.with_suffix(f".{owner.token}.tmp")
-    try:
-        whole.write_text(json.dumps(asdict(owner)))
-        os.link(whole, file)
-    except FileExistsError:
-        return False
-    finally:
-        whole.unlink(missing_ok=True)
-    return True
+def _as_bytes(owner: Owner) -> bytes:
+    return json.dumps(asdict(owner)).encode()
 
 
 def _this_process() -> Owner:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from tlft.data import ImageFile
@@ -22,7 +21,7 @@ from tlft.decode import load_image, resize_and_crop
 from tlft.errors import TlftError
 from tlft.evaluation import BATCH_SIZE, evaluate
 from tlft.images import Split
-from tlft.machine import Machine
+from tlft.machine import Machine, prepare_to_apply
 from tlft.models import build_from_description, load_state
 from tlft.transforms import Transform
 
@@ -47,7 +46,8 @@ class Classifier:
             description["head"],
             load_state(weights),
         )
-        return cls(model, description, Machine(torch.device("cpu"), "float32", torch.get_num_threads()))
+        machine = prepare_to_apply(description.get("precision", "float32"))
+        return cls(model.to(machine.device), description, machine)
 
     @property
     def transform(self) -> Transform:

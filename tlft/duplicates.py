@@ -90,10 +90,8 @@ def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[
     except (OSError, ValueError):
         pairs = _find(dataset, files, np.concatenate([split.rows for split in splits]), images.eval.pixels)
     try:
-        for left in memory.parent.glob(f"{memory.name}.*.tmp"):  # of a process that was killed
-            left.unlink(missing_ok=True)
         atomic_write(memory, to_json(pairs).encode())
-    except (OSError, TlftError) as error:  # a cache that may only be read, or another process has it
+    except TlftError as error:  # a cache that may only be read, or another process has it
         log.debug("%s", error)
     return pairs
 

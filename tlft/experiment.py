@@ -150,7 +150,7 @@ def _work(
         if near_duplicates is not None:
             (folder / NEAR_DUPLICATES_FILE).write_text(to_json(near_duplicates), encoding="utf-8")
     if config.tracking.weights:
-        run.log_model(_model_description(config, known))
+        run.log_model(_model_description(config, known, machine))
     training = clock - ready
     overhead = time.monotonic() - run.started - training - eval_seconds
     times = {
@@ -275,7 +275,7 @@ def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> N
     (folder / "confusion.png").write_bytes(draw_confusion(matrix, predictions.classes, columns, title))
 
 
-def _model_description(config: Config, known: Identity) -> dict[str, Any]:
+def _model_description(config: Config, known: Identity, machine: Machine) -> dict[str, Any]:
     return {
         "library": config.arch.library,
         "arch": config.arch.name,
@@ -283,5 +283,6 @@ def _model_description(config: Config, known: Identity) -> dict[str, Any]:
         "classes": list(known.dataset.classes),
         "class_map": known.class_map,
         "transform": known.weights.transform.to_dict(),
+        "precision": machine.precision,
         "run_key": known.key,
     }

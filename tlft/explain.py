@@ -59,10 +59,10 @@ class Overlays:
         for start in range(0, len(pixels), _AT_ONCE):
             chosen = range(start, min(start + _AT_ONCE, len(pixels)))
             batch, _ = split.batch(np.array(chosen), self._classifier.machine.device)
-            with torch.no_grad():
+            with torch.no_grad(), self._classifier.machine.autocast():
                 winners = self._classifier.model(batch).argmax(dim=1)
             spoke = self._cam.attribute(batch.requires_grad_(), target=winners, relu_attributions=True)
-            maps = LayerAttribution.interpolate(spoke.detach(), (size, size), "bilinear")[:, 0].numpy()
+            maps = LayerAttribution.interpolate(spoke.detach(), (size, size), "bilinear")[:, 0].cpu().numpy()
             for index, heat in zip(chosen, maps, strict=True):
                 _overlay(pixels[index], heat).save(self._folder / _name(paths[index]))
 
@@ -79,7 +79,7 @@ def _find_layer(classifier: Classifier) -> nn.Module:
     hooks = [module.register_forward_hook(note) for module in convolutions]
     crop = classifier.transform.crop
     with torch.inference_mode():
-        classifier.model(torch.zeros(1, 3, crop, crop))
+        classifier.model(torch.zeros(1, 3, crop, crop, device=classifier.machine.device))
     for hook in hooks:
         hook.remove()
     if len(found) < 2:  # a transformer has one, which cuts the image into patches

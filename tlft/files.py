@@ -5,6 +5,7 @@ What a file holds is the caller's business.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -37,17 +38,72 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
     Raises:
         TlftError: if it cannot be written.
     """
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    beside = _beside(path)
     with one_line_for_the_disk(path.parent, "make room, or choose another folder"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            beside.write_bytes(data)
+            _make(beside, data, durable=durable)
+            beside.replace(path)
             if durable:
-                into_place(beside, path)
-            else:
-                beside.replace(path)
+                _sync_folder(path.parent)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write the file, whole or not at all, unless there is one; tells whether it was. For shared folders too."""
+    beside = _beside(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _make(beside, data, durable=False)
+        os.link(beside, path)
+    except FileExistsError:
+        return False
+    finally:
+        beside.unlink(missing_ok=True)
+    return True
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _make(path: Path, data: bytes, *, durable: bool) -> None:
+    """Make a file that has a name only once it is whole: a process that is killed meanwhile leaves nothing.
+
+    Where the system knows no files without names, it has one from the beginning.
+    """
+    descriptor = _open_nameless(path.parent)
+    with path.open("xb") if descriptor is None else os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+        if descriptor is not None:
+            _give_name(descriptor, path)
+
+
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+def _open_nameless(folder: Path) -> int | None:
+    """Open a file without a name (O_TMPFILE, see open(2)); None where that cannot be done."""
+    if not hasattr(os, "O_TMPFILE") or not _DESCRIPTORS.is_dir():
+        return None
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):  # by kind and age of the system
+            return None
+        raise
+
+
+def _give_name(descriptor: int, path: Path) -> None:
+    descriptors = os.open(_DESCRIPTORS, os.O_RDONLY)
+    try:
+        os.link(str(descriptor), path, src_dir_fd=descriptors)  # with a folder named, it follows the link to the file
+    finally:
+        os.close(descriptors)
 
 
 def into_place(written: Path, target: Path) -> None:
@@ -55,8 +111,13 @@ def into_place(written: Path, target: Path) -> None:
     with written.open("rb+") as file:
         os.fsync(file.fileno())
     written.replace(target)
-    if os.name == "posix":  # the new name itself; elsewhere a folder cannot be opened
-        folder = os.open(target.parent, os.O_RDONLY)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk; elsewhere than on POSIX a folder cannot be opened."""
+    if os.name == "posix":
+        folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:

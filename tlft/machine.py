@@ -90,10 +90,24 @@ def prepare_machine(config: Config) -> Machine:
     torch.set_num_threads(threads)
     _keep_memory()
     device = torch.device(_best_device() if config.device == "auto" else config.device)
+    if device == torch.device("cuda") and config.device == "auto" and count_gpus() > 1:
+        device = torch.device("cuda", _claim_gpu(count_gpus()))
     precision = config.precision
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(device) else "float32"
     return Machine(device, precision, threads)
+
+
+def prepare_to_apply(precision: str) -> Machine:
+    """Return where and how a trained network is applied: in the precision that it had, where the hardware has that.
+
+    Args:
+        precision: in which the network was evaluated, `float32` or `bfloat16`.
+    """
+    import torch
+
+    device = torch.device(_best_device())
+    return Machine(device, precision if _has_bfloat16(device) else "float32", torch.get_num_threads())
 
 
 @cache
@@ -148,7 +162,7 @@ def _best_device() -> str:
     import torch
 
     if torch.cuda.is_available():
-        return "cuda" if count_gpus() < 2 else f"cuda:{_claim_gpu(count_gpus())}"
+        return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 

@@ -15,6 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tlft.errors import TlftError
+from tlft.files import atomic_write
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -90,10 +93,8 @@ def _telling(path: Path, advance: Advance, fixed: dict[str, Any], done: int) -> 
             return
         last = now
         told = {**fixed, "done": done, "note": note, "rate": (done - before) / max(now - started, 1e-9)}
-        beside = path.with_suffix(".tmp")
-        with suppress(OSError):  # nothing that is shown may stop a job
-            beside.write_text(json.dumps(told))
-            beside.replace(path)
+        with suppress(TlftError):  # nothing that is shown may stop a job
+            atomic_write(path, json.dumps(told).encode(), durable=False)
 
     return tell_and_advance
 

@@ -1,0 +1,89 @@
+"""Files that are whole or not there, also when the process that writes them is killed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pytest
+from conftest import files_in
+
+from tlft.errors import TlftError
+from tlft.files import atomic_write, sha256_of, write_new
+
+
+def test_digest_is_that_of_the_standard(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_atomic_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "memory.json"
+    atomic_write(path, b"old")
+    atomic_write(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert files_in(path.parent) == ["memory.json"]
+
+
+def test_atomic_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "memory.json"
+    atomic_write(path, b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TlftError, match=f"^{re.escape(str(tmp_path))}: {os.strerror(errno.ENOSPC)}"):
+        atomic_write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert files_in(tmp_path) == ["memory.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="the system knows no files without names")
+@pytest.mark.parametrize("write", [atomic_write, write_new])
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path, write: Callable[..., object]) -> None:
+    process = os.fork()
+    if process == 0:
+        real, os.fdopen = os.fdopen, lambda *args: KilledFile(real(*args))  # type: ignore[assignment, arg-type]
+        write(tmp_path / "memory.json", b"half")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    assert files_in(tmp_path) == []
+
+
+class KilledFile:
+    """A file whose process is killed in the middle of a write."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def __enter__(self) -> KilledFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        raise AssertionError("the process outlived the write")
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data[:1])
+        self.file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_new_file_is_never_written_over_another(tmp_path: Path) -> None:
+    path = tmp_path / "owner"
+    assert write_new(path, b"first")
+    assert not write_new(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert files_in(tmp_path) == ["owner"]
+
+
+def test_where_no_file_is_without_a_name_writing_works_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    atomic_write(tmp_path / "memory.json", b"all")
+    assert not write_new(tmp_path / "memory.json", b"again")
+    assert (tmp_path / "memory.json").read_bytes() == b"all"
+    assert files_in(tmp_path) == ["memory.json"]
