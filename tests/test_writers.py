@@ -19,14 +19,15 @@ def figures(writer: int, run: int, epoch: int) -> dict[str, float]:
 
 
 def write(config: Config, writer: int, together: Barrier) -> None:
-    """Do some runs with made-up figures, in a process of its own; the first begins when all others are ready."""
-    together.wait()
+    """Do some runs with made-up figures, in a process of its own; all writers name a new data set in the same moment."""
     for number in range(RUNS):
         key = f"{writer}{number}".ljust(64, "0")
         with Store(config).claim(key) as claim, claim.start(f"{writer} {number}", {"writer": str(writer)}, {}) as run:
+            run.log_inputs("insects", "/data", {"train": f"new in round {number}", "eval": "the same for all"})
+            together.wait()
             for epoch in range(1, EPOCHS + 1):
                 run.log_metrics(figures(writer, number, epoch), step=epoch)
-                run.deliver()
+                assert run.deliver(), run.refusal
             with run.writing_files() as folder:
                 (folder / "layers.txt").write_text(key)
 
@@ -49,6 +50,8 @@ def test_eight_writers_lose_nothing(configure: Configure) -> None:
         for number in range(RUNS):
             record = runs[f"{writer}{number}".ljust(64, "0")]
             assert (record.status, record.params) == ("FINISHED", {"writer": str(writer)})
+            inputs = client.get_run(record.run_id).inputs.dataset_inputs
+            assert {one.dataset.digest for one in inputs} == {f"new in round {number}", "the same for all"}
             for figure in range(FIGURES):
                 name = f"train/figure{figure}"
                 logged = [(point.step, point.value) for point in client.get_metric_history(record.run_id, name)]

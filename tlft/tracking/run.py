@@ -234,7 +234,7 @@ class ActiveRun:
         elif "tags" in entry:
             self._client.log_batch(self.run_id, tags=[RunTag(*pair) for pair in entry["tags"].items()])
         elif "inputs" in entry:
-            self._client.log_inputs(self.run_id, _dataset_inputs(**entry["inputs"]))
+            _log_inputs(self._client, self.run_id, **entry["inputs"])
         elif "files" in entry:
             self._client.log_artifacts(self.run_id, str(self.folder.files))
         elif "model" in entry:
@@ -255,6 +255,19 @@ class ActiveRun:
 
 
 _LONGEST_DIGEST = 36  # in MLflow
+
+
+def _log_inputs(client: MlflowClient, run_id: str, name: str, source: str, digests: Mapping[str, str]) -> None:
+    """Log the data set; of runs that name a new one in the same moment MLflow refuses all but one, so they ask again."""
+    inputs = _dataset_inputs(name, source, digests)
+    for _ in range(len(digests)):  # each refusal tells of one that is there by now
+        try:
+            client.log_inputs(run_id, inputs)
+            return
+        except Exception as error:
+            if "unique" not in str(error).lower() and "duplicate" not in str(error).lower():
+                raise
+    client.log_inputs(run_id, inputs)
 
 
 def _dataset_inputs(name: str, source: str, digests: Mapping[str, str]) -> list[Any]:
