@@ -19,7 +19,7 @@ def figures(writer: int, run: int, epoch: int) -> dict[str, float]:
 
 
 def write(config: Config, writer: int, together: Barrier) -> None:
-    """Do some runs with made-up figures, in a process of its own; all writers name a new data set in the same moment."""
+    """Do some runs with made-up figures, in a process of its own; all name a new data set in the same moment."""
     for number in range(RUNS):
         key = f"{writer}{number}".ljust(64, "0")
         with Store(config).claim(key) as claim, claim.start(f"{writer} {number}", {"writer": str(writer)}, {}) as run:
@@ -50,8 +50,9 @@ def test_eight_writers_lose_nothing(configure: Configure) -> None:
         for number in range(RUNS):
             record = runs[f"{writer}{number}".ljust(64, "0")]
             assert (record.status, record.params) == ("FINISHED", {"writer": str(writer)})
-            inputs = client.get_run(record.run_id).inputs.dataset_inputs
-            assert {one.dataset.digest for one in inputs} == {f"new in round {number}", "the same for all"}
+            read = client.get_run(record.run_id).inputs
+            assert read is not None
+            assert {one.dataset.digest for one in read.dataset_inputs} == {f"new in round {number}", "the same for all"}
             for figure in range(FIGURES):
                 name = f"train/figure{figure}"
                 logged = [(point.step, point.value) for point in client.get_metric_history(record.run_id, name)]

@@ -258,7 +258,7 @@ _LONGEST_DIGEST = 36  # in MLflow
 
 
 def _log_inputs(client: MlflowClient, run_id: str, name: str, source: str, digests: Mapping[str, str]) -> None:
-    """Log the data set; of runs that name a new one in the same moment MLflow refuses all but one, so they ask again."""
+    """Log the data set; of runs that name a new one in the same moment MLflow refuses all but one: they ask again."""
     inputs = _dataset_inputs(name, source, digests)
     for _ in range(len(digests)):  # each refusal tells of one that is there by now
         try:

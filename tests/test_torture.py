@@ -1,0 +1,105 @@
+"""Sweeps whose processes are killed at random moments, until the same command has done all of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from killing import Evidence, gather, left_over, start_sweep, start_warm_sweep
+from warm import WarmCommand
+
+from tlft.tracking import load_records
+
+OVERRIDES = ("seed=0,1", "training.epochs=3")
+PARALLEL = ("hydra/launcher=parallel", "hydra.launcher.jobs=2")
+MOST_KILLS = 3
+
+Sweep = WarmCommand | subprocess.Popen[str]
+Start = Callable[..., Sweep]
+
+
+def overrides_of(number: int) -> tuple[str, ...]:
+    """Return what a round is tried with: a process per job in one of five, checkpoints by step and by epoch in turn."""
+    launcher = PARALLEL if number % 5 == 1 else ()
+    return (*OVERRIDES, *launcher, f"checkpoint.every_minutes={'null' if number % 2 else 0}")
+
+
+def evidence(home: Path) -> dict[str, Evidence]:
+    return {record.key: gather(record, home) for record in load_records("tlft", home=home) if record.key}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> dict[str, Evidence]:
+    home = tmp_path_factory.mktemp("undisturbed")
+    sweep = start_warm_sweep(home, tiny_folder, *OVERRIDES)
+    said, _ = sweep.communicate()
+    assert sweep.returncode == 0, said
+    found = evidence(home)
+    assert len(found) == 2
+    assert all([step for step, _ in run.metrics["train/loss"]] == [1, 2, 3] for run in found.values())
+    return found
+
+
+def kill_some(sweep: Sweep, random_: random.Random) -> None:
+    """Kill who launched the sweep, or any one of its processes (what forks its jobs, a job), or all of them."""
+    with suppress(psutil.NoSuchProcess):
+        launching = psutil.Process(sweep.pid)
+        found = [launching, *launching.children(recursive=True)]
+        for process in random_.choice([[launching], [random_.choice(found)], found]):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def killed_until_done(start: Start, home: Path, folder: Path, number: int, longest: float | None) -> int:
+    """Repeat a sweep until it is done, killing processes of it at moments up to `longest`; returns how often."""
+    random_ = random.Random(number)
+    kills, words = 0, ""
+    while True:
+        sweep = start(home, folder, *overrides_of(number))
+        said: list[str] = []
+        reader = threading.Thread(target=lambda: said.append(sweep.communicate()[0]))  # noqa: B023 (ends in its turn)
+        reader.start()
+        if longest is not None and kills < MOST_KILLS:
+            reader.join(random_.uniform(0, longest))
+            if reader.is_alive():
+                kill_some(sweep, random_)
+                kills += 1
+        reader.join()
+        words += "".join(said)
+        if sweep.returncode == 0:
+            return kills
+        assert sweep.returncode in (-signal.SIGKILL, 1), words  # 1: a job was killed, or one of before is still there
+
+
+def torture(start: Start, home: Path, folder: Path, rounds: int, reference: dict[str, Evidence]) -> None:
+    started = time.monotonic()
+    killed_until_done(start, home / "timed", folder, 0, None)
+    longest = 1.2 * (time.monotonic() - started)
+    kills = 0
+    for number in range(rounds):
+        place = home / str(number)
+        kills += killed_until_done(start, place, folder, number, longest)
+        assert evidence(place) == reference
+        assert {record.status for record in load_records("tlft", home=place)} == {"FINISHED"}
+        assert left_over(place) == []
+    print(f"{rounds} rounds, {kills} kills")
+    assert kills > 0
+
+
+@pytest.mark.torture
+def test_children_of_a_warm_server(tmp_path: Path, tiny_folder: Path, reference: dict[str, Evidence]) -> None:
+    torture(start_warm_sweep, tmp_path, tiny_folder, int(os.environ.get("TLFT_TORTURE_ROUNDS", "20")), reference)
+
+
+@pytest.mark.torture
+def test_plain_processes(tmp_path: Path, tiny_folder: Path, reference: dict[str, Evidence]) -> None:
+    torture(start_sweep, tmp_path, tiny_folder, int(os.environ.get("TLFT_TORTURE_PLAIN", "3")), reference)
