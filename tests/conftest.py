@@ -113,7 +113,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(VARIABLE)))
 
 
-LONG = ("test_slurm.py", "test_resume.py", "test_soak.py", "test_server.py", "test_sweep.py", "test_parallel.py")
+LONG = (
+    "test_slurm.py",
+    "test_torture.py",
+    "test_resume.py",
+    "test_soak.py",
+    "test_server.py",
+    "test_sweep.py",
+    "test_parallel.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -140,7 +140,7 @@ def torture(
 def test_killed_at_random_moments_until_it_is_done(
     server: ForkServerContext, build: Build, tmp_path: Path, undisturbed: Evidence
 ) -> None:
-    rounds = int(os.environ.get("TLFT_TORTURE_ROUNDS", "20"))
+    rounds = int(os.environ.get("TLFT_TORTURE_RUNS", "10"))
     started = time.monotonic()
     assert finish(server, build(tmp_path / "timed"))[0] == undisturbed
     longest = 1.2 * (time.monotonic() - started)

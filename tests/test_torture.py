@@ -28,8 +28,8 @@ Start = Callable[..., Sweep]
 
 
 def overrides_of(number: int) -> tuple[str, ...]:
-    """Return what a round is tried with: a process per job in one of five, checkpoints by step and by epoch in turn."""
-    launcher = PARALLEL if number % 5 == 1 else ()
+    """Return what a round is tried with: a process per job in one of ten, checkpoints by step and by epoch in turn."""
+    launcher = PARALLEL if number % 10 == 1 else ()
     return (*OVERRIDES, *launcher, f"checkpoint.every_minutes={'null' if number % 2 else 0}")
 
 
