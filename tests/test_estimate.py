@@ -7,17 +7,19 @@ from typing import Any, cast
 import pytest
 from conftest import Configure
 
+from tlft import estimate
 from tlft.estimate import _duration, describe_cost
 from tlft.plan import PlannedJob
 from tlft.records import Record
 
 
-def record(seconds: float, train: str = "images", **params: str) -> Record:
-    tags = {"tlft.seconds": str(seconds), "tlft.files": json.dumps({"weights/model.safetensors": [600_000_000, "0"]})}
+def record(seconds: float, train: str = "images", device: str = "cuda:1", threads: str = "1", **params: str) -> Record:
+    files = json.dumps({"weights/model.safetensors": [600_000_000, "0"]})
+    tags = {"tlft.seconds": str(seconds), "tlft.files": files, "device": device, "threads": threads}
     return Record("id", "name", "FINISHED", False, 0, "key", {"data.train": train, **params}, tags, {})
 
 
-def cost(configure: Configure, records: list[Record], *jobs: tuple[str, ...]) -> str:
+def cost(configure: Configure, records: list[Record], *jobs: tuple[str, ...], on_all_cores: bool = False) -> str:
     asked: list[tuple[str, str]] = []
 
     def recent(arch: str, host: str) -> list[Record]:
@@ -30,7 +32,7 @@ def cost(configure: Configure, records: list[Record], *jobs: tuple[str, ...]) ->
         PlannedJob(number, configure(*overrides), cast(Any, identity), "new", cast(Any, store))
         for number, overrides in enumerate(jobs)
     ]
-    said = describe_cost(planned)
+    said = describe_cost(planned, on_all_cores=on_all_cores)
     assert len(asked) == len({job.config.arch.name for job in planned})  # one question per architecture
     return said
 
@@ -46,6 +48,21 @@ def test_time_is_the_median_per_epoch_of_like_runs(configure: Configure) -> None
 
 def test_a_run_without_training_costs_what_such_a_run_costs(configure: Configure) -> None:
     assert cost(configure, [TRAINED, record(3)], ("experiment=zero_shot",)) == ", about 3 s, 600.0 MB"
+
+
+def test_another_device_tells_nothing(configure: Configure) -> None:
+    epochs = {"training.epochs": "1"}
+    records = [record(100, **epochs), record(6000, device="cpu", threads="4", **epochs)]
+    assert cost(configure, records, ("training.epochs=1", "device=cpu", "threads=4")) == ", about 100 min, 600.0 MB"
+    assert cost(configure, records, ("training.epochs=1",)) == ", about 2 min, 600.0 MB"  # as the newest
+
+
+def test_on_a_cpu_threads_count(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "available_threads", lambda: 8)
+    records = [record(6000, device="cpu", threads="2", **{"training.epochs": "1"})]
+    asked = ("training.epochs=1", "threads=4")
+    assert cost(configure, records, asked) == ", about 50 min, 600.0 MB"
+    assert cost(configure, records, asked, on_all_cores=True) == ", about 25 min, 600.0 MB"
 
 
 def test_what_nobody_knows_is_not_said(configure: Configure) -> None:

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tlft.machine import available_threads
 from tlft.records import Record
 from tlft.tracking import FILES_TAG, SECONDS_TAG, WEIGHTS_FILE
 
@@ -15,10 +16,14 @@ if TYPE_CHECKING:
     from tlft.plan import PlannedJob
 
 
-def describe_cost(jobs: Sequence[PlannedJob]) -> str:
+def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
     """Say the time and the space on disk that jobs will take, such as `, about 14 min, 1.2 GB`.
 
     What no earlier run tells is left out; one job that nothing is known of makes the time unknown.
+
+    Args:
+        jobs: that will run.
+        on_all_cores: jobs run beside each other, so that they have all cores together, whatever each has.
     """
     earlier: dict[tuple[int, str], list[Record]] = {}
     seconds: list[float | None] = []
@@ -27,7 +32,7 @@ def describe_cost(jobs: Sequence[PlannedJob]) -> str:
         key = (id(job.store), job.config.arch.name)
         if key not in earlier:
             earlier[key] = job.store.recent(job.config.arch.name, platform.node())
-        seconds.append(_seconds(job, earlier[key]))
+        seconds.append(_seconds(job, earlier[key], on_all_cores))
         if job.config.tracking.weights:
             sizes += [size for size in map(_weights_size, earlier[key]) if size][:1]
     known = [one for one in seconds if one is not None]
@@ -35,17 +40,32 @@ def describe_cost(jobs: Sequence[PlannedJob]) -> str:
     return time + (f", {describe_space(sum(sizes))}" if sizes else "")
 
 
-def _seconds(job: PlannedJob, records: Sequence[Record]) -> float | None:
+def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> float | None:
     """Return the median time of like runs: on the same training images if there are such, per epoch if trained."""
     trained = [record for record in records if ("training.epochs" in record.params) == (job.config.epochs > 0)]
+    alike = _on_device(job.config.device, trained)
     images = job.identity.science["data"].get("train")
-    like = [record for record in trained if record.params.get("data.train") == images] or trained
+    like = [record for record in alike if record.params.get("data.train") == images] or alike
+    threads = available_threads() if on_all_cores else job.config.threads or available_threads()
     rates = [
-        float(record.tags[SECONDS_TAG]) / int(record.params.get("training.epochs", "1"))
+        float(record.tags[SECONDS_TAG]) * _threads(record, threads) / int(record.params.get("training.epochs", "1"))
         for record in like
         if SECONDS_TAG in record.tags
     ]
-    return statistics.median(rates) * max(job.config.epochs, 1) if rates else None
+    return statistics.median(rates) / threads * max(job.config.epochs, 1) if rates else None
+
+
+def _on_device(asked: str, records: Sequence[Record]) -> list[Record]:
+    """Return the records of one kind of device: the one asked for, or that of the newest record."""
+    kinds = [record.tags.get("device", "").partition(":")[0] for record in records]
+    wanted = asked.partition(":")[0] if asked != "auto" else next(iter(kinds), "")
+    return [record for record, kind in zip(records, kinds, strict=True) if kind == wanted]
+
+
+def _threads(record: Record, otherwise: int) -> int:
+    """Return how many threads a run had; on another device than the CPU their number says nothing of its time."""
+    told = record.tags.get("threads", "")
+    return int(told) if record.tags.get("device") == "cpu" and told.isdecimal() else otherwise
 
 
 def _weights_size(record: Record) -> int:

@@ -74,8 +74,13 @@ def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
     return jobs
 
 
-def describe_plan(jobs: Sequence[PlannedJob]) -> str:
-    """Say the plan in a line, such as `9 jobs: 3 done, 6 new, about 14 min, 1.2 GB`; times and sizes are estimates."""
+def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
+    """Say the plan in a line, such as `9 jobs: 3 done, 6 new, about 14 min, 1.2 GB`; times and sizes are estimates.
+
+    Args:
+        jobs: all of the sweep.
+        on_all_cores: jobs run beside each other on this machine.
+    """
     counts = Counter(job.status for job in jobs)
     commit = source_state().commit
     done = [job.outcome for job in jobs if job.outcome is not None]
@@ -88,7 +93,8 @@ def describe_plan(jobs: Sequence[PlannedJob]) -> str:
         "new": "new",
     }
     listed = ", ".join(f"{counts[status]} {text}" for status, text in words.items() if counts[status])
-    cost = describe_cost([job for job in jobs if job.status in ("new", "unfinished")])
+    todo = [job for job in jobs if job.status in ("new", "unfinished")]
+    cost = describe_cost(todo, on_all_cores=on_all_cores)
     return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {listed}{cost}"
 
 

@@ -73,7 +73,8 @@ def run_sweep(master: DictConfig, overrides: list[list[str]], composed: Composed
     with _exiting_on_errors():
         configs = _compose_jobs(master, overrides, composed)
         jobs = plan_jobs(configs)
-    print(describe_plan(jobs), flush=True)
+    beside = OmegaConf.select(master, "hydra.runtime.choices.hydra/launcher") == "parallel"
+    print(describe_plan(jobs, on_all_cores=beside), flush=True)
     if configs[0].plan:
         print_jobs(jobs)
         sys.exit(0)
