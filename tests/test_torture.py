@@ -80,7 +80,7 @@ def killed_until_done(start: Start, home: Path, folder: Path, number: int, longe
         assert sweep.returncode in (-signal.SIGKILL, 1), words  # 1: a job was killed, or one of before is still there
 
 
-def torture(start: Start, home: Path, folder: Path, rounds: int, reference: dict[str, Evidence]) -> None:
+def check_rounds(start: Start, home: Path, folder: Path, rounds: int, reference: dict[str, Evidence]) -> None:
     started = time.monotonic()
     killed_until_done(start, home / "timed", folder, 0, None)
     longest = 1.2 * (time.monotonic() - started)
@@ -97,9 +97,9 @@ def torture(start: Start, home: Path, folder: Path, rounds: int, reference: dict
 
 @pytest.mark.torture
 def test_children_of_a_warm_server(tmp_path: Path, tiny_folder: Path, reference: dict[str, Evidence]) -> None:
-    torture(start_warm_sweep, tmp_path, tiny_folder, int(os.environ.get("TLFT_TORTURE_ROUNDS", "20")), reference)
+    check_rounds(start_warm_sweep, tmp_path, tiny_folder, int(os.environ.get("TLFT_TORTURE_ROUNDS", "20")), reference)
 
 
 @pytest.mark.torture
 def test_plain_processes(tmp_path: Path, tiny_folder: Path, reference: dict[str, Evidence]) -> None:
-    torture(start_sweep, tmp_path, tiny_folder, int(os.environ.get("TLFT_TORTURE_PLAIN", "3")), reference)
+    check_rounds(start_sweep, tmp_path, tiny_folder, int(os.environ.get("TLFT_TORTURE_PLAIN", "3")), reference)
