@@ -8,8 +8,9 @@ import pytest
 from conftest import Configure
 
 from tlft import estimate
-from tlft.estimate import _duration, describe_cost
+from tlft.estimate import describe_cost
 from tlft.plan import PlannedJob
+from tlft.progress import describe_duration
 from tlft.records import Record
 
 
@@ -76,4 +77,4 @@ def test_nothing_to_do_costs_nothing(configure: Configure) -> None:
 
 @pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (89, "89 s"), (840, "14 min"), (10_000, "2.8 h")])
 def test_durations_are_said_for_people(seconds: float, said: str) -> None:
-    assert _duration(seconds) == said
+    assert describe_duration(seconds) == said

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tlft.machine import available_threads
+from tlft.progress import describe_duration
 from tlft.records import Record
 from tlft.tracking import FILES_TAG, SECONDS_TAG, WEIGHTS_FILE
 
@@ -36,7 +37,7 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
         if job.config.tracking.weights:
             sizes += [size for size in map(_weights_size, earlier[key]) if size][:1]
     known = [one for one in seconds if one is not None]
-    time = f", about {_duration(sum(known))}" if jobs and len(known) == len(seconds) else ""
+    time = f", about {describe_duration(sum(known))}" if jobs and len(known) == len(seconds) else ""
     return time + (f", {describe_space(sum(sizes))}" if sizes else "")
 
 
@@ -71,13 +72,6 @@ def _threads(record: Record, otherwise: int) -> int:
 def _weights_size(record: Record) -> int:
     size, _ = json.loads(record.tags.get(FILES_TAG, "{}")).get(WEIGHTS_FILE, (0, ""))
     return int(size)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def describe_space(size: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.launched import PROGRESS_FILE
-from tlft.progress import bars, on_terminal
+from tlft.progress import bars, describe_duration, on_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -88,5 +88,5 @@ def _in_words(told: Mapping[str, Any]) -> str:
         " ".join(filter(None, parts))
         + note
         + f", {told['rate']:.1f} {told['unit'] or 'units'}/s"
-        + (f", {left / 60:.0f} min left" if left is not None else "")
+        + (f", {describe_duration(left)} left" if left is not None else "")
     )

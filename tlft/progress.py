@@ -93,6 +93,8 @@ def _telling(path: Path, advance: Advance, fixed: dict[str, Any], done: int) -> 
             return
         last = now
         told = {**fixed, "done": done, "note": note, "rate": (done - before) / max(now - started, 1e-9)}
+        if not path.parent.is_dir():  # somebody took it away, and it is not made again
+            return
         with suppress(TlftError):  # nothing that is shown may stop a job
             atomic_write(path, json.dumps(told).encode(), durable=False)
 
@@ -159,3 +161,11 @@ def _lines(description: str, total: int, unit: str, done: int) -> Iterator[Advan
             log.info("%s: %s%s%s%s", description, amount(done), of, tail, f", {note}" if note else "")
 
     yield advance
+
+
+def describe_duration(seconds: float) -> str:
+    """Say a time in one unit, such as `14 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
