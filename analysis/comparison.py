@@ -41,7 +41,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         told = describe_table(self.table)
-        return render_part("comparison.html.j2", headline=self.headline, dots=draw_runs(self.table), **told)
+        return render_part("comparison.html.j2", headline=self.headline, **draw_runs(self.table), **told)
 
     @property
     def headline(self) -> str:

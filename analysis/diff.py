@@ -37,14 +37,14 @@ class Kept:
     Attributes:
         environment: flattened: name -> text.
         histories: metric -> (step, value).
-        weights: SHA-256 of the file, or nothing.
+        weights: SHA-256 of the file, or `missing`; None if none were kept.
         predictions: a row per evaluation image, or None.
     """
 
     record: Record
     environment: Mapping[str, str]
     histories: Mapping[str, Sequence[tuple[int, float]]]
-    weights: str
+    weights: str | None
     predictions: DataFrame | None
 
 
@@ -71,7 +71,7 @@ def compare_runs(first: Kept, second: Kept) -> list[Difference]:
         *_compare("code", *code),
         *_compare("environment", first.environment, second.environment),
         *_compare_metrics(first.histories, second.histories),
-        *_compare("weights", {"sha256": first.weights}, {"sha256": second.weights}),
+        *_compare_weights(first.weights, second.weights),
         *_compare_images(first.predictions, second.predictions),
     ]
 
@@ -106,10 +106,20 @@ def _same(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and one != one and other != other)  # both NaN
 
 
+def _compare_weights(first: str | None, second: str | None) -> list[Difference]:
+    """Compare the bytes; where the file of one run is missing nothing can be the same."""
+    alike = first == second and first != _MISSING
+    return [] if alike else [Difference("weights", "sha256", first or _NOT_KEPT, second or _NOT_KEPT)]
+
+
+_MISSING, _NOT_KEPT, _UNREADABLE = "missing", "not kept", "missing or damaged"
+
+
 def _compare_images(first: DataFrame | None, second: DataFrame | None) -> list[Difference]:
     """Return the images of which the runs say something else, those with another prediction first."""
     if first is None or second is None:
-        return []
+        states = ["there" if frame is not None else _UNREADABLE for frame in (first, second)]
+        return [Difference("images", "predictions.parquet", *states)]
     frames = [by_image(frame) for frame in (first, second)]
     found = []
     for side, (mine, other) in enumerate((frames, frames[::-1])):
@@ -152,7 +162,7 @@ def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
         record=record,
         environment=ours,
         histories=histories,
-        weights=str(files.get(WEIGHTS_FILE, ["", ""])[1]),
+        weights=reader.digest(record, WEIGHTS_FILE) or _MISSING if WEIGHTS_FILE in files else None,
         predictions=reader.predictions([record]).get(run_id),
     )
 

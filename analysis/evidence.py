@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from analysis.columns import COLUMN_PARAMS
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from analysis.rows import Row
     from analysis.table import Table
 
-_COMPARED = (("fine_tune", "zero_shot"), ("fine_tune", "from_scratch"), ("zero_shot", "from_scratch"))
-"""New and old way; another column is compared with fine-tuning."""
+_FIRST, _LAST = ("fine_tune",), ("zero_shot", "from_scratch")
+"""Of two columns the new way is the one that stands first; all others stand between these."""
 
 _IN_QUESTION = {*COLUMN_PARAMS, "seed", "class_map", "model.weights"}
 """Params in which two sides of a comparison may differ."""
@@ -153,9 +154,9 @@ def _judge_cell(judged: Judged, open_set: bool) -> CellEvidence:
 
 
 def _pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
-    known = {key for pair in _COMPARED for key in pair}
-    others = [("fine_tune", key) for key in columns if key not in known]
-    return [pair for pair in (*_COMPARED, *others) if set(pair) <= set(columns)]
+    """Return every two columns, the new way before the old one."""
+    between = [key for key in columns if key not in (*_FIRST, *_LAST)]
+    return list(combinations([key for key in (*_FIRST, *between, *_LAST) if key in columns], 2))
 
 
 def _claims(

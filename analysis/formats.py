@@ -194,20 +194,20 @@ def _latex_text(text: str) -> str:
 
 
 def _latex(table: Table) -> str:
+    """Put data set and architecture above their recipes, so that three columns fit into the width of a page."""
     titles = [_latex_text(column.title).replace(", ", r",\\") for column in table.columns]
-    heads = ["data set", "architecture", "recipe", *(rf"\shortstack{{{title}}}" for title in titles)]
-    rows = [" & ".join(map(_latex_text, _texts(table, row))) + r" \\" for row in table.rows]
+    heads = ["recipe", *(rf"\shortstack{{{title}}}" for title in titles)]
     notes = [rf"{_latex_text(note)}\par" for note in _notes(table)]
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}",
             r"\begin{table}",
-            r"\centering\small",
-            rf"\begin{{tabular}}{{llp{{0.24\linewidth}}{'c' * len(titles)}}}",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{tabular}}{{p{{0.22\linewidth}}{'c' * len(titles)}}}",
             r"\toprule",
             " & ".join(heads) + r" \\",
             r"\midrule",
-            *rows,
+            *_latex_rows(table),
             r"\bottomrule",
             r"\end{tabular}",
             r"\par\smallskip",
@@ -217,3 +217,23 @@ def _latex(table: Table) -> str:
             r"\end{table}",
         ]
     )
+
+
+def _latex_rows(table: Table) -> list[str]:
+    lines: list[str] = []
+    above = None
+    for row in table.rows:
+        if (row.data, row.arch) != above:
+            lines += [r"\addlinespace"] if above is not None else []
+            above = (row.data, row.arch)
+            place = _latex_text(f"{row.data}, {row.arch}")
+            lines.append(rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{{place}}} \\")
+        figures = [
+            format_cell(row.cells.get(column.key), table.metric, "\n", table.interval(row, column.key))
+            for column in table.columns
+        ]
+        # {} keeps what begins with a bracket from being taken for an option of the command before it.
+        stacked = [r"\\{}".join(map(_latex_text, figure.splitlines())) for figure in figures]
+        cells = [rf"\shortstack{{{text}}}" if r"\\" in text else text for text in stacked]
+        lines.append(" & ".join([f"{{}}{_latex_text(row.recipe)}", *cells]) + r" \\")
+    return lines

@@ -28,7 +28,7 @@ class Judged:
     """The predictions of a cell's runs, one network after another, on the images that all of them saw.
 
     Attributes:
-        images: SHA-256 of each image's file, in order.
+        images: SHA-256 of each image's file, in order; a copy has its number behind it.
         labels: of shape (images,), the true class.
         right: of shape (networks, images), 0 or 1: the class of the winning output, all outputs competing, is true.
         right_closed: the same, only the data's classes competing.
@@ -64,8 +64,12 @@ class Judged:
 
 
 def by_image(frame: DataFrame) -> DataFrame:
-    """Return predictions with the images' SHA-256 as the index, each image once."""
-    return frame.drop_duplicates("sha256").set_index("sha256")
+    """Return predictions with the images' SHA-256 as the index; a copy of an image has its number behind it."""
+    names = frame["sha256"]
+    if not names.is_unique:
+        copies = names.groupby(names).cumcount()
+        names = names.where(copies == 0, names + " " + copies.astype(str))
+    return frame.set_index(names)
 
 
 def judge(cell: Cell, frames: Frames, seeded: bool) -> Judged | None:

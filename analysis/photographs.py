@@ -34,12 +34,14 @@ class Verdict:
         column: key of the column.
         predicted: what most of them said.
         right: share of the networks that were right, 0..1.
+        networks: how many there are.
         probability: of the true class, all outputs competing, a mean over the networks, 0..1.
     """
 
     column: str
     predicted: str
     right: float
+    networks: int
     probability: float
 
 
@@ -82,7 +84,9 @@ def compare_photographs(row: Row, columns: Sequence[str], frames: Frames) -> lis
         first = next(iter(tables.values()))[0][image]
         label = str(first["label"])
         verdicts = tuple(_verdict(key, label, [table[image] for table in found]) for key, found in tables.items())
-        photographs.append(Photograph(image, str(first["file"]), label, verdicts, _disagreement(verdicts)))
+        photographs.append(
+            Photograph(str(first["sha256"]), str(first["file"]), label, verdicts, _disagreement(verdicts))
+        )
     return sorted(photographs, key=lambda photograph: (-photograph.disagreement, photograph.right, photograph.file))
 
 
@@ -90,7 +94,7 @@ def _verdict(column: str, label: str, said: Sequence[Mapping[Any, Any]]) -> Verd
     names = [str(one["predicted"]) for one in said]
     (most, _), *_ = Counter(names).most_common(1)
     probabilities = [float(one[f"{PROBABILITY}{label}"]) for one in said]
-    return Verdict(column, most, names.count(label) / len(names), float(np.mean(probabilities)))
+    return Verdict(column, most, names.count(label) / len(names), len(names), float(np.mean(probabilities)))
 
 
 def _disagreement(verdicts: Sequence[Verdict]) -> float:

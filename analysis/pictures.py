@@ -7,8 +7,9 @@ Shapes carry classes in place of colours, so that one style sheet serves light, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from markupsafe import Markup
 
@@ -91,8 +92,8 @@ class Strip:
 
     Attributes:
         column: key of the table's column, for the colour.
-        values: accuracy of each run, 0..1.
-        interval: low and high, 0..1, or None.
+        values: figure of each run, in the unit of the axis.
+        interval: low and high, in the same unit, or None.
     """
 
     label: str
@@ -101,27 +102,54 @@ class Strip:
     interval: tuple[float, float] | None
 
 
-def draw_dots(strips: Sequence[Strip]) -> Markup:
-    """Draw every run as a dot on the line of its cell, with the cell's interval."""
-    step = 40
+def draw_dots(strips: Sequence[Strip], label: str, *, percent: bool) -> Markup:
+    """Draw every run as a dot on the line of its cell, with the cell's interval.
+
+    Args:
+        strips: the lines.
+        label: of the axis.
+        percent: whether the figures are percentages, none of which is above 100.
+    """
+    step = 46
     height = _TOP + step * len(strips) + _BOTTOM
     shown = [end for strip in strips for end in (*strip.values, *(strip.interval or ()))]
-    low = max(0.0, math.floor(min(shown) * 20) / 20)
-    scale = _Scale(low, 1.0 if low < 1 else 1.05, 12, WIDTH - 14)
-    parts = _axis(scale, height - _BOTTOM, _TOP, "accuracy on the evaluation images, %", 100)
+    scale = _Scale(*_ends(shown, percent), 12, WIDTH - 14)
+    parts = _axis(scale, height - _BOTTOM, _TOP, label)
     for index, strip in enumerate(strips):
-        y = _TOP + step * index + 27
-        parts.append(_tag("text", strip.label, x=12, y=y - 12, class_="name"))
+        y = _TOP + step * index + 30
+        parts.append(_tag("text", _cut(strip.label, WIDTH - 16), x=12, y=y - 15, class_="name"))
         if strip.interval is not None:
             a, b = (scale(end) for end in strip.interval)
             parts.append(_tag("line", x1=a, x2=b, y1=y, y2=y, class_=f"bar {column_class(strip.column)}"))
-        said = ", ".join(f"{100 * value:.1f} %" for value in strip.values)
+        said = ", ".join(f"{value:.1f} %" if percent else f"{value:.4g}" for value in strip.values)
         dots = [
-            _tag("circle", cx=scale(value), cy=y, r=4, class_=f"dot {column_class(strip.column)}")
-            for value in strip.values
+            _tag("circle", cx=x, cy=y - rise, r=4, class_=f"dot {column_class(strip.column)}")
+            for x, rise in _side_by_side([scale(value) for value in strip.values])
         ]
         parts.append(_tag("g", _tag("title", f"{strip.label}: {said}") + Markup("").join(dots)))
-    return _picture("Accuracy of every run, with the interval of its cell", height, parts)
+    return _picture(f"{label}: every run, with the interval of its cell", height, parts)
+
+
+def _ends(shown: Sequence[float], percent: bool) -> tuple[float, float]:
+    """Return where an axis begins and ends."""
+    low, high = min(shown), max(shown)
+    if percent:
+        return (min(max(0.0, math.floor(low / 5) * 5), 95.0), 100.0)
+    pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
+    return low - pad, high + pad
+
+
+def _side_by_side(places: Sequence[float]) -> list[tuple[float, float]]:
+    """Return dots with how far each rises above or below its line, so that none lies upon another."""
+    put: list[tuple[float, float]] = []
+    for x in sorted(places):
+        taken = {rise for other, rise in put if abs(other - x) < _DOT}
+        put.append((x, next((rise for rise in _RISES if rise not in taken), _RISES[-1])))
+    return put
+
+
+_DOT = 8.0
+_RISES = (0.0, 5.0, -5.0, 10.0, -10.0)
 
 
 @dataclass(frozen=True)
@@ -132,17 +160,24 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
 
-def draw_curves(title: str, label: str, curves: Sequence[Curve], unit: float = 1.0) -> Markup:
-    """Draw each run as a thin line."""
-    height = 220
+def draw_curves(
+    title: str, label: str, curves: Sequence[Curve], unit: float = 1.0, names: Mapping[str, str] = MappingProxyType({})
+) -> Markup:
+    """Draw each run as a thin line, with the name of its column behind its end."""
+    height, right = 220, WIDTH - (_NAMES if names else _RIGHT)
     drawn = [curve for curve in curves if curve.points]
     xs = [x for curve in drawn for x, _ in curve.points]
     ys = [y for curve in drawn for _, y in curve.points]
     low, high = min(ys), max(ys)
     pad = (high - low) * 0.05 or 0.05
-    across = _Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, _LEFT, WIDTH - _RIGHT, whole=True)
+    alone = 0.5 if min(xs) == max(xs) else 0.0
+    across = _Scale(min(xs) - alone, max(xs) + alone, _LEFT, right, whole=True)
     up = _Scale(max(low - pad, 0.0), high + pad, height - _BOTTOM, _TOP)
-    parts = [*_axis(across, height - _BOTTOM, _TOP, label), *_side(up, _LEFT, WIDTH - _RIGHT, unit)]
+    parts = [*_axis(across, height - _BOTTOM, _TOP, label), *_side(up, _LEFT, right, unit)]
+    for column, y in _ends_of_columns(drawn, up, height - _BOTTOM):
+        if column in names:
+            shown = _cut(names[column], _NAMES - 4)
+            parts.append(_tag("text", shown, x=right + 5, y=y + 4, class_=f"direct {column_class(column)}"))
     for curve in drawn:
         points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve.points)
         parts.append(_tag("polyline", points=points, class_=f"thin {column_class(curve.column)}"))
@@ -152,19 +187,42 @@ def draw_curves(title: str, label: str, curves: Sequence[Curve], unit: float = 1
     return _picture(title, height, parts)
 
 
+_NAMES = 82  # what a column's name takes at the end of a curve
+
+
+def _ends_of_columns(curves: Sequence[Curve], up: _Scale, bottom: float) -> list[tuple[str, float]]:
+    """Return the height at which each column's curves end on average, moved apart so that names can stand there."""
+    ends: dict[str, list[float]] = {}
+    for curve in curves:
+        ends.setdefault(curve.column, []).append(up(curve.points[-1][1]))
+    placed: list[tuple[str, float]] = []
+    for column, y in sorted(((column, sum(own) / len(own)) for column, own in ends.items()), key=lambda one: one[1]):
+        placed.append((column, max(y, placed[-1][1] + 14 if placed else y)))
+    over = max(placed[-1][1] - bottom, 0.0) if placed else 0.0
+    return [(column, y - over) for column, y in placed]
+
+
 def draw_confusion(
     title: str, names: Sequence[str], columns: Sequence[str], shares: Sequence[Sequence[float]]
 ) -> Markup:
     """Draw a confusion matrix of shares of each true class, 0..1, of shape (names, columns)."""
-    left, top = 92, 34
+    left = 92
     size = min((WIDTH - left - _RIGHT) / len(columns), 46)
+    upright = all(len(name) * _LETTER <= size for name in columns)
+    top = 34 if upright else 92
     height = top + size * len(names) + 24
+    small = " small" if size < 13 else ""
     parts = [_tag("text", "predicted", x=left, y=12, class_="label"), _tag("text", "true", x=4, y=26, class_="label")]
     for index, name in enumerate(columns):
-        parts.append(_tag("text", _cut(name, size), x=left + size * (index + 0.5), y=top - 6, text_anchor="middle"))
+        x = left + size * (index + 0.5)
+        at: dict[str, object] = {"x": x, "y": top - 6, "text_anchor": "middle"}
+        if not upright:
+            at = {"x": x + 4, "y": top - 6, "transform": f"rotate(-90 {x + 4:.1f} {top - 6})"}
+        parts.append(_tag("text", _cut(name, size if upright else 74), class_=f"head{small}", **at))
     for index, name in enumerate(names):
         y = top + size * index
-        parts.append(_tag("text", _cut(name, left - 8), x=left - 6, y=y + size / 2 + 4, text_anchor="end"))
+        at = {"x": left - 6, "y": y + size / 2 + 4, "text_anchor": "end"}
+        parts.append(_tag("text", _cut(name, left - 8), class_=f"head{small}", **at))
         for place, share in enumerate(shares[index]):
             x = left + size * place
             box = _tag("rect", x=x, y=y, width=size - 1, height=size - 1, class_="cell", fill_opacity=share)
@@ -193,7 +251,7 @@ def draw_reliability(
         *_axis(across, height - _BOTTOM, top, "confidence, %", 100),
         *_side(up, _LEFT, WIDTH - 18, 100),
         _tag("line", x1=across(0), y1=up(0), x2=across(1), y2=up(1), class_="ideal"),
-        _tag("text", "right as often as sure", x=across(0.98), y=up(0.52), text_anchor="end", class_="label"),
+        _tag("text", "dashed: right as often as sure", x=across(0.99), y=up(0.04), text_anchor="end", class_="label"),
     ]
     for x, y, n in zip(confidence, accuracy, count, strict=True):
         radius = 2.5 + 9 * math.sqrt(n / max(count))
@@ -211,6 +269,9 @@ def column_class(column: str) -> str:
     return f"c-{column}" if column in _COLUMNS else "c-other"
 
 
+_LETTER = 6.5  # width of one, about
+
+
 def _cut(text: str, width: float) -> str:
-    most = max(int(width / 6.5), 3)
+    most = max(int(width / _LETTER), 3)
     return text if len(text) <= most else f"{text[: most - 1]}\u2026"

@@ -19,7 +19,7 @@ import numpy as np
 from analysis.columns import Column
 from analysis.judged import Frames
 from analysis.page import render_page
-from analysis.photographs import Photograph, compare_photographs, draw_thumbnails, image_roots
+from analysis.photographs import Photograph, Verdict, compare_photographs, draw_thumbnails, image_roots
 from analysis.pictures import Curve, draw_confusion, draw_curves, draw_reliability
 from analysis.recipes import shorten
 from analysis.rows import Row
@@ -30,6 +30,7 @@ from analysis.words import head_row, headline, rounded
 from tlft.config import home_folder
 from tlft.errors import ConfigurationError, exit_status
 from tlft.files import atomic_write
+from tlft.identity import flatten
 from tlft.records import Record
 
 if TYPE_CHECKING:
@@ -98,10 +99,7 @@ def _environment(text: str) -> tuple[str, ...]:
         told = json.loads(text)
     except ValueError:
         return ()
-    return tuple(
-        f"{name}: {value if isinstance(value, str | int | float) else json.dumps(value)}"
-        for name, value in told.items()
-    )
+    return tuple(f"{name}: {value}" for name, value in flatten(told).items() if value != "null")
 
 
 def _commands(table: Table) -> tuple[str, ...]:
@@ -125,7 +123,7 @@ def _describe(material: Material) -> dict[str, Any]:
         **describe_table(table),
         "shown_columns": [describe_column(column) for column in present],
         "left_out": table.left_out,
-        "dots": draw_runs(table),
+        **draw_runs(table),
         **_training(material, row),
         **_classes(material, row, present),
         **_photographs(material, row, present),
@@ -136,7 +134,9 @@ def _describe(material: Material) -> dict[str, Any]:
 
 
 def _training(material: Material, row: Row | None) -> dict[str, Any]:
+    names = {column.key: describe_column(column)["short"] for column in used_columns(material.table)}
     drawn = []
+    longest = 0
     for name, (caption, unit) in _CURVES.items():
         curves = [
             Curve(key, tuple((float(step), value) for step, value in material.curves.get(run_id, {}).get(name, ())))
@@ -144,8 +144,10 @@ def _training(material: Material, row: Row | None) -> dict[str, Any]:
             for run_id in cell.run_ids
         ]
         if any(curve.points for curve in curves):
-            drawn.append({"caption": caption, "picture": draw_curves(caption, "epoch", curves, unit)})
-    said = "" if row is None else f"{row.data}, {row.arch}, {row.recipe}: each thin line is a seed."
+            longest = max(longest, *(len(curve.points) for curve in curves))
+            drawn.append({"caption": caption, "picture": draw_curves(caption, "epoch", curves, unit, names)})
+    mark = "thin line" if longest > 1 else "dot"
+    said = "" if row is None else f"{row.data}, {row.arch}, {row.recipe}: each {mark} is a run."
     return {"curves": drawn, "curves_said": said}
 
 
@@ -159,13 +161,14 @@ def _classes(material: Material, row: Row | None, columns: Sequence[Column]) -> 
         if evidence is None or not found:
             continue
         told = describe_column(column)
-        names, shares = _confusion(found)
+        names, shares, classes = _confusion(found)
         runs = f"{len(found)} runs" if len(found) > 1 else "one run"
-        caption = f"{told['short']}, {runs}"
+        left = f"; the first {len(shares)} of {classes} classes" if len(shares) < classes else ""
+        caption = f"{told['short']}, {runs}{left}"
         picture = draw_confusion(f"Confusion matrix, {caption}", names[: len(shares)], names, shares)
         confusions.append({"caption": caption, "colour": told["colour"], "picture": picture})
         sure = evidence.reliability
-        caption = f"{told['short']}: expected calibration error {rounded(100 * sure.error, 1)} %"
+        caption = f"{told['short']}: expected calibration error {rounded(100 * sure.error, 1)}\u00a0%"
         picture = draw_reliability(
             f"Reliability, {told['short']}",
             column.key,
@@ -180,30 +183,40 @@ def _classes(material: Material, row: Row | None, columns: Sequence[Column]) -> 
 _MOST_CLASSES = 24
 
 
-def _confusion(frames: Sequence[Any]) -> tuple[list[str], list[list[float]]]:
-    """Return the names of the columns, and the share of each true class that is predicted as each of them."""
+def _confusion(frames: Sequence[Any]) -> tuple[list[str], list[list[float]], int]:
+    """Return the columns' names, the share of each true class predicted as each of them, and the number of classes."""
     labels = np.concatenate([frame["label"].to_numpy(str) for frame in frames])
     predicted = np.concatenate([frame["predicted"].to_numpy(str) for frame in frames])
-    classes = [str(name) for name in np.unique(labels)][:_MOST_CLASSES]
-    names = [*classes, "other"] if not np.isin(predicted, classes).all() else classes
-    column = np.where(np.isin(predicted, classes), predicted, "other")
-    return names, [[float((column[labels == name] == other).mean()) for other in names] for name in classes]
+    every = [str(name) for name in np.unique(labels)]
+    classes = every[:_MOST_CLASSES]
+    other = "other" if "other" not in every else "none of these"
+    names = [*classes, other] if not np.isin(predicted, classes).all() else classes
+    known = np.isin(predicted, classes)
+    place = np.where(known, np.searchsorted(classes, predicted), len(classes))
+    shares = [[float((place[labels == name] == index).mean()) for index in range(len(names))] for name in classes]
+    return names, shares, len(every)
 
 
 def _photographs(material: Material, row: Row | None, columns: Sequence[Column]) -> dict[str, Any]:
     every = [] if row is None else compare_photographs(row, [column.key for column in columns], material.frames)
     if row is None or not every:
-        return {"photographs": [], "photographs_said": "", "classes": []}
+        return {"photographs": [], "photographs_in_all": 0, "photographs_said": "", "classes": []}
     shown = every[:_MOST_PHOTOGRAPHS]
     thumbnails = draw_thumbnails(shown, material.roots, _OF_PICTURES)
     told = {column.key: describe_column(column) for column in columns}
-    said = f"{row.data}, {row.arch}, {row.recipe}: {len(every)} evaluation images, those first about which the columns "
-    said += "disagree most. A figure behind a prediction is the probability of the true class."
+    first = "about which the columns disagree most" if len(columns) > 1 else "that most networks get wrong"
+    said = f"{row.data}, {row.arch}, {row.recipe}: {len(every)} evaluation images, those first {first}."
+    said += " A figure behind a prediction is the probability of the true class."
+    if any(verdict.networks > 1 for verdict in every[0].verdicts):
+        said += " Of several runs it is the mean, and an image counts as right where more than half of them are."
+    if len(shown) < len(every):
+        said += f" The last {len(every) - len(shown)} are left out, to keep this page small."
     if not thumbnails:
         said += " Their files are not here, so only names are shown."
-    elif len(thumbnails) < len(every):
-        said += f" {len(every) - len(thumbnails)} of them are shown by name alone, to keep this page small."
+    elif len(thumbnails) < len(shown):
+        said += f" {len(shown) - len(thumbnails)} of them are shown by name alone, to keep this page small."
     return {
+        "photographs_in_all": len(every),
         "photographs": [_photograph(photograph, told, thumbnails.get(photograph.sha256)) for photograph in shown],
         "photographs_said": said,
         "classes": sorted({photograph.label for photograph in every}),
@@ -211,17 +224,7 @@ def _photographs(material: Material, row: Row | None, columns: Sequence[Column])
 
 
 def _photograph(photograph: Photograph, told: Mapping[str, Mapping[str, str]], image: str | None) -> dict[str, Any]:
-    verdicts = []
-    for verdict in photograph.verdicts:
-        mark = (
-            "\u2713"
-            if verdict.right == 1
-            else "\u2717"
-            if verdict.right == 0
-            else f"{100 * verdict.right:.0f} % right,"
-        )
-        said = f"{mark} {verdict.predicted}, {100 * verdict.probability:.0f} %"
-        verdicts.append({**told[verdict.column], "said": said})
+    verdicts = [{**told[verdict.column], "said": _say(verdict)} for verdict in photograph.verdicts]
     right = json.dumps({verdict.column: round(verdict.right, 4) for verdict in photograph.verdicts})
     return {
         "label": photograph.label,
@@ -232,17 +235,33 @@ def _photograph(photograph: Photograph, told: Mapping[str, Mapping[str, str]], i
     }
 
 
+def _say(verdict: Verdict) -> str:
+    sure = f"{100 * verdict.probability:.0f} %"
+    if verdict.right in (0, 1):
+        mark = "\u2713" if verdict.right else "\u2717"
+        return f"{mark} {verdict.predicted}, {sure}"
+    right = round(verdict.right * verdict.networks)
+    return f"{right} of {verdict.networks} right, most say {verdict.predicted}, {sure}"
+
+
 def _differences(table: Table) -> dict[str, Any] | None:
     """Return the params in which the rows differ, a column per row."""
     first: dict[str, Record] = {run.run_id: run for run in table.runs}
-    own = [row for row in table.rows if not row.published]
-    if len(own) < 2 or len(own) > 12:
+    every = [row for row in table.rows if not row.published]
+    if len(every) < 2:
         return None
+    own = every[:_MOST_ROWS]
     params = [_recipe(row, first) for row in own]
     names = sorted({name for one in params for name in one})
     values = [(name, [shorten(one.get(name, "-")) for one in params]) for name in names]
     differing = [(name, found) for name, found in values if len(set(found)) > 1]
-    return {"rows": [f"{row.arch}, {row.recipe}" for row in own], "params": differing} if differing else None
+    if not differing:
+        return None
+    said = f"The first {len(own)} of {len(every)} rows." if len(own) < len(every) else ""
+    return {"rows": [f"{row.arch}, {row.recipe}" for row in own], "params": differing, "said": said}
+
+
+_MOST_ROWS = 12
 
 
 def _recipe(row: Row, runs: Mapping[str, Record]) -> dict[str, str]:

@@ -7,13 +7,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from analysis.table import Table, add_evidence, arch_names, build_table, count_reasons, data_names
+from analysis.table import Table, add_evidence, arch_names, as_set, build_table, count_reasons, data_names
 from analysis.words import ACCURACY
 from tlft.errors import ConfigurationError, nearest
 from tlft.records import Record
 
 if TYPE_CHECKING:
     from tlft.tracking import ArtifactReader
+
+
+COLUMNS = ("three", "all")
+STATS = ("none", "short", "full")
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def add_which(parser: ArgumentParser) -> None:
 def add_selection(parser: ArgumentParser) -> None:
     """Add the options that say which runs a table is made of."""
     add_which(parser)
-    parser.add_argument("--columns", choices=("three", "all"), default="three", help="all: other columns too")
+    parser.add_argument("--columns", choices=COLUMNS, default="three", help="all: other columns too")
     parser.add_argument("--published", action="store_true", help="add the published figures as a row")
 
 
@@ -78,6 +82,9 @@ def fetch_table(wanted: Wanted, command: str = "") -> tuple[Table, ArtifactReade
     """
     from tlft.tracking import ArtifactReader, load_records, tracking_uri
 
+    for option, choices in (("columns", COLUMNS), ("stats", STATS)):
+        if getattr(wanted, option) not in choices:
+            raise ConfigurationError(f"{option}={getattr(wanted, option)}: give one of {', '.join(choices)}")
     if wanted.published and wanted.metric != ACCURACY:
         raise ConfigurationError(f"--published --metric {wanted.metric}: the published figures are of {ACCURACY}")
     records = load_records(wanted.experiment, wanted.uri)
@@ -111,8 +118,8 @@ def _unknown_names(wanted: Wanted, records: Sequence[Record]) -> list[str]:
     data = {name for names in data_names(records).values() for name in names}
     archs = {name for record in records for name in arch_names(record)}
     metrics = {ACCURACY, *(name for record in records for name in record.metrics)}
-    asked = [("--data", name, data) for name in wanted.data or ()]
-    asked += [("--arch", name, archs) for name in wanted.arch or ()]
+    asked = [("--data", name, data) for name in sorted(as_set(wanted.data or ()))]
+    asked += [("--arch", name, archs) for name in sorted(as_set(wanted.arch or ()))]
     asked.append(("--metric", wanted.metric, metrics))
     return [
         f"{option} {name}: no run has it" + (nearest(name, known) or _list(known))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from analysis.columns import Column
 from analysis.formats import format_cell
 from analysis.pictures import Strip, column_class, draw_dots
 from analysis.rows import Row
-from analysis.words import SHORT, format_interval
+from analysis.words import ACCURACY, SHORT, format_interval, is_share
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from analysis.table import Table
 
 _MOST_DOTS = 60
@@ -28,7 +27,7 @@ def describe_table(table: Table) -> dict[str, Any]:
     """Return what `table.html.j2` shows, and the notes below it."""
     columns = used_columns(table)
     return {
-        "metric": table.metric,
+        "caption": table.metric + (", with 95 % intervals" if table.evidence is not None else ""),
         "columns": [describe_column(column) for column in columns],
         "rows": [_row(table, row, columns) for row in table.rows],
         "notes": table.footnotes,
@@ -51,21 +50,31 @@ def _row(table: Table, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
     return {"place": f"{row.data}, {row.arch}", "recipe": row.recipe, "cells": cells}
 
 
-def draw_runs(table: Table) -> Markup:
-    """Return pictures of every run as a dot, with the interval of its cell."""
-    accuracy = {run.run_id: run.metrics[table.metric] for run in table.runs}
+def draw_runs(table: Table) -> dict[str, Any]:
+    """Return pictures of every run as a dot, with the interval of its cell, and what is said of them."""
+    percent = is_share(table.metric)
+    unit = 100 if percent else 1
+    figures = {run.run_id: unit * run.metrics[table.metric] for run in table.runs}
+    label = "accuracy on the evaluation images" if table.metric == ACCURACY else table.metric
+    label += ", %" if percent else ""
+    strips: list[tuple[str, Strip]] = []
     own = [row for row in table.rows if not row.published]
-    strips = []
     for row in own:
-        place = f"{row.data}, {row.arch}, {row.recipe}: " if len(own) > 1 else ""
+        place = f"{row.data}, {row.arch}, {row.recipe}" if len(own) > 1 else ""
         for column in used_columns(table):
             if (cell := row.cells.get(column.key)) is None:
                 continue
             found = table.interval(row, column.key)
-            interval = None if found is None else (found.low, found.high)
-            values = tuple(accuracy[run_id] for run_id in cell.run_ids)
-            strips.append(Strip(f"{place}{describe_column(column)['short']}", column.key, values, interval))
-    pictures = [draw_dots(strips[start : start + 12]) for start in range(0, min(len(strips), _MOST_DOTS), 12)]
-    from markupsafe import Markup
-
-    return Markup("").join(pictures)
+            interval = None if found is None else (unit * found.low, unit * found.high)
+            values = tuple(figures[run_id] for run_id in cell.run_ids)
+            strips.append((place, Strip(describe_column(column)["short"], column.key, values, interval)))
+    shown, left = strips[:_MOST_DOTS], strips[_MOST_DOTS:]
+    pictures = [
+        {"place": place, "picture": draw_dots([strip for _, strip in lines], label, percent=percent)}
+        for place, lines in groupby(shown, key=lambda one: one[0])
+    ]
+    count = sum(len(strip.values) for _, strip in left)
+    said = f"{count} runs of {len(left)} cells further down the table are not drawn." if left else ""
+    if any(len(strip.values) > 1 for _, strip in shown):
+        said = f"Each dot is a run; equal ones lie above each other. {said}".strip()
+    return {"dots": pictures, "dots_said": said}

@@ -65,6 +65,8 @@ def accuracy_interval(judged: Judgement) -> Interval:
     if seeds == 1:
         return wilson_interval(mean * images, images)
     kind = IMAGES_AND_SEEDS if seeds >= FEWEST_SEEDS else THESE_NETWORKS
+    if images == 1:  # which tells nothing of another
+        return Interval(0.0, 1.0, kind)
     by_image, _, residual = _mean_squares(judged)
     terms = [(max(by_image, residual) / judged.size, images - 1.0)]
     if kind == IMAGES_AND_SEEDS:
@@ -147,8 +149,9 @@ def compare(
     """Compare two ways to use a network, paired by image.
 
     Single networks are compared by McNemar's exact test and Tango's interval; several by Student's t of the difference,
-    whose variance has parts of the images and of each side's seeds, as in `accuracy_interval`; the seeds of the two
-    sides are not paired. Where the spread over seeds cannot be told, the result holds for these networks alone.
+    whose variance has parts of the images, adjusted as for single networks (Agresti and Min 2005, Stat. Med. 24:729),
+    and of each side's seeds, as in `accuracy_interval`; the seeds of the two sides are not paired. Where the spread
+    over seeds cannot be told, the result holds for these networks alone.
 
     Args:
         new: of shape (networks, images).
@@ -208,18 +211,17 @@ def _compare_several(new: Judgement, old: Judgement, over_seeds: bool) -> tuple[
     from scipy.special import stdtr
 
     kind = IMAGES_AND_SEEDS if over_seeds else THESE_NETWORKS
-    images = new.shape[1]
     by_image = new.mean(axis=0) - old.mean(axis=0)
-    terms = [(float(by_image.var(ddof=1)) / images, images - 1.0)]
+    # Half an image more that is corrected, half a one that is spoiled and one that is neither: else few disagreements
+    # would pass for certainty.
+    count = len(by_image) + 2
+    difference = float(by_image.sum() / count)
+    squares = float((by_image**2).sum()) + 1 - count * difference**2
+    terms = [(squares / (count - 1) / count, count - 1.0)]
     several = [judged for judged in (new, old) if len(judged) > 1]
-    if over_seeds:
+    if over_seeds and new.shape[1] > 1:
         terms += [term for judged in several for term in _spread_over_seeds(judged)]
     variance, freedom = _satterthwaite(terms)
-    difference = float(by_image.mean())
-    if variance == 0:  # they differ on no image, or on all
-        corrected, spoiled = int((by_image > 0).sum()), int((by_image < 0).sum())
-        same = tango_interval(corrected, spoiled, images)
-        return Interval(same.low, same.high, kind), mcnemar(corrected, spoiled)
     freedom = max(freedom, min(map(len, several)) - 1)
     error = float(np.sqrt(variance))
     reach = _quantile(freedom) * error

@@ -95,7 +95,7 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
     suspects = [
         Suspect(
             str(first["file"].iloc[i]),
-            str(images[i]),
+            str(first["sha256"].iloc[i]),
             classes[labels[i]],
             classes[likely[i]],
             networks,

@@ -177,8 +177,8 @@ def build_table(
     wanted = [
         record
         for record in records
-        if (data is None or not names[record.run_id].isdisjoint(_as_set(data)))
-        and (arch is None or not arch_names(record).isdisjoint(_as_set(arch)))
+        if (data is None or not names[record.run_id].isdisjoint(as_set(data)))
+        and (arch is None or not arch_names(record).isdisjoint(as_set(arch)))
     ]
     selection = select_runs(wanted, metric, all_columns=all_columns)
     columns = {column for run in selection.runs if (column := column_of(run.params)) is not None}
@@ -205,7 +205,8 @@ def add_evidence(table: Table, frames: Frames, *, full: bool = False) -> Table:
     return replace(table, evidence=gather(table, frames), full=full)
 
 
-def _as_set(names: Collection[str]) -> set[str]:
+def as_set(names: Collection[str]) -> set[str]:
+    """Return names as a set; one text is one name."""
     return {names} if isinstance(names, str) else set(names)
 
 
@@ -246,13 +247,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    from analysis.selection import add_selection
+    from analysis.selection import STATS, add_selection
 
     add_selection(parser)
     parser.add_argument("--metric", default=ACCURACY, help=f"the figure of a cell (default: {ACCURACY})")
     parser.add_argument(
         "--stats",
-        choices=("none", "short", "full"),
+        choices=STATS,
         default="short",
         help="intervals and paired comparisons: of the fullest row (short, the default), or of all, with calibration",
     )

@@ -5,6 +5,7 @@ Nothing is computed here but the rounding of figures.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -73,20 +74,21 @@ def _points(claim: Claim) -> str:
 def describe(claim: Claim) -> str:
     """Return the claim as a sentence without a full stop.
 
-    As in `fine-tuning corrects 14 images of the untouched network and spoils 1: +8.5 points (95 % interval 3.9 to 13.7,
-    p = 0.001)`.
+    As in `fine-tuning corrects 14 images that the untouched network gets wrong and spoils 1, of 153: +8.5 points (95 %
+    interval 3.9 to 13.7, p = 0.001)`.
     """
     found = claim.comparison
     single = found.networks == (1, 1)
     corrected, spoiled = (rounded(count, 0 if single else 1) for count in (found.corrected, found.spoiled))
+    images = "image" if corrected == "1" else "images"
     mean = "" if single else " on average"
     closed = ", scored on the data's classes alone," if claim.closed else ""
     said = (
-        f"{_brief(claim.new)} corrects {corrected} of {found.images} images{mean} that {_brief(claim.old)}{closed} "
-        f"gets wrong, and spoils {spoiled}: {_points(claim)}"
+        f"{_brief(claim.new)}{mean} corrects {corrected} {images} that {_brief(claim.old)}{closed} gets wrong and "
+        f"spoils {spoiled}, of {found.images}: {_points(claim)}"
     )
     if not claim.shown:
-        said += "; that is no more than chance gives"
+        said += "; a difference is not shown"
     if claim.unlike:
         said += f"; not alike: {', '.join(claim.unlike)}"
     return said
@@ -116,6 +118,9 @@ def headline(table: Table) -> str:
     recipe = f" ({row.recipe})" if len(alike) > 1 else ""
     metric = "" if table.metric == ACCURACY else f", {table.metric}"
     said = f"On {row.data}, {row.arch}{recipe}{metric}: {', '.join(figures)}."
+    others = [title for key, title in titles.items() if key not in row.cells and any(key in one.cells for one in alike)]
+    if others:
+        said += f" Of other recipes, and so not compared: {', '.join(others)}."
     return f"{said} {_answer(row, table.evidence)}".rstrip() if table.evidence is not None else said
 
 
@@ -159,7 +164,8 @@ def notes(table: Table, evidence: Evidence, row: Row, *, full: bool = False) -> 
     said += _power(evidence, row)
     said += _choice(table)
     if evidence.unread:
-        said.append(f"The predictions of {evidence.unread} runs cannot be read; their cells have no interval.")
+        runs = "one run" if evidence.unread == 1 else f"{evidence.unread} runs"
+        said.append(f"The predictions of {runs} cannot be read; such a cell has no interval.")
     if full:
         said += _calibration(table, evidence)
     return [note for note in said if note]
@@ -202,14 +208,19 @@ def _power(evidence: Evidence, row: Row) -> list[str]:
 
 def _choice(table: Table) -> list[str]:
     """Warn where rows are so many tries on the same evaluation images."""
-    tries: dict[tuple[str, str], int] = {}
-    for row in table.rows:
-        if not row.published and any(key != "zero_shot" for key in row.cells):
-            tries[row.data, row.arch] = tries.get((row.data, row.arch), 0) + 1
+    tries = Counter(
+        (row.data, row.arch, key)
+        for row in table.rows
+        for key in row.cells
+        if not row.published and key != "zero_shot"  # which has no recipe to choose
+    )
+    most: dict[tuple[str, str], int] = {}
+    for (data, arch, _), count in tries.items():
+        most[data, arch] = max(most.get((data, arch), 0), count)
     return [
         f"{data}, {arch}: {count} recipes were tried on the same evaluation images; the best would be chosen on these "
         "images, and looks better than it is. Choose by --metric holdout/accuracy (data.holdout_fraction)."
-        for (data, arch), count in tries.items()
+        for (data, arch), count in most.items()
         if count > 1
     ]
 

@@ -132,7 +132,7 @@ def test_runs_without_predictions_make_a_page_too() -> None:
 
 
 def test_pictures_say_what_they_show() -> None:
-    dots = draw_dots([Strip("a & b", "fine_tune", (0.5, 0.75), (0.4, 0.9))])
+    dots = draw_dots([Strip("a & b", "fine_tune", (50.0, 75.0), (40.0, 90.0))], "accuracy, %", percent=True)
     assert "<title>a &amp; b: 50.0 %, 75.0 %</title>" in dots
     assert dots.count("<circle") == 2
     curve = draw_curves("loss", "epoch", [Curve("fine_tune", ((1, 0.5),)), Curve("other", ())])

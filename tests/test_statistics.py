@@ -162,6 +162,28 @@ def test_over_seeds_the_difference_is_covered_in_95_of_100(
     assert 0.92 <= covered / rounds <= 0.98
 
 
+@pytest.mark.parametrize("seeds", [3, 10])
+@pytest.mark.parametrize("accuracy", [0.87, 0.95, 0.99])
+def test_seeds_that_are_like_an_untouched_network_are_called_different_in_at_most_55_of_1000(
+    seeds: int, accuracy: float
+) -> None:
+    random = np.random.default_rng([seeds, round(100 * accuracy)])
+    rounds = 1500
+    called = 0
+    for _ in range(rounds):
+        new, old = simulate(random, accuracy, seeds, 1.5, 0.3), simulate(random, accuracy, 1, 1.5, 0.0)
+        called += compare(new, old, old_is_fixed=True).p <= 0.05
+    assert called / rounds <= 0.055
+
+
+def test_one_image_tells_nothing_of_another() -> None:
+    found = accuracy_interval(judge(1, 0, 1, images=1))
+    assert (found.low, found.high) == (0, 1)
+    both = compare(judge(1, 1, 1, images=1), judge(0, images=1), old_is_fixed=True)
+    assert both.p > 0.05
+    assert both.interval.low < 0 < both.interval.high
+
+
 def test_over_seeds_counts_are_means_over_all_pairs_of_networks() -> None:
     found = compare(judge(140, 146, 147), judge(133), old_is_fixed=True)
     assert found.corrected == pytest.approx((7 + 13 + 14) / 3)

@@ -224,6 +224,11 @@ class Config:
         return Path(self.paths.home).expanduser().absolute()
 
     @property
+    def anew(self) -> bool:
+        """Whether the run is computed although it was done before."""
+        return self.force or self.debug or self.verify
+
+    @property
     def epochs(self) -> int:
         """Epochs that are run: none where nothing is trainable, whatever `training.epochs` says; with `debug` one."""
         epochs = 0 if self.training.trainable == "none" else self.training.epochs

@@ -87,7 +87,7 @@ def run_experiment(
     refuse_others(config, known.science, known.key)
     store = Store(config)
     store.end_lost_runs()
-    with store.claim(known.key, force=config.force or config.debug) as claim:
+    with store.claim(known.key, force=config.anew) as claim:
         if claim.outcome is not None:
             return claim.outcome
         from tlft.models import build_model
@@ -100,7 +100,10 @@ def run_experiment(
         tags = _tags(config, known, machine)
         with claim.start(run_name(config), params, tags, parent=config.sweep.parent) as run:
             on_start(run.run_id)
-            run.log_inputs(known.dataset.name, str(known.dataset.root), known.dataset.digests)
+            read = {
+                split: digest for split, digest in known.dataset.digests.items() if split != "train" or config.epochs
+            }
+            run.log_inputs(known.dataset.name, str(known.dataset.root), read)
             metrics = _work(config, known, machine, model, run, composed)
     return Outcome("done", run.run_id, run.name, metrics, time.monotonic() - started)
 

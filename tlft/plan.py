@@ -63,7 +63,7 @@ def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
         owner = first.setdefault((store_key, identity.key), number)
         if owner != number:
             job = replace(job, status="same", same_as=owner)
-        elif not (config.force or config.debug) and (done := store.finished(identity.key)):
+        elif not config.anew and (done := store.finished(identity.key)):
             job = replace(job, status="done", outcome=done)
             store.tidy(identity.key)
         elif store.owner(identity.key) is not None:

@@ -125,6 +125,9 @@ def refuse_others(config: Config, science: Mapping[str, Any], key: str) -> None:
     )
 
 
+_COMPARED = "weights, predictions and metrics"
+
+
 def verify(config: Config, run_id: str) -> bool:
     """Say whether a repetition has the bits of the run that it repeats; tells it too."""
     from analysis.diff import compare_runs, describe_differences, load_kept
@@ -134,7 +137,8 @@ def verify(config: Config, run_id: str) -> bool:
     found = compare_runs(*kept)
     effects = [one for one in found if one.kind in ("metrics", "weights", "images")]
     if not effects:
-        print(f"verified: run {run_id} has the bits of run {config.from_run}: weights, predictions and metrics")
+        compared = "predictions and metrics (no weights were kept)" if kept[0].weights is None else _COMPARED
+        print(f"verified: run {run_id} has the bits of run {config.from_run}: {compared}")
     else:
         print(f"not the same bits: run {config.from_run} | run {run_id}; the first difference: {effects[0].name}")
         print(describe_differences(found))

@@ -23,7 +23,7 @@ if (list) {
     if (!outcome) return true;
     const right = shares(photo);
     const told = column ? [right[column]] : Object.values(right);
-    return outcome === "right" ? told.every((share) => share === 1) : told.some((share) => share < 1);
+    return outcome === "right" ? told.every((share) => share > 0.5) : told.some((share) => share <= 0.5);
   }
 
   function show() {
@@ -32,11 +32,12 @@ if (list) {
     for (const photo of photos) {
       photo.hidden = !matches(photo, label, column, outcome);
       shown += photo.hidden ? 0 : 1;
+      for (const line of photo.querySelectorAll("[data-column]")) line.hidden = column && line.dataset.column !== column;
     }
     const by = order === "name" ? (a, b) => (a.dataset.file < b.dataset.file ? -1 : 1)
       : (a, b) => photos.indexOf(a) - photos.indexOf(b);
     list.append(...[...photos].sort(by));
-    count.textContent = `${shown} of ${photos.length} images`;
+    count.textContent = `${shown} of ${list.dataset.total} images`;
   }
 
   for (const control of controls) control.addEventListener("change", show);

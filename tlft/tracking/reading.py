@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tlft import store_schema
 from tlft.errors import ConfigurationError
+from tlft.files import sha256_of
 from tlft.records import Record
 from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, local_folder, refuse_deleted, tracking_uri
 from tlft.tracking.server import answering
@@ -80,6 +81,11 @@ class ArtifactReader:
                 return "" if path is None else path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):
                 return ""
+
+    def digest(self, record: Record, name: str) -> str:
+        """Return the SHA-256 of a file that was kept with a run, or nothing if there is none."""
+        with self._file(record, name) as path:
+            return "" if path is None else sha256_of(path)
 
     @contextmanager
     def _file(self, record: Record, name: str) -> Iterator[Path | None]:
