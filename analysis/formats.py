@@ -234,6 +234,8 @@ def _latex_rows(table: Table) -> list[str]:
         ]
         # {} keeps what begins with a bracket from being taken for an option of the command before it.
         stacked = [r"\\{}".join(map(_latex_text, figure.splitlines())) for figure in figures]
-        cells = [rf"\shortstack{{{text}}}" if r"\\" in text else text for text in stacked]
+        cells = [
+            rf"\begin{{tabular}}[t]{{@{{}}c@{{}}}}{text}\end{{tabular}}" if r"\\" in text else text for text in stacked
+        ]
         lines.append(" & ".join([f"{{}}{_latex_text(row.recipe)}", *cells]) + r" \\")
     return lines

@@ -60,6 +60,14 @@ def test_other_bits_of_a_probability_are_a_difference(kept: Kept) -> None:
     assert (found.kind, found.name) == ("images", "val/3.jpg")
 
 
+def test_what_is_missing_on_both_sides_is_not_the_same(kept: Kept) -> None:
+    lost = replace(kept, weights="missing", predictions=None)
+    found = compare_runs(lost, lost)
+    assert [(one.kind, one.first) for one in found] == [("weights", "missing"), ("images", "missing or damaged")]
+    assert [one.kind for one in compare_runs(kept, replace(kept, predictions=None))] == ["images"]
+    assert compare_runs(replace(kept, weights=None), replace(kept, weights=None)) == []
+
+
 def test_images_that_one_run_did_not_see_are_named(kept: Kept) -> None:
     (found,) = compare_runs(kept, replace(kept, predictions=predict(140).iloc[1:]))
     assert (found.name, found.second) == ("val/0.jpg", "not seen")
@@ -80,6 +88,10 @@ def test_the_command_compares_what_mlflow_keeps(
     kinds = {one["kind"] for one in json.loads(capsys.readouterr().out)}
     assert {"configuration", "metrics", "weights", "images"} <= kinds
     assert not kinds & {"code", "environment"}
+    (weights,) = home.glob(f"mlruns/*/{first.run_id}/artifacts/weights/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert main([first.run_id, second.run_id]) == 1
+    assert "weights: 1 differs" in capsys.readouterr().out
     assert main([first.run_id, first.run_id]) == 2
     assert main([first.run_id, "f" * 32]) == 2
     assert "no such run" in capsys.readouterr().err

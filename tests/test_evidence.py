@@ -11,6 +11,7 @@ import pytest
 from test_table import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, ZERO_SHOT, run
 
 from analysis.formats import render
+from analysis.statistics import wilson_interval
 from analysis.table import Table, add_evidence, build_table
 from analysis.words import format_interval, format_p, head_row, headline
 from tlft.records import Record
@@ -171,6 +172,35 @@ def test_a_difference_of_recipe_is_said_with_the_comparison() -> None:
 def test_several_recipes_on_the_same_images_are_marked() -> None:
     rates = [(run(FINE_TUNE, seed="0", optimizer__lr=rate), predict(140)) for rate in ("0.01", "0.1")]
     assert "photos, resnet50: 2 recipes were tried on the same evaluation images" in " ".join(of(*rates).footnotes)
+
+
+def test_one_recipe_for_each_column_is_no_choice() -> None:
+    table = of((run(FINE_TUNE), predict(140)), (run(FROM_SCRATCH, training__epochs="15"), predict(105)))
+    assert len(table.rows) == 2
+    assert "recipes were tried" not in " ".join(table.footnotes)
+    assert "Of other recipes, and so not compared: " in headline(table)
+
+
+def test_every_two_columns_are_compared() -> None:
+    runs = [(run(column), predict(140)) for column in (LINEAR_PROBE, ZERO_SHOT, FROM_SCRATCH)]
+    table = of(*runs, all_columns=True)
+    assert table.evidence is not None
+    assert [(claim.new, claim.old) for claim in table.evidence.claims] == [
+        ("linear_probe", "zero_shot"),
+        ("linear_probe", "zero_shot"),
+        ("linear_probe", "from_scratch"),
+        ("zero_shot", "from_scratch"),
+    ]
+
+
+def test_copies_of_an_image_count_as_often_as_in_the_figure() -> None:
+    frame = predict(100, images=100)
+    frame.loc[:9, "sha256"] = frame["sha256"][0]
+    frame.loc[:9, "label"] = "bees"
+    right = float((frame["label"] == frame["predicted"]).mean())
+    table = of((run(FINE_TUNE, right), frame))
+    assert table.evidence is not None
+    assert table.interval(table.rows[0], "fine_tune") == wilson_interval(100 * right, 100)
 
 
 def test_full_tells_calibration_and_recall_of_every_row() -> None:

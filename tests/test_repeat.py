@@ -53,6 +53,10 @@ def test_a_run_is_repeated_with_the_same_bits(tmp_path: Path, tiny_folder: Path)
     (repeated,) = load_records("tlft-repeats", home=tmp_path)
     assert (repeated.key, repeated.params) == (record.key, record.params)
     assert len(load_records("tlft", home=tmp_path)) == 1
+    once_more = run_py(f"from_run={record.run_id}", "verify=true", f"data.root={moved}", home=tmp_path)
+    assert "verified: run " in once_more.stdout
+    assert "done already" not in once_more.stderr
+    assert len(load_records("tlft-repeats", home=tmp_path)) == 2
     other = run_py(f"from_run={record.run_id}", "seed=4", home=tmp_path)
     assert other.returncode == 2
     assert "cannot be repeated here: seed is 4 and was 3" in other.stderr

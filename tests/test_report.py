@@ -18,7 +18,8 @@ from test_table import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, run
 
 from analysis.photographs import compare_photographs, draw_thumbnails
 from analysis.pictures import Curve, Strip, draw_confusion, draw_curves, draw_dots
-from analysis.report import LARGEST, Material, main, render_report
+from analysis.report import LARGEST, Material, _confusion, main, render_report
+from analysis.shown import describe_table, draw_runs
 from analysis.table import add_evidence, build_table
 
 IMAGES = 40
@@ -139,6 +140,47 @@ def test_pictures_say_what_they_show() -> None:
     assert "<circle" in curve
     matrix = draw_confusion("m", ["a", "b"], ["a", "b", "other"], [[0.5, 0.25, 0.25], [0, 1, 0]])
     assert "<title>a, predicted other: 25.0 %</title>" in matrix
+
+
+def test_equal_dots_do_not_lie_upon_each_other() -> None:
+    dots = draw_dots([Strip("seeds", "fine_tune", (95.0, 95.0, 95.0), None)], "accuracy, %", percent=True)
+    assert len(set(re.findall(r'cy="([^"]+)"', dots))) == 3
+
+
+def test_another_metric_has_an_axis_of_its_own() -> None:
+    record = run(FINE_TUNE)
+    record.metrics["eval/loss"] = 0.25
+    table = build_table([record], metric="eval/loss")
+    (drawn,) = draw_runs(table)["dots"]
+    assert "eval/loss: every run" in drawn["picture"]
+    assert "<title>fine-tuned: 0.25</title>" in drawn["picture"]
+    assert "%" not in drawn["picture"]
+    assert describe_table(table)["caption"] == "eval/loss"
+
+
+def test_what_is_not_drawn_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = build_table([run(FINE_TUNE, 0.9, optimizer__lr=str(rate)) for rate in range(1, 15)])
+    monkeypatch.setattr("analysis.shown._MOST_DOTS", 10)
+    told = draw_runs(table)
+    assert (len(told["dots"]), told["dots_said"]) == (10, "4 runs of 4 cells further down the table are not drawn.")
+    page = render_report(Material(table, {}, {}, (), (), ()), "many")
+    assert "The first 12 of 14 rows." in page
+
+
+def test_photographs_that_are_left_out_are_counted(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.report._MOST_PHOTOGRAPHS", 7)
+    page = render_report(material, "few")
+    assert page.count('class="photo"') == 7
+    assert f"The last {IMAGES - 7} are left out" in page
+    assert f'data-total="{IMAGES}"' in page
+
+
+def test_a_class_of_the_data_may_be_called_other() -> None:
+    frame = predict(76).replace({"ants": "other"}).rename(columns={"p/ants": "p/other"})
+    frame.loc[0, "predicted"] = "something else"
+    names, shares, count = _confusion([frame])
+    assert (names, count) == (["bees", "other", "none of these"], 2)
+    assert [sum(line) for line in shares] == pytest.approx([1, 1])
 
 
 def test_nothing_to_show_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

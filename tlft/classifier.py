@@ -17,7 +17,7 @@ import pandas as pd
 from torch import nn
 
 from tlft.data import ImageFile
-from tlft.decode import load_image, resize_and_crop
+from tlft.decode import BadImageError, load_image, resize_and_crop
 from tlft.errors import TlftError
 from tlft.evaluation import BATCH_SIZE, evaluate
 from tlft.images import Split
@@ -90,6 +90,10 @@ class Classifier:
     def _open(self, image: Source, paths: bool) -> np.ndarray:
         try:
             return resize_and_crop(open_source(image, paths=paths), self.transform)
+        except BadImageError as error:
+            if paths and not isinstance(image, bytes):
+                raise
+            raise TlftError(f"the image {error.reason}; send another") from None
         except ValueError as error:  # too small or too long for the crop
             raise TlftError(f"the image {error}; send another") from None
 

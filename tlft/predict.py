@@ -62,7 +62,7 @@ def find_files(arguments: Sequence[str]) -> list[Path]:
     for argument in arguments:
         path = Path(argument).expanduser()
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file, path))
+            inside = sorted(file for file in path.rglob("*") if not file.is_dir() and not _is_hidden(file, path))
         elif path.exists():
             inside = [path]
         else:
@@ -95,6 +95,8 @@ def classify_files(
     from tlft.evaluation import BATCH_SIZE
 
     def decode(path: Path) -> np.ndarray | TlftError:
+        if not path.is_file():  # a link to nowhere, or a pipe, which would be waited for
+            return TlftError(f"{path}: is no file; replace or delete it")
         try:
             return resize_and_crop(load_image(path), classifier.transform)
         except TlftError as error:
@@ -188,6 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise ConfigurationError(f"--top {arguments.top}: give 1 or more")
+    if arguments.top > 1 and arguments.format == "csv":
+        raise ConfigurationError(f"--top {arguments.top}: csv has a place for the likeliest alone; use --format json")
     files = find_files(arguments.paths)
     from tlft.tracking import find_model
 

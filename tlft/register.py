@@ -73,9 +73,14 @@ def _register(arguments: argparse.Namespace) -> int:
     if (arguments.run is None) == (arguments.best_of is None):
         raise ConfigurationError("name a run, or --best-of EXPERIMENT, and not both")
     for option, text in (("--name", arguments.name), ("--alias", arguments.alias)):
-        if not re.fullmatch(r"[A-Za-z][\w.-]{0,99}", text) or re.fullmatch(r"v\d+|latest", text):
+        if not re.fullmatch(r"[A-Za-z][\w.-]{0,99}", text):
             raise ConfigurationError(f"{option} {text}: give a word of letters, digits, `.`, `-` and `_`")
-    records = load_records(arguments.best_of or arguments.experiment, arguments.uri)
+        if option == "--alias" and re.fullmatch(r"[vV]\d+|latest", text):
+            raise ConfigurationError(f"{option} {text}: is MLflow's own word for versions; give another")
+    experiment = arguments.best_of or arguments.experiment
+    records = load_records(experiment, arguments.uri)
+    if not records:
+        raise ConfigurationError(f"{experiment}: no such experiment, or it has no runs; `mlflow ui` tells their names")
     if arguments.best_of is not None:
         record = choose_best(records, arguments.best_of)
     else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import tlft
 from tlft.errors import ConfigurationError, TlftError
-from tlft.tracking.client import WEIGHTS_FILE, local_folder, quiet, tracking_uri
+from tlft.tracking.client import SWEEP_TAG, WEIGHTS_FILE, local_folder, quiet, tracking_uri
 from tlft.tracking.reading import connect_existing, existing_run
 from tlft.tracking.server import answering
 
@@ -96,6 +96,8 @@ def _model_of(client: MlflowClient, run: Run) -> LoggedModel:
     mine = f"source_run_id = '{run.info.run_id}'"
     logged = client.search_logged_models([run.info.experiment_id], filter_string=mine)
     ready = [model for model in logged if model.status.value == "READY"]
+    if SWEEP_TAG in run.data.tags:
+        raise ConfigurationError(f"{run.info.run_id}: stands for a sweep; name one of the runs that it holds")
     if not ready:
         raise ConfigurationError(
             f"{run.info.run_id}: no weights were kept of this run; repeat it with tracking.weights=true force=true"
@@ -123,6 +125,8 @@ def _fetch(artifact_uri: str, name: str, file: str) -> Path:
     folder = local_folder(artifact_uri)
     if folder is not None and (folder / file).is_file():
         return folder / file
+    if folder is not None:
+        raise TlftError(f"{folder / file}: is missing; put it back, or repeat the run with force=true")
     from mlflow.artifacts import download_artifacts
 
     return Path(download_artifacts(f"{name}/{file}"))
