@@ -84,6 +84,15 @@ class ParallelLauncher(_TlftLauncher):
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Refuse a number of jobs at once that is none."""
+        from tlft.errors import ConfigurationError
+        from tlft.preflight import exit_with
+
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if self.jobs is not None and self.jobs < 1:
+            exit_with(ConfigurationError([f"hydra.launcher.jobs={self.jobs}: give 1 or more"]))
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; each leaves its outcome in its folder, where the sweeper reads it."""
         from tlft.parallel import jobs_at_once, run_jobs

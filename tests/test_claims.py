@@ -252,3 +252,24 @@ def test_without_file_locks_one_of_two_takes_a_claim(tmp_path: Path, monkeypatch
     assert not Claim(tmp_path, NAME).acquire()
     first.release()
     assert Claim(tmp_path, NAME).acquire()
+
+
+def look_often(folder: Path, begun: Event) -> None:
+    begun.set()
+    while True:
+        owner_of(folder, NAME)
+
+
+def test_who_only_looks_is_not_taken_for_an_owner(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    begun = context.Event()
+    process = context.Process(target=look_often, args=(tmp_path, begun))
+    process.start()
+    begun.wait()
+    for _ in range(300):
+        claim = Claim(tmp_path, NAME)
+        assert claim.acquire()
+        claim.release()
+        assert owner_of(tmp_path, NAME) is None
+    process.kill()
+    process.join()

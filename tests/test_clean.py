@@ -13,12 +13,14 @@ import pytest
 from conftest import Configure, files_in
 from filelock import FileLock
 from killing import KEY, begun
+from mlflow_database import newer_database
 from PIL import Image
 
 from tlft import clean, sync
 from tlft.claims import Claim
 from tlft.config import Config
 from tlft.decode import decode_images
+from tlft.errors import TlftError
 from tlft.files import sha256_of
 from tlft.tracking import ActiveRun, Store, load_records
 from tlft.transforms import Transform
@@ -299,3 +301,40 @@ def test_a_home_that_is_no_folder_is_one_line(
         monkeypatch.setenv("TLFT_HOME", str(tmp_path / name))
         assert command([]) == 2
         assert capsys.readouterr().err == f"TLFT_HOME={tmp_path / name}: {said}; name a folder\n"
+
+
+@pytest.mark.parametrize("command", [clean.main, sync.main])
+def test_a_database_of_a_newer_mlflow_is_one_line_and_stays_as_it_is(
+    command: Callable[[list[str]], int], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer_database(home / "mlflow.db")
+    before = (home / "mlflow.db").read_bytes()
+    status = command([])
+    (line,) = capsys.readouterr()[status != 0].splitlines()
+    assert ("was written by a newer MLflow" in line) == (status == 2)
+    assert (home / "mlflow.db").read_bytes() == before
+
+
+def test_a_damaged_journal_is_named_and_kept(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), begun(config) as run:
+        run.log_metrics({"loss": 1.0}, step=1)
+        raise SystemExit(1)
+    journal = run.folder.path / "journal.jsonl"
+    journal.write_bytes(b"garbage\n" + journal.read_bytes())
+    for command, status in ((clean.main, 0), (sync.main, 1)):
+        assert command([]) == status
+        assert f"{journal}: line 1 is damaged" in capsys.readouterr().out
+    with pytest.raises(TlftError, match=r"line 1 is damaged.* to begin the run anew"), begun(config):
+        pass
+    shutil.rmtree(run.folder.path)
+    with begun(config) as anew:
+        assert anew.run_id != run.run_id
+
+
+def test_a_run_json_that_is_none_begins_the_run_anew(config: Config) -> None:
+    with pytest.raises(SystemExit), begun(config) as run:
+        run.log_metrics({"loss": 1.0}, step=1)
+        raise SystemExit(1)
+    (run.folder.path / "run.json").write_text("[1]")
+    with begun(config) as anew:
+        assert anew.run_id != run.run_id

@@ -20,6 +20,16 @@ def problems(home: Path, *arguments: str) -> list[str]:
     return caught.value.problems
 
 
+def test_what_is_right_is_not_blamed_for_what_is_wrong_beside_it(home: Path) -> None:
+    right = ("data=demo", "arch=timm", "arch.name=test_efficientnet", "model=scratch")
+    assert problems(home, *right, "seed=x") == ["seed=x: give a whole number"]
+
+
+def test_a_number_of_jobs_that_is_none_is_refused(home: Path) -> None:
+    done = run_py("-m", "seed=0,1", "hydra/launcher=parallel", "hydra.launcher.jobs=0", "data=demo", home=home)
+    assert (done.returncode, done.stderr) == (2, "hydra.launcher.jobs=0: give 1 or more\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

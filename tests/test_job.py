@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import Configure
 
-from tlft.errors import out_of_memory
-from tlft.job import _explain
+from tlft.errors import exit_status, out_of_memory
+from tlft.job import OUTCOME_FILE, _explain, read_outcome
+from tlft.launched import say_end
 
 
 def catch(size: int) -> list[Exception]:
@@ -51,3 +56,35 @@ def test_what_a_user_can_mend_is_a_line_and_the_rest_a_traceback(configure: Conf
     assert said(SystemExit(3)).startswith("something in the run called sys.exit(3); ")
     assert _explain(OSError(errno.EIO, "Input/output error"), configure()) is None
     assert _explain(ValueError(), configure()) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "failed"), [("done", False), ("skipped", False), ("elsewhere", False), ("failed", True)]
+)
+def test_only_what_has_failed_is_a_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, status: str, failed: bool
+) -> None:
+    (tmp_path / OUTCOME_FILE).write_text(json.dumps({"status": status, "score": None, "seconds": 1.0}))
+    with caplog.at_level("INFO"):
+        assert say_end(3, tmp_path, cause=str) == failed
+    assert "nan" not in caplog.text
+
+
+def test_a_job_that_was_killed_has_run_until_now(tmp_path: Path) -> None:
+    path = tmp_path / OUTCOME_FILE
+    path.write_text(json.dumps({"status": "running", "run_id": "r", "seconds": 1.0}))
+    os.utime(path, (time.time() - 60, time.time() - 60))
+    assert read_outcome(tmp_path)["seconds"] == pytest.approx(61, abs=1)
+    assert say_end(0, tmp_path, cause=lambda: "its process was killed")
+    told = read_outcome(tmp_path)
+    assert (told["status"], told["run_id"], told["error"]) == ("failed", "r", "its process was killed")
+    assert told["seconds"] == pytest.approx(61, abs=1)
+
+
+def test_an_error_of_the_file_system_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        raise OSError(errno.EROFS, "Read-only file system", "/home/cache/locks/1.lock")
+
+    assert exit_status(command) == 1
+    said = capsys.readouterr().err
+    assert said == "failed: /home/cache/locks/1.lock: Read-only file system; give write access, or set TLFT_HOME\n"

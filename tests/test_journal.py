@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tlft.errors import TlftError
 from tlft.journal import Journal
 
 
@@ -91,3 +92,15 @@ def test_on_a_full_disk_entries_wait_and_are_written_with_the_next(
     assert len(Journal(tmp_path).entries) == 1
     journal.append(tags={"c": "3"})
     assert [entry["tags"] for entry in Journal(tmp_path).entries] == [{"a": "1"}, {"b": "2"}, {"c": "3"}]
+
+
+@pytest.mark.parametrize("damage", [b"garbage", b"[1]"])
+def test_a_damaged_line_is_named_with_what_to_do(tmp_path: Path, damage: bytes) -> None:
+    journal = Journal(tmp_path)
+    for number in range(3):
+        journal.append(tags={"a": str(number)})
+    path = tmp_path / "journal.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], damage, lines[2], b""]))
+    with pytest.raises(TlftError, match=f"line 2 is damaged.*delete {tmp_path} to begin the run anew"):
+        Journal(tmp_path)

@@ -86,3 +86,12 @@ print(held - psutil.Process().memory_info().rss)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert int(done.stdout) < 150_000_000
+
+
+def test_memory_is_limited_by_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = machine.memory_limit()
+    assert whole > 0
+    monkeypatch.setattr(Path, "read_text", lambda self: "1000000\n" if self.name == "memory.max" else "max\n")
+    assert machine.memory_limit() == 1_000_000
+    monkeypatch.setattr(Path, "read_text", lambda self: "max\n")
+    assert machine.memory_limit() >= whole

@@ -216,6 +216,9 @@ def test_verify_hashes_the_files_and_a_damaged_run_is_done_no_more(
     assert sync.main(["--verify"]) == 1
     assert "its weights/model.safetensors is damaged" in capsys.readouterr().out
     assert Store(config).finished(KEY) is None
+    weights.write_bytes(b"weights")  # somebody has put the file back
+    assert sync.main(["--verify"]) == 0
+    assert Store(config).finished(KEY) is not None
 
 
 def test_a_run_whose_process_is_gone_is_killed_at_the_next_start(config: Config) -> None:

@@ -33,6 +33,8 @@ LEASE_SECONDS = 90.0
 """A lease that was not renewed for so long has run out; six beats, since a busy file server may swallow some."""
 
 _FUTURE_SECONDS = 5.0
+_LOOK_SECONDS = 0.2
+"""Whoever looks who works on a run takes its lock for a moment, which must not pass for work."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Claim:
 
     def _take_lock(self) -> bool:
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 20)
         except Timeout:
             return False
         except (OSError, NotImplementedError) as error:
@@ -135,7 +137,7 @@ def owner_of(folder: Path, name: str) -> Owner | None:
     owner = _read(file)
     try:
         lock = _file_lock(folder, name)
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 20)
         _let_go(lock)
     except Timeout:
         return owner or Owner("", 0, "", 0, "")

@@ -118,7 +118,7 @@ class Composer:
                     composable.append([*groups, text])
             if composable and composable[-1][-1] in alone(override):
                 (groups if self.is_group(override) else keys).append(composable[-1][-1])
-        composable = [self._with_all(texts, keys) for texts in composable] or [[]]
+        composable = [self._with_all(texts, [*groups, *keys]) for texts in composable] or [[]]
         return list(dict.fromkeys(problems)) or [self.translate(" ".join(overrides) or "conf", error)], composable
 
     def _with_all(self, texts: list[str], keys: list[str]) -> list[str]:

@@ -70,7 +70,8 @@ def run_job(cfg: DictConfig) -> float:
     say(outcome)
     if outcome.status == "done" and HydraConfig.get().mode == RunMode.RUN:
         refresh_note(config)  # a sweep does so once, at its end
-    report.write(status=outcome.status, run_id=outcome.run_id, score=outcome.score, seconds=outcome.seconds)
+    score = outcome.score if outcome.metrics else None  # a run that is left to another process has none yet
+    report.write(status=outcome.status, run_id=outcome.run_id, score=score, seconds=outcome.seconds)
     if config.verify and outcome.run_id and not verify(config, outcome.run_id):
         sys.exit(1)
     return outcome.score
@@ -158,9 +159,12 @@ def _log_traceback() -> None:
 
 
 def read_outcome(folder: Path) -> dict[str, Any]:
-    """Return what a job has left in its folder; nothing if it has not begun."""
+    """Return what a job has left in its folder; nothing if it has not begun. One that runs has run until now."""
+    path = folder / OUTCOME_FILE
     try:
-        told: dict[str, Any] = json.loads((folder / OUTCOME_FILE).read_text())
+        told: dict[str, Any] = json.loads(path.read_text())
+        if told["status"] == "running":
+            told["seconds"] += max(time.time() - path.stat().st_mtime, 0.0)
     except (OSError, ValueError):
         return {}
     return told

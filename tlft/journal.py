@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tlft.errors import TlftError
 from tlft.files import atomic_write
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ class Journal:
 
     A process may be killed at any moment: a torn last line is cut off when the file is opened again, and an entry
     that was delivered without its mark is delivered twice, which must change nothing.
+
+    Raises:
+        TlftError: if a line is damaged that was whole on the disk once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,9 +39,21 @@ class Journal:
             end = whole.rfind(b"\n") + 1
             if end < len(whole):
                 os.truncate(self._path, end)
-            self.entries = [json.loads(line) for line in whole[:end].splitlines()]
+            self.entries = [self._parse(line, number) for number, line in enumerate(whole[:end].splitlines(), 1)]
         self._delivered = self._read_mark()
         self._metrics = {(entry["step"], name) for entry in self.entries for name in entry.get("metrics", {})}
+
+    def _parse(self, line: bytes, number: int) -> Entry:
+        try:
+            entry: Entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError
+        except ValueError:
+            raise TlftError(
+                f"{self._path}: line {number} is damaged, so the run cannot go on; put the file back, or delete "
+                f"{self._path.parent} to begin the run anew"
+            ) from None
+        return entry
 
     def append(self, **entry: Any) -> None:
         """Add an entry; on a full disk it waits in memory, and is written with the next one."""

@@ -82,7 +82,7 @@ def do_job(config: DictConfig, callbacks: Callbacks) -> None:
 
 
 def say_end(number: int, folder: Path, cause: Callable[[], str]) -> bool:
-    """Say how a job has ended, in a line; tells whether it is done.
+    """Say how a job has ended, in a line; tells whether it has failed.
 
     Args:
         number: of the job in the sweep.
@@ -98,5 +98,6 @@ def say_end(number: int, folder: Path, cause: Callable[[], str]) -> bool:
             log.warning("%s", error)
     score = f", accuracy {100 * outcome['score']:.3f} %" if outcome.get("score") is not None else ""
     said = f": {outcome['error']}" if "error" in outcome else ""
-    log.info("job %d: %s%s%s, %.1f s", number, outcome["status"], score, said, outcome["seconds"])
-    return outcome["status"] in ("done", "skipped")
+    status = "running elsewhere" if outcome["status"] == "elsewhere" else outcome["status"]
+    log.info("job %d: %s%s%s, %.1f s", number, status, score, said, outcome["seconds"])
+    return bool(outcome["status"] == "failed")

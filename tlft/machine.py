@@ -14,12 +14,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from tlft.config import PROJECT, Config
@@ -80,6 +82,15 @@ def _container_limit() -> int | None:
     if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
         return None
     return max(-(-int(quota) // int(period)), 1)
+
+
+def memory_limit() -> int:
+    """Return the bytes of memory that this process may use: the machine's, or less in a container."""
+    limits: list[int] = [psutil.virtual_memory().total]
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
+        with suppress(OSError, ValueError):
+            limits.append(int(Path("/sys/fs/cgroup", file).read_text()))
+    return min(limits)
 
 
 def prepare_machine(config: Config) -> Machine:

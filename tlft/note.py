@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tlft.config import Config
 from tlft.records import Record
-from tlft.tracking import ArtifactReader, Store, load_records
+from tlft.tracking import ArtifactReader, Store, load_records, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -37,4 +37,4 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
         )
         Store(config).set_note(f"{headline(table)}\n\n{render(table, 'markdown')}")
     except Exception as error:
-        log.warning("the experiment's note could not be written: %s", " ".join(str(error).split())[:200])
+        log.warning("the experiment's note could not be written: %s", reason_of(error))

@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from tlft import tracking
 from tlft.launched import OUTPUT_FILE, do_job, folder_of, python_path, say_end
 from tlft.live import live
+from tlft.machine import memory_limit
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def run_jobs(configs: Sequence[DictConfig], context: HydraContext, at_once: int,
                 for job in [job for job in running if not job.process.is_alive()]:
                     running.remove(job)
                     job.process.join()
-                    if not say_end(job.number, job.folder, partial(_cause, job)) and stop_on_failure and waiting:
+                    if say_end(job.number, job.folder, partial(_cause, job)) and stop_on_failure and waiting:
                         log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
                         waiting.clear()
                 for job in running:
@@ -136,7 +137,7 @@ def _cause(job: _Running) -> str:
     name = signal.Signals(-code).name
     if name != "SIGKILL":
         return f"its process was ended by {name} (its output: {job.folder / OUTPUT_FILE})"
-    limit = psutil.virtual_memory().total
+    limit = memory_limit()
     return (
         "its process was killed (SIGKILL), as the system does when memory runs out; it was seen with "
         f"{job.peak / 2**30:.1f} of {limit / 2**30:.1f} GiB"

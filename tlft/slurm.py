@@ -160,7 +160,7 @@ def _end_those_over(running: list[_Submitted], states: Mapping[str, tuple[str, s
         if state == "COMPLETED" and not told and time.monotonic() - job.over_since < _LAG_SECONDS:
             continue
         running.remove(job)
-        failed |= not say_end(job.number, job.folder, partial(_cause, job))
+        failed |= say_end(job.number, job.folder, partial(_cause, job))
     return failed
 
 

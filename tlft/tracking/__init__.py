@@ -10,7 +10,7 @@ from tlft.tracking.parents import LONGEST_NOTE, ParentRun
 from tlft.tracking.reading import ArtifactReader, load_curves, load_record, load_records
 from tlft.tracking.rest import Rest, deliver_rest, verify
 from tlft.tracking.run import FILES_TAG, SECONDS_TAG, ActiveRun
-from tlft.tracking.server import PATIENCE_SECONDS, ask_early, wait_for_server
+from tlft.tracking.server import PATIENCE_SECONDS, ask_early, reason_of, wait_for_server
 from tlft.tracking.serving import find_model, register_model, set_served_model
 from tlft.tracking.store import Store, find_problems
 
@@ -36,6 +36,7 @@ __all__ = [
     "load_record",
     "load_records",
     "orphan_checkpoints",
+    "reason_of",
     "register_model",
     "relocate",
     "set_served_model",

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.claims import Claim
+from tlft.errors import ConfigurationError, TlftError
 from tlft.journal import Journal
-from tlft.tracking.client import connect, local_folder, quiet, tracking_uri
+from tlft.store_schema import find_problems
+from tlft.tracking.client import connect, local_folder, quiet, restore, tracking_uri
 from tlft.tracking.reading import find_run
 from tlft.tracking.run import DIVERGED_TAG, RunFolder
 from tlft.tracking.server import answering
@@ -47,10 +49,21 @@ def _look_at(path: Path, home: Path) -> Waste | None:
     except Exception as error:  # a server that is away: nothing is known of the run
         return waste(path, f"run {run_id} cannot be looked up ({' '.join(str(error).split())[:120]})", kept=True)
     if not state:
-        return None
+        return _damaged(path)
+    if (damaged := _damaged(path)) is not None:
+        return damaged
     if waiting := Journal(path).waiting:
         return waste(path, f"run {run_id} {state}, and {waiting} entries are not delivered; {mend}", kept=True)
     return waste(path, f"run {run_id} {state}")
+
+
+def _damaged(path: Path) -> Waste | None:
+    """Return what keeps an unfinished run from going on, if its journal cannot be read."""
+    try:
+        Journal(path)
+    except TlftError as error:
+        return waste(path, str(error), kept=True)
+    return None
 
 
 def _state(client: MlflowClient, run_id: str) -> tuple[str, str]:
@@ -60,7 +73,8 @@ def _state(client: MlflowClient, run_id: str) -> tuple[str, str]:
     if run is None:
         return "is gone from MLflow", "nothing can take them: delete the folder yourself if you do not want them"
     if run.info.lifecycle_stage == "deleted":
-        return "was deleted", f"mlflow runs restore --run-id {run_id}, then {sync}; or delete the folder yourself"
+        back = restore("runs", run_id, str(client.tracking_uri))
+        return "was deleted", f"{back}, then {sync}; or delete the folder yourself"
     if run.info.status == "FINISHED":
         return "is finished", sync
     if DIVERGED_TAG in run.data.tags:
@@ -79,6 +93,8 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
     from mlflow.entities import ViewType
 
     address = tracking_uri(None, home)
+    if problems := find_problems(address):
+        raise ConfigurationError(problems)
     with answering(address), quiet():
         client = connect(address)
         experiments = [found.experiment_id for found in client.search_experiments(ViewType.ALL)]

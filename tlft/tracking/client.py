@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shlex
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -84,7 +85,18 @@ def create_database(path: Path, artifacts: Path) -> None:
     into_place(beside, path)
 
 
-def refuse_deleted(experiment: Experiment) -> None:
+def restore(kind: str, name: str, uri: str) -> str:
+    """Return the command that restores a deleted run or experiment, wherever it is typed.
+
+    Args:
+        kind: `runs` or `experiments`.
+        name: its id.
+        uri: of the store.
+    """
+    return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} mlflow {kind} restore --{kind.removesuffix('s')}-id {name}"
+
+
+def refuse_deleted(experiment: Experiment, uri: str) -> None:
     """Refuse an experiment that was deleted: its name is taken, and MLflow takes no run there.
 
     Raises:
@@ -93,7 +105,7 @@ def refuse_deleted(experiment: Experiment) -> None:
     if experiment.lifecycle_stage == "deleted":
         raise ConfigurationError(
             f"tracking.experiment={experiment.name}: was deleted; restore it with all its runs "
-            f"(mlflow experiments restore --experiment-id {experiment.experiment_id}), or choose another name"
+            f"({restore('experiments', experiment.experiment_id, uri)}), or choose another name"
         )
 
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def find_damage(run: Run) -> str:
     """Say what is wrong with a run's files, as far as names and sizes on this machine tell; nothing if all is well."""
-    if DAMAGED_TAG in run.data.tags:
-        return str(run.data.tags[DAMAGED_TAG])
     folder = local_folder(run.info.artifact_uri)
     for name, (size, _) in _files(run).items():
         if folder is not None and (said := _compare(folder / name, name, size)):
             return said
+    if said := run.data.tags.get(DAMAGED_TAG, ""):
+        return f"{said} (if it was put back: python -m tlft.sync --verify)"
     return ""
 
 

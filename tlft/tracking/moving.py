@@ -8,8 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 from tlft.claims import owner_of
-from tlft.errors import TlftError
-from tlft.tracking.client import local_folder
+from tlft.errors import ConfigurationError, TlftError
+from tlft.store_schema import find_problems
+from tlft.tracking.client import local_folder, tracking_uri
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ def relocate(home: Path) -> int:
     if not database_file.exists():
         return 0
     locks = home / "cache" / "locks"
+    if problems := find_problems(tracking_uri(None, home)):
+        raise ConfigurationError(problems)
     if at_work := [word for word in locks.glob("*.owner") if owner_of(locks, word.stem) is not None]:
         raise TlftError(
             f"{database_file}: names files in another folder, and cannot be mended while {len(at_work)} runs are "
@@ -54,6 +57,8 @@ def follow_move(home: Path) -> None:
     Raises:
         TlftError: if it was, and the database cannot be mended now.
     """
+    if find_problems(tracking_uri(None, home)):  # whoever opens the database says it; nothing is written to it
+        return
     if _names_another_home(home) and (count := relocate(home)):
         log.warning("%s was moved or copied here: mended %d places of files in its mlflow.db", home, count)
 

@@ -44,7 +44,7 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
         client = connect(uri)
         found = client.get_experiment_by_name(experiment)
         if found is not None:
-            refuse_deleted(found)
+            refuse_deleted(found, uri)
         token: str | None = None
         while found is not None and (token is None or token):
             page = client.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlft.claims import Claim
+from tlft.errors import TlftError
 from tlft.journal import Journal
 from tlft.records import Record
 from tlft.tracking.client import connect, tracking_uri
@@ -46,10 +47,14 @@ def deliver_rest(home: Path) -> Iterator[Rest]:
 
 
 def _deliver(folder: RunFolder, home: Path) -> Rest | None:
-    told, journal = folder.read(), Journal(folder.path)
-    before = journal.waiting
-    if "run_id" not in told:
+    told = folder.read()
+    if not told:
         return None
+    try:
+        journal = Journal(folder.path)
+    except TlftError as error:
+        return Rest(told["run_id"], 0, 1, str(error))
+    before = journal.waiting
     if not before:
         if journal.has("end"):  # its process went before it could tidy up
             folder.remove()
@@ -70,7 +75,7 @@ def _deliver(folder: RunFolder, home: Path) -> Rest | None:
 def verify(experiment: str, uri: str | None, home: Path) -> Iterator[tuple[Record, str]]:
     """Hash the files of every finished run; yields it with what is wrong, or an empty text.
 
-    A run whose files are wrong is marked, and counts as finished no more.
+    A run whose files are wrong is marked, and counts as finished no more until they are right again.
 
     Raises:
         TlftError: if the store does not answer, or not with the files.
@@ -84,4 +89,6 @@ def verify(experiment: str, uri: str | None, home: Path) -> Iterator[tuple[Recor
             wrong = find_damage_by_digest(client, client.get_run(record.run_id))
             if wrong:
                 client.set_tag(record.run_id, DAMAGED_TAG, wrong)
+            elif DAMAGED_TAG in record.tags:  # somebody has put the files back
+                client.delete_tag(record.run_id, DAMAGED_TAG)
         yield record, wrong

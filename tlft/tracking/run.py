@@ -59,10 +59,11 @@ class RunFolder:
     def read(self) -> dict[str, str]:
         """Return what `remember` was told; nothing if there is no such run."""
         try:
-            told: dict[str, str] = json.loads((self.path / "run.json").read_text())
+            told = json.loads((self.path / "run.json").read_text())
         except (OSError, ValueError):
             return {}
-        return told
+        whole = isinstance(told, dict) and isinstance(told.get("run_id"), str) and isinstance(told.get("uri"), str)
+        return told if whole else {}
 
     def remember(self, **told: str) -> None:
         """Write which run this is, and where it is tracked."""

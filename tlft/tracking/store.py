@@ -81,7 +81,7 @@ class Store:
             if found is None:
                 where = (self.home / "mlruns" / name).as_uri() if self.uri.startswith("sqlite") else None
                 found = _create_experiment(client, name, where)
-        refuse_deleted(found)
+        refuse_deleted(found, self.uri)
         return client, str(found.experiment_id)
 
     @property
