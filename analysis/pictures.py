@@ -218,7 +218,7 @@ def draw_confusion(
         at: dict[str, object] = {"x": x, "y": top - 6, "text_anchor": "middle"}
         if not upright:
             at = {"x": x + 4, "y": top - 6, "transform": f"rotate(-90 {x + 4:.1f} {top - 6})"}
-        parts.append(_tag("text", _cut(name, size if upright else 74), class_=f"head{small}", **at))
+        parts.append(_tag("text", _cut(name, size if upright else 66), class_=f"head{small}", **at))
     for index, name in enumerate(names):
         y = top + size * index
         at = {"x": left - 6, "y": y + size / 2 + 4, "text_anchor": "end"}
