@@ -206,19 +206,27 @@ def _launch(
             config.sweep.name = sweep_run.name
     if isinstance(launcher, _Submits):
         launcher.on_submit = partial(_mark_submitted, {job.number: job for job in todo})
-    one_by_one = todo[0].config.sweep.on_failure == "stop" and isinstance(launcher, BasicLauncher)
-    parts = [[texts] for texts in launched] if one_by_one else [launched]
     try:
-        for part, job in zip(parts, todo, strict=False):
-            launcher.launch(part, initial_job_idx=0)
-            if one_by_one and _read_result(job, folder / str(job.number)).status == "failed":
-                log.warning("sweep.on_failure=stop: the jobs after job %d are not started", job.number)
-                break
+        if isinstance(launcher, BasicLauncher):
+            _launch_one_by_one(launcher, launched, todo, folder)
+        else:
+            launcher.launch(launched, initial_job_idx=0)
     except TlftError as error:
         log.error("failed: %s", error)
         sys.exit(1)
     finally:
         results |= {job.number: _read_result(job, folder / str(job.number)) for job in todo}
+
+
+def _launch_one_by_one(
+    launcher: BasicLauncher, launched: Sequence[Sequence[str]], todo: Sequence[PlannedJob], folder: Path
+) -> None:
+    """Launch each job alone: of several the launcher keeps what each returns, three configurations, to the end."""
+    for texts, job in zip(launched, todo, strict=True):
+        launcher.launch([texts], initial_job_idx=job.number)
+        if job.config.sweep.on_failure == "stop" and _read_result(job, folder / str(job.number)).status == "failed":
+            log.warning("sweep.on_failure=stop: the jobs after job %d are not started", job.number)
+            return
 
 
 def _mark_submitted(jobs: Mapping[int, PlannedJob], number: int, slurm_job: str) -> None:
