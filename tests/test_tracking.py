@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Configure
+from conftest import Configure, files_in
 from killing import KEY, begun
 from sqlalchemy import Engine, event
 
@@ -20,6 +22,7 @@ from tlft.config import Config
 from tlft.errors import TlftError
 from tlft.records import Record
 from tlft.tracking import ActiveRun, Store, deliver_rest, load_records
+from tlft.tracking.run import RunFolder
 
 
 @pytest.fixture
@@ -245,6 +248,40 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_keeps_its_status(
         monkeypatch.setattr(Store, "owner", ends_now)
         assert store.end_lost_runs() == 0
     assert only(config).status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    "deleted", [[], ["files"], ["journal.jsonl", "files"], ["files", "journal.jsonl", "delivered"]]
+)
+def test_a_run_that_was_killed_while_its_folder_was_deleted_leaves_nothing(
+    config: Config, monkeypatch: pytest.MonkeyPatch, deleted: list[str]
+) -> None:
+    def cut_short(folder: RunFolder) -> None:
+        if not folder.path.exists():  # before the run has begun
+            return
+        folder.checkpoints.mkdir()
+        for name in deleted:
+            path = folder.path / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "remove", cut_short)
+        with begun(config) as run:
+            leave_files(run)
+    assert run.folder.path.exists()
+    Store(config).tidy(KEY)
+    assert not run.folder.path.exists()
+    assert only(config).status == "FINISHED"
+
+
+def test_the_word_of_an_owner_who_was_killed_at_the_very_end_goes(config: Config) -> None:
+    with begun(config):
+        pass
+    claim = Store(config).claim_of(KEY)
+    (config.home / "cache" / "locks" / f"{claim._owner_file.stem}.lock").touch()
+    claim._owner_file.write_text(json.dumps(vars(claim._me) | {"token": "gone"}))
+    Store(config).tidy(KEY)
+    assert files_in(config.home / "cache" / "locks") == []
 
 
 def test_what_is_left_of_a_finished_run_whose_process_was_killed_while_it_tidied_up_goes(config: Config) -> None:

@@ -147,6 +147,11 @@ def owner_of(folder: Path, name: str) -> Owner | None:
     return owner if owner is not None and _is_at_work(owner, _this_process(), file) else None
 
 
+def is_left(folder: Path, name: str) -> bool:
+    """Tell whether there is a word of somebody who works on a run, or did so when he was killed."""
+    return any((folder / f"{name}.{kind}").exists() for kind in ("owner", "lock"))
+
+
 def _file_lock(folder: Path, name: str) -> FileLock:
     # The library's own stand-in on a folder without locks would outlive a machine that was lost.
     return FileLock(folder / f"{name}.lock", fallback_to_soft=False)

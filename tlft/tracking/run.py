@@ -52,9 +52,9 @@ class RunFolder:
         return self.path / "files"
 
     @property
-    def is_bare(self) -> bool:
-        """Whether nothing is kept but which run it is: one that has just begun, or whose `remove` was cut short."""
-        return [child.name for child in self.path.glob("*")] == ["run.json"]
+    def is_cut(self) -> bool:
+        """Whether there is no journal: the run has just begun, or its `remove` was cut short."""
+        return not (self.path / "journal.jsonl").exists()
 
     def read(self) -> dict[str, str]:
         """Return what `remember` was told; nothing if there is no such run."""

@@ -153,25 +153,27 @@ class Store:
 
     def tidy(self, key: str) -> None:
         """Delete what a process left of a finished run that was killed in its last moment."""
-        if self.folder_of(key).is_bare:
+        if self.folder_of(key).path.exists() or claims.is_left(self._locks, self._claim_name(key)):
             with self.claim(key):
                 pass
 
     def _deliver_rest(self, key: str) -> None:
-        """Tell the store what it has not got of a run that was computed to its end."""
+        """Tell the store what it has not got of a run that was computed to its end, and delete what is left of it."""
         folder = self.folder_of(key)
-        run_id = folder.read().get("run_id")
-        if run_id is None or not (folder.is_bare or Journal(folder.path).has("end")):
+        if (run_id := folder.read().get("run_id")) is None:
+            return
+        journal = Journal(folder.path)
+        ended = journal.has("end")
+        if not (ended or folder.is_cut):
             return
         with answering(self.uri):
             run = find_run(self.client, run_id)
-        if folder.is_bare:
-            if run is not None and run.info.status == "FINISHED":  # its process was killed while it tidied up
-                folder.remove()
-            return
         if run is None:
-            log.warning("run %s is not in %s any more: it is run again", run_id, self.uri)
-        elif run.info.lifecycle_stage != "deleted":  # else what it has computed was not wanted
+            if ended:
+                log.warning("run %s is not in %s any more: it is run again", run_id, self.uri)
+        elif run.info.status == "FINISHED" and not journal.waiting:  # its process was killed while it tidied up
+            folder.remove()
+        elif ended and run.info.lifecycle_stage != "deleted":  # else what it has computed was not wanted
             ActiveRun(self.client, run, folder).finish()
 
     def claim_of(self, key: str) -> claims.Claim:
