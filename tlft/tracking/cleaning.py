@@ -48,9 +48,7 @@ def _look_at(path: Path, home: Path) -> Waste | None:
         state, mend = _state(connect(tracking_uri(told.get("uri") or None, home)), run_id)
     except Exception as error:  # a server that is away: nothing is known of the run
         return waste(path, f"run {run_id} cannot be looked up ({' '.join(str(error).split())[:120]})", kept=True)
-    if not state:
-        return _damaged(path)
-    if (damaged := _damaged(path)) is not None:
+    if (damaged := _damaged(path)) is not None or not state:
         return damaged
     if waiting := Journal(path).waiting:
         return waste(path, f"run {run_id} {state}, and {waiting} entries are not delivered; {mend}", kept=True)
