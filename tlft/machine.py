@@ -117,6 +117,7 @@ def prepare_to_apply(precision: str) -> Machine:
     """
     import torch
 
+    _keep_memory()
     device = torch.device(_best_device())
     return Machine(device, precision if _has_bfloat16(device) else "float32", torch.get_num_threads())
 
