@@ -28,6 +28,8 @@ def copy_database(path: Path, artifacts: Path) -> None:
         if not (folder / "mlflow.db").exists():
             create_database(folder / "mlflow.db", folder / "mlruns")
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{path.name}.*.tmp*"):  # of a process that was killed, as `create_database` does
+        left.unlink()
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     shutil.copyfile(folder / "mlflow.db", beside)
     with closing(sqlite3.connect(beside)) as database:
