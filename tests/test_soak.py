@@ -43,4 +43,4 @@ def test_a_hundred_jobs_in_one_process_leave_no_memory_and_no_files_behind(tmp_p
         f"(at most {max(overhead):.2f} s)"
     )
     assert max(memory[warm:]) - memory[warm] < 100e6
-    assert min(files[-warm:]) <= max(files[: warm + 1])  # one more may be open at the moment of a look
+    assert statistics.median(files[-warm:]) <= max(files[: warm + 1])  # one more may be open at the moment of a look
