@@ -9,7 +9,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 import hydra
 from omegaconf import DictConfig
 
-from tlft.config import register
+from tlft.config.schema import register
 from tlft.errors import ConfigurationError, TlftError
 from tlft.job import run_job
 from tlft.plan import print_plan

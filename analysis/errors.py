@@ -18,7 +18,7 @@ from analysis.photographs import draw_thumbnails, image_roots
 from analysis.selection import Wanted, add_which, fetch_table
 from analysis.suspects import Search, Suspect, find_suspects
 from analysis.table import Table
-from tlft.config import home_folder
+from tlft.config.paths import home_folder
 from tlft.duplicates import Member, Pair, parse
 from tlft.errors import ConfigurationError, exit_status
 from tlft.files import atomic_write

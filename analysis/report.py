@@ -27,7 +27,7 @@ from analysis.selection import Wanted, add_selection, fetch_table
 from analysis.shown import describe_column, describe_table, draw_runs, used_columns
 from analysis.table import Table
 from analysis.words import head_row, headline, rounded
-from tlft.config import home_folder
+from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError, exit_status
 from tlft.files import atomic_write
 from tlft.identity import flatten

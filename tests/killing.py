@@ -16,7 +16,8 @@ from typing import Any
 from conftest import TINY_ARCH
 from warm import WarmCommand
 
-from tlft.config import PROJECT, Config
+from tlft.config.paths import PROJECT
+from tlft.config.schema import Config
 from tlft.files import sha256_of
 from tlft.records import Record
 from tlft.tracking import ActiveRun, Store

@@ -15,7 +15,7 @@ from torch import nn
 
 from tlft import checkpoint
 from tlft.checkpoint import Checkpoints, save_tensors
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.models import freeze
 from tlft.training import TrainingState, fresh_state, train

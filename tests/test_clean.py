@@ -18,7 +18,7 @@ from PIL import Image
 
 from tlft import clean, sync
 from tlft.claims import Claim
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.decode import decode_images
 from tlft.errors import TlftError
 from tlft.files import sha256_of

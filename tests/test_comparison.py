@@ -16,8 +16,8 @@ from test_table import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, run
 import analysis
 from analysis.comparison import Comparison
 from analysis.table import add_evidence, build_table
-from tlft.compose import Composer
-from tlft.config import PROJECT
+from tlft.config.compose import Composer
+from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError
 from tlft.experiment import run_experiment
 

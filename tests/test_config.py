@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from conftest import Configure
 
-from tlft.checks import find_problems
+from tlft.config.validate import find_problems
 
 
 def test_defaults_are_the_reference_recipe(configure: Configure) -> None:

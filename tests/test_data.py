@@ -8,8 +8,8 @@ import pytest
 from conftest import PHOTOGRAPHS, Configure, draw_folder, needs_photographs
 
 from tlft import data, files
-from tlft.checks import find_problems as config_problems
-from tlft.config import Config
+from tlft.config.schema import Config
+from tlft.config.validate import find_problems as config_problems
 from tlft.data import Dataset, find_problems, open_dataset
 from tlft.errors import ConfigurationError, TlftError
 

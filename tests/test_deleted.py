@@ -12,7 +12,7 @@ from conftest import TINY_ARCH, Configure, run_py
 from killing import KEY
 
 from analysis import table
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import RunDeletedError
 from tlft.tracking import ActiveRun, Store, load_records
 

@@ -12,7 +12,7 @@ from test_experiment import compose
 from test_table import FINE_TUNE, run
 
 from analysis.diff import Difference, Kept, compare_runs, describe_differences, main
-from tlft.compose import Composer
+from tlft.config.compose import Composer
 from tlft.experiment import run_experiment
 
 

@@ -25,7 +25,7 @@ import requests
 from conftest import files_in
 
 from tlft import download
-from tlft.config import PROJECT
+from tlft.config.paths import PROJECT
 from tlft.download import fetch, unpack_zip
 from tlft.errors import TlftError
 

@@ -15,7 +15,7 @@ from test_table import FINE_TUNE, run
 
 from analysis.table import build_table
 from tlft import duplicates
-from tlft.config import DataConfig
+from tlft.config.schema import DataConfig
 from tlft.data import Dataset, open_dataset
 from tlft.duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
 from tlft.experiment import run_experiment

@@ -13,7 +13,7 @@ import pytest
 from conftest import TINY_ARCH, files_in, run_py
 
 from tlft import clean, sync
-from tlft.config import PROJECT
+from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError
 from tlft.preflight import check_command_line
 from tlft.records import Record

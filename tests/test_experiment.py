@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tlft import experiment, signals, training
-from tlft.compose import Composer
-from tlft.config import Config, to_config
+from tlft.config.compose import Composer
+from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.experiment import identify, run_experiment, run_name
 from tlft.records import Outcome

@@ -14,8 +14,8 @@ from conftest import TINY_ARCH, Configure, files_in, run_py
 from servers import free_port
 
 from tlft import store_schema, tracking
-from tlft.compose import Composer
-from tlft.config import to_config
+from tlft.config.compose import Composer
+from tlft.config.schema import to_config
 from tlft.errors import TlftError
 from tlft.preflight import check_command_line
 from tlft.tracking import server, wait_for_server

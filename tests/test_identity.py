@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Configure
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.identity import flatten, run_key, scientific_config
 from tlft.transforms import Transform

@@ -11,7 +11,7 @@ import torch
 from conftest import Configure
 
 from tlft import machine
-from tlft.config import PROJECT
+from tlft.config.paths import PROJECT
 from tlft.machine import available_threads, describe_environment, prepare_machine, source_state
 
 

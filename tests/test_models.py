@@ -8,7 +8,7 @@ import torch
 from conftest import TINY_ARCH, Configure
 from torch import nn
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.models import build_model, freeze, head_name, replace_head, set_training_mode, stages, summarize
 from tlft.weights import digest_in, find_weights

@@ -21,7 +21,7 @@ from killing import left_over, parents_in
 from warm import WarmCommand
 
 from tlft import machine
-from tlft.config import PROJECT
+from tlft.config.paths import PROJECT
 from tlft.launched import OUTPUT_FILE
 from tlft.records import Record
 from tlft.tracking import load_records

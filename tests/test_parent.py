@@ -12,7 +12,7 @@ import pytest
 from conftest import Configure
 from killing import left_over, parents_in
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.parent import SweepRun, compute_figures, make_table, write_note
 from tlft.plan import PlannedJob, plan_jobs
 from tlft.records import Record

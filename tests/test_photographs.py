@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import PHOTOGRAPHS, needs_photographs
 
-from tlft.compose import Composer
-from tlft.config import to_config
+from tlft.config.compose import Composer
+from tlft.config.schema import to_config
 from tlft.evaluation import compute_metrics, evaluate
 from tlft.experiment import identify
 from tlft.images import Split, open_images

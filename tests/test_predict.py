@@ -22,7 +22,7 @@ from servers import free_port
 from test_experiment import compose
 from test_table import FINE_TUNE, run
 
-from tlft.compose import Composer
+from tlft.config.compose import Composer
 from tlft.errors import ConfigurationError
 from tlft.experiment import run_experiment
 from tlft.predict import find_files

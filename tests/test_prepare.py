@@ -10,7 +10,7 @@ import pytest
 from conftest import Configure, draw_folder
 
 from tlft import decode, prepare, weights
-from tlft.config import PROJECT
+from tlft.config.paths import PROJECT
 from tlft.errors import TlftError
 from tlft.plan import PlannedJob, plan_jobs
 

@@ -11,7 +11,7 @@ from conftest import TINY_ARCH, run_py
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_experiment import compose
 
-from tlft.compose import Composer
+from tlft.config.compose import Composer
 from tlft.experiment import run_experiment
 from tlft.repeat import verify, write_value
 from tlft.tracking import load_records

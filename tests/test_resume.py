@@ -15,8 +15,8 @@ from conftest import TINY_ARCH
 from killing import Evidence, Job, gather, left_over
 from warm import warm_server
 
-from tlft.compose import Composer
-from tlft.config import Config, to_config
+from tlft.config.compose import Composer
+from tlft.config.schema import Config, to_config
 from tlft.tracking import load_records
 
 Build = Callable[..., Config]

@@ -18,8 +18,9 @@ from servers import MlflowServer, PostgreSQL, needs_postgresql
 from test_parallel import Sweep
 from warm import warm_server
 
-from tlft.compose import Composer
-from tlft.config import PROJECT, Config, to_config
+from tlft.config.compose import Composer
+from tlft.config.paths import PROJECT
+from tlft.config.schema import Config, to_config
 from tlft.records import Record
 from tlft.tracking import Store, load_records
 

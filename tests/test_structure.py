@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlft.config import PROJECT
+from tlft.config.paths import PROJECT
 
 
 def imports(path: Path) -> Iterator[str]:

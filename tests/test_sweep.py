@@ -16,8 +16,8 @@ from conftest import TINY_ARCH, copy_project, draw_folder, edit_recipe, files_in
 from killing import parents_in
 from warm import WarmCommand
 
-from tlft.config import PROJECT
-from tlft.outputs import claim_folder
+from tlft.config.output_dir import claim_folder
+from tlft.config.paths import PROJECT
 from tlft.preflight import check_command_line
 from tlft.records import Record
 from tlft.summary import repeat

@@ -16,7 +16,7 @@ from analysis.formats import FORMATS, format_cell
 from analysis.rows import Cell
 from analysis.table import Table, build_table, main, render
 from analysis.words import headline, rounded
-from tlft.config import PROJECT
+from tlft.config.paths import PROJECT
 from tlft.errors import TlftError
 from tlft.records import Record
 

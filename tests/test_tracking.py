@@ -18,7 +18,7 @@ from killing import KEY, begun
 from sqlalchemy import Engine, event
 
 from tlft import signals, sync
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.records import Record
 from tlft.tracking import ActiveRun, Store, deliver_rest, load_records

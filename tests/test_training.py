@@ -10,7 +10,7 @@ from conftest import Configure
 from tiny_network import CPU, Recorder, TinyClassifier, make_split
 from torch import nn
 
-from tlft.config import Config, ScheduleConfig
+from tlft.config.schema import Config, ScheduleConfig
 from tlft.errors import NonFiniteLossError
 from tlft.images import Split
 from tlft.models import freeze

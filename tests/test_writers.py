@@ -8,7 +8,7 @@ from conftest import Configure
 from killing import left_over
 from warm import warm_server
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.tracking import Store, load_records
 
 WRITERS, RUNS, EPOCHS, FIGURES = 8, 4, 10, 6

@@ -15,7 +15,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from tlft import tracking
-from tlft.config import PROJECT
+from tlft.config.paths import PROJECT
 
 IMPORTS = (
     *tracking.HEAVY_IMPORTS,

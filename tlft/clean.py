@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from tlft.config import existing_home
+from tlft.config.paths import existing_home
 from tlft.errors import ConfigurationError, exit_status
 from tlft.estimate import describe_space
 from tlft.tracking import deleted_artifacts, follow_move, orphan_checkpoints, relocate
@@ -75,7 +75,7 @@ def _limit(asked: float | None) -> float | None:
         ConfigurationError: if that is no size.
     """
     if asked is None:
-        from tlft.compose import Composer
+        from tlft.config.compose import Composer
 
         configured = Composer().compose([]).cache.max_gb
         return None if configured is None else float(configured)

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tlft import folder as folders
-from tlft.config import DataConfig
+from tlft.config.schema import DataConfig
 from tlft.download import fetch, unpack_zip
 from tlft.errors import ConfigurationError, TlftError
 from tlft.files import atomic_write, sha256_of

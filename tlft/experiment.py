@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft import signals
-from tlft.checks import find_problems
-from tlft.config import Config
+from tlft.config.schema import Config
+from tlft.config.validate import find_problems
 from tlft.data import Dataset, open_dataset
 from tlft.errors import ConfigurationError
 from tlft.identity import flatten, run_key, scientific_config

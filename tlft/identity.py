@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.imagenet import ClassMap
 from tlft.transforms import Transform

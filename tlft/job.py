@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tlft import signals
-from tlft.config import Config, to_config
+from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, TlftError, out_of_memory
 from tlft.files import atomic_write
 from tlft.note import refresh_note

@@ -20,7 +20,8 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from tlft.config import PROJECT, register
+from tlft.config.paths import PROJECT
+from tlft.config.schema import register
 from tlft.errors import TlftError
 from tlft.files import atomic_write
 from tlft.job import OUTCOME_FILE, read_outcome

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from filelock import FileLock, Timeout
 
-from tlft.config import PROJECT, Config
+from tlft.config.paths import PROJECT
+from tlft.config.schema import Config
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.seeds import derive_seed
 from tlft.weights import LITE0, Weights, fetch_weights

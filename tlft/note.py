@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.records import Record
 from tlft.tracking import ArtifactReader, Store, load_records, reason_of
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.estimate import describe_cost
 from tlft.experiment import Identity, identify, run_name
 from tlft.machine import source_state

@@ -19,9 +19,10 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tlft import checks, config, data, imagenet, tracking
-from tlft.compose import COMPOSITION_ERRORS, Composer, missing_keys
-from tlft.config import Config
+from tlft import data, imagenet, tracking
+from tlft.config import validate
+from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys
+from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError
 
 _LEAST_ROOM = 1 << 18
@@ -81,7 +82,7 @@ def examine(cfg: DictConfig) -> Config:
     try:
         if missing := missing_keys(cfg):
             raise ConfigurationError(missing)
-        typed = config.to_config(cfg)
+        typed = to_config(cfg)
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(" ".join(str(error).split())) from None
     if problems := _problems_of(typed):
@@ -90,7 +91,7 @@ def examine(cfg: DictConfig) -> Config:
 
 
 def _problems_of(typed: Config) -> list[str]:
-    problems = checks.find_problems(typed)
+    problems = validate.find_problems(typed)
     if typed.arch.library in ("torchvision", "timm"):
         from tlft import weights
 

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from tlft.compose import COMPOSITION_ERRORS, Composer
-from tlft.config import Config
+from tlft.config.compose import COMPOSITION_ERRORS, Composer
+from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.identity import flatten
 from tlft.records import Record

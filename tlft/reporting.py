@@ -16,7 +16,7 @@ from torch import nn
 
 from tlft import signals
 from tlft.checkpoint import Checkpoints
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.evaluation import compute_metrics, evaluate
 from tlft.images import Images

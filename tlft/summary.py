@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.experiment import run_name
 from tlft.files import atomic_write

@@ -20,11 +20,11 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from tlft.compose import COMPOSITION_ERRORS, Composer
-from tlft.config import Config
+from tlft.config.compose import COMPOSITION_ERRORS, Composer
+from tlft.config.output_dir import claim_hydra_folder
+from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.job import read_outcome
-from tlft.outputs import claim_hydra_folder
 from tlft.parent import SweepRun
 from tlft.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
 from tlft.preflight import examine, exit_with

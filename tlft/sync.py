@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlft.config import existing_home, home_folder
+from tlft.config.paths import existing_home, home_folder
 from tlft.errors import exit_status
 from tlft.tracking import deliver_rest, follow_move, verify
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tlft.config import AdamConfig, Config, OptimizerConfig, ScheduleConfig, SgdConfig
+from tlft.config.schema import AdamConfig, Config, OptimizerConfig, ScheduleConfig, SgdConfig
 from tlft.errors import NonFiniteLossError
 from tlft.images import Split
 from tlft.machine import Machine

@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from tlft.config import PROJECT, Config
+from tlft.config.paths import PROJECT
+from tlft.config.schema import Config
 from tlft.download import fetch
 from tlft.errors import ConfigurationError, TlftError, nearest
 from tlft.files import atomic_write, sha256_of

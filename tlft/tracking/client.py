@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from tlft.config import home_folder
+from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError
 from tlft.files import into_place
 from tlft.tracking.server import wait_for_server

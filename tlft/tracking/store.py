@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from tlft import claims, signals, store_schema
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import NonFiniteLossError, RunDeletedError
 from tlft.files import atomic_write
 from tlft.journal import Journal

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from operator import attrgetter
 
-from tlft.config import Config
+from tlft.config.schema import Config
 from tlft.errors import nearest
 
 _CHOICES = {

@@ -1,6 +1,6 @@
 """Compose the configuration as Hydra will, and put what Hydra says of a mistake into one line with its mend.
 
-Composing only: what a composed configuration must satisfy is in checks.py and preflight.py.
+Composing only: what a composed configuration must satisfy is in validate.py.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tlft.config import PROJECT, register
+from tlft.config.paths import CONF
+from tlft.config.schema import register
 from tlft.errors import ConfigurationError, nearest
-
-CONF = PROJECT / "conf"
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 """What Hydra raises for a mistake of the user's; ValueError for a group's option that is a number."""

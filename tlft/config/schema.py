@@ -1,9 +1,8 @@
-"""The schema of the configuration; what its values must be is checked elsewhere (see checks.py and preflight.py)."""
+"""The schema of the configuration; what its values must be is checked elsewhere (see validate.py)."""
 
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
-from tlft.errors import ConfigurationError
-
-PROJECT = Path(__file__).resolve().parent.parent
-
-
-def existing_home() -> Path:
-    """Return `home_folder()`, for a command that has nothing to look at elsewhere.
-
-    Raises:
-        ConfigurationError: if it is no folder.
-    """
-    home = home_folder()
-    if not home.is_dir():
-        raise ConfigurationError(
-            f"TLFT_HOME={home}: {'is a file' if home.exists() else 'no such folder'}; name a folder"
-        )
-    return home
-
-
-def home_folder() -> Path:
-    """Return the folder that holds everything written: `TLFT_HOME`, or the project folder."""
-    return Path(os.environ.get("TLFT_HOME") or PROJECT).expanduser().absolute()
+from tlft.config.paths import home_folder
 
 
 @dataclass
