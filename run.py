@@ -15,7 +15,7 @@ from tlft.job import run_job
 from tlft.plan import print_plan
 from tlft.preflight import check_command_line, exit_with
 from tlft.repeat import expand
-from tlft.signals import listen
+from tlft.runtime.signals import listen
 
 register()
 

@@ -19,10 +19,10 @@ from analysis.selection import Wanted, add_which, fetch_table
 from analysis.suspects import Search, Suspect, find_suspects
 from analysis.table import Table
 from tlft.config.paths import home_folder
-from tlft.duplicates import Member, Pair, parse
+from tlft.data.near_duplicates import Member, Pair, parse
 from tlft.errors import ConfigurationError, exit_status
-from tlft.files import atomic_write
 from tlft.records import NEAR_DUPLICATES_FILE, Record
+from tlft.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from tlft.tracking import ArtifactReader

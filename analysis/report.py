@@ -29,9 +29,9 @@ from analysis.table import Table
 from analysis.words import head_row, headline, rounded
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError, exit_status
-from tlft.files import atomic_write
 from tlft.identity import flatten
 from tlft.records import Record
+from tlft.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from tlft.tracking import ArtifactReader

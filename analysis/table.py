@@ -290,7 +290,7 @@ def _write(table: Table, arguments: argparse.Namespace) -> None:
     if out is None:
         print(_encodable(text, sys.stdout.encoding or "utf-8"))
         return
-    from tlft.files import atomic_write
+    from tlft.runtime.files import atomic_write
 
     if out.is_dir():
         raise ConfigurationError(f"--out {out}: is a folder; name a file in it")

@@ -18,8 +18,8 @@ from warm import WarmCommand
 
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
-from tlft.files import sha256_of
 from tlft.records import Record
+from tlft.runtime.files import sha256_of
 from tlft.tracking import ActiveRun, Store
 
 
@@ -32,8 +32,8 @@ def work(config: Config, words: Connection, env: dict[str, str]) -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO)
-    from tlft import signals
     from tlft.experiment import run_experiment
+    from tlft.runtime import signals
 
     signals.listen()
     run_experiment(config, "composed: once\n")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tlft import claims
-from tlft.claims import Claim, Owner, mark_submitted, owner_of
+from tlft.runtime import claims
+from tlft.runtime.claims import Claim, Owner, mark_submitted, owner_of
 
 NAME = "1-abc"
 

@@ -17,14 +17,15 @@ from mlflow_database import newer_database
 from PIL import Image
 
 from tlft import clean, sync
-from tlft.claims import Claim
 from tlft.config.schema import Config
-from tlft.decode import decode_images
+from tlft.data.cache import warn_of_caches
+from tlft.data.pixel_store import decode_images
+from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.files import sha256_of
+from tlft.runtime.claims import Claim
+from tlft.runtime.files import sha256_of
+from tlft.runtime.garbage import STALE_SECONDS
 from tlft.tracking import ActiveRun, Store, load_records
-from tlft.transforms import Transform
-from tlft.waste import STALE_SECONDS, warn_of_caches
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ def test_what_cannot_be_deleted_is_said(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("tlft.waste.shutil.rmtree", refuse)
+    monkeypatch.setattr("tlft.runtime.garbage.shutil.rmtree", refuse)
     assert clean.main(["--yes"]) == 1
     assert "Permission denied; it was left" in capsys.readouterr().err
     (record,) = load_records("tlft", home=config.home)

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import PHOTOGRAPHS, Configure, draw_folder, needs_photographs
 
-from tlft import data, files
 from tlft.config.schema import Config
 from tlft.config.validate import find_problems as config_problems
-from tlft.data import Dataset, find_problems, open_dataset
+from tlft.data import dataset as data
+from tlft.data.dataset import Dataset, find_problems, open_dataset
 from tlft.errors import ConfigurationError, TlftError
+from tlft.runtime import files
 
 
 def opened(config: Config) -> Dataset:

@@ -13,10 +13,10 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from tlft import decode
-from tlft.decode import BadImageError, DecodedImages, decode_images, load_image, resize_and_crop
+from tlft.data import pixel_store as decode
+from tlft.data.pixel_store import BadImageError, DecodedImages, decode_images, load_image, resize_and_crop
+from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.transforms import Transform
 
 HALF = (0.5, 0.5, 0.5)
 SMALL = Transform(10, 8, "bilinear", HALF, HALF)

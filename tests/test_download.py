@@ -24,10 +24,10 @@ import pytest
 import requests
 from conftest import files_in
 
-from tlft import download
 from tlft.config.paths import PROJECT
-from tlft.download import fetch, unpack_zip
 from tlft.errors import TlftError
+from tlft.runtime import download
+from tlft.runtime.download import fetch, unpack_zip
 
 BODY = bytes(range(251)) * 1200
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -14,14 +14,14 @@ from PIL import Image, ImageEnhance, ImageOps
 from test_table import FINE_TUNE, run
 
 from analysis.table import build_table
-from tlft import duplicates
 from tlft.config.schema import DataConfig
-from tlft.data import Dataset, open_dataset
-from tlft.duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
+from tlft.data import near_duplicates as duplicates
+from tlft.data.batches import open_images
+from tlft.data.dataset import Dataset, open_dataset
+from tlft.data.near_duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
+from tlft.data.transforms import Transform
 from tlft.experiment import run_experiment
-from tlft.images import open_images
 from tlft.tracking import load_records
-from tlft.transforms import Transform
 
 TRANSFORM = Transform(72, 64, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 Alter = Callable[[Image.Image], Image.Image]

@@ -15,7 +15,7 @@ from test_duplicates import folder_of, scene
 
 from analysis.errors import Findings, main, render_errors
 from analysis.suspects import Search, find_suspects
-from tlft.duplicates import Member, Pair
+from tlft.data.near_duplicates import Member, Pair
 from tlft.errors import ConfigurationError
 from tlft.experiment import run_experiment
 from tlft.tracking import load_records

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tlft.data import ImageFile
+from tlft.data.batches import Split
+from tlft.data.dataset import ImageFile
+from tlft.data.transforms import Transform
 from tlft.evaluation import Predictions, compute_metrics, evaluate, predict
-from tlft.images import Split
-from tlft.machine import Machine
 from tlft.records import escape_all
-from tlft.transforms import Transform
+from tlft.runtime.device import Machine
 
 TRANSFORM = Transform(4, 4, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CPU = Machine(torch.device("cpu"), "float32", 1)

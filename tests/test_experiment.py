@@ -15,12 +15,13 @@ from conftest import draw_folder
 from PIL import Image
 from safetensors.torch import load_file
 
-from tlft import experiment, signals, training
+from tlft import experiment, training
 from tlft.config.compose import Composer
 from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.experiment import identify, run_experiment, run_name
 from tlft.records import Outcome
+from tlft.runtime import signals
 from tlft.tracking import Store, load_records
 
 SMALL = ("data=imagefolder", "arch=efficientnet_lite0", "training.epochs=2", "training.batch_size=6", "threads=1")

@@ -14,7 +14,7 @@ import pytest
 from conftest import files_in
 
 from tlft.errors import TlftError
-from tlft.files import atomic_write, sha256_of, write_new
+from tlft.runtime.files import atomic_write, sha256_of, write_new
 
 
 def test_digest_is_that_of_the_standard(tmp_path: Path) -> None:

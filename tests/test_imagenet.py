@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tlft.data.class_map import class_names, find_problems, resolve_class_map
 from tlft.errors import ConfigurationError
-from tlft.imagenet import class_names, find_problems, resolve_class_map
 
 
 def test_names_are_those_of_torchvision() -> None:

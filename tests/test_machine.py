@@ -10,9 +10,10 @@ import pytest
 import torch
 from conftest import Configure
 
-from tlft import machine
 from tlft.config.paths import PROJECT
-from tlft.machine import available_threads, describe_environment, prepare_machine, source_state
+from tlft.runtime import device as machine
+from tlft.runtime.device import available_threads, prepare_machine
+from tlft.runtime.environment import describe_environment, source_state
 
 
 @pytest.fixture

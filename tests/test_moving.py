@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY_ARCH, run_py
 
 from tlft import clean, sync
-from tlft.claims import Claim
+from tlft.runtime.claims import Claim
 from tlft.tracking import load_records
 
 

@@ -20,10 +20,10 @@ from conftest import TINY_ARCH, Configure
 from killing import left_over, parents_in
 from warm import WarmCommand
 
-from tlft import machine
 from tlft.config.paths import PROJECT
 from tlft.launched import OUTPUT_FILE
 from tlft.records import Record
+from tlft.runtime import device as machine
 from tlft.tracking import load_records
 
 COMMON = (

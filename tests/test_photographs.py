@@ -10,11 +10,11 @@ from conftest import PHOTOGRAPHS, needs_photographs
 
 from tlft.config.compose import Composer
 from tlft.config.schema import to_config
+from tlft.data.batches import Split, open_images
 from tlft.evaluation import compute_metrics, evaluate
 from tlft.experiment import identify
-from tlft.images import Split, open_images
-from tlft.machine import prepare_machine
 from tlft.models import build_model
+from tlft.runtime.device import prepare_machine
 
 pytestmark = [needs_photographs, pytest.mark.photographs]
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from conftest import Configure, draw_folder
 
-from tlft import decode, prepare, weights
+from tlft import prepare, weights
 from tlft.config.paths import PROJECT
+from tlft.data import pixel_store as decode
 from tlft.errors import TlftError
 from tlft.plan import PlannedJob, plan_jobs
 
@@ -34,7 +35,7 @@ def test_images_are_decoded_once_for_all_jobs(plan: list[PlannedJob], monkeypatc
     monkeypatch.setattr(decode, "_decode", count)
     assert prepare.prepare(plan) == {}
     assert decoded == [8, 10]
-    from tlft.images import open_images
+    from tlft.data.batches import open_images
 
     known = plan[0].identity
     cache = plan[0].config.home / "cache"

@@ -12,7 +12,7 @@ from conftest import copy_project, edit_recipe
 from killing import Evidence, gather, left_over, start_sweep
 from mlflow import MlflowClient
 
-from tlft import squeue
+from tlft.runtime import squeue
 from tlft.tracking import load_records
 
 

@@ -17,10 +17,11 @@ from conftest import Configure, files_in
 from killing import KEY, begun
 from sqlalchemy import Engine, event
 
-from tlft import signals, sync
+from tlft import sync
 from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.records import Record
+from tlft.runtime import signals
 from tlft.tracking import ActiveRun, Store, deliver_rest, load_records
 from tlft.tracking.run import RunFolder
 

@@ -11,8 +11,8 @@ from tiny_network import CPU, Recorder, TinyClassifier, make_split
 from torch import nn
 
 from tlft.config.schema import Config, ScheduleConfig
+from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
-from tlft.images import Split
 from tlft.models import freeze
 from tlft.training import TrainingState, fresh_state, learning_rate, train
 

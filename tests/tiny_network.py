@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlft.data import ImageFile
-from tlft.images import Split
-from tlft.machine import Machine
+from tlft.data.batches import Split
+from tlft.data.dataset import ImageFile
+from tlft.data.transforms import Transform
+from tlft.runtime.device import Machine
 from tlft.training import TrainingState
-from tlft.transforms import Transform
 
 TRANSFORM = Transform(8, 8, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 CPU = Machine(torch.device("cpu"), "float32", 1)

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tlft.files import atomic_write, into_place, one_line_for_the_disk, sha256_of
-from tlft.machine import Machine
+from tlft.runtime.device import Machine
+from tlft.runtime.files import atomic_write, into_place, one_line_for_the_disk, sha256_of
 from tlft.training import TrainingState
 
 log = logging.getLogger(__name__)

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from tlft.data import ImageFile
-from tlft.decode import BadImageError, load_image, resize_and_crop
+from tlft.data.batches import Split
+from tlft.data.dataset import ImageFile
+from tlft.data.pixel_store import BadImageError, load_image, resize_and_crop
+from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.evaluation import BATCH_SIZE, evaluate
-from tlft.images import Split
-from tlft.machine import Machine, prepare_to_apply
 from tlft.models import build_from_description, load_state
-from tlft.transforms import Transform
+from tlft.runtime.device import Machine, prepare_to_apply
 
 Source = str | bytes | Path
 

@@ -1,6 +1,6 @@
 """`python -m tlft.clean`: say what may be deleted from a home and how much that frees; with --yes delete it.
 
-What may be deleted is the business of `tlft.waste` and `tlft.tracking`.
+What may be deleted is the business of `tlft.runtime.garbage` and `tlft.tracking`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from itertools import chain
 from pathlib import Path
 
 from tlft.config.paths import existing_home
+from tlft.data.cache import caches_over, halves
 from tlft.errors import ConfigurationError, exit_status
 from tlft.estimate import describe_space
+from tlft.runtime.garbage import Waste, leftovers
 from tlft.tracking import deleted_artifacts, follow_move, orphan_checkpoints, relocate
-from tlft.waste import Waste, caches_over, leftovers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +35,9 @@ def _do(arguments: argparse.Namespace, home: Path) -> int:
 
 def _find(home: Path, max_gb: float | None) -> Iterator[Waste]:
     caches: Iterable[Waste] = () if max_gb is None else caches_over(home, max_gb)
-    return chain(caches, leftovers(home), _known_to_mlflow(home))  # in this order: a full disk opens no database
+    return chain(
+        caches, halves(home), leftovers(home), _known_to_mlflow(home)
+    )  # in this order: a full disk opens no database
 
 
 def _known_to_mlflow(home: Path) -> Iterator[Waste]:

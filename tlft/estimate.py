@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tlft.machine import available_threads
-from tlft.progress import describe_duration
 from tlft.records import Record
+from tlft.runtime.device import available_threads
+from tlft.runtime.progress import describe_duration
 from tlft.tracking import FILES_TAG, SECONDS_TAG, WEIGHTS_FILE
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ import torch
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from torch import nn
 
-from tlft.data import ImageFile
-from tlft.files import relative_name
-from tlft.imagenet import ClassMap, class_names
-from tlft.images import Split
-from tlft.machine import Machine
+from tlft.data.batches import Split
+from tlft.data.class_map import ClassMap, class_names
+from tlft.data.dataset import ImageFile
 from tlft.records import escape_all
+from tlft.runtime.device import Machine
+from tlft.runtime.files import relative_name
 
 BATCH_SIZE = 64
 """Images evaluated at once; large enough for the hardware, and no matter of the result."""

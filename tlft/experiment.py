@@ -14,26 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlft import signals
 from tlft.config.schema import Config
 from tlft.config.validate import find_problems
-from tlft.data import Dataset, open_dataset
+from tlft.data.cache import warn_of_caches
+from tlft.data.class_map import ClassMap, resolve_class_map
+from tlft.data.dataset import Dataset, open_dataset
 from tlft.errors import ConfigurationError
 from tlft.identity import flatten, run_key, scientific_config
-from tlft.imagenet import ClassMap, resolve_class_map
-from tlft.machine import Machine, available_threads, describe_environment, prepare_machine, source_state
 from tlft.records import NEAR_DUPLICATES_FILE, Outcome
 from tlft.repeat import refuse_others
+from tlft.runtime import signals
+from tlft.runtime.device import Machine, available_threads, prepare_machine
+from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, wait_for_server
-from tlft.waste import warn_of_caches
 from tlft.weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tlft.duplicates import Pair
+    from tlft.data.batches import Images, Split
+    from tlft.data.near_duplicates import Pair
     from tlft.evaluation import Predictions
-    from tlft.images import Images, Split
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def _work(
 ) -> dict[str, float]:
     """Decode, train, evaluate, and log the outcome."""
     from tlft.checkpoint import Checkpoints
-    from tlft.duplicates import to_json
+    from tlft.data.near_duplicates import to_json
     from tlft.evaluation import compute_metrics, evaluate
     from tlft.reporting import Reporter
     from tlft.training import fresh_state, train
@@ -167,8 +168,8 @@ def _work(
 
 def _open_images(config: Config, known: Identity, machine: Machine, run: ActiveRun) -> tuple[Images, list[Pair] | None]:
     """Decode the images and look for near-duplicates among them; what a reader must know becomes a tag."""
-    from tlft.duplicates import describe_leaks, find_near_duplicates
-    from tlft.images import open_images
+    from tlft.data.batches import open_images
+    from tlft.data.near_duplicates import describe_leaks, find_near_duplicates
 
     cache = config.home / "cache"
     images = open_images(known.dataset, known.weights.transform, cache, config.data.on_bad_image, machine.threads)

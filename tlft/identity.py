@@ -12,9 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from tlft.config.schema import Config
+from tlft.data.class_map import ClassMap
+from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.imagenet import ClassMap
-from tlft.transforms import Transform
 
 FORMAT = 1
 _LONGEST_PARAM = 6000

@@ -20,13 +20,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tlft import signals
 from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, TlftError, out_of_memory
-from tlft.files import atomic_write
 from tlft.note import refresh_note
 from tlft.records import Outcome
 from tlft.repeat import verify
+from tlft.runtime import signals
+from tlft.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
 

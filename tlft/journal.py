@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tlft.errors import TlftError
-from tlft.files import atomic_write
+from tlft.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from omegaconf import DictConfig
 from tlft.config.paths import PROJECT
 from tlft.config.schema import register
 from tlft.errors import TlftError
-from tlft.files import atomic_write
 from tlft.job import OUTCOME_FILE, read_outcome
+from tlft.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ def do_job(config: DictConfig, callbacks: Callbacks) -> None:
     Raises:
         SystemExit: with status 1 if the job failed; it was said why.
     """
-    from tlft import progress, signals
     from tlft.job import JobError
     from tlft.job import run_job as run
+    from tlft.runtime import progress, signals
 
     folder = folder_of(config)
     folder.mkdir(parents=True, exist_ok=True)

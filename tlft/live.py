@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.launched import PROGRESS_FILE
-from tlft.progress import bars, describe_duration, on_terminal
+from tlft.runtime.progress import bars, describe_duration, on_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

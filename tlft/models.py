@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
-from tlft.seeds import derive_seed
+from tlft.runtime.seeds import derive_seed
 from tlft.weights import LITE0, Weights, fetch_weights
 
 

@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from tlft import tracking
 from tlft.launched import OUTPUT_FILE, do_job, folder_of, python_path, say_end
 from tlft.live import live
-from tlft.machine import memory_limit
+from tlft.runtime.device import memory_limit
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def jobs_at_once(config: DictConfig, count: int) -> tuple[int, int | None]:
 
     One per GPU; without one as many as the cores allow.
     """
-    from tlft.machine import available_threads, count_gpus
+    from tlft.runtime.device import available_threads, count_gpus
 
     asked: int | None = OmegaConf.select(config, "hydra.launcher.jobs")
     threads: int | None = config.threads

@@ -15,8 +15,8 @@ from typing import Any
 from tlft.config.schema import Config
 from tlft.estimate import describe_cost
 from tlft.experiment import Identity, identify, run_name
-from tlft.machine import source_state
 from tlft.records import Outcome
+from tlft.runtime.environment import source_state
 from tlft.tracking import Store, wait_for_server
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tlft.errors import ConfigurationError, TlftError, exit_status
-from tlft.machine import available_threads
-from tlft.progress import progress
+from tlft.runtime.device import available_threads
+from tlft.runtime.progress import progress
 
 if TYPE_CHECKING:
     from tlft.classifier import Classifier
@@ -91,7 +91,7 @@ def classify_files(
         top: how many outputs an answer has.
         overlays: write where the network looked, or None.
     """
-    from tlft.decode import in_order, load_image, resize_and_crop
+    from tlft.data.pixel_store import in_order, load_image, resize_and_crop
     from tlft.evaluation import BATCH_SIZE
 
     def decode(path: Path) -> np.ndarray | TlftError:

@@ -19,10 +19,11 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tlft import data, imagenet, tracking
+from tlft import tracking
 from tlft.config import validate
 from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys
 from tlft.config.schema import Config, to_config
+from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError
 
 _LEAST_ROOM = 1 << 18
@@ -96,11 +97,11 @@ def _problems_of(typed: Config) -> list[str]:
         from tlft import weights
 
         problems += weights.find_problems(typed)
-    classes, wrong_data = data.find_problems(typed.data, typed.home)
+    classes, wrong_data = dataset.find_problems(typed.data, typed.home)
     problems += wrong_data
-    class_map = typed.data.class_map
-    if (typed.head.name == "imagenet1k" or class_map) and isinstance(class_map, dict | None):
-        problems += imagenet.find_problems(typed.data.class_map, classes)
+    configured = typed.data.class_map
+    if (typed.head.name == "imagenet1k" or configured) and isinstance(configured, dict | None):
+        problems += class_map.find_problems(configured, classes)
     problems += _wrong_machine(typed)
     problems += tracking.find_problems(typed)
     return problems

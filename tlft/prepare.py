@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
-from tlft.decode import decode_images
+from tlft.data.pixel_store import decode_images
 from tlft.errors import TlftError
-from tlft.machine import available_threads
 from tlft.plan import PlannedJob
+from tlft.runtime.device import available_threads
 from tlft.weights import fetch_weights
 
 

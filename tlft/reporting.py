@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from tlft import signals
 from tlft.checkpoint import Checkpoints
 from tlft.config.schema import Config
+from tlft.data.batches import Images
 from tlft.errors import TlftError
 from tlft.evaluation import compute_metrics, evaluate
-from tlft.images import Images
-from tlft.machine import Machine
-from tlft.progress import Advance, progress
+from tlft.runtime import signals
+from tlft.runtime.device import Machine
+from tlft.runtime.progress import Advance, progress
 from tlft.tracking import ActiveRun
 from tlft.training import TrainingState
 

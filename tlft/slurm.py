@@ -22,11 +22,11 @@ from hydra._internal.callbacks import Callbacks
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from tlft import squeue
 from tlft.errors import TlftError
 from tlft.job import read_outcome
 from tlft.launched import OUTPUT_FILE, do_job, folder_of, python_path, say_end
 from tlft.live import Live, live
+from tlft.runtime import squeue
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.experiment import run_name
-from tlft.files import atomic_write
 from tlft.note import refresh_note
 from tlft.parent import SweepRun, make_table
 from tlft.plan import PlannedJob
+from tlft.runtime.files import atomic_write
 from tlft.tracking import ArtifactReader
 
 if TYPE_CHECKING:

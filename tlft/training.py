@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlft.config.schema import AdamConfig, Config, OptimizerConfig, ScheduleConfig, SgdConfig
+from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
-from tlft.images import Split
-from tlft.machine import Machine
 from tlft.models import set_training_mode
-from tlft.seeds import derive_seed, generator
+from tlft.runtime.device import Machine
+from tlft.runtime.seeds import derive_seed, generator
 
 
 class Report(Protocol):

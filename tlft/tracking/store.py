@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from tlft import claims, signals, store_schema
+from tlft import store_schema
 from tlft.config.schema import Config
 from tlft.errors import NonFiniteLossError, RunDeletedError
-from tlft.files import atomic_write
 from tlft.journal import Journal
 from tlft.records import Outcome, Record
+from tlft.runtime import claims, signals
+from tlft.runtime.files import atomic_write
 from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, create_database, quiet, refuse_deleted, tracking_uri
 from tlft.tracking.kept import find_damage
 from tlft.tracking.moving import follow_move

@@ -1,6 +1,6 @@
 """Serve decoded images in batches: which images in which order, flipped or not, as a network's input.
 
-Where the pixels come from is data.py's and decode.py's business.
+Where the pixels come from is dataset.py's and pixel_store.py's business.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlft.data import Dataset, ImageFile
-from tlft.decode import DecodedImages, decode_images
+from tlft.data.dataset import Dataset, ImageFile
+from tlft.data.pixel_store import DecodedImages, decode_images
+from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.transforms import Transform
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from tlft.solids import Body, Colour, Floats, Layer, Slot, varied
+from tlft.data.synthetic.solids import Body, Colour, Floats, Layer, Slot, varied
 
 
 def draw_ant(layer: Layer, slot: Slot, rng: Generator) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-from tlft.solids import Body, Colour, Floats, Layer, Light, Slot, planes, varied
+from tlft.data.synthetic.solids import Body, Colour, Floats, Layer, Light, Slot, planes, varied
 
 KINDS = ("leaf", "flower", "sand", "wood", "grass", "stone", "petal", "soil")
 

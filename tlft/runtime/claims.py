@@ -23,8 +23,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tlft import squeue
-from tlft.files import atomic_write, write_new
+from tlft.runtime import squeue
+from tlft.runtime.files import atomic_write, write_new
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Which images a run sees: find or fetch the folder, digest its files, split them.
 
-Nothing is decoded here (decode.py), and no torch comes in: a run's identity needs the data's digest first.
+Nothing is decoded here (pixel_store.py), and no torch comes in: a run's identity needs the data's digest first.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tlft import folder as folders
 from tlft.config.schema import DataConfig
-from tlft.download import fetch, unpack_zip
+from tlft.data import image_folder
 from tlft.errors import ConfigurationError, TlftError
-from tlft.files import atomic_write, sha256_of
+from tlft.runtime.download import fetch, unpack_zip
+from tlft.runtime.files import atomic_write, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def find_problems(config: DataConfig, home: Path) -> tuple[list[str] | None, lis
     if root is None:
         return (["ants", "bees"] if config.name != "imagefolder" else None), []
     try:
-        return folders.scan(root, config).classes, []
+        return image_folder.scan(root, config).classes, []
     except ConfigurationError as error:
         return None, error.problems
 
@@ -105,7 +105,7 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
         TlftError: if the images cannot be fetched.
     """
     name, root = _find_root(config, home, workers)
-    folder = folders.scan(root, config)
+    folder = image_folder.scan(root, config)
     if folder.left_out:
         listed = ", ".join(str(path.relative_to(root)) for path in folder.left_out[:5])
         more = f" and {len(folder.left_out) - 5} more" if len(folder.left_out) > 5 else ""
@@ -156,7 +156,7 @@ def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]
 
 
 def _draw_synthetic(home: Path, drawing_seed: int, workers: int) -> Path:
-    from tlft.synthetic import synthetic_folder
+    from tlft.data.synthetic.folder import synthetic_folder
 
     return synthetic_folder(home / "data", drawing_seed, workers)
 
@@ -197,7 +197,7 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
     return {path: sha256 for path, (_, sha256) in zip(paths, marked, strict=True)}
 
 
-def _split(folder: folders.Folder, digests: Mapping[Path, str], config: DataConfig) -> list[ImageFile]:
+def _split(folder: image_folder.Folder, digests: Mapping[Path, str], config: DataConfig) -> list[ImageFile]:
     images = []
     for label, name in enumerate(folder.classes):
         splits = {split: by_class[name] for split, by_class in folder.splits.items()}

@@ -25,8 +25,8 @@ import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from tlft.errors import TlftError
-from tlft.files import into_place, one_line_for_the_disk, sha256_of
-from tlft.progress import progress
+from tlft.runtime.files import into_place, one_line_for_the_disk, sha256_of
+from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
 

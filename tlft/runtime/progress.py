@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tlft.errors import TlftError
-from tlft.files import atomic_write
+from tlft.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -1,11 +1,10 @@
 """Find what a home holds that nobody needs, as far as names, locks and times on the disk tell.
 
-What MLflow must be asked for is the business of `tlft.tracking`.
+Decoded images are known to `tlft.data.cache`, and what MLflow must be asked for to `tlft.tracking`.
 """
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from tlft.claims import Claim, owner_of
-from tlft.decode import last_used
-
-log = logging.getLogger(__name__)
+from tlft.runtime.claims import Claim, owner_of
 
 STALE_SECONDS = 3600.0
 """A temporary file that nobody has written to for so long is nobody's: what is being written takes seconds."""
@@ -59,37 +53,8 @@ def size_of(path: Path) -> int:
     return total
 
 
-def caches_over(home: Path, max_gb: float) -> Iterator[Waste]:
-    """Yield the decoded images that are too many for `max_gb`, the least recently used first.
-
-    A run that has them open keeps them until it ends.
-    """
-    folders = [folder for folder in (home / "cache" / "decoded").glob("*") if folder.is_dir() and not folder.suffix]
-    sizes = {folder: size_of(folder) for folder in folders}
-    total = sum(sizes.values())
-    for folder in sorted(folders, key=last_used):
-        if total <= max_gb * 1e9:
-            return
-        try:
-            with FileLock(folder.with_suffix(".lock"), timeout=0):
-                day = time.strftime("%Y-%m-%d", time.localtime(last_used(folder)))
-                yield waste(folder, f"decoded images, last used on {day}")
-        except Timeout:  # somebody decodes these very images
-            continue
-        total -= sizes[folder]
-
-
-def warn_of_caches(home: Path, max_gb: float | None) -> None:
-    """Say that decoded images take more than they may; a run deletes none, since another may be about to open them."""
-    if max_gb is not None and (size := size_of(home / "cache" / "decoded")) > max_gb * 1e9:
-        asked = f"python -m tlft.clean --max-gb {max_gb:g}"
-        log.warning(
-            "decoded images take %.1f GB, more than cache.max_gb=%g; %s says which go", size / 1e9, max_gb, asked
-        )
-
-
 def leftovers(home: Path) -> Iterator[Waste]:
-    """Yield what processes left behind that were killed: temporary files, halves of caches, words of owners.
+    """Yield what processes left behind that were killed: temporary files, words of owners.
 
     What lies in an unfinished run's folder is not looked at: the run, or its deletion, takes care of it.
     """
@@ -100,12 +65,6 @@ def leftovers(home: Path) -> Iterator[Waste]:
     for path in sorted(temporary):
         if path.exists() and path.stat().st_mtime < old:
             yield waste(path, "a temporary file of a process that was killed")
-    for path in sorted((home / "cache" / "decoded").glob("*.partial")):
-        try:
-            with FileLock(path.with_suffix(".lock"), timeout=0):
-                yield waste(path, "half of decoded images, of a process that was killed")
-        except Timeout:
-            continue
     for path in sorted(locks.glob("*.owner")):
         if owner_of(locks, path.stem) is None:
             yield waste(path, "names an owner that is gone", delete=partial(_forget_owner, locks, path.stem))

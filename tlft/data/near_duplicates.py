@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from tlft.data import Dataset, ImageFile
+from tlft.data.dataset import Dataset, ImageFile
 from tlft.errors import TlftError
-from tlft.files import atomic_write, relative_name
+from tlft.runtime.files import atomic_write, relative_name
 
 if TYPE_CHECKING:
-    from tlft.images import Images
+    from tlft.data.batches import Images
 
 log = logging.getLogger(__name__)
 

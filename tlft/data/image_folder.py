@@ -1,6 +1,6 @@
 """What a folder of images holds: its splits, its classes, its files; and what is wrong with it.
 
-Only names are looked at. What the files contain is data.py's and decode.py's business.
+Only names are looked at. What the files contain is dataset.py's and pixel_store.py's business.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from filelock import FileLock
 from numpy.random import Generator, default_rng
 from PIL import Image, ImageFilter
 
+from tlft.data.synthetic.insects import draw_ant, draw_bee
+from tlft.data.synthetic.scenery import KINDS, PAINTERS, THINGS, draw_light, scatter
+from tlft.data.synthetic.solids import Floats, Layer, Light, Slot, planes
 from tlft.errors import TlftError
-from tlft.insects import draw_ant, draw_bee
-from tlft.progress import progress
-from tlft.scenery import KINDS, PAINTERS, THINGS, draw_light, scatter
-from tlft.solids import Floats, Layer, Light, Slot, planes
+from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ def _draw_folder(folder: Path, seed: int, workers: int) -> None:
         "OPENBLAS_NUM_THREADS": "1",
         **_KEEP_MEMORY,
     }
-    command = [sys.executable, "-m", "tlft.synthetic", str(seed), str(folder)]
+    command = [sys.executable, "-m", "tlft.data.synthetic.folder", str(seed), str(folder)]
     reports, write_end = os.pipe()
     processes = [
         subprocess.Popen(

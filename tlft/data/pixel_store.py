@@ -1,6 +1,6 @@
 """Decode every image once, into a memory-mapped array of the transform's size that all runs share.
 
-Which images there are is data.py's business; normalisation and flips are images.py's. No torch in here.
+Which images there are is dataset.py's business; normalisation and flips are batches.py's. No torch in here.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import PIL
 from filelock import FileLock, Timeout
 from PIL import Image, ImageOps
 
+from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.progress import progress
-from tlft.transforms import Transform
+from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -138,14 +138,6 @@ def decode_images(
     if failed:
         log.warning("skipped %d of %d images", len(failed), len(files))
     return decoded
-
-
-def last_used(folder: Path) -> float:
-    """Return when decoded images were last opened, in seconds since 1970; 0 for a folder that is none."""
-    try:
-        return (folder / "index.json").stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _read(path: Path) -> bytes:

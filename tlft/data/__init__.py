@@ -1,0 +1,1 @@
+"""Images: which there are, what they show, their pixels; no network is known here."""

@@ -1,0 +1,1 @@
+"""The drawn ants and bees."""

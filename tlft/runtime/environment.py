@@ -1,0 +1,81 @@
+"""A record of what a run is computed with: versions, hardware, and the state of the source."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tlft.config.paths import PROJECT
+from tlft.runtime.device import Machine, hardware_name
+
+PACKAGES = (
+    *("torch", "torchvision", "timm", "mlflow", "hydra-core", "omegaconf"),
+    *("numpy", "pandas", "pillow", "safetensors", "scikit-learn", "pyarrow"),
+)
+
+
+def describe_environment(machine: Machine) -> dict[str, Any]:
+    """Return versions, hardware and source state, as plain JSON types."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if machine.device.type == "cuda" else None,
+        "device": str(machine.device),
+        "hardware": hardware_name(machine.device),
+        "precision": machine.precision,
+        "threads": machine.threads,
+        "command": " ".join(sys.argv),
+        "commit": source_state().commit,
+        "dirty": source_state().dirty,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """The commit of the project folder, and what differs from it.
+
+    Attributes:
+        commit: 40 hex digits, or `unknown` outside a repository.
+        diff: text of the uncommitted changes to tracked files; untracked Python and YAML files are named at its end.
+    """
+
+    commit: str
+    dirty: bool
+    diff: str
+
+
+@cache
+def source_state() -> SourceState:
+    """Ask git for the state of the project folder; outside a repository nothing is known."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(PROJECT), *args], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != PROJECT:
+            return SourceState("unknown", False, "")
+        commit = git("rev-parse", "HEAD").strip()
+        diff = git("diff", "HEAD")
+        untracked = git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml").split()
+    except (OSError, subprocess.CalledProcessError):
+        return SourceState("unknown", False, "")
+    diff += "".join(f"untracked: {name}\n" for name in untracked)
+    return SourceState(commit, bool(diff), diff)
