@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from tiny_network import CPU, Recorder, TinyClassifier, make_split
 from torch import nn
 
-from tlft import checkpoint
-from tlft.checkpoint import Checkpoints, save_tensors
 from tlft.config.schema import Config
 from tlft.errors import TlftError
-from tlft.models import freeze
-from tlft.training import TrainingState, fresh_state, train
+from tlft.models.freeze import freeze
+from tlft.training import checkpoint
+from tlft.training.checkpoint import Checkpoints, save_tensors
+from tlft.training.loop import TrainingState, fresh_state, train
 
 KEY = "a" * 64
 SMALL = ("training.epochs=3", "training.batch_size=4")

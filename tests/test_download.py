@@ -449,7 +449,7 @@ def test_deadline_also_ends_the_wait_for_another_process(site: Site, target: Pat
 PROGRAM = """
 import logging, sys
 from pathlib import Path
-from tlft.download import fetch
+from tlft.runtime.download import fetch
 logging.basicConfig(level="INFO", format="%(message)s")
 fetch(sys.argv[1], Path(sys.argv[2]), sha256=sys.argv[3], mend="")
 """

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from tlft.data.batches import Split
 from tlft.data.dataset import ImageFile
 from tlft.data.transforms import Transform
-from tlft.evaluation import Predictions, compute_metrics, evaluate, predict
+from tlft.evaluation.metrics import compute_metrics
+from tlft.evaluation.predictions import Predictions, evaluate, predict
 from tlft.records import escape_all
 from tlft.runtime.device import Machine
 

@@ -15,7 +15,7 @@ from conftest import draw_folder
 from PIL import Image
 from safetensors.torch import load_file
 
-from tlft import experiment, training
+from tlft import experiment
 from tlft.config.compose import Composer
 from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
@@ -23,6 +23,7 @@ from tlft.experiment import identify, run_experiment, run_name
 from tlft.records import Outcome
 from tlft.runtime import signals
 from tlft.tracking import Store, load_records
+from tlft.training import loop as training
 
 SMALL = ("data=imagefolder", "arch=efficientnet_lite0", "training.epochs=2", "training.batch_size=6", "threads=1")
 
@@ -159,7 +160,7 @@ def test_logged_model_takes_bytes_base64_and_paths(done: Done) -> None:
 
 
 def test_logged_model_says_what_is_no_image(done: Done) -> None:
-    from tlft.classifier import open_source
+    from tlft.inference.classifier import open_source
 
     with pytest.raises(TlftError, match="is neither an image in base64 nor the path of a file"):
         open_source("no such thing")

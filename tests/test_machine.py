@@ -78,7 +78,7 @@ def test_memory_that_was_freed_is_kept_for_the_next_step() -> None:
     """In a process of its own: what others have allocated before decides where a tensor lies."""
     code = """
 import psutil, torch
-from tlft.machine import _keep_memory
+from tlft.runtime.device import _keep_memory
 _keep_memory()
 tensor = torch.ones(75_000_000)
 held = psutil.Process().memory_info().rss

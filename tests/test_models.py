@@ -10,8 +10,11 @@ from torch import nn
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
-from tlft.models import build_model, freeze, head_name, replace_head, set_training_mode, stages, summarize
-from tlft.weights import digest_in, find_weights
+from tlft.models.build import build_model
+from tlft.models.describe import summarize
+from tlft.models.freeze import freeze, set_training_mode, stages
+from tlft.models.head import head_name, replace_head
+from tlft.models.weights import digest_in, find_weights
 
 State = dict[str, torch.Tensor]
 
@@ -93,7 +96,7 @@ def test_a_file_in_the_cache_of_torch_hub_is_checked_too(
 def test_weights_that_cannot_be_fetched_say_which_file_to_put_where(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlft import weights
+    from tlft.models import weights
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     found = find_weights(configure())
@@ -166,7 +169,7 @@ def test_task_head_replaces_exactly_the_classifier_of_lite0(configure: Configure
     ],
 )
 def test_any_network_gets_its_head_replaced(library: str, name: str, head: str) -> None:
-    from tlft.models import _build_untrained, _drop_auxiliary_heads
+    from tlft.models.build import _build_untrained, _drop_auxiliary_heads
 
     model = _build_untrained(library, name)
     _drop_auxiliary_heads(model)

@@ -11,9 +11,10 @@ from conftest import PHOTOGRAPHS, needs_photographs
 from tlft.config.compose import Composer
 from tlft.config.schema import to_config
 from tlft.data.batches import Split, open_images
-from tlft.evaluation import compute_metrics, evaluate
+from tlft.evaluation.metrics import compute_metrics
+from tlft.evaluation.predictions import evaluate
 from tlft.experiment import identify
-from tlft.models import build_model
+from tlft.models.build import build_model
 from tlft.runtime.device import prepare_machine
 
 pytestmark = [needs_photographs, pytest.mark.photographs]

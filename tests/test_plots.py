@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlft import plots
-from tlft.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
+from tlft.evaluation import plots
+from tlft.evaluation.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
 
 RIGHT = GalleryItem(np.full((64, 64, 3), 128, dtype=np.uint8), "ants", "ants", 0.9, correct=True)
 WRONG = replace(RIGHT, predicted="bees", correct=False)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from conftest import Configure, draw_folder
 
-from tlft import prepare, weights
+from tlft import prepare
 from tlft.config.paths import PROJECT
 from tlft.data import pixel_store as decode
 from tlft.errors import TlftError
+from tlft.models import weights
 from tlft.plan import PlannedJob, plan_jobs
 
 

@@ -13,8 +13,9 @@ from torch import nn
 from tlft.config.schema import Config, ScheduleConfig
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
-from tlft.models import freeze
-from tlft.training import TrainingState, fresh_state, learning_rate, train
+from tlft.models.freeze import freeze
+from tlft.training.loop import TrainingState, fresh_state, train
+from tlft.training.optimizer import learning_rate
 
 
 def fit(config: Config, images: Split | None = None, trainable: str = "all") -> tuple[nn.Module, Recorder]:

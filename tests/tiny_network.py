@@ -12,7 +12,7 @@ from tlft.data.batches import Split
 from tlft.data.dataset import ImageFile
 from tlft.data.transforms import Transform
 from tlft.runtime.device import Machine
-from tlft.training import TrainingState
+from tlft.training.loop import TrainingState
 
 TRANSFORM = Transform(8, 8, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 CPU = Machine(torch.device("cpu"), "float32", 1)

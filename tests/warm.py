@@ -20,7 +20,14 @@ from tlft.config.paths import PROJECT
 IMPORTS = (
     *tracking.HEAVY_IMPORTS,
     *("torch", "timm", "sklearn.metrics", "imagehash"),
-    *("tlft.experiment", "tlft.training", "tlft.checkpoint", "tlft.evaluation", "tlft.models", "tlft.plots", "pandas"),
+    *(
+        "tlft.experiment",
+        "tlft.training.checkpoint",
+        "tlft.evaluation.metrics",
+        "tlft.models.build",
+        "tlft.evaluation.plots",
+        "pandas",
+    ),
     "fresh_database",
     *("statsmodels.stats.multitest", "statsmodels.stats.contingency_tables", "statsmodels.stats.proportion"),
 )

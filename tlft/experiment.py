@@ -21,20 +21,20 @@ from tlft.data.class_map import ClassMap, resolve_class_map
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.errors import ConfigurationError
 from tlft.identity import flatten, run_key, scientific_config
+from tlft.models.weights import Weights, find_weights
 from tlft.records import NEAR_DUPLICATES_FILE, Outcome
 from tlft.repeat import refuse_others
 from tlft.runtime import signals
 from tlft.runtime.device import Machine, available_threads, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, wait_for_server
-from tlft.weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tlft.data.batches import Images, Split
     from tlft.data.near_duplicates import Pair
-    from tlft.evaluation import Predictions
+    from tlft.evaluation.predictions import Predictions
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def run_experiment(
     with store.claim(known.key, force=config.anew) as claim:
         if claim.outcome is not None:
             return claim.outcome
-        from tlft.models import build_model
+        from tlft.models.build import build_model
 
         started = time.monotonic()
         machine = prepare_machine(config)
@@ -124,11 +124,12 @@ def _work(
     config: Config, known: Identity, machine: Machine, model: nn.Module, run: ActiveRun, composed: str
 ) -> dict[str, float]:
     """Decode, train, evaluate, and log the outcome."""
-    from tlft.checkpoint import Checkpoints
     from tlft.data.near_duplicates import to_json
-    from tlft.evaluation import compute_metrics, evaluate
+    from tlft.evaluation.metrics import compute_metrics
+    from tlft.evaluation.predictions import evaluate
     from tlft.reporting import Reporter
-    from tlft.training import fresh_state, train
+    from tlft.training.checkpoint import Checkpoints
+    from tlft.training.loop import fresh_state, train
 
     images, near_duplicates = _open_images(config, known, machine, run)
     layers = _describe_layers(model, known)
@@ -192,7 +193,7 @@ def _cut(images: Images, batch_size: int) -> Images:
 
 
 def _describe_layers(model: nn.Module, known: Identity) -> str:
-    from tlft.models import summarize
+    from tlft.models.describe import summarize
 
     return summarize(model, known.weights.transform.crop)
 
@@ -253,7 +254,7 @@ def _write_outcome(
         if text:
             (folder / name).write_text(text, encoding="utf-8")
     if config.tracking.weights:
-        from tlft.checkpoint import save_tensors
+        from tlft.training.checkpoint import save_tensors
 
         path = folder / WEIGHTS_FILE
         path.parent.mkdir()
@@ -261,7 +262,7 @@ def _write_outcome(
 
 
 def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> None:
-    from tlft.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
+    from tlft.evaluation.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
 
     chosen = select_for_gallery(predictions.correct, predictions.confidence, predictions.labels)
     items = [

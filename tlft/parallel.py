@@ -39,7 +39,14 @@ _Server = ForkServerContext | SpawnContext
 _IMPORTS = (
     *tracking.HEAVY_IMPORTS,
     *("torch", "timm", "sklearn.metrics", "imagehash", "pandas", "pyarrow.parquet"),
-    *("tlft.checkpoint", "tlft.evaluation", "tlft.experiment", "tlft.models", "tlft.plots", "tlft.parallel"),
+    *(
+        "tlft.training.checkpoint",
+        "tlft.evaluation.metrics",
+        "tlft.experiment",
+        "tlft.models.build",
+        "tlft.evaluation.plots",
+        "tlft.parallel",
+    ),
 )
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0

@@ -24,8 +24,8 @@ from tlft.runtime.device import available_threads
 from tlft.runtime.progress import progress
 
 if TYPE_CHECKING:
-    from tlft.classifier import Classifier
-    from tlft.explain import Overlays
+    from tlft.inference.classifier import Classifier
+    from tlft.inference.gradcam import Overlays
 
 FORMATS = ("terminal", "csv", "json")
 
@@ -92,7 +92,7 @@ def classify_files(
         overlays: write where the network looked, or None.
     """
     from tlft.data.pixel_store import in_order, load_image, resize_and_crop
-    from tlft.evaluation import BATCH_SIZE
+    from tlft.evaluation.predictions import BATCH_SIZE
 
     def decode(path: Path) -> np.ndarray | TlftError:
         if not path.is_file():  # a link to nowhere, or a pipe, which would be waited for
@@ -119,7 +119,7 @@ def classify_files(
 
 
 def _answer(classifier: Classifier, paths: Sequence[Path], pixels: Sequence[np.ndarray], top: int) -> list[Answer]:
-    from tlft.evaluation import compute_log_probabilities, name_output, owners, predict
+    from tlft.evaluation.predictions import compute_log_probabilities, name_output, owners, predict
 
     classes, class_map = classifier.classes, classifier.description["class_map"]
     split = classifier.split(pixels)
@@ -196,12 +196,12 @@ def _predict(arguments: argparse.Namespace) -> int:
     from tlft.tracking import find_model
 
     description, weights = find_model(arguments.model, arguments.uri)
-    from tlft.classifier import Classifier
+    from tlft.inference.classifier import Classifier
 
     classifier = Classifier.load(description, weights)
     overlays = None
     if arguments.explain is not None:
-        from tlft.explain import Overlays
+        from tlft.inference.gradcam import Overlays
 
         overlays = Overlays(classifier, arguments.explain)
     writer = _Writer(arguments.format, classifier.classes)

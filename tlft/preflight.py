@@ -94,7 +94,7 @@ def examine(cfg: DictConfig) -> Config:
 def _problems_of(typed: Config) -> list[str]:
     problems = validate.find_problems(typed)
     if typed.arch.library in ("torchvision", "timm"):
-        from tlft import weights
+        from tlft.models import weights
 
         problems += weights.find_problems(typed)
     classes, wrong_data = dataset.find_problems(typed.data, typed.home)

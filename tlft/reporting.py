@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from tlft.checkpoint import Checkpoints
 from tlft.config.schema import Config
 from tlft.data.batches import Images
 from tlft.errors import TlftError
-from tlft.evaluation import compute_metrics, evaluate
+from tlft.evaluation.metrics import compute_metrics
+from tlft.evaluation.predictions import evaluate
 from tlft.runtime import signals
 from tlft.runtime.device import Machine
 from tlft.runtime.progress import Advance, progress
 from tlft.tracking import ActiveRun
-from tlft.training import TrainingState
+from tlft.training.checkpoint import Checkpoints
+from tlft.training.loop import TrainingState
 
 if TYPE_CHECKING:
     from tlft.experiment import Identity

@@ -147,7 +147,7 @@ def set_served_model() -> None:
 
             def load_context(self, context: PythonModelContext) -> None:
                 """Load the weights that the run has logged."""
-                from tlft.classifier import Classifier
+                from tlft.inference.classifier import Classifier
 
                 description = json.loads(Path(context.artifacts["description"]).read_text())
                 weights = local_folder(description["weights"])

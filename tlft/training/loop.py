@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tlft.config.schema import AdamConfig, Config, OptimizerConfig, ScheduleConfig, SgdConfig
+from tlft.config.schema import Config
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
-from tlft.models import set_training_mode
+from tlft.models.freeze import set_training_mode
 from tlft.runtime.device import Machine
 from tlft.runtime.seeds import derive_seed, generator
+from tlft.training.optimizer import build_optimizer, learning_rate
 
 
 class Report(Protocol):
@@ -66,32 +67,6 @@ def fresh_state(config: Config, model: nn.Module) -> TrainingState:
     """Return the state before the first step; without an optimizer where nothing is trained."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return TrainingState(build_optimizer(config.optimizer, trained) if trained and config.epochs else None)
-
-
-def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Build the optimizer that the configuration names."""
-    lr, weight_decay = config.lr, config.weight_decay
-    if isinstance(config, SgdConfig):
-        momentum, nesterov = config.momentum, config.nesterov
-        return torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-    assert isinstance(config, AdamConfig)
-    optimizer = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    betas = (config.beta1, config.beta2)
-    return optimizer(parameters, lr=lr, betas=betas, eps=config.eps, weight_decay=weight_decay)
-
-
-def learning_rate(schedule: ScheduleConfig, lr: float, step: int, steps_per_epoch: int, steps: int) -> float:
-    """Return the learning rate of a step, counted from 0.
-
-    Linear warm-up reaches `lr` at its last step; the cosine (Loshchilov and Hutter 2017, SGDR, eq. 5, one cycle)
-    falls from `lr` to zero over the steps after it.
-    """
-    warmup = round(schedule.warmup_epochs * steps_per_epoch)
-    if step < warmup:
-        return lr * (step + 1) / warmup
-    if schedule.name == "cosine":
-        return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
-    return lr
 
 
 def train(

@@ -1,4 +1,4 @@
-"""Evaluate a network on a split of images: predictions, and the measures computed from them.
+"""What a network says of each image of a split.
 
 Open-set: all outputs of the head compete. Closed-set: only those that stand for the data's classes do.
 """
@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import confusion_matrix, f1_score, recall_score
+from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from tlft.data.batches import Split
 from tlft.data.class_map import ClassMap, class_names
 from tlft.data.dataset import ImageFile
-from tlft.records import escape_all
 from tlft.runtime.device import Machine
 from tlft.runtime.files import relative_name
 
@@ -140,26 +139,6 @@ def owners(outputs: int, classes: Sequence[str], class_map: ClassMap | None) -> 
 
 def _outputs_of(classes: Sequence[str], class_map: ClassMap | None) -> list[list[int]]:
     return [list(class_map[name]) for name in classes] if class_map else [[index] for index in range(len(classes))]
-
-
-def compute_metrics(predictions: Predictions, prefix: str = "eval") -> dict[str, float]:
-    """Return the measures of a split.
-
-    `accuracy` is open-set, `closed_set_accuracy` and `loss` are closed-set; in `macro_f1` and `recall/<class>` a
-    prediction outside the data's classes is a miss.
-    """
-    labels, predicted = predictions.labels, predictions.predicted
-    indices = list(range(len(predictions.classes)))
-    recalls = recall_score(labels, predicted, labels=indices, average=None, zero_division=0)
-    closed = predictions.log_closed.argmax(axis=1)
-    metrics = {
-        f"{prefix}/accuracy": float(predictions.correct.mean()),
-        f"{prefix}/closed_set_accuracy": float((closed == labels).mean()),
-        f"{prefix}/loss": float(-predictions.log_closed[np.arange(len(labels)), labels].mean()),
-        f"{prefix}/macro_f1": float(f1_score(labels, predicted, labels=indices, average="macro", zero_division=0)),
-    }
-    names = escape_all(predictions.classes)
-    return metrics | {f"{prefix}/recall/{name}": float(value) for name, value in zip(names, recalls, strict=True)}
 
 
 def name_output(output: int, owner: int, classes: Sequence[str]) -> str:

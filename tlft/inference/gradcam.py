@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tlft.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tlft.classifier import Classifier
+    from tlft.inference.classifier import Classifier
 
 _STRENGTH = 0.55
 _AT_ONCE = 16  # gradients need the memory of a whole pass

@@ -21,8 +21,9 @@ from tlft.data.dataset import ImageFile
 from tlft.data.pixel_store import BadImageError, load_image, resize_and_crop
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.evaluation import BATCH_SIZE, evaluate
-from tlft.models import build_from_description, load_state
+from tlft.evaluation.predictions import BATCH_SIZE, evaluate
+from tlft.models.build import build_from_description
+from tlft.models.state_dict import load_state
 from tlft.runtime.device import Machine, prepare_to_apply
 
 Source = str | bytes | Path

@@ -1,0 +1,1 @@
+"""Apply the network of a finished run to single images."""

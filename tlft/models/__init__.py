@@ -1,0 +1,1 @@
+"""Networks: their weights, their heads, and which of their parts are trained."""

@@ -1,0 +1,41 @@
+"""Describe a network to people: its layers, their sizes, and which of them are trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tlft.models.freeze import set_training_mode
+
+
+def summarize(model: nn.Module, crop: int) -> str:
+    """List every layer with its output shape (for one image), its parameters, and whether it is trained."""
+    rows: list[tuple[str, str, str, str, str]] = []
+    hooks = []
+
+    def remember(name: str, module: nn.Module) -> None:
+        def hook(_: nn.Module, __: object, output: object) -> None:
+            shape = "x".join(str(n) for n in output.shape[1:]) if isinstance(output, Tensor) else "-"
+            own = list(module.parameters())
+            trained = "-" if not own else "trained" if any(p.requires_grad for p in own) else "frozen"
+            rows.append((name, type(module).__name__, shape, f"{sum(p.numel() for p in own):,}", trained))
+
+        hooks.append(module.register_forward_hook(hook))
+
+    for name, module in model.named_modules():
+        if name and not any(True for _ in module.children()):
+            remember(name, module)
+    was_training = model.training
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        model.eval()(torch.zeros(1, 3, crop, crop, device=device))
+    for hook in hooks:
+        hook.remove()
+    if was_training:
+        set_training_mode(model)
+    header = ("layer", "type", "output", "parameters", "state")
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return "\n".join([line.rstrip() for line in lines] + ["", f"{total:,} parameters, {trained:,} of them trained", ""])

@@ -1,0 +1,106 @@
+"""Read named tensors from a file of weights, and give them the names that a network has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tlft.config.schema import Config
+from tlft.errors import TlftError
+from tlft.models.weights import LITE0, Weights
+
+
+def load_weights(model: nn.Module, config: Config, weights: Weights, path: Path) -> None:
+    """Load a file of weights into a network that was built for them.
+
+    Raises:
+        TlftError: if the file is none, or does not fit.
+    """
+    if weights.spec.package == LITE0 and config.model.weights_file is None:
+        state = _in_order(load_state(path), model)
+    elif config.arch.library == "timm":
+        state = _loaded_by_timm(path, config.arch.name, "" if weights.spec.package else weights.spec.name)
+    else:
+        state = load_state(path)
+        if config.arch.name.startswith("densenet"):
+            state = {_densenet_key(key): value for key, value in state.items()}
+        state = {key: value for key, value in state.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
+    problem = _misfit(state, model.state_dict())
+    if problem:
+        raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
+    model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; _misfit saw to all else
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Load named tensors from a safetensors file, or from a torch file without running any code in it.
+
+    Raises:
+        TlftError: if the file holds anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0][:160]
+        if "weights only" in reason.lower():
+            reason = "it holds Python objects, or no tensors at all"
+        raise TlftError(f"{path}: is no file of weights ({reason}); fetch it again, or name another") from None
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise TlftError(f"{path}: holds no state dict (named tensors); save model.state_dict()")
+    return dict(loaded)
+
+
+def _in_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Give tensors the names of the model's, one after the other: the file names its layers differently.
+
+    timm's EfficientNet-Lite0 holds the layers in the order of the original implementation.
+    """
+    ours = [key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
+    theirs = [value for key, value in state.items() if not key.endswith("num_batches_tracked")]
+    if len(ours) != len(theirs):
+        raise TlftError(f"{LITE0}: the file has {len(theirs)} tensors, the network {len(ours)}; install version 0.1")
+    return dict(zip(ours, theirs, strict=True))
+
+
+def _loaded_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
+    """Let timm read the file, since it knows the spellings that its networks' files have had."""
+    import timm
+
+    overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            loaded: nn.Module = timm.create_model(
+                f"{name}.{tag}" if tag else name, pretrained=True, pretrained_cfg_overlay=overlay
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TlftError(f"{path}: does not fit {name} ({reason}); name other weights or another arch") from None
+    return dict(loaded.state_dict())
+
+
+def _densenet_key(key: str) -> str:
+    """Spell a key as current DenseNets do: the published files hold `norm.1` where modules are named `norm1`."""
+    return re.sub(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:\w+))$", r"\1\2", key)
+
+
+def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    for key, tensor in expected.items():
+        if key not in state:
+            if key.endswith("num_batches_tracked"):
+                continue
+            return f"{key} is missing"
+        if state[key].shape != tensor.shape:
+            return f"{key} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
+    unexpected = [key for key in state if key not in expected]
+    return f"{unexpected[0]} is not in the network" if unexpected else ""
