@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tlft.records import Record
+from tlft.tracking.records import Record
 
 
 @dataclass(frozen=True)

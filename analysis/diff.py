@@ -18,7 +18,7 @@ import numpy as np
 from analysis.judged import PROBABILITY, by_image
 from tlft.errors import ConfigurationError, exit_status
 from tlft.identity import flatten
-from tlft.records import Record
+from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -147,7 +147,9 @@ def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
         ConfigurationError: if the store has no such run.
         TlftError: if it does not answer.
     """
-    from tlft.tracking import FILES_TAG, WEIGHTS_FILE, ArtifactReader, load_curves, load_record
+    from tlft.tracking.active_run import FILES_TAG
+    from tlft.tracking.client import WEIGHTS_FILE
+    from tlft.tracking.reader import ArtifactReader, load_curves, load_record
 
     record = load_record(run_id, uri, home)
     reader = ArtifactReader(uri, home)

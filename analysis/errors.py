@@ -21,11 +21,12 @@ from analysis.table import Table
 from tlft.config.paths import home_folder
 from tlft.data.near_duplicates import Member, Pair, parse
 from tlft.errors import ConfigurationError, exit_status
-from tlft.records import NEAR_DUPLICATES_FILE, Record
+from tlft.names import NEAR_DUPLICATES_FILE
 from tlft.runtime.files import atomic_write
+from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
-    from tlft.tracking import ArtifactReader
+    from tlft.tracking.reader import ArtifactReader
 
 _OF_PICTURES = 4_000_000
 _MOST_SHOWN = 200

@@ -23,7 +23,7 @@ from analysis.statistics import (
     reliability,
     smallest_difference,
 )
-from tlft.records import Record
+from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
     from analysis.rows import Row

@@ -30,11 +30,11 @@ from analysis.words import head_row, headline, rounded
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError, exit_status
 from tlft.identity import flatten
-from tlft.records import Record
 from tlft.runtime.files import atomic_write
+from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
-    from tlft.tracking import ArtifactReader
+    from tlft.tracking.reader import ArtifactReader
 
 LARGEST = 5_000_000
 """Characters that a report may have."""
@@ -79,7 +79,7 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path) -
     Raises:
         TlftError: if the store does not answer.
     """
-    from tlft.tracking import load_curves
+    from tlft.tracking.reader import load_curves
 
     row = head_row(table)
     spoken_of = {run_id for cell in row.cells.values() for run_id in cell.run_ids} if row is not None else set()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from analysis.columns import COLUMN_PARAMS, column_of
 from analysis.recipes import describe_all, shorten
-from tlft.records import Record
+from tlft.tracking.records import Record
 
 _WEIGHTS = "model.weights"
 _OF_PRETRAINED = (_WEIGHTS, "model.bn_momentum")

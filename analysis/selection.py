@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from analysis.table import Table, add_evidence, arch_names, as_set, build_table, count_reasons, data_names
 from analysis.words import ACCURACY
 from tlft.errors import ConfigurationError, nearest
-from tlft.records import Record
+from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
-    from tlft.tracking import ArtifactReader
+    from tlft.tracking.reader import ArtifactReader
 
 
 COLUMNS = ("three", "all")
@@ -80,7 +80,8 @@ def fetch_table(wanted: Wanted, command: str = "") -> tuple[Table, ArtifactReade
         ConfigurationError: if there is nothing to show.
         TlftError: if the store does not answer.
     """
-    from tlft.tracking import ArtifactReader, load_records, tracking_uri
+    from tlft.tracking.client import tracking_uri
+    from tlft.tracking.reader import ArtifactReader, load_records
 
     for option, choices in (("columns", COLUMNS), ("stats", STATS)):
         if getattr(wanted, option) not in choices:

@@ -22,7 +22,7 @@ from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
 from analysis.words import ACCURACY, head_row, notes, rounded
 from tlft.errors import ConfigurationError, exit_status
-from tlft.records import Record
+from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -51,6 +51,6 @@ training._step = step
 if __name__ == "__main__":
     sys.modules["breaking"] = sys.modules["__main__"]
     os.environ["PYTHONPATH"] = os.pathsep.join(PLACES)  # for the server that forks processes
-    setattr(parallel, "_IMPORTS", (*parallel._IMPORTS, "breaking"))  # noqa: B010 (a tuple of another length)
+    setattr(parallel, "_PRELOAD", (*parallel._PRELOAD, "breaking"))  # noqa: B010 (a tuple of another length)
     sys.argv[0] = str(PROJECT / "run.py")
     runpy.run_path(sys.argv[0], run_name="__main__")

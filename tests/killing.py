@@ -18,9 +18,10 @@ from warm import WarmCommand
 
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
-from tlft.records import Record
 from tlft.runtime.files import sha256_of
-from tlft.tracking import ActiveRun, Store
+from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.records import Record
+from tlft.tracking.store import Store
 
 
 def work(config: Config, words: Connection, env: dict[str, str]) -> None:
@@ -126,7 +127,7 @@ def gather(record: Record, home: Path) -> Evidence:
     """Read everything that a run has left."""
     import mlflow
 
-    from tlft.tracking import load_records
+    from tlft.tracking.reader import load_records
 
     client = mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db")
     run = client.get_run(record.run_id)

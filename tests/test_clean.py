@@ -25,7 +25,9 @@ from tlft.errors import TlftError
 from tlft.runtime.claims import Claim
 from tlft.runtime.files import sha256_of
 from tlft.runtime.garbage import STALE_SECONDS
-from tlft.tracking import ActiveRun, Store, load_records
+from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.reader import load_records
+from tlft.tracking.store import Store
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from killing import KEY
 from analysis import table
 from tlft.config.schema import Config
 from tlft.errors import RunDeletedError
-from tlft.tracking import ActiveRun, Store, load_records
+from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.reader import load_records
+from tlft.tracking.store import Store
 
 
 @pytest.fixture

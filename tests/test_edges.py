@@ -16,8 +16,8 @@ from tlft import clean, sync
 from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError
 from tlft.preflight import check_command_line
-from tlft.records import Record
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
+from tlft.tracking.records import Record
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root may mount a small disk or become another user")

@@ -18,7 +18,7 @@ from analysis.suspects import Search, find_suspects
 from tlft.data.near_duplicates import Member, Pair
 from tlft.errors import ConfigurationError
 from tlft.experiment import run_experiment
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
 
 EVIL = "<script>alert(1)</script>"
 CLASSES = ("ants", "bees", "wasps")

@@ -10,8 +10,8 @@ from conftest import Configure
 from tlft import estimate
 from tlft.estimate import describe_cost
 from tlft.plan import PlannedJob
-from tlft.records import Record
 from tlft.runtime.progress import describe_duration
+from tlft.tracking.records import Record
 
 
 def record(seconds: float, train: str = "images", device: str = "cuda:1", threads: str = "1", **params: str) -> Record:

@@ -12,7 +12,7 @@ from tlft.data.dataset import ImageFile
 from tlft.data.transforms import Transform
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import Predictions, evaluate, predict
-from tlft.records import escape_all
+from tlft.names import escape_all
 from tlft.runtime.device import Machine
 
 TRANSFORM = Transform(4, 4, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

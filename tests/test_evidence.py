@@ -14,8 +14,8 @@ from analysis.formats import render
 from analysis.statistics import wilson_interval
 from analysis.table import Table, add_evidence, build_table
 from analysis.words import format_interval, format_p, head_row, headline
-from tlft.records import Record
-from tlft.tracking import ArtifactReader
+from tlft.tracking.reader import ArtifactReader
+from tlft.tracking.records import Record
 
 IMAGES = 153
 

@@ -20,9 +20,10 @@ from tlft.config.compose import Composer
 from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.experiment import identify, run_experiment, run_name
-from tlft.records import Outcome
 from tlft.runtime import signals
-from tlft.tracking import Store, load_records
+from tlft.tracking.reader import load_records
+from tlft.tracking.records import Outcome
+from tlft.tracking.store import Store
 from tlft.training import loop as training
 
 SMALL = ("data=imagefolder", "arch=efficientnet_lite0", "training.epochs=2", "training.batch_size=6", "threads=1")

@@ -13,12 +13,12 @@ import pytest
 from conftest import TINY_ARCH, Configure, files_in, run_py
 from servers import free_port
 
-from tlft import store_schema, tracking
 from tlft.config.compose import Composer
 from tlft.config.schema import to_config
 from tlft.errors import TlftError
 from tlft.preflight import check_command_line
-from tlft.tracking import server, wait_for_server
+from tlft.tracking import schema, server, store
+from tlft.tracking.server import wait_for_server
 
 
 @contextmanager
@@ -163,18 +163,18 @@ def test_credentials_are_mlflows_own(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_no_address_is_a_wrong_configuration(uri: str) -> None:
-    (problem,) = store_schema.find_problems(uri)
+    (problem,) = schema.find_problems(uri)
     assert problem.startswith(f"tracking.uri={uri}: is no address")
     assert problem.endswith("give http://HOST:PORT of an MLflow server")
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:5000", "https://mlflow.example.org/team/", "http://[::1]:5000"])
 def test_what_is_an_address(uri: str) -> None:
-    assert store_schema.find_problems(uri) == []
+    assert schema.find_problems(uri) == []
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
-    (problem,) = store_schema.find_problems("https://me:secret@mlflow.example.org")
+    (problem,) = schema.find_problems("https://me:secret@mlflow.example.org")
     assert "MLFLOW_TRACKING_PASSWORD" in problem
     assert "secret" not in problem
 
@@ -203,10 +203,10 @@ def test_the_environments_address_counts_under_tracking_server_alone(
     assert to_config(composer.compose(["tracking=server"])).tracking.uri == "http://127.0.0.1:9"
     assert to_config(composer.compose(["tracking=server", "tracking.uri=http://h:1"])).tracking.uri == "http://h:1"
     local = configure()
-    store = tracking.Store(local)
-    assert store.uri == f"sqlite:///{local.home}/mlflow.db"
-    assert isinstance(store.client, MlflowClient)
-    assert store.client.tracking_uri == store.uri
+    opened = store.Store(local)
+    assert opened.uri == f"sqlite:///{local.home}/mlflow.db"
+    assert isinstance(opened.client, MlflowClient)
+    assert opened.client.tracking_uri == opened.uri
     assert to_config(composer.compose(["tracking=server"])).tracking.uri == "http://127.0.0.1:9"  # as it was before
 
 
@@ -214,8 +214,8 @@ def test_a_server_without_an_address_is_a_wrong_configuration(
     composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (problem,) = tracking.find_problems(to_config(composer.compose(["tracking=server"])))
+    (problem,) = store.find_problems(to_config(composer.compose(["tracking=server"])))
     assert "give tracking.uri=http://HOST:PORT, or set MLFLOW_TRACKING_URI" in problem
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    (problem,) = tracking.find_problems(to_config(composer.compose(["tracking=server"])))
+    (problem,) = store.find_problems(to_config(composer.compose(["tracking=server"])))
     assert "tracking.uri: is empty" in problem

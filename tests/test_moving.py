@@ -11,7 +11,7 @@ from conftest import TINY_ARCH, run_py
 
 from tlft import clean, sync
 from tlft.runtime.claims import Claim
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ from warm import WarmCommand
 
 from tlft.config.paths import PROJECT
 from tlft.launched import OUTPUT_FILE
-from tlft.records import Record
 from tlft.runtime import device as machine
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
+from tlft.tracking.records import Record
 
 COMMON = (
     *("-m", "hydra/launcher=parallel", "hydra.launcher.jobs=2", "threads=1", "data=imagefolder", "model=scratch"),

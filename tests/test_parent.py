@@ -15,9 +15,11 @@ from killing import left_over, parents_in
 from tlft.config.schema import Config
 from tlft.parent import SweepRun, compute_figures, make_table, write_note
 from tlft.plan import PlannedJob, plan_jobs
-from tlft.records import Record
 from tlft.summary import Result
-from tlft.tracking import LONGEST_NOTE, ParentRun, Store, load_records
+from tlft.tracking.reader import load_records
+from tlft.tracking.records import Record
+from tlft.tracking.store import Store
+from tlft.tracking.sweep_run import LONGEST_NOTE, ParentRun
 
 KEYS = ["a" * 64, "b" * 64]
 

@@ -29,7 +29,7 @@ from tlft.predict import find_files
 from tlft.predict import main as predict
 from tlft.register import choose_best
 from tlft.register import main as register
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
 
 
 @dataclass

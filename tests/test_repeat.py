@@ -14,7 +14,7 @@ from test_experiment import compose
 from tlft.config.compose import Composer
 from tlft.experiment import run_experiment
 from tlft.repeat import verify, write_value
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from warm import warm_server
 
 from tlft.config.compose import Composer
 from tlft.config.schema import Config, to_config
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
 
 Build = Callable[..., Config]
 

@@ -21,8 +21,9 @@ from warm import warm_server
 from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config, to_config
-from tlft.records import Record
-from tlft.tracking import Store, load_records
+from tlft.tracking.reader import load_records
+from tlft.tracking.records import Record
+from tlft.tracking.store import Store
 
 pytestmark = [pytest.mark.server, needs_postgresql]
 

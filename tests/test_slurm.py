@@ -13,7 +13,7 @@ from killing import Evidence, gather, left_over, start_sweep
 from mlflow import MlflowClient
 
 from tlft.runtime import squeue
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
 
 
 def slurm_answers() -> bool:

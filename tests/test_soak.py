@@ -11,7 +11,7 @@ import psutil
 import pytest
 from killing import start_sweep
 
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
 
 
 @pytest.mark.slow

@@ -19,9 +19,9 @@ from warm import WarmCommand
 from tlft.config.output_dir import claim_folder
 from tlft.config.paths import PROJECT
 from tlft.preflight import check_command_line
-from tlft.records import Record
 from tlft.summary import repeat
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
+from tlft.tracking.records import Record
 
 COMMON = (
     *("-m", "arch=efficientnet_lite0", "data=imagefolder", "training.epochs=1", "training.batch_size=8"),

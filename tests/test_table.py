@@ -18,7 +18,7 @@ from analysis.table import Table, build_table, main, render
 from analysis.words import headline, rounded
 from tlft.config.paths import PROJECT
 from tlft.errors import TlftError
-from tlft.records import Record
+from tlft.tracking.records import Record
 
 DATA = Path(__file__).parent / "data"
 ENDINGS = {"terminal": "txt", "markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
@@ -401,7 +401,7 @@ def stored(records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
             raise TlftError("the server does not answer")
         return records if experiment == "tlft" else []
 
-    monkeypatch.setattr("tlft.tracking.load_records", load)
+    monkeypatch.setattr("tlft.tracking.reader.load_records", load)
 
 
 @pytest.mark.usefixtures("stored")

@@ -17,7 +17,7 @@ import pytest
 from killing import Evidence, gather, left_over, start_sweep, start_warm_sweep
 from warm import WarmCommand
 
-from tlft.tracking import load_records
+from tlft.tracking.reader import load_records
 
 OVERRIDES = ("seed=0,1", "training.epochs=3")
 PARALLEL = ("hydra/launcher=parallel", "hydra.launcher.jobs=2")

@@ -20,10 +20,12 @@ from sqlalchemy import Engine, event
 from tlft import sync
 from tlft.config.schema import Config
 from tlft.errors import TlftError
-from tlft.records import Record
 from tlft.runtime import signals
-from tlft.tracking import ActiveRun, Store, deliver_rest, load_records
-from tlft.tracking.run import RunFolder
+from tlft.tracking.active_run import ActiveRun, RunFolder
+from tlft.tracking.outbox import deliver_rest
+from tlft.tracking.reader import load_records
+from tlft.tracking.records import Record
+from tlft.tracking.store import Store
 
 
 @pytest.fixture
@@ -203,7 +205,7 @@ def test_sync_says_what_still_waits(
     def refuse(*args: object) -> None:
         raise TlftError("the server is away")
 
-    monkeypatch.setattr("tlft.tracking.rest.connect", refuse)
+    monkeypatch.setattr("tlft.tracking.outbox.connect", refuse)
     assert sync.main([]) == 1
     assert "still wait (the server is away)" in capsys.readouterr().out
 

@@ -9,7 +9,8 @@ from killing import left_over
 from warm import warm_server
 
 from tlft.config.schema import Config
-from tlft.tracking import Store, load_records
+from tlft.tracking.reader import load_records
+from tlft.tracking.store import Store
 
 WRITERS, RUNS, EPOCHS, FIGURES = 8, 4, 10, 6
 

@@ -14,20 +14,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from tlft import tracking
 from tlft.config.paths import PROJECT
 
-IMPORTS = (
-    *tracking.HEAVY_IMPORTS,
-    *("torch", "timm", "sklearn.metrics", "imagehash"),
-    *(
-        "tlft.experiment",
-        "tlft.training.checkpoint",
-        "tlft.evaluation.metrics",
-        "tlft.models.build",
-        "tlft.evaluation.plots",
-        "pandas",
-    ),
+PRELOAD = (
+    "tlft.sweeps.launchers.preload",
     "fresh_database",
     *("statsmodels.stats.multitest", "statsmodels.stats.contingency_tables", "statsmodels.stats.proportion"),
 )
@@ -37,7 +27,7 @@ IMPORTS = (
 def warm_server() -> ForkServerContext:
     """Return a context whose processes start in a moment; the server imports and never computes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(IMPORTS))
+    context.set_forkserver_preload(list(PRELOAD))
     return context
 
 

@@ -17,7 +17,8 @@ from tlft.data.cache import caches_over, halves
 from tlft.errors import ConfigurationError, exit_status
 from tlft.estimate import describe_space
 from tlft.runtime.garbage import Waste, leftovers
-from tlft.tracking import deleted_artifacts, follow_move, orphan_checkpoints, relocate
+from tlft.tracking.garbage import deleted_artifacts, orphan_checkpoints
+from tlft.tracking.relocate import follow_move, relocate
 
 
 def main(argv: Sequence[str] | None = None) -> int:

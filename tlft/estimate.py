@@ -8,10 +8,11 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tlft.records import Record
 from tlft.runtime.device import available_threads
 from tlft.runtime.progress import describe_duration
-from tlft.tracking import FILES_TAG, SECONDS_TAG, WEIGHTS_FILE
+from tlft.tracking.active_run import FILES_TAG, SECONDS_TAG
+from tlft.tracking.client import WEIGHTS_FILE
+from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
     from tlft.plan import PlannedJob

@@ -22,12 +22,16 @@ from tlft.data.dataset import Dataset, open_dataset
 from tlft.errors import ConfigurationError
 from tlft.identity import flatten, run_key, scientific_config
 from tlft.models.weights import Weights, find_weights
-from tlft.records import NEAR_DUPLICATES_FILE, Outcome
+from tlft.names import NEAR_DUPLICATES_FILE
 from tlft.repeat import refuse_others
 from tlft.runtime import signals
 from tlft.runtime.device import Machine, available_threads, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
-from tlft.tracking import WEIGHTS_FILE, ActiveRun, Store, wait_for_server
+from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.client import WEIGHTS_FILE
+from tlft.tracking.records import Outcome
+from tlft.tracking.server import wait_for_server
+from tlft.tracking.store import Store
 
 if TYPE_CHECKING:
     from torch import nn

@@ -23,10 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, TlftError, out_of_memory
 from tlft.note import refresh_note
-from tlft.records import Outcome
 from tlft.repeat import verify
 from tlft.runtime import signals
 from tlft.runtime.files import atomic_write
+from tlft.tracking.records import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def run_job(cfg: DictConfig) -> float:
         JobError: in a sweep, for the sweeper to count.
     """
     from tlft.experiment import run_experiment
-    from tlft.tracking import PATIENCE_SECONDS
+    from tlft.tracking.server import PATIENCE_SECONDS
 
     config = to_config(cfg)
     report = _Report(Path(HydraConfig.get().runtime.output_dir))

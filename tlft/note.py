@@ -9,8 +9,10 @@ import logging
 from collections.abc import Sequence
 
 from tlft.config.schema import Config
-from tlft.records import Record
-from tlft.tracking import ArtifactReader, Store, load_records, reason_of
+from tlft.tracking.reader import ArtifactReader, load_records
+from tlft.tracking.records import Record
+from tlft.tracking.server import reason_of
+from tlft.tracking.store import Store
 
 log = logging.getLogger(__name__)
 

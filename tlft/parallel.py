@@ -27,7 +27,6 @@ from hydra._internal.callbacks import Callbacks
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from tlft import tracking
 from tlft.launched import OUTPUT_FILE, do_job, folder_of, python_path, say_end
 from tlft.live import live
 from tlft.runtime.device import memory_limit
@@ -36,18 +35,7 @@ log = logging.getLogger(__name__)
 
 _Server = ForkServerContext | SpawnContext
 
-_IMPORTS = (
-    *tracking.HEAVY_IMPORTS,
-    *("torch", "timm", "sklearn.metrics", "imagehash", "pandas", "pyarrow.parquet"),
-    *(
-        "tlft.training.checkpoint",
-        "tlft.evaluation.metrics",
-        "tlft.experiment",
-        "tlft.models.build",
-        "tlft.evaluation.plots",
-        "tlft.parallel",
-    ),
-)
+_PRELOAD = ("tlft.sweeps.launchers.preload", "tlft.parallel")
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
 """How long jobs that were told to stop may finish their step before they are killed."""
@@ -106,7 +94,7 @@ def _server() -> _Server:
         return multiprocessing.get_context("spawn")
     os.environ["PYTHONPATH"] = python_path()  # the server does not get this process's sys.path
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(list(_IMPORTS))
+    server.set_forkserver_preload(list(_PRELOAD))
     return server
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.identity import flatten
+from tlft.names import escape_all
 from tlft.plan import PlannedJob
-from tlft.records import Record, escape_all
-from tlft.tracking import LONGEST_NOTE, ParentRun, load_records
+from tlft.tracking.reader import load_records
+from tlft.tracking.records import Record
+from tlft.tracking.sweep_run import LONGEST_NOTE, ParentRun
 
 if TYPE_CHECKING:
     from analysis.judged import Frames

@@ -15,9 +15,10 @@ from typing import Any
 from tlft.config.schema import Config
 from tlft.estimate import describe_cost
 from tlft.experiment import Identity, identify, run_name
-from tlft.records import Outcome
 from tlft.runtime.environment import source_state
-from tlft.tracking import Store, wait_for_server
+from tlft.tracking.records import Outcome
+from tlft.tracking.server import wait_for_server
+from tlft.tracking.store import Store
 
 log = logging.getLogger(__name__)
 

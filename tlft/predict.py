@@ -193,7 +193,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.top > 1 and arguments.format == "csv":
         raise ConfigurationError(f"--top {arguments.top}: csv has a place for the likeliest alone; use --format json")
     files = find_files(arguments.paths)
-    from tlft.tracking import find_model
+    from tlft.tracking.registry import find_model
 
     description, weights = find_model(arguments.model, arguments.uri)
     from tlft.inference.classifier import Classifier

@@ -19,12 +19,12 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tlft import tracking
 from tlft.config import validate
 from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys
 from tlft.config.schema import Config, to_config
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError
+from tlft.tracking import server, store
 
 _LEAST_ROOM = 1 << 18
 """Bytes that must be free on the disk for a run to begin; without them Hydra fails where nobody can catch it."""
@@ -64,7 +64,7 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
     if args.help or args.cfg or args.info:
         return None
     uri = OmegaConf.select(base, "tracking.uri", throw_on_resolution_failure=False)
-    wait_for_answer = tracking.ask_early(str(uri))  # while the checks may import for seconds
+    wait_for_answer = server.ask_early(str(uri))  # while the checks may import for seconds
     checked = None
     if args.multirun or base.hydra.mode == RunMode.MULTIRUN:
         _check_sweep(composer, overrides, base)
@@ -103,7 +103,7 @@ def _problems_of(typed: Config) -> list[str]:
     if (typed.head.name == "imagenet1k" or configured) and isinstance(configured, dict | None):
         problems += class_map.find_problems(configured, classes)
     problems += _wrong_machine(typed)
-    problems += tracking.find_problems(typed)
+    problems += store.find_problems(typed)
     return problems
 
 

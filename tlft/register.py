@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from tlft.errors import ConfigurationError, exit_status
-from tlft.records import Record
+from tlft.tracking.records import Record
 
 _HOLDOUT = "holdout/accuracy"
 _FIGURES = (_HOLDOUT, "eval/accuracy", "eval/closed_set_accuracy", "eval/macro_f1")
@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    from tlft.tracking import load_records, register_model
+    from tlft.tracking.reader import load_records
+    from tlft.tracking.registry import register_model
 
     if (arguments.run is None) == (arguments.best_of is None):
         raise ConfigurationError("name a run, or --best-of EXPERIMENT, and not both")

@@ -18,8 +18,8 @@ from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.identity import flatten
-from tlft.records import Record
-from tlft.tracking import ArtifactReader, load_record
+from tlft.tracking.reader import ArtifactReader, load_record
+from tlft.tracking.records import Record
 
 _KEY = "from_run"
 _GROUPS = ("model", "head", "optimizer", "schedule", "data")

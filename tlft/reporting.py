@@ -22,7 +22,7 @@ from tlft.evaluation.predictions import evaluate
 from tlft.runtime import signals
 from tlft.runtime.device import Machine
 from tlft.runtime.progress import Advance, progress
-from tlft.tracking import ActiveRun
+from tlft.tracking.active_run import ActiveRun
 from tlft.training.checkpoint import Checkpoints
 from tlft.training.loop import TrainingState
 

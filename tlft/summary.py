@@ -21,7 +21,7 @@ from tlft.note import refresh_note
 from tlft.parent import SweepRun, make_table
 from tlft.plan import PlannedJob
 from tlft.runtime.files import atomic_write
-from tlft.tracking import ArtifactReader
+from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:
     from analysis.table import Table

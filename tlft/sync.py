@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tlft.config.paths import existing_home, home_folder
 from tlft.errors import exit_status
-from tlft.tracking import deliver_rest, follow_move, verify
+from tlft.tracking.outbox import deliver_rest, verify
+from tlft.tracking.relocate import follow_move
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import f1_score, recall_score
 
 from tlft.evaluation.predictions import Predictions
-from tlft.records import escape_all
+from tlft.names import escape_all
 
 
 def compute_metrics(predictions: Predictions, prefix: str = "eval") -> dict[str, float]:

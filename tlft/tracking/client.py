@@ -9,7 +9,7 @@ import shlex
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -23,9 +23,6 @@ from tlft.tracking.server import wait_for_server
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
-
-HEAVY_IMPORTS = ("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.pyfunc", "tlft.tracking.ahead")
-"""What a process that will start many runs may import ahead."""
 
 KEY_TAG = "tlft.run_key"
 SWEEP_TAG = "tlft.sweep"
@@ -65,6 +62,17 @@ def connect(uri: str) -> MlflowClient:
     else:
         os.environ["MLFLOW_TRACKING_URI"] = named
     return mlflow.MlflowClient(tracking_uri=uri)
+
+
+def import_ahead() -> None:
+    """Import all of MLflow that runs need, for a process that will fork many; what fails is imported later, or never.
+
+    MLflow asks every installed package which modules it has when a process logs its first model, which takes a second.
+    """
+    from mlflow.utils import requirements_utils
+
+    with suppress(AttributeError):  # an inner part of MLflow; without it the first model takes longer
+        requirements_utils._init_modules_to_packages_map()  # type: ignore[no-untyped-call]
 
 
 def create_database(path: Path, artifacts: Path) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tlft.errors import TlftError
-from tlft.store_schema import find_problems
+from tlft.tracking.schema import find_problems
 
 if TYPE_CHECKING:
     import requests

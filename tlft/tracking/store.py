@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from tlft import store_schema
 from tlft.config.schema import Config
 from tlft.errors import NonFiniteLossError, RunDeletedError
-from tlft.journal import Journal
-from tlft.records import Outcome, Record
 from tlft.runtime import claims, signals
 from tlft.runtime.files import atomic_write
+from tlft.tracking import schema
+from tlft.tracking.active_run import DIVERGED_TAG, SECONDS_TAG, ActiveRun, RunFolder
 from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, create_database, quiet, refuse_deleted, tracking_uri
-from tlft.tracking.kept import find_damage
-from tlft.tracking.moving import follow_move
-from tlft.tracking.reading import find_run, to_record
-from tlft.tracking.run import DIVERGED_TAG, SECONDS_TAG, ActiveRun, RunFolder
+from tlft.tracking.integrity import find_damage
+from tlft.tracking.journal import Journal
+from tlft.tracking.reader import find_run, to_record
+from tlft.tracking.records import Outcome, Record
+from tlft.tracking.relocate import follow_move
 from tlft.tracking.server import answering, is_server
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def find_problems(config: Config) -> list[str]:
     """Return what is wrong with the store's address or a local database, a line each, without opening it."""
     if config.tracking.uri is not None and not config.tracking.uri.strip():
         return ["tracking.uri: is empty; give it or MLFLOW_TRACKING_URI as http://HOST:PORT, or take tracking=local"]
-    return store_schema.find_problems(tracking_uri(config.tracking.uri, config.home))
+    return schema.find_problems(tracking_uri(config.tracking.uri, config.home))
 
 
 class Store:

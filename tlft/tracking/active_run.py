@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.errors import RunDeletedError
-from tlft.journal import Entry, Journal
 from tlft.runtime.files import atomic_write, sha256_of
 from tlft.tracking.client import WEIGHTS_FILE
-from tlft.tracking.reading import find_run
+from tlft.tracking.journal import Entry, Journal
+from tlft.tracking.pyfunc_model import log_model
+from tlft.tracking.reader import find_run
 from tlft.tracking.server import reason_of
-from tlft.tracking.serving import log_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

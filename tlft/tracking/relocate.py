@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tlft.errors import ConfigurationError, TlftError
 from tlft.runtime.claims import owner_of
-from tlft.store_schema import find_problems
 from tlft.tracking.client import local_folder, tracking_uri
+from tlft.tracking.schema import find_problems
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlft.errors import TlftError
-from tlft.journal import Journal
-from tlft.records import Record
 from tlft.runtime.claims import Claim
+from tlft.tracking.active_run import DAMAGED_TAG, FILES_TAG, ActiveRun, RunFolder
 from tlft.tracking.client import connect, tracking_uri
-from tlft.tracking.kept import find_damage_by_digest
-from tlft.tracking.reading import find_run, load_records
-from tlft.tracking.run import DAMAGED_TAG, FILES_TAG, ActiveRun, RunFolder
+from tlft.tracking.integrity import find_damage_by_digest
+from tlft.tracking.journal import Journal
+from tlft.tracking.reader import find_run, load_records
+from tlft.tracking.records import Record
 from tlft.tracking.server import answering
 
 

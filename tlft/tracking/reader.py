@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tlft import store_schema
 from tlft.errors import ConfigurationError
-from tlft.records import Record
 from tlft.runtime.files import sha256_of
+from tlft.tracking import schema
 from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, local_folder, refuse_deleted, tracking_uri
+from tlft.tracking.records import Record
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
         TlftError: if the store does not answer.
     """
     uri = tracking_uri(uri, home)
-    if problems := store_schema.find_problems(uri):
+    if problems := schema.find_problems(uri):
         raise ConfigurationError(problems)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return []
@@ -159,7 +159,7 @@ def connect_existing(uri: str, name: str) -> MlflowClient:
     Raises:
         ConfigurationError: if the database is none, or is not there.
     """
-    if problems := store_schema.find_problems(uri):
+    if problems := schema.find_problems(uri):
         raise ConfigurationError(problems)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise ConfigurationError(

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tlft.runtime.files import sha256_of
+from tlft.tracking.active_run import DAMAGED_TAG, FILES_TAG
 from tlft.tracking.client import local_folder
-from tlft.tracking.run import DAMAGED_TAG, FILES_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

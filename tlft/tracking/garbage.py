@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.errors import ConfigurationError, TlftError
-from tlft.journal import Journal
 from tlft.runtime.claims import Claim
 from tlft.runtime.garbage import Waste, waste
-from tlft.store_schema import find_problems
+from tlft.tracking.active_run import DIVERGED_TAG, RunFolder
 from tlft.tracking.client import connect, local_folder, quiet, restore, tracking_uri
-from tlft.tracking.reading import find_run
-from tlft.tracking.run import DIVERGED_TAG, RunFolder
+from tlft.tracking.journal import Journal
+from tlft.tracking.reader import find_run
+from tlft.tracking.schema import find_problems
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:

@@ -1,0 +1,17 @@
+"""Import this to have imported all that a job needs: a process that forks jobs does it once for all of them."""
+
+import imagehash  # noqa: F401
+import pandas  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import sklearn.metrics  # noqa: F401
+import timm  # noqa: F401
+import torch  # noqa: F401
+
+import tlft.evaluation.metrics
+import tlft.evaluation.plots
+import tlft.experiment
+import tlft.models.build
+import tlft.training.checkpoint  # noqa: F401
+from tlft.tracking.client import import_ahead
+
+import_ahead()
