@@ -11,11 +11,11 @@ from omegaconf import DictConfig
 
 from tlft.config.schema import register
 from tlft.errors import ConfigurationError, TlftError
-from tlft.job import run_job
-from tlft.plan import print_plan
-from tlft.preflight import check_command_line, exit_with
-from tlft.repeat import expand
+from tlft.runs.hydra_job import run_job
+from tlft.runs.preflight import check_command_line, exit_with
+from tlft.runs.replay import expand
 from tlft.runtime.signals import listen
+from tlft.sweeps.plan import print_plan
 
 register()
 

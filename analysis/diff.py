@@ -17,8 +17,7 @@ import numpy as np
 
 from analysis.judged import PROBABILITY, by_image
 from tlft.errors import ConfigurationError, exit_status
-from tlft.identity import flatten
-from tlft.tracking.records import Record
+from tlft.tracking.records import Record, flatten
 
 if TYPE_CHECKING:
     from pandas import DataFrame

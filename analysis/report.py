@@ -29,9 +29,8 @@ from analysis.table import Table
 from analysis.words import head_row, headline, rounded
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError, exit_status
-from tlft.identity import flatten
 from tlft.runtime.files import atomic_write
-from tlft.tracking.records import Record
+from tlft.tracking.records import Record, flatten
 
 if TYPE_CHECKING:
     from tlft.tracking.reader import ArtifactReader

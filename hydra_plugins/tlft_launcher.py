@@ -79,7 +79,7 @@ class _TlftLauncher(Launcher):
 
 
 class ParallelLauncher(_TlftLauncher):
-    """Start jobs beside each other; see `tlft.parallel.run_jobs`."""
+    """Start jobs beside each other; see `tlft.sweeps.launchers.parallel.run_jobs`."""
 
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
@@ -87,7 +87,7 @@ class ParallelLauncher(_TlftLauncher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Refuse a number of jobs at once that is none."""
         from tlft.errors import ConfigurationError
-        from tlft.preflight import exit_with
+        from tlft.runs.preflight import exit_with
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if self.jobs is not None and self.jobs < 1:
@@ -95,7 +95,7 @@ class ParallelLauncher(_TlftLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; each leaves its outcome in its folder, where the sweeper reads it."""
-        from tlft.parallel import jobs_at_once, run_jobs
+        from tlft.sweeps.launchers.parallel import jobs_at_once, run_jobs
 
         at_once, threads = jobs_at_once(self.config, len(job_overrides))
         configs = self.compose(job_overrides, threads)
@@ -104,7 +104,7 @@ class ParallelLauncher(_TlftLauncher):
 
 
 class SlurmLauncher(_TlftLauncher):
-    """Submit jobs to Slurm and wait for them; see `tlft.slurm.run_jobs`.
+    """Submit jobs to Slurm and wait for them; see `tlft.sweeps.launchers.slurm.run_jobs`.
 
     Attributes:
         on_submit: is told the number of each job and its id in Slurm.
@@ -118,8 +118,8 @@ class SlurmLauncher(_TlftLauncher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Refuse at once where there is no Slurm."""
         from tlft.errors import ConfigurationError
-        from tlft.preflight import exit_with
-        from tlft.slurm import find_problem
+        from tlft.runs.preflight import exit_with
+        from tlft.sweeps.launchers.slurm import find_problem
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if problem := find_problem():
@@ -127,7 +127,7 @@ class SlurmLauncher(_TlftLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; each leaves its outcome in its folder, where the sweeper reads it."""
-        from tlft.slurm import run_jobs
+        from tlft.sweeps.launchers.slurm import run_jobs
 
         cpus = self.settings["cpus_per_task"] or self.config.threads or CPUS_PER_TASK
         configs = self.compose(job_overrides, cpus)

@@ -27,11 +27,11 @@ ConfigStore.instance().store(group="hydra/sweeper", name="tlft", node=TlftSweepe
 
 
 class TlftSweeper(BasicSweeper):
-    """Expand the axes as Hydra's basic sweeper does; see `tlft.sweep.run_sweep` for the rest."""
+    """Expand the axes as Hydra's basic sweeper does; see `tlft.sweeps.execute.run_sweep` for the rest."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Let the launcher take its jobs' configurations from the sweep."""
-        from tlft.sweep import ComposedOnce
+        from tlft.sweeps.execute import ComposedOnce
 
         self.composed = ComposedOnce(hydra_context.config_loader)
         context = HydraContext(config_loader=cast(ConfigLoader, self.composed), callbacks=hydra_context.callbacks)
@@ -39,7 +39,7 @@ class TlftSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep, and leave with its exit status."""
-        from tlft.sweep import run_sweep
+        from tlft.sweeps.execute import run_sweep
 
         assert self.hydra_context is not None and self.config is not None and self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

@@ -18,7 +18,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = PLACES = [str(PROJECT), str(PROJECT / "tests")]
 
-from tlft import parallel
+from tlft.sweeps.launchers import parallel
 from tlft.training import loop as training
 
 OUT_OF_MEMORY, EXITS = 0.25, 0.5

@@ -33,7 +33,7 @@ def work(config: Config, words: Connection, env: dict[str, str]) -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO)
-    from tlft.experiment import run_experiment
+    from tlft.runs.experiment import run_experiment
     from tlft.runtime import signals
 
     signals.listen()

@@ -10,7 +10,7 @@ from conftest import files_in, run_py
 from mlflow_database import newer_database
 
 from tlft.errors import ConfigurationError
-from tlft.preflight import check_command_line
+from tlft.runs.preflight import check_command_line
 
 
 def problems(home: Path, *arguments: str) -> list[str]:

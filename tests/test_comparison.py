@@ -19,7 +19,7 @@ from analysis.table import add_evidence, build_table
 from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError
-from tlft.experiment import run_experiment
+from tlft.runs.experiment import run_experiment
 
 EVIL = "<script>alert(1)</script>"
 

@@ -13,7 +13,7 @@ from test_table import FINE_TUNE, run
 
 from analysis.diff import Difference, Kept, compare_runs, describe_differences, main
 from tlft.config.compose import Composer
-from tlft.experiment import run_experiment
+from tlft.runs.experiment import run_experiment
 
 
 @pytest.fixture

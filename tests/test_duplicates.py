@@ -20,7 +20,7 @@ from tlft.data.batches import open_images
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.near_duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
 from tlft.data.transforms import Transform
-from tlft.experiment import run_experiment
+from tlft.runs.experiment import run_experiment
 from tlft.tracking.reader import load_records
 
 TRANSFORM = Transform(72, 64, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

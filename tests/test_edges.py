@@ -15,7 +15,7 @@ from conftest import TINY_ARCH, files_in, run_py
 from tlft import clean, sync
 from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError
-from tlft.preflight import check_command_line
+from tlft.runs.preflight import check_command_line
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
 
@@ -138,7 +138,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def as_nobody(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the check of a command line as a user who owns nothing."""
     program = (
-        "import sys; from tlft.preflight import *\n"
+        "import sys; from tlft.runs.preflight import *\n"
         "try: check_command_line(sys.argv[1:])\n"
         "except ConfigurationError as error: exit_with(error)"
     )

@@ -17,7 +17,7 @@ from analysis.errors import Findings, main, render_errors
 from analysis.suspects import Search, find_suspects
 from tlft.data.near_duplicates import Member, Pair
 from tlft.errors import ConfigurationError
-from tlft.experiment import run_experiment
+from tlft.runs.experiment import run_experiment
 from tlft.tracking.reader import load_records
 
 EVIL = "<script>alert(1)</script>"

@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 from conftest import Configure
 
-from tlft import estimate
-from tlft.estimate import describe_cost
-from tlft.plan import PlannedJob
 from tlft.runtime.progress import describe_duration
+from tlft.sweeps import estimate
+from tlft.sweeps.estimate import describe_cost
+from tlft.sweeps.plan import PlannedJob
 from tlft.tracking.records import Record
 
 

@@ -15,11 +15,12 @@ from conftest import draw_folder
 from PIL import Image
 from safetensors.torch import load_file
 
-from tlft import experiment
 from tlft.config.compose import Composer
 from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
-from tlft.experiment import identify, run_experiment, run_name
+from tlft.runs import experiment
+from tlft.runs.experiment import run_experiment
+from tlft.runs.identify import identify, run_name
 from tlft.runtime import signals
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Outcome
@@ -249,7 +250,7 @@ def test_full_disk_fails_the_run_and_leaves_earlier_ones_whole(
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/full")
 
-    monkeypatch.setattr(experiment, "_write_outcome", full)
+    monkeypatch.setattr(experiment, "write_artifacts", full)
     with pytest.raises(OSError, match="No space left"):
         run_experiment(replace(small, seed=5))
     assert [record.status for record in records(small)] == ["FINISHED", "FAILED"]

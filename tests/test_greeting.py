@@ -16,7 +16,7 @@ from servers import free_port
 from tlft.config.compose import Composer
 from tlft.config.schema import to_config
 from tlft.errors import TlftError
-from tlft.preflight import check_command_line
+from tlft.runs.preflight import check_command_line
 from tlft.tracking import schema, server, store
 from tlft.tracking.server import wait_for_server
 

@@ -9,7 +9,8 @@ from conftest import Configure
 from tlft.config.schema import Config
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.identity import flatten, run_key, scientific_config
+from tlft.runs.run_key import run_key, scientific_config
+from tlft.tracking.records import flatten
 
 GOLDEN = Path(__file__).parent / "data" / "run_keys.json"
 """Overrides -> run key. A key that changes makes every finished run of that kind be computed again: mend the code, and

@@ -12,8 +12,8 @@ import torch
 from conftest import Configure
 
 from tlft.errors import exit_status, out_of_memory
-from tlft.job import OUTCOME_FILE, _explain, read_outcome
-from tlft.launched import say_end
+from tlft.runs.hydra_job import OUTCOME_FILE, _explain, read_outcome
+from tlft.sweeps.launchers.worker import say_end
 
 
 def catch(size: int) -> list[Exception]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tlft import live as live_module
-from tlft.live import Live
 from tlft.runtime import progress as progress_module
 from tlft.runtime.progress import bars, progress
+from tlft.sweeps.launchers import monitor as live_module
+from tlft.sweeps.launchers.monitor import Live
 
 
 def test_a_process_leaves_word_of_how_far_it_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from killing import left_over, parents_in
 from warm import WarmCommand
 
 from tlft.config.paths import PROJECT
-from tlft.launched import OUTPUT_FILE
 from tlft.runtime import device as machine
+from tlft.sweeps.launchers.worker import OUTPUT_FILE
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
 

@@ -13,9 +13,9 @@ from conftest import Configure
 from killing import left_over, parents_in
 
 from tlft.config.schema import Config
-from tlft.parent import SweepRun, compute_figures, make_table, write_note
-from tlft.plan import PlannedJob, plan_jobs
-from tlft.summary import Result
+from tlft.sweeps.parent_run import SweepRun, compute_figures, make_table, write_note
+from tlft.sweeps.plan import PlannedJob, plan_jobs
+from tlft.sweeps.summary import Result
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
 from tlft.tracking.store import Store
@@ -118,7 +118,7 @@ def plan(configure: Configure, tiny_folder: Path) -> list[PlannedJob]:
 
 
 def as_done(job: PlannedJob, accuracy: float, status: str = "FINISHED") -> Record:
-    from tlft.identity import flatten
+    from tlft.tracking.records import flatten
 
     key = job.identity.key
     params = flatten(job.identity.science)

@@ -13,8 +13,8 @@ from tlft.config.schema import to_config
 from tlft.data.batches import Split, open_images
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
-from tlft.experiment import identify
 from tlft.models.build import build_model
+from tlft.runs.identify import identify
 from tlft.runtime.device import prepare_machine
 
 pytestmark = [needs_photographs, pytest.mark.photographs]

@@ -24,11 +24,11 @@ from test_table import FINE_TUNE, run
 
 from tlft.config.compose import Composer
 from tlft.errors import ConfigurationError
-from tlft.experiment import run_experiment
 from tlft.predict import find_files
 from tlft.predict import main as predict
 from tlft.register import choose_best
 from tlft.register import main as register
+from tlft.runs.experiment import run_experiment
 from tlft.tracking.reader import load_records
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from conftest import Configure, draw_folder
 
-from tlft import prepare
 from tlft.config.paths import PROJECT
 from tlft.data import pixel_store as decode
 from tlft.errors import TlftError
 from tlft.models import weights
-from tlft.plan import PlannedJob, plan_jobs
+from tlft.sweeps import prefetch as prepare
+from tlft.sweeps.plan import PlannedJob, plan_jobs
 
 
 @pytest.fixture
@@ -73,6 +73,6 @@ def test_weights_are_fetched_once_and_first(
 
 
 def test_a_sweep_imports_nothing_heavy_to_prepare() -> None:
-    asked = "import sys, tlft.sweep; print([m for m in ('torch', 'mlflow', 'pandas') if m in sys.modules])"
+    asked = "import sys, tlft.sweeps.execute; print([m for m in ('torch', 'mlflow', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", asked], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

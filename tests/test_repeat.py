@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_experiment import compose
 
 from tlft.config.compose import Composer
-from tlft.experiment import run_experiment
-from tlft.repeat import verify, write_value
+from tlft.runs.experiment import run_experiment
+from tlft.runs.replay import verify, write_value
 from tlft.tracking.reader import load_records
 
 

@@ -33,5 +33,5 @@ def test_only_tracking_knows_mlflow() -> None:
 
 
 def test_analysis_never_trains() -> None:
-    for module in ("torch", "tlft.training", "tlft.experiment", "tlft.sweep", "tlft.models"):
+    for module in ("torch", "tlft.training", "tlft.runs", "tlft.sweeps", "tlft.models"):
         assert importers(module, "analysis") == set()

@@ -18,8 +18,8 @@ from warm import WarmCommand
 
 from tlft.config.output_dir import claim_folder
 from tlft.config.paths import PROJECT
-from tlft.preflight import check_command_line
-from tlft.summary import repeat
+from tlft.runs.preflight import check_command_line
+from tlft.sweeps.summary import repeat
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
 
@@ -245,7 +245,7 @@ def test_folder_that_a_user_names_is_never_overwritten(tmp_path: Path, tiny_fold
 def test_edit_during_a_sweep_does_not_reach_later_jobs() -> None:
     from omegaconf import OmegaConf
 
-    from tlft.sweep import ComposedOnce
+    from tlft.sweeps.execute import ComposedOnce
 
     class Loader:
         calls = 0

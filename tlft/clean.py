@@ -15,8 +15,8 @@ from pathlib import Path
 from tlft.config.paths import existing_home
 from tlft.data.cache import caches_over, halves
 from tlft.errors import ConfigurationError, exit_status
-from tlft.estimate import describe_space
 from tlft.runtime.garbage import Waste, leftovers
+from tlft.sweeps.estimate import describe_space
 from tlft.tracking.garbage import deleted_artifacts, orphan_checkpoints
 from tlft.tracking.relocate import follow_move, relocate
 

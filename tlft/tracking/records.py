@@ -5,9 +5,12 @@ Nothing here knows MLflow, so that tables and reports can be made, and tested, w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from tlft.errors import TlftError
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,24 @@ class Outcome:
     def score(self) -> float:
         """The figure that a run returns: the hold-out's accuracy if there is one, else the evaluation's."""
         return self.metrics.get("holdout/accuracy", self.metrics.get("eval/accuracy", float("nan")))
+
+
+_LONGEST_PARAM = 6000  # in MLflow
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return dotted names with their values as text, as MLflow's parameters want them.
+
+    Raises:
+        TlftError: if a value is longer than MLflow keeps; it would be cut without a word.
+    """
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+            continue
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if len(text) > _LONGEST_PARAM:
+            raise TlftError(f"{prefix}{name}: its value of {len(text)} characters is longer than MLflow keeps (6000)")
+        flat[prefix + name] = text
+    return flat

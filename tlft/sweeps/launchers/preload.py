@@ -9,8 +9,8 @@ import torch  # noqa: F401
 
 import tlft.evaluation.metrics
 import tlft.evaluation.plots
-import tlft.experiment
 import tlft.models.build
+import tlft.runs.experiment
 import tlft.training.checkpoint  # noqa: F401
 from tlft.tracking.client import import_ahead
 

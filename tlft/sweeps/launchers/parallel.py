@@ -27,15 +27,15 @@ from hydra._internal.callbacks import Callbacks
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from tlft.launched import OUTPUT_FILE, do_job, folder_of, python_path, say_end
-from tlft.live import live
 from tlft.runtime.device import memory_limit
+from tlft.sweeps.launchers.monitor import live
+from tlft.sweeps.launchers.worker import OUTPUT_FILE, do_job, folder_of, python_path, say_end
 
 log = logging.getLogger(__name__)
 
 _Server = ForkServerContext | SpawnContext
 
-_PRELOAD = ("tlft.sweeps.launchers.preload", "tlft.parallel")
+_PRELOAD = ("tlft.sweeps.launchers.preload", "tlft.sweeps.launchers.parallel")
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
 """How long jobs that were told to stop may finish their step before they are killed."""

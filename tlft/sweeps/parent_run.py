@@ -15,18 +15,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.identity import flatten
 from tlft.names import escape_all
-from tlft.plan import PlannedJob
+from tlft.sweeps.plan import PlannedJob
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
+from tlft.tracking.records import Record, flatten
 from tlft.tracking.sweep_run import LONGEST_NOTE, ParentRun
 
 if TYPE_CHECKING:
     from analysis.judged import Frames
     from analysis.rows import Row
     from analysis.table import Table
-    from tlft.summary import Result
+    from tlft.sweeps.summary import Result
 
     Reader = Callable[[Sequence[Record]], Frames]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Hashable, Sequence
 from tlft.data.pixel_store import decode_images
 from tlft.errors import TlftError
 from tlft.models.weights import fetch_weights
-from tlft.plan import PlannedJob
 from tlft.runtime.device import available_threads
+from tlft.sweeps.plan import PlannedJob
 
 
 def prepare(jobs: Sequence[PlannedJob]) -> dict[int, TlftError]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tlft.config.schema import Config
-from tlft.estimate import describe_cost
-from tlft.experiment import Identity, identify, run_name
+from tlft.runs.identify import Identity, identify, run_name
 from tlft.runtime.environment import source_state
+from tlft.sweeps.estimate import describe_cost
 from tlft.tracking.records import Outcome
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store

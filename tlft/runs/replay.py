@@ -17,9 +17,8 @@ from omegaconf import OmegaConf
 from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
-from tlft.identity import flatten
 from tlft.tracking.reader import ArtifactReader, load_record
-from tlft.tracking.records import Record
+from tlft.tracking.records import Record, flatten
 
 _KEY = "from_run"
 _GROUPS = ("model", "head", "optimizer", "schedule", "data")

@@ -24,12 +24,12 @@ from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.output_dir import claim_hydra_folder
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
-from tlft.job import read_outcome
-from tlft.parent import SweepRun
-from tlft.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
-from tlft.preflight import examine, exit_with
-from tlft.prepare import prepare
-from tlft.summary import Result, sum_up
+from tlft.runs.hydra_job import read_outcome
+from tlft.runs.preflight import examine, exit_with
+from tlft.sweeps.parent_run import SweepRun
+from tlft.sweeps.plan import PlannedJob, describe_plan, plan_jobs, print_jobs, wait_for
+from tlft.sweeps.prefetch import prepare
+from tlft.sweeps.summary import Result, sum_up
 
 log = logging.getLogger(__name__)
 

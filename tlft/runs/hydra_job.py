@@ -22,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tlft.config.schema import Config, to_config
 from tlft.errors import ConfigurationError, TlftError, out_of_memory
-from tlft.note import refresh_note
-from tlft.repeat import verify
+from tlft.runs.experiment_note import refresh_note
+from tlft.runs.replay import verify
 from tlft.runtime import signals
 from tlft.runtime.files import atomic_write
 from tlft.tracking.records import Outcome
@@ -44,7 +44,7 @@ def run_job(cfg: DictConfig) -> float:
         SystemExit: in a single run, with status 1 (failed) or 2 (configuration).
         JobError: in a sweep, for the sweeper to count.
     """
-    from tlft.experiment import run_experiment
+    from tlft.runs.experiment import run_experiment
     from tlft.tracking.server import PATIENCE_SECONDS
 
     config = to_config(cfg)

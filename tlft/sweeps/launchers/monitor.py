@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlft.launched import PROGRESS_FILE
 from tlft.runtime.progress import bars, describe_duration, on_terminal
+from tlft.sweeps.launchers.worker import PROGRESS_FILE
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

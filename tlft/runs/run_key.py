@@ -14,10 +14,8 @@ from typing import Any
 from tlft.config.schema import Config
 from tlft.data.class_map import ClassMap
 from tlft.data.transforms import Transform
-from tlft.errors import TlftError
 
 FORMAT = 1
-_LONGEST_PARAM = 6000
 
 
 def scientific_config(
@@ -82,21 +80,3 @@ def digest_of(value: Any) -> str:
 def run_key(science: Mapping[str, Any]) -> str:
     """Return the SHA-256 that two runs share if and only if they are the same run."""
     return digest_of(science)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return dotted names with their values as text, as MLflow's parameters want them.
-
-    Raises:
-        TlftError: if a value is longer than MLflow keeps; it would be cut without a word.
-    """
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-            continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        if len(text) > _LONGEST_PARAM:
-            raise TlftError(f"{prefix}{name}: its value of {len(text)} characters is longer than MLflow keeps (6000)")
-        flat[prefix + name] = text
-    return flat

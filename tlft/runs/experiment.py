@@ -5,66 +5,38 @@ The order is not free: the cheap before the dear, the identity before the work, 
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
 from tlft.config.validate import find_problems
 from tlft.data.cache import warn_of_caches
-from tlft.data.class_map import ClassMap, resolve_class_map
-from tlft.data.dataset import Dataset, open_dataset
 from tlft.errors import ConfigurationError
-from tlft.identity import flatten, run_key, scientific_config
-from tlft.models.weights import Weights, find_weights
 from tlft.names import NEAR_DUPLICATES_FILE
-from tlft.repeat import refuse_others
+from tlft.runs.artifacts import describe_model, write_artifacts
+from tlft.runs.identify import Identity, identify, run_name
+from tlft.runs.replay import refuse_others
 from tlft.runtime import signals
-from tlft.runtime.device import Machine, available_threads, prepare_machine
+from tlft.runtime.device import Machine, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking.active_run import ActiveRun
-from tlft.tracking.client import WEIGHTS_FILE
-from tlft.tracking.records import Outcome
+from tlft.tracking.records import Outcome, flatten
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tlft.data.batches import Images, Split
+    from tlft.data.batches import Images
     from tlft.data.near_duplicates import Pair
-    from tlft.evaluation.predictions import Predictions
 
 log = logging.getLogger(__name__)
 
 DEBUG_BATCHES = 2
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a run is, known before any work: its data, its weights, and its key."""
-
-    dataset: Dataset
-    weights: Weights
-    class_map: ClassMap | None
-    science: dict[str, Any]
-    key: str
-
-
-def identify(config: Config, dataset: Dataset | None = None) -> Identity:
-    """Digest the data (unless it is known) and the weights and compute the run's key; nothing is decoded or loaded."""
-    dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
-    weights = find_weights(config)
-    class_map = None
-    if config.head.name == "imagenet1k":
-        class_map = resolve_class_map(config.data.class_map, dataset.classes)
-    science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map)
-    return Identity(dataset, weights, class_map, science, run_key(science))
 
 
 def run_experiment(
@@ -113,17 +85,6 @@ def run_experiment(
     return Outcome("done", run.run_id, run.name, metrics, time.monotonic() - started)
 
 
-def run_name(config: Config) -> str:
-    """Return a name that people can read, such as `resnet50 pretrained task sgd s3`."""
-    arch = config.arch.name.removeprefix("tf_")
-    if config.trainable == "none":
-        return f"{arch} {config.model.name} {config.head.name} untrained" + (
-            f" s{config.seed}" if config.head.name == "task" or config.model.name == "scratch" else ""
-        )
-    part = "" if config.trainable == "all" else f" {config.trainable}"
-    return f"{arch} {config.model.name} {config.head.name}{part} {config.optimizer.name} s{config.seed}"
-
-
 def _work(
     config: Config, known: Identity, machine: Machine, model: nn.Module, run: ActiveRun, composed: str
 ) -> dict[str, float]:
@@ -131,7 +92,7 @@ def _work(
     from tlft.data.near_duplicates import to_json
     from tlft.evaluation.metrics import compute_metrics
     from tlft.evaluation.predictions import evaluate
-    from tlft.reporting import Reporter
+    from tlft.runs.reporter import Reporter
     from tlft.training.checkpoint import Checkpoints
     from tlft.training.loop import fresh_state, train
 
@@ -155,11 +116,11 @@ def _work(
     eval_seconds = time.monotonic() - clock
 
     with run.writing_files() as folder:
-        _write_outcome(folder, config, known, images.eval, model, predictions, machine, composed, layers)
+        write_artifacts(folder, config, known, images.eval, model, predictions, machine, composed, layers)
         if near_duplicates is not None:
             (folder / NEAR_DUPLICATES_FILE).write_text(to_json(near_duplicates), encoding="utf-8")
     if config.tracking.weights:
-        run.log_model(_model_description(config, known, machine))
+        run.log_model(describe_model(config, known, machine))
     training = clock - ready
     overhead = time.monotonic() - run.started - training - eval_seconds
     times = {
@@ -228,70 +189,4 @@ def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
         **kind,
         **code,
         "weights": Path(config.model.weights_file or known.weights.spec.name).name,
-    }
-
-
-def _write_outcome(
-    folder: Path,
-    config: Config,
-    known: Identity,
-    split: Split,
-    model: nn.Module,
-    predictions: Predictions,
-    machine: Machine,
-    composed: str,
-    layers: str,
-) -> None:
-    """Write every file that is kept of a run into `folder`."""
-    predictions.to_frame(known.dataset.root).to_parquet(folder / "predictions.parquet", index=False)
-    _draw(folder, split, predictions, run_name(config))
-    environment = json.dumps(describe_environment(machine), indent=1)
-    texts = {
-        "layers.txt": layers,
-        "config.yaml": composed,
-        "environment.json": environment,
-        "run_key.json": json.dumps(known.science, indent=1, sort_keys=True),
-        "git.diff": source_state().diff,
-        "class_map.json": json.dumps(known.class_map, ensure_ascii=False) if known.class_map else "",
-    }
-    for name, text in texts.items():
-        if text:
-            (folder / name).write_text(text, encoding="utf-8")
-    if config.tracking.weights:
-        from tlft.training.checkpoint import save_tensors
-
-        path = folder / WEIGHTS_FILE
-        path.parent.mkdir()
-        save_tensors(model.state_dict(), path)
-
-
-def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> None:
-    from tlft.evaluation.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
-
-    chosen = select_for_gallery(predictions.correct, predictions.confidence, predictions.labels)
-    items = [
-        GalleryItem(
-            pixels=split.pixels[split.rows[index]],
-            label=predictions.classes[predictions.labels[index]],
-            predicted=predictions.names[index],
-            confidence=float(predictions.confidence[index]),
-            correct=bool(predictions.correct[index]),
-        )
-        for index in chosen
-    ]
-    draw_gallery(items).save(folder / "gallery.png")
-    matrix, columns = predictions.confusion()
-    (folder / "confusion.png").write_bytes(draw_confusion(matrix, predictions.classes, columns, title))
-
-
-def _model_description(config: Config, known: Identity, machine: Machine) -> dict[str, Any]:
-    return {
-        "library": config.arch.library,
-        "arch": config.arch.name,
-        "head": config.head.name,
-        "classes": list(known.dataset.classes),
-        "class_map": known.class_map,
-        "transform": known.weights.transform.to_dict(),
-        "precision": machine.precision,
-        "run_key": known.key,
     }

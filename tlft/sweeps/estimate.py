@@ -15,7 +15,7 @@ from tlft.tracking.client import WEIGHTS_FILE
 from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
-    from tlft.plan import PlannedJob
+    from tlft.sweeps.plan import PlannedJob
 
 
 def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:

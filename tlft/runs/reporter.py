@@ -27,7 +27,7 @@ from tlft.training.checkpoint import Checkpoints
 from tlft.training.loop import TrainingState
 
 if TYPE_CHECKING:
-    from tlft.experiment import Identity
+    from tlft.runs.identify import Identity
 
 log = logging.getLogger(__name__)
 

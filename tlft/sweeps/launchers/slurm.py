@@ -23,10 +23,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from tlft.errors import TlftError
-from tlft.job import read_outcome
-from tlft.launched import OUTPUT_FILE, do_job, folder_of, python_path, say_end
-from tlft.live import Live, live
+from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import squeue
+from tlft.sweeps.launchers.monitor import Live, live
+from tlft.sweeps.launchers.worker import OUTPUT_FILE, do_job, folder_of, python_path, say_end
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

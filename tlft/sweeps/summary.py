@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
 from tlft.errors import TlftError
-from tlft.experiment import run_name
-from tlft.note import refresh_note
-from tlft.parent import SweepRun, make_table
-from tlft.plan import PlannedJob
+from tlft.runs.experiment_note import refresh_note
+from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
+from tlft.sweeps.parent_run import SweepRun, make_table
+from tlft.sweeps.plan import PlannedJob
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from tlft.config.paths import PROJECT
 from tlft.config.schema import register
 from tlft.errors import TlftError
-from tlft.job import OUTCOME_FILE, read_outcome
+from tlft.runs.hydra_job import OUTCOME_FILE, read_outcome
 from tlft.runtime.files import atomic_write
 
 log = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ def do_job(config: DictConfig, callbacks: Callbacks) -> None:
     Raises:
         SystemExit: with status 1 if the job failed; it was said why.
     """
-    from tlft.job import JobError
-    from tlft.job import run_job as run
+    from tlft.runs.hydra_job import JobError
+    from tlft.runs.hydra_job import run_job as run
     from tlft.runtime import progress, signals
 
     folder = folder_of(config)

@@ -1,0 +1,86 @@
+"""Write the files that are kept of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlft.config.schema import Config
+from tlft.runs.identify import Identity, run_name
+from tlft.runtime.device import Machine
+from tlft.runtime.environment import describe_environment, source_state
+from tlft.tracking.client import WEIGHTS_FILE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tlft.data.batches import Split
+    from tlft.evaluation.predictions import Predictions
+
+
+def write_artifacts(
+    folder: Path,
+    config: Config,
+    known: Identity,
+    split: Split,
+    model: nn.Module,
+    predictions: Predictions,
+    machine: Machine,
+    composed: str,
+    layers: str,
+) -> None:
+    """Write every file that is kept of a run into `folder`."""
+    predictions.to_frame(known.dataset.root).to_parquet(folder / "predictions.parquet", index=False)
+    _draw(folder, split, predictions, run_name(config))
+    environment = json.dumps(describe_environment(machine), indent=1)
+    texts = {
+        "layers.txt": layers,
+        "config.yaml": composed,
+        "environment.json": environment,
+        "run_key.json": json.dumps(known.science, indent=1, sort_keys=True),
+        "git.diff": source_state().diff,
+        "class_map.json": json.dumps(known.class_map, ensure_ascii=False) if known.class_map else "",
+    }
+    for name, text in texts.items():
+        if text:
+            (folder / name).write_text(text, encoding="utf-8")
+    if config.tracking.weights:
+        from tlft.training.checkpoint import save_tensors
+
+        path = folder / WEIGHTS_FILE
+        path.parent.mkdir()
+        save_tensors(model.state_dict(), path)
+
+
+def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> None:
+    from tlft.evaluation.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
+
+    chosen = select_for_gallery(predictions.correct, predictions.confidence, predictions.labels)
+    items = [
+        GalleryItem(
+            pixels=split.pixels[split.rows[index]],
+            label=predictions.classes[predictions.labels[index]],
+            predicted=predictions.names[index],
+            confidence=float(predictions.confidence[index]),
+            correct=bool(predictions.correct[index]),
+        )
+        for index in chosen
+    ]
+    draw_gallery(items).save(folder / "gallery.png")
+    matrix, columns = predictions.confusion()
+    (folder / "confusion.png").write_bytes(draw_confusion(matrix, predictions.classes, columns, title))
+
+
+def describe_model(config: Config, known: Identity, machine: Machine) -> dict[str, Any]:
+    """Return what it takes to build the network again, as plain JSON types."""
+    return {
+        "library": config.arch.library,
+        "arch": config.arch.name,
+        "head": config.head.name,
+        "classes": list(known.dataset.classes),
+        "class_map": known.class_map,
+        "transform": known.weights.transform.to_dict(),
+        "precision": machine.precision,
+        "run_key": known.key,
+    }

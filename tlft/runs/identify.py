@@ -1,0 +1,46 @@
+"""What a run is, known before any work: its data, its weights, its key, and what people call it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tlft.config.schema import Config
+from tlft.data.class_map import ClassMap, resolve_class_map
+from tlft.data.dataset import Dataset, open_dataset
+from tlft.models.weights import Weights, find_weights
+from tlft.runs.run_key import run_key, scientific_config
+from tlft.runtime.device import available_threads
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is, known before any work: its data, its weights, and its key."""
+
+    dataset: Dataset
+    weights: Weights
+    class_map: ClassMap | None
+    science: dict[str, Any]
+    key: str
+
+
+def identify(config: Config, dataset: Dataset | None = None) -> Identity:
+    """Digest the data (unless it is known) and the weights and compute the run's key; nothing is decoded or loaded."""
+    dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
+    weights = find_weights(config)
+    class_map = None
+    if config.head.name == "imagenet1k":
+        class_map = resolve_class_map(config.data.class_map, dataset.classes)
+    science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map)
+    return Identity(dataset, weights, class_map, science, run_key(science))
+
+
+def run_name(config: Config) -> str:
+    """Return a name that people can read, such as `resnet50 pretrained task sgd s3`."""
+    arch = config.arch.name.removeprefix("tf_")
+    if config.trainable == "none":
+        return f"{arch} {config.model.name} {config.head.name} untrained" + (
+            f" s{config.seed}" if config.head.name == "task" or config.model.name == "scratch" else ""
+        )
+    part = "" if config.trainable == "all" else f" {config.trainable}"
+    return f"{arch} {config.model.name} {config.head.name}{part} {config.optimizer.name} s{config.seed}"
