@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.comparison import Comparison, compare
+    from analysis.notebook import Comparison, compare
 
 __all__ = ["Comparison", "compare"]
 
@@ -16,6 +16,6 @@ __all__ = ["Comparison", "compare"]
 def __getattr__(name: str) -> Any:  # the commands need not import what notebooks need
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from analysis import comparison
+    from analysis import notebook as comparison
 
     return getattr(comparison, name)

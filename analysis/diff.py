@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.judged import PROBABILITY, by_image
+from analysis.correctness import PROBABILITY, by_image
 from tlft.errors import ConfigurationError, exit_status
 from tlft.tracking.records import Record, flatten
 

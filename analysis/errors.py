@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.judged import Frames
-from analysis.page import render_page
-from analysis.photographs import draw_thumbnails, image_roots
-from analysis.selection import Wanted, add_which, fetch_table
-from analysis.suspects import Search, Suspect, find_suspects
+from analysis.correctness import Frames
+from analysis.html_page import render_page
+from analysis.image_review import draw_thumbnails, image_roots
+from analysis.label_errors import Search, Suspect, find_suspects
+from analysis.query import Wanted, add_which, fetch_table
 from analysis.table import Table
 from tlft.config.paths import home_folder
 from tlft.data.near_duplicates import Member, Pair, parse

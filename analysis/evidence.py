@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from analysis.columns import COLUMN_PARAMS
-from analysis.judged import Frames, Judged, judge
+from analysis.correctness import Frames, Judged, judge
 from analysis.recipes import shorten
 from analysis.statistics import (
     Interval,
@@ -23,6 +22,7 @@ from analysis.statistics import (
     reliability,
     smallest_difference,
 )
+from tlft.config.columns import COLUMN_PARAMS
 from tlft.tracking.records import Record
 
 if TYPE_CHECKING:

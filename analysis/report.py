@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.columns import Column
-from analysis.judged import Frames
-from analysis.page import render_page
-from analysis.photographs import Photograph, Verdict, compare_photographs, draw_thumbnails, image_roots
-from analysis.pictures import Curve, draw_confusion, draw_curves, draw_reliability
+from analysis.correctness import Frames
+from analysis.html_page import render_page
+from analysis.image_review import Photograph, Verdict, compare_photographs, draw_thumbnails, image_roots
+from analysis.narrative import head_row, headline, rounded
+from analysis.query import Wanted, add_selection, fetch_table
 from analysis.recipes import shorten
 from analysis.rows import Row
-from analysis.selection import Wanted, add_selection, fetch_table
-from analysis.shown import describe_column, describe_table, draw_runs, used_columns
+from analysis.svg_charts import Curve, draw_confusion, draw_curves, draw_reliability
 from analysis.table import Table
-from analysis.words import head_row, headline, rounded
+from analysis.template_context import describe_column, describe_table, draw_runs, used_columns
+from tlft.config.columns import Column
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError, exit_status
 from tlft.runtime.files import atomic_write

@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from analysis.columns import COLUMN_PARAMS, column_of
 from analysis.recipes import describe_all, shorten
+from tlft.config.columns import COLUMN_PARAMS, column_of
 from tlft.tracking.records import Record
 
 _WEIGHTS = "model.weights"

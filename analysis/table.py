@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.columns import Column, column_of, order_columns, select_runs
+from analysis.columns import order_columns, select_runs
+from analysis.correctness import Frames
 from analysis.evidence import CellEvidence, Evidence, gather
-from analysis.formats import FORMATS, render
-from analysis.judged import Frames
+from analysis.narrative import ACCURACY, head_row, notes, rounded
+from analysis.render import FORMATS, render
 from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
-from analysis.words import ACCURACY, head_row, notes, rounded
+from tlft.config.columns import Column, column_of
 from tlft.errors import ConfigurationError, exit_status
 from tlft.tracking.records import Record
 
@@ -247,7 +248,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    from analysis.selection import STATS, add_selection
+    from analysis.query import STATS, add_selection
 
     add_selection(parser)
     parser.add_argument("--metric", default=ACCURACY, help=f"the figure of a cell (default: {ACCURACY})")
@@ -272,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(arguments: argparse.Namespace, command: str) -> int:
     try:
-        from analysis.selection import Wanted, fetch_table
+        from analysis.query import Wanted, fetch_table
 
         _write(fetch_table(Wanted.of(arguments), command)[0], arguments)
         sys.stdout.flush()

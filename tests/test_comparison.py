@@ -14,7 +14,7 @@ from test_experiment import compose
 from test_table import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, run
 
 import analysis
-from analysis.comparison import Comparison
+from analysis.notebook import Comparison
 from analysis.table import add_evidence, build_table
 from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT

@@ -14,7 +14,7 @@ from conftest import Configure
 from test_duplicates import folder_of, scene
 
 from analysis.errors import Findings, main, render_errors
-from analysis.suspects import Search, find_suspects
+from analysis.label_errors import Search, find_suspects
 from tlft.data.near_duplicates import Member, Pair
 from tlft.errors import ConfigurationError
 from tlft.runs.experiment import run_experiment

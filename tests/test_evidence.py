@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from test_table import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, ZERO_SHOT, run
 
-from analysis.formats import render
+from analysis.narrative import format_interval, format_p, head_row, headline
+from analysis.render import render
 from analysis.statistics import wilson_interval
 from analysis.table import Table, add_evidence, build_table
-from analysis.words import format_interval, format_p, head_row, headline
 from tlft.tracking.reader import ArtifactReader
 from tlft.tracking.records import Record
 

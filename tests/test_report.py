@@ -16,11 +16,11 @@ from PIL import Image
 from test_evidence import predict
 from test_table import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, run
 
-from analysis.photographs import compare_photographs, draw_thumbnails
-from analysis.pictures import Curve, Strip, draw_confusion, draw_curves, draw_dots
+from analysis.image_review import compare_photographs, draw_thumbnails
 from analysis.report import LARGEST, Material, _confusion, main, render_report
-from analysis.shown import describe_table, draw_runs
+from analysis.svg_charts import Curve, Strip, draw_confusion, draw_curves, draw_dots
 from analysis.table import add_evidence, build_table
+from analysis.template_context import describe_table, draw_runs
 
 IMAGES = 40
 EVIL = "<script>alert(1)</script>"
@@ -160,7 +160,7 @@ def test_another_metric_has_an_axis_of_its_own() -> None:
 
 def test_what_is_not_drawn_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     table = build_table([run(FINE_TUNE, 0.9, optimizer__lr=str(rate)) for rate in range(1, 15)])
-    monkeypatch.setattr("analysis.shown._MOST_DOTS", 10)
+    monkeypatch.setattr("analysis.template_context._MOST_DOTS", 10)
     told = draw_runs(table)
     assert (len(told["dots"]), told["dots_said"]) == (10, "4 runs of 4 cells further down the table are not drawn.")
     page = render_report(Material(table, {}, {}, (), (), ()), "many")

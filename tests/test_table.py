@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.columns import THREE, column_of
-from analysis.formats import FORMATS, format_cell
+from analysis.narrative import headline, rounded
+from analysis.render import FORMATS, format_cell
 from analysis.rows import Cell
 from analysis.table import Table, build_table, main, render
-from analysis.words import headline, rounded
+from tlft.config.columns import THREE, column_of
 from tlft.config.paths import PROJECT
 from tlft.errors import TlftError
 from tlft.tracking.records import Record

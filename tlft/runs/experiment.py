@@ -167,7 +167,7 @@ def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
     environment = describe_environment(machine)
     state = source_state()
     facts = {name: str(environment[name]) for name in ("device", "hardware", "precision", "threads", "command")}
-    from analysis.columns import column_of
+    from tlft.config.columns import column_of
 
     column = column_of(flatten(known.science))
     kind = {

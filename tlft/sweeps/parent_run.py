@@ -22,7 +22,7 @@ from tlft.tracking.records import Record, flatten
 from tlft.tracking.sweep_run import LONGEST_NOTE, ParentRun
 
 if TYPE_CHECKING:
-    from analysis.judged import Frames
+    from analysis.correctness import Frames
     from analysis.rows import Row
     from analysis.table import Table
     from tlft.sweeps.summary import Result
@@ -128,8 +128,8 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
         jobs: all of the sweep.
         records: of its runs, the oldest first.
     """
+    from analysis.narrative import ACCURACY
     from analysis.table import build_table
-    from analysis.words import ACCURACY
 
     accuracies = {
         record.key: record.metrics[ACCURACY]
@@ -177,8 +177,8 @@ def make_table(records: Sequence[Record], read: Reader) -> Table:
 
 def write_note(table: Table) -> str:
     """Return the sentence that matters and the table, with as many rows as a note has room for."""
+    from analysis.narrative import headline
     from analysis.table import render
-    from analysis.words import headline
 
     def write(rows: int) -> str:
         shown: Table = replace(table, rows=table.rows[:rows])

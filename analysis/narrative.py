@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from analysis.columns import THREE
 from analysis.statistics import THIS_NETWORK, Interval
+from tlft.config.columns import THREE
 
 if TYPE_CHECKING:
     from analysis.evidence import Claim, Evidence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.judged import PROBABILITY, by_image
+from analysis.correctness import PROBABILITY, by_image
 from tlft.errors import ConfigurationError
 
 if TYPE_CHECKING:

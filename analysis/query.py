@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from analysis.narrative import ACCURACY
 from analysis.table import Table, add_evidence, arch_names, as_set, build_table, count_reasons, data_names
-from analysis.words import ACCURACY
 from tlft.errors import ConfigurationError, nearest
 from tlft.tracking.records import Record
 

@@ -14,9 +14,9 @@ from dataclasses import asdict
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from analysis.narrative import format_interval, is_share, rounded
 from analysis.rows import Cell, Row
 from analysis.statistics import Interval
-from analysis.words import format_interval, is_share, rounded
 
 if TYPE_CHECKING:
     from analysis.evidence import Claim

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from analysis.columns import Column
-from analysis.formats import format_cell
-from analysis.pictures import Strip, column_class, draw_dots
+from analysis.narrative import ACCURACY, SHORT, format_interval, is_share
+from analysis.render import format_cell
 from analysis.rows import Row
-from analysis.words import ACCURACY, SHORT, format_interval, is_share
+from analysis.svg_charts import Strip, column_class, draw_dots
+from tlft.config.columns import Column
 
 if TYPE_CHECKING:
     from analysis.table import Table

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from analysis.columns import column_of
-from analysis.formats import render
-from analysis.judged import Frames
-from analysis.page import render_part
-from analysis.photographs import compare_photographs
-from analysis.selection import Wanted, fetch_table
-from analysis.shown import describe_table, draw_runs
+from analysis.correctness import Frames
+from analysis.html_page import render_part
+from analysis.image_review import compare_photographs
+from analysis.narrative import ACCURACY, head_row, headline
+from analysis.query import Wanted, fetch_table
+from analysis.render import render
 from analysis.table import Table
-from analysis.words import ACCURACY, head_row, headline
+from analysis.template_context import describe_table, draw_runs
+from tlft.config.columns import column_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
-from analysis.judged import PROBABILITY, Frames, by_image
+from analysis.correctness import PROBABILITY, Frames, by_image
 from analysis.rows import Row
 
 _EDGE = 320
