@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from PIL import Image
-from test_evidence import predict
-from test_table import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, run
 
 from analysis.image_review import compare_photographs, draw_thumbnails
 from analysis.report import LARGEST, Material, _confusion, main, render_report

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import draw_folder
+from fabricated import compose
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -27,8 +28,6 @@ from tlft.tracking.records import Outcome
 from tlft.tracking.store import Store
 from tlft.training import loop as training
 
-SMALL = ("data=imagefolder", "arch=efficientnet_lite0", "training.epochs=2", "training.batch_size=6", "threads=1")
-
 
 @dataclass
 class Done:
@@ -36,10 +35,6 @@ class Done:
     outcome: Outcome
     run: Any
     artifacts: Path
-
-
-def compose(composer: Composer, home: Path, folder: Path, *overrides: str) -> Config:
-    return to_config(composer.compose([f"paths.home={home}", f"data.root={folder}", *SMALL, *overrides]))
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_ARCH, run_py
+from fabricated import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from test_experiment import compose
 
 from tlft.config.compose import Composer
 from tlft.runs.experiment import run_experiment

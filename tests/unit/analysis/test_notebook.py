@@ -8,10 +8,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from fabricated import FINE_TUNE, FROM_SCRATCH, IMAGES, ZERO_SHOT, compose, predict, run
 from nbclient import NotebookClient
-from test_evidence import IMAGES, predict
-from test_experiment import compose
-from test_table import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, run
 
 import analysis
 from analysis.notebook import Comparison

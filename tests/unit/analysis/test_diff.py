@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_evidence import predict
-from test_experiment import compose
-from test_table import FINE_TUNE, run
+from fabricated import FINE_TUNE, compose, predict, run
 
 from analysis.diff import Difference, Kept, compare_runs, describe_differences, main
 from tlft.config.compose import Composer

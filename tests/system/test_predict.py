@@ -17,10 +17,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
+from fabricated import FINE_TUNE, compose, run
 from PIL import Image
 from servers import free_port
-from test_experiment import compose
-from test_table import FINE_TUNE, run
 
 from tlft.config.compose import Composer
 from tlft.errors import ConfigurationError

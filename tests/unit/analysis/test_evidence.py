@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from test_table import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, ZERO_SHOT, run
+from fabricated import FINE_TUNE, FROM_SCRATCH, IMAGES, LINEAR_PROBE, ZERO_SHOT, predict, run
 
 from analysis.narrative import format_interval, format_p, head_row, headline
 from analysis.render import render
@@ -16,29 +15,6 @@ from analysis.statistics import wilson_interval
 from analysis.table import Table, add_evidence, build_table
 from tlft.tracking.reader import ArtifactReader
 from tlft.tracking.records import Record
-
-IMAGES = 153
-
-
-def predict(right: int, *, spoiled: int = 0, closed: int | None = None, images: int = IMAGES) -> pd.DataFrame:
-    """Return predictions that are right about the first images but for a few, and closed-set about other first ones."""
-    index = np.arange(images)
-    labels = np.where(index % 2, "bees", "ants")
-    correct = (index >= spoiled) & (index < right + spoiled)
-    other = np.where(labels == "ants", "bees", "ants")
-    found_closed = index < closed if closed is not None else correct
-    ants = np.where(found_closed == (labels == "ants"), 0.8, 0.1)
-    return pd.DataFrame(
-        {
-            "file": [f"val/{number}.jpg" for number in index],
-            "sha256": [f"{number:064x}" for number in index],
-            "label": labels,
-            "predicted": np.where(correct, labels, other),
-            "confidence": np.full(images, 0.8, np.float32),
-            "p/ants": ants,
-            "p/bees": 0.9 - ants,
-        }
-    )
 
 
 def of(*runs: tuple[Record, pd.DataFrame | None], full: bool = False, all_columns: bool = False) -> Table:

@@ -7,11 +7,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import Configure
+from fabricated import FINE_TUNE, folder_of, run, scene
 from PIL import Image, ImageEnhance, ImageOps
-from test_table import FINE_TUNE, run
 
 from analysis.table import build_table
 from tlft.config.schema import DataConfig
@@ -25,24 +24,6 @@ from tlft.tracking.reader import load_records
 
 TRANSFORM = Transform(72, 64, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 Alter = Callable[[Image.Image], Image.Image]
-
-
-def scene(seed: int, size: tuple[int, int] = (200, 160)) -> Image.Image:
-    """Draw something smooth, as photographs are, and unlike that of any other seed."""
-    pixels = np.random.default_rng(seed).integers(0, 255, (6, 7, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-
-
-def folder_of(root: Path, copies: dict[str, Image.Image]) -> Path:
-    """Write unlike scenes into every split and class, and what else is asked for."""
-    for split in ("train", "val"):
-        for label, name in enumerate(("ants", "bees")):
-            (root / split / name).mkdir(parents=True)
-            for index in range(5):
-                scene(1000 * label + 100 * len(split) + index).save(root / split / name / f"{index}.png")
-    for file, image in copies.items():
-        image.save(root / file, quality=60)
-    return root
 
 
 def search(root: Path, tmp_path: Path, **options: float) -> tuple[Dataset, list[Pair] | None]:

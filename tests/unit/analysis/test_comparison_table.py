@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import statistics
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fabricated import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, ZERO_SHOT, run
 
 from analysis.narrative import headline, rounded
 from analysis.render import FORMATS, format_cell
@@ -20,43 +20,9 @@ from tlft.config.paths import PROJECT
 from tlft.errors import TlftError
 from tlft.tracking.records import Record
 
-DATA = Path(__file__).parent / "data"
+DATA = PROJECT / "tests" / "data"
 ENDINGS = {"terminal": "txt", "markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
 """The golden tables, made from records.json; read the difference before a file is replaced."""
-
-ZERO_SHOT = ("pretrained", "imagenet1k", "none")
-FINE_TUNE = ("pretrained", "task", "all")
-FROM_SCRATCH = ("scratch", "task", "all")
-LINEAR_PROBE = ("pretrained", "task", "head")
-EVAL, MAP, TRAIN = "a1" * 32, "b2" * 32, "c3" * 32
-
-
-_numbers = itertools.count()
-
-
-def run(
-    column: tuple[str, str, str],
-    accuracy: float = 0.9,
-    data: str = "photos",
-    status: str = "FINISHED",
-    changes: dict[str, str] | None = None,
-    **more: str,
-) -> Record:
-    """Make a record, newer than those before; `changes` (and `more`, with `__` for the dot) are params."""
-    model, head, trainable = column
-    params = {"model.name": model, "head.name": head, "training.trainable": trainable, "precision": "auto"}
-    params |= {"format": "1", "arch.library": "torchvision", "arch.name": "resnet50", "data.eval": EVAL}
-    params |= {"transform.resize": "256", "transform.crop": "224"}
-    params |= {"model.weights": "0676ba61"} if model == "pretrained" else {}
-    params |= {"class_map": MAP} if head == "imagenet1k" else {}
-    if trainable != "none":
-        params |= {"data.train": TRAIN, "training.epochs": "50", "training.batch_size": "64", "seed": "0"}
-        params |= {"optimizer.name": "sgd", "optimizer.lr": "0.01", "optimizer.momentum": "0.5"}
-    params |= changes or {}
-    params |= {name.replace("__", "."): text for name, text in more.items()}
-    metrics = {"eval/accuracy": accuracy, "eval/closed_set_accuracy": accuracy} if status == "FINISHED" else {}
-    key, number = json.dumps(params, sort_keys=True), next(_numbers)
-    return Record(f"{number:032x}", "a name", status, False, number, key, params, {"data": data}, metrics)
 
 
 def cells_of(table: Table) -> list[dict[str, float]]:

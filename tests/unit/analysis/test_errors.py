@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Configure
-from test_duplicates import folder_of, scene
+from fabricated import folder_of, scene
 
 from analysis.errors import Findings, main, render_errors
 from analysis.label_errors import Search, find_suspects

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from conftest import Configure
 
+from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.runs.run_key import run_key, scientific_config
 from tlft.tracking.records import flatten
 
-GOLDEN = Path(__file__).parent / "data" / "run_keys.json"
+GOLDEN = PROJECT / "tests" / "data" / "run_keys.json"
 """Overrides -> run key. A key that changes makes every finished run of that kind be computed again: mend the code, and
 never this file, unless a new FORMAT is meant."""
 
