@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.correctness import PROBABILITY, by_image
-from tlft.errors import ConfigurationError, exit_status
+from tlft.errors import ConfigurationError
+from tlft.runtime.command_line import exit_status
 from tlft.tracking.records import Record, flatten
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from analysis.query import Wanted, add_which, fetch_table
 from analysis.table import Table
 from tlft.config.paths import home_folder
 from tlft.data.near_duplicates import Member, Pair, parse
-from tlft.errors import ConfigurationError, exit_status
+from tlft.errors import ConfigurationError
 from tlft.names import NEAR_DUPLICATES_FILE
+from tlft.runtime.command_line import exit_status
 from tlft.runtime.files import atomic_write
 from tlft.tracking.records import Record
 

@@ -28,7 +28,8 @@ from analysis.table import Table
 from analysis.template_context import describe_column, describe_table, draw_runs, used_columns
 from tlft.config.columns import Column
 from tlft.config.paths import home_folder
-from tlft.errors import ConfigurationError, exit_status
+from tlft.errors import ConfigurationError
+from tlft.runtime.command_line import exit_status
 from tlft.runtime.files import atomic_write
 from tlft.tracking.records import Record, flatten
 

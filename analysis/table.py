@@ -22,7 +22,8 @@ from analysis.render import FORMATS, render
 from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
 from tlft.config.columns import Column, column_of
-from tlft.errors import ConfigurationError, exit_status
+from tlft.errors import ConfigurationError
+from tlft.runtime.command_line import exit_status
 from tlft.tracking.records import Record
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from tlft.config.paths import existing_home
 from tlft.data.cache import caches_over, halves
-from tlft.errors import ConfigurationError, exit_status
+from tlft.errors import ConfigurationError
+from tlft.runtime.command_line import exit_status
 from tlft.runtime.garbage import Waste, leftovers
 from tlft.sweeps.estimate import describe_space
 from tlft.tracking.garbage import deleted_artifacts, orphan_checkpoints

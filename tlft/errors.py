@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 
 class TlftError(Exception):
@@ -33,27 +32,6 @@ class NonFiniteLossError(TlftError):
 
 class RunDeletedError(TlftError):
     """Say that somebody deleted a run in the tracking store while it was computed."""
-
-
-def exit_status(command: Callable[[], int]) -> int:
-    """Run a command and return its exit status: what it returns; 2 if it was asked for wrongly; 1 if it failed.
-
-    An error of the file system, such as a folder that may not be written to, is a failure in one line.
-    """
-    try:
-        return command()
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except TlftError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        raise  # the reader has seen enough, which is its caller's business
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"failed: {where}{error.strerror or error}; give write access, or set TLFT_HOME", file=sys.stderr)
-        return 1
 
 
 def out_of_memory(error: BaseException) -> str:

@@ -9,7 +9,6 @@ import argparse
 import csv
 import glob
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlft.errors import ConfigurationError, TlftError, exit_status
+from tlft.errors import ConfigurationError, TlftError
+from tlft.runtime.command_line import exit_status
 from tlft.runtime.device import available_threads
 from tlft.runtime.progress import progress
 
@@ -252,10 +252,4 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+    sys.exit(main())

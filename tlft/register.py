@@ -10,7 +10,8 @@ import re
 import sys
 from collections.abc import Sequence
 
-from tlft.errors import ConfigurationError, exit_status
+from tlft.errors import ConfigurationError
+from tlft.runtime.command_line import exit_status
 from tlft.tracking.records import Record
 
 _HOLDOUT = "holdout/accuracy"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlft.config.paths import existing_home, home_folder
-from tlft.errors import exit_status
+from tlft.runtime.command_line import exit_status
 from tlft.tracking.outbox import deliver_rest, verify
 from tlft.tracking.relocate import follow_move
 

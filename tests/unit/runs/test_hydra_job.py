@@ -11,8 +11,9 @@ import pytest
 import torch
 from conftest import Configure
 
-from tlft.errors import exit_status, out_of_memory
+from tlft.errors import out_of_memory
 from tlft.runs.hydra_job import OUTCOME_FILE, _explain, read_outcome
+from tlft.runtime.command_line import exit_status
 from tlft.sweeps.launchers.worker import say_end
 
 

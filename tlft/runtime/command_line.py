@@ -1,0 +1,74 @@
+"""What the commands `python -m ...` share: options, exit statuses, and readers that have seen enough.
+
+What a command does is its own business.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+
+from tlft.errors import ConfigurationError, TlftError
+
+
+def command_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
+    """Return a parser for `python -m NAME`; examples stand at the end of its help, as they are."""
+    return ArgumentParser(
+        prog=f"python -m {name}",
+        description=description,
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+
+
+def add_uri(parser: ArgumentParser) -> None:
+    """Add the option that names another tracking store than the home's own."""
+    parser.add_argument("--uri", help="tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)")
+
+
+def add_experiment(parser: ArgumentParser) -> None:
+    """Add the option that names the experiment in MLflow."""
+    parser.add_argument("--experiment", default="tlft", metavar="NAME", help="experiment in MLflow (default: tlft)")
+
+
+def add_out(parser: ArgumentParser, default: str) -> None:
+    """Add the option that names the file to write."""
+    parser.add_argument("--out", type=Path, default=Path(default), metavar="FILE", help=f"default: {default}")
+
+
+def refuse_folder(out: Path) -> None:
+    """Refuse a folder as the file to write.
+
+    Raises:
+        ConfigurationError: if it is one.
+    """
+    if out.is_dir():
+        raise ConfigurationError(f"--out {out}: is a folder; name a file in it")
+
+
+def exit_status(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status: what it returns; 2 if it was asked for wrongly; 1 if it failed.
+
+    An error of the file system, such as a folder that may not be written to, is a failure in one line; a reader that
+    has seen enough, as `head` does, is none.
+    """
+    try:
+        status = command()
+        sys.stdout.flush()
+        return status
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except TlftError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"failed: {where}{error.strerror or error}; give write access, or set TLFT_HOME", file=sys.stderr)
+        return 1
