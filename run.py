@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # no stack trace while the imports go on
@@ -9,33 +10,45 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 import hydra
 from omegaconf import DictConfig
 
+from tlft.config.hydra_internals import run_multirun, run_single
+from tlft.config.output_dir import with_own_folder
 from tlft.config.schema import register
 from tlft.errors import ConfigurationError, TlftError
 from tlft.runs.hydra_job import run_job
-from tlft.runs.preflight import check_command_line, exit_with
+from tlft.runs.preflight import check_command_line, examine
 from tlft.runs.replay import expand
+from tlft.runtime.command_line import exit_with
 from tlft.runtime.signals import listen
-from tlft.sweeps.plan import print_plan
+from tlft.sweeps.jobs import Job
+from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
 
 register()
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def run(cfg: DictConfig) -> float:
-    """Do one job, and return the score that a search may maximise."""
-    return run_job(cfg)
+def run_composed(cfg: DictConfig) -> float:
+    """Do one run that Hydra has composed for `--experimental-rerun`, or for another sweeper than tlft's."""
+    return run_job(cfg, examine(cfg))
+
+
+run_by_hydra = hydra.main(version_base="1.3", config_path="conf", config_name="config")(run_composed)
 
 
 def main() -> None:
-    """Check the whole command line before Hydra acts on it, then let Hydra act."""
+    """Check the whole command line before anything is written, then do what it asks for."""
     listen()
     try:
         sys.argv[1:] = expand(sys.argv[1:])
-        config = check_command_line(sys.argv[1:])
-        if config is not None and config.plan:
-            print_plan([config])
+        invocation = check_command_line(sys.argv[1:])
+        if invocation is None:
+            run_by_hydra()  # --help, --cfg, --info, completion
+        elif invocation.config is None:
+            run_multirun(run_composed, invocation.composed, invocation.loader)
+        elif invocation.config.plan:
+            jobs = plan_jobs([Job(0, invocation.config)])
+            print(describe_plan(jobs))
+            print_jobs(jobs)
         else:
-            run()
+            run_single(partial(run_job, config=invocation.config), with_own_folder(invocation.composed))
     except ConfigurationError as error:
         exit_with(error)
     except TlftError as error:

@@ -1,15 +1,22 @@
-"""Hydra's door to parallel.py and slurm.py: launchers that give each job of a sweep a process of its own."""
+"""Hydra's door to `tlft.sweeps.launchers`: launchers that give each job of a sweep a process of its own.
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+Hydra executes this file without a place in `sys.modules`, so annotations must not be deferred.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, configure_log
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from tlft.sweeps.launchers.worker import JobOrder, OnSubmit
 
 
 @dataclass
@@ -55,27 +62,36 @@ ConfigStore.instance().store(group="hydra/launcher", name="slurm", node=SlurmCon
 
 
 class _TlftLauncher(Launcher):
-    """What both launchers have in common."""
-
-    config: DictConfig
-    hydra_context: HydraContext
+    """What both launchers have in common: tlft's sweeper hands them whole orders, any other one overrides."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what the jobs need."""
-        self.hydra_context, self.config = hydra_context, config
+        """Keep what it takes to compose jobs, and refuse at once what cannot launch any."""
+        from tlft.errors import ConfigurationError
+        from tlft.runtime.command_line import exit_with
 
-    def compose(self, job_overrides: Sequence[Sequence[str]], threads: int | None) -> list[DictConfig]:
-        """Return each job's configuration, whose folder has its number in the whole sweep."""
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        configs = []
-        for number, overrides in enumerate(job_overrides):
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(config):
-                config.hydra.job.id = str(Path(str(config.hydra.sweep.subdir)).name)
-                config.hydra.job.num = int(config.hydra.job.id) if config.hydra.job.id.isdecimal() else number
-                config.threads = config.threads or threads
-            configs.append(config)
-        return configs
+        self.hydra_context, self.config = hydra_context, config
+        if problem := self.find_problem():
+            exit_with(ConfigurationError(problem))
+
+    @abstractmethod
+    def find_problem(self) -> str:
+        """Return why no job can be launched, in a line with its mend; an empty text if nothing hinders it."""
+
+    @abstractmethod
+    def run_jobs(self, orders: "Sequence[JobOrder]", on_submit: "OnSubmit") -> None:
+        """Do jobs; see `tlft.sweeps.execute.Launcher`."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Do jobs for another sweeper than tlft's; each leaves its outcome in its folder."""
+        from tlft.runs.experiment import SweepMembership
+        from tlft.sweeps.jobs import compose_jobs
+        from tlft.sweeps.launchers.worker import JobOrder
+
+        folder, sweep = Path(self.config.hydra.sweep.dir), SweepMembership("custom", None)
+        jobs = compose_jobs(self.config, job_overrides, self.hydra_context.config_loader)
+        numbered = [replace(job, number=initial_job_idx + job.number) for job in jobs]
+        self.run_jobs([JobOrder(job, folder, sweep) for job in numbered], lambda number, queued: None)
+        return []
 
 
 class ParallelLauncher(_TlftLauncher):
@@ -84,57 +100,33 @@ class ParallelLauncher(_TlftLauncher):
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def find_problem(self) -> str:
         """Refuse a number of jobs at once that is none."""
-        from tlft.errors import ConfigurationError
-        from tlft.runs.preflight import exit_with
+        wrong = self.jobs is not None and self.jobs < 1
+        return f"hydra.launcher.jobs={self.jobs}: give 1 or more" if wrong else ""
 
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        if self.jobs is not None and self.jobs < 1:
-            exit_with(ConfigurationError([f"hydra.launcher.jobs={self.jobs}: give 1 or more"]))
+    def run_jobs(self, orders: "Sequence[JobOrder]", on_submit: "OnSubmit") -> None:
+        """Run the jobs; none of them waits in a queue."""
+        from tlft.sweeps.launchers.parallel import run_jobs
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; each leaves its outcome in its folder, where the sweeper reads it."""
-        from tlft.sweeps.launchers.parallel import jobs_at_once, run_jobs
-
-        at_once, threads = jobs_at_once(self.config, len(job_overrides))
-        configs = self.compose(job_overrides, threads)
-        run_jobs(configs, self.hydra_context, at_once, stop_on_failure=self.config.sweep.on_failure == "stop")
-        return []
+        run_jobs(orders, self.jobs)
 
 
 class SlurmLauncher(_TlftLauncher):
-    """Submit jobs to Slurm and wait for them; see `tlft.sweeps.launchers.slurm.run_jobs`.
-
-    Attributes:
-        on_submit: is told the number of each job and its id in Slurm.
-    """
+    """Submit jobs to Slurm and wait for them; see `tlft.sweeps.launchers.slurm.run_jobs`."""
 
     def __init__(self, **settings: Any) -> None:
-        self.on_submit: Callable[[int, str], None] = lambda number, slurm_id: None
         self.settings = asdict(SlurmConf(**settings))
         del self.settings["_target_"]
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def find_problem(self) -> str:
         """Refuse at once where there is no Slurm."""
-        from tlft.errors import ConfigurationError
-        from tlft.runs.preflight import exit_with
         from tlft.sweeps.launchers.slurm import find_problem
 
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        if problem := find_problem():
-            exit_with(ConfigurationError([problem]))
+        return find_problem()
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; each leaves its outcome in its folder, where the sweeper reads it."""
+    def run_jobs(self, orders: "Sequence[JobOrder]", on_submit: "OnSubmit") -> None:
+        """Run the jobs, each of which waits in the queue of the cluster first."""
         from tlft.sweeps.launchers.slurm import run_jobs
 
-        cpus = self.settings["cpus_per_task"] or self.config.threads or CPUS_PER_TASK
-        configs = self.compose(job_overrides, cpus)
-        settings = self.settings | {"cpus_per_task": cpus}
-        stop = self.config.sweep.on_failure == "stop"
-        run_jobs(configs, self.hydra_context, settings, self.on_submit, stop_on_failure=stop)
-        return []
-
-
-CPUS_PER_TASK = 4
+        run_jobs(orders, self.settings, on_submit)

@@ -1,17 +1,27 @@
-"""Hydra's door to sweep.py: a sweeper that plans, launches what it composed, and sums up.
+"""Hydra's door to `tlft.sweeps`: a sweeper that plans, launches what it composed, sums up, and ends the command.
 
 Hydra accepts plugins in this package only; all that they do is elsewhere.
 """
 
+import logging
+import sys
 from dataclasses import dataclass, field
-from typing import cast
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from tlft.sweeps.execute import Launcher
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -19,30 +29,84 @@ class TlftSweeperConf:
     """Configure the sweeper; `params` are axes that the command line may replace."""
 
     _target_: str = "hydra_plugins.tlft_sweeper.TlftSweeper"
-    max_batch_size: int | None = None
     params: dict[str, str] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="tlft", node=TlftSweeperConf, provider="tlft")
 
 
-class TlftSweeper(BasicSweeper):
-    """Expand the axes as Hydra's basic sweeper does; see `tlft.sweeps.execute.run_sweep` for the rest."""
+class TlftSweeper(Sweeper):
+    """Expand the axes as Hydra's basic sweeper does, and have `tlft.sweeps` do the rest."""
+
+    def __init__(self, params: dict[str, str]) -> None:
+        self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Let the launcher take its jobs' configurations from the sweep."""
-        from tlft.sweeps.execute import ComposedOnce
+        """Keep what it takes to compose jobs, and make the launcher."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
-        self.composed = ComposedOnce(hydra_context.config_loader)
-        context = HydraContext(config_loader=cast(ConfigLoader, self.composed), callbacks=hydra_context.callbacks)
-        super().setup(hydra_context=context, task_function=task_function, config=config)
-
-    def sweep(self, arguments: list[str]) -> None:
+    def sweep(self, arguments: list[str]) -> NoReturn:
         """Run the sweep, and leave with its exit status."""
-        from tlft.sweeps.execute import run_sweep
+        from tlft.config.compose import combine
+        from tlft.errors import ConfigurationError, TlftError
+        from tlft.runtime.command_line import exit_with
 
-        assert self.hydra_context is not None and self.config is not None and self.launcher is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        (jobs,) = self.split_arguments(overrides, max_batch_size=None)
-        run_sweep(self.config, jobs, self.composed, self.launcher)
+        assert self.hydra_context is not None and self.config is not None
+        loader = self.hydra_context.config_loader
+        axes = [f"{key}={value}" for key, value in self.params.items()]
+        overrides = combine(OverridesParser.create(config_loader=loader).parse_overrides([*axes, *arguments]))
+        try:
+            sys.exit(self._run(self.config, overrides, loader))
+        except ConfigurationError as error:
+            exit_with(error)
+        except TlftError as error:
+            log.error("failed: %s", error)
+            sys.exit(1)
+
+    def _run(self, master: DictConfig, overrides: list[list[str]], loader: ConfigLoader) -> int:
+        """Compose, check, plan, launch and sum up; returns status 0 only if every job is done."""
+        from tlft.sweeps.execute import Interrupted, execute
+        from tlft.sweeps.jobs import compose_jobs
+        from tlft.sweeps.parent_run import SweepRun
+        from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
+        from tlft.sweeps.summary import sum_up
+
+        jobs = plan_jobs(compose_jobs(master, overrides, loader))
+        choices = master.hydra.runtime.choices
+        launcher = self._launcher(choices["hydra/launcher"])
+        print(describe_plan(jobs, on_all_cores=choices["hydra/launcher"] == "parallel"), flush=True)
+        if jobs[0].config.plan:
+            print_jobs(jobs)
+            return 0
+        sweep_run = SweepRun(jobs, choices.get("sweep"))
+        stopped: KeyboardInterrupt | SystemExit | None = None
+        try:
+            results = execute(jobs, launcher, sweep_run, partial(_claim_folder, master))
+        except Interrupted as interrupted:  # the summary is owed all the same
+            results, stopped = interrupted.results, interrupted.cause
+        sum_up(results, sweep_run)
+        if stopped is not None:
+            return 130 if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 143)
+        return 0 if all(result.outcome.status.is_complete for result in results) else 1
+
+    def _launcher(self, choice: str) -> "Launcher":
+        from tlft.errors import ConfigurationError
+        from tlft.sweeps.execute import Launcher
+        from tlft.sweeps.launchers.in_process import InProcessLauncher
+
+        if choice == "basic":
+            return InProcessLauncher()
+        if isinstance(self.launcher, Launcher):
+            return self.launcher
+        raise ConfigurationError(f"hydra/launcher={choice}: is none of tlft's; choose basic, parallel or slurm")
+
+
+def _claim_folder(master: DictConfig) -> Path:
+    from tlft.config.output_dir import claim_hydra_folder
+
+    folder = claim_hydra_folder(master, "sweep")
+    OmegaConf.save(master, folder / "multirun.yaml")
+    return folder

@@ -23,7 +23,7 @@ from warm import WarmCommand
 
 from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT
-from tlft.config.schema import Config, to_config
+from tlft.config.schema import Config, resolve, to_config
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background job; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,7 +59,7 @@ def configure(composer: Composer, home: Path) -> Configure:
     """Return a function that composes overrides into a configuration that writes to `home`."""
 
     def compose(*overrides: str) -> Config:
-        return to_config(composer.compose([f"paths.home={home}", *overrides]))
+        return resolve(to_config(composer.compose([f"paths.home={home}", *overrides])))
 
     return compose
 

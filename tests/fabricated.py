@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pandas as pd
 from PIL import Image
 
 from tlft.config.compose import Composer
-from tlft.config.schema import Config, to_config
+from tlft.config.schema import Config, resolve, to_config
+from tlft.sweeps.jobs import Job, PlannedJob
+from tlft.sweeps.plan import plan_jobs
 from tlft.tracking.records import Record
 
 ZERO_SHOT = ("pretrained", "imagenet1k", "none")
@@ -95,4 +98,9 @@ SMALL = ("data=imagefolder", "arch=efficientnet_lite0", "training.epochs=2", "tr
 
 
 def compose(composer: Composer, home: Path, folder: Path, *overrides: str) -> Config:
-    return to_config(composer.compose([f"paths.home={home}", f"data.root={folder}", *SMALL, *overrides]))
+    return resolve(to_config(composer.compose([f"paths.home={home}", f"data.root={folder}", *SMALL, *overrides])))
+
+
+def plan_of(configs: Sequence[Config]) -> list[PlannedJob]:
+    """Return the plan of a sweep of jobs that Hydra has not composed."""
+    return plan_jobs([Job(number, config) for number, config in enumerate(configs)])

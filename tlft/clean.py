@@ -17,7 +17,7 @@ from tlft.data.cache import caches_over, halves
 from tlft.errors import ConfigurationError
 from tlft.runtime.command_line import exit_status
 from tlft.runtime.garbage import Waste, leftovers
-from tlft.sweeps.estimate import describe_space
+from tlft.runtime.progress import describe_space
 from tlft.tracking.garbage import deleted_artifacts, orphan_checkpoints
 from tlft.tracking.relocate import follow_move, relocate
 

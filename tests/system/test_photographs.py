@@ -9,7 +9,7 @@ import pytest
 from conftest import PHOTOGRAPHS, needs_photographs
 
 from tlft.config.compose import Composer
-from tlft.config.schema import to_config
+from tlft.config.schema import resolve, to_config
 from tlft.data.batches import Split, open_images
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
@@ -25,7 +25,7 @@ def correct(composer: Composer, tmp_path_factory: pytest.TempPathFactory) -> dic
     """Return how many of the 153 photographs are right, open-set and closed-set, by normalisation."""
     home: Path = tmp_path_factory.mktemp("home")
     overrides = ("arch=efficientnet_lite0", "experiment=zero_shot", "precision=float32", f"data.root={PHOTOGRAPHS}")
-    config = to_config(composer.compose([f"paths.home={home}", *overrides]))
+    config = resolve(to_config(composer.compose([f"paths.home={home}", *overrides])))
     known, machine = identify(config), prepare_machine(config)
     images = open_images(known.dataset, known.weights.transform, home, "error", 2).eval
     model = build_model(config, known.weights, 2)

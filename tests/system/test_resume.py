@@ -16,7 +16,7 @@ from killing import Evidence, Job, gather, left_over
 from warm import warm_server
 
 from tlft.config.compose import Composer
-from tlft.config.schema import Config, to_config
+from tlft.config.schema import Config, resolve, to_config
 from tlft.tracking.reader import load_records
 
 Build = Callable[..., Config]
@@ -33,7 +33,7 @@ def build(composer: Composer, tiny_folder: Path) -> Build:
         small = ("data=imagefolder", f"data.root={tiny_folder}", "training.epochs=3", "training.batch_size=6")
         everywhere = ("threads=1", "model=scratch", "checkpoint.every_minutes=0")  # a checkpoint after each step
         cfg = composer.compose([f"paths.home={home}", *TINY_ARCH, *small, *everywhere, *overrides])
-        return to_config(cfg)
+        return resolve(to_config(cfg))
 
     return config
 

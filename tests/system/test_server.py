@@ -102,7 +102,7 @@ def histories(config: Config, record: Record) -> dict[str, list[tuple[int, float
 
 
 def only(config: Config) -> Record:
-    (record,) = load_records(config.experiment, config.tracking.uri, config.home)
+    (record,) = load_records(config.tracking.experiment, config.tracking.uri, config.home)
     return record
 
 

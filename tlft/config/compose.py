@@ -5,22 +5,22 @@ Composing only: what a composed configuration must satisfy is in validate.py.
 
 from __future__ import annotations
 
+import copy
+import itertools
 import re
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
-from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from tlft.config.hydra_internals import make_loader
 from tlft.config.paths import CONF
 from tlft.config.schema import register
 from tlft.errors import ConfigurationError, nearest
@@ -45,22 +45,26 @@ _KINDS = {
 class Composer:
     """Compose `conf/` with overrides, as `hydra.main` does, and explain what cannot be composed."""
 
-    def __init__(self, args: Namespace | None = None) -> None:
+    def __init__(self, loader: ConfigLoader | None = None, config_name: str = "config") -> None:
         register()
-        setup_globals()
-        search_path = create_config_search_path(str(CONF))
-        extra = getattr(args, "config_dir", None)
-        if extra is not None:
-            if not Path(extra).is_dir():
-                raise ConfigurationError(f"--config-dir {extra}: no such folder; name one that is there")
-            search_path.append("command-line", f"file://{Path(extra).absolute()}")
-        self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        self.loader = loader or make_loader()
         self.parser = OverridesParser.create(config_loader=self.loader)
-        self.config_name = getattr(args, "config_name", None) or "config"
-        if not self.loader.repository.config_exists(self.config_name):
-            raise ConfigurationError(
-                f"--config-name {self.config_name}: no such file; leave it out for conf/config.yaml"
-            )
+        self.config_name = config_name
+
+    @classmethod
+    def of(cls, args: Namespace) -> Composer:
+        """Return the composer that Hydra's own flags ask for.
+
+        Raises:
+            ConfigurationError: if they name a folder or a file that is not there.
+        """
+        if args.config_dir is not None and not Path(args.config_dir).is_dir():
+            raise ConfigurationError(f"--config-dir {args.config_dir}: no such folder; name one that is there")
+        loader = make_loader(None if args.config_dir is None else str(Path(args.config_dir).absolute()))
+        name = args.config_name or "config"
+        if not loader.repository.config_exists(name):
+            raise ConfigurationError(f"--config-name {name}: no such file; leave it out for conf/config.yaml")
+        return cls(loader, name)
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Parse each override alone.
@@ -80,8 +84,8 @@ class Composer:
             raise ConfigurationError(problems)
         return parsed
 
-    def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
-        """Compose one configuration; in `MULTIRUN` mode the swept overrides are left out.
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose one configuration; overrides that are swept over are left out.
 
         Raises:
             HydraException, OmegaConfBaseException: as Hydra would.
@@ -89,7 +93,7 @@ class Composer:
         return self.loader.load_configuration(
             config_name=self.config_name,
             overrides=list(overrides),
-            run_mode=mode,
+            run_mode=RunMode.MULTIRUN,
             validate_sweep_overrides=False,
         )
 
@@ -202,6 +206,25 @@ class Composer:
             return whole
         found = re.search(r"did you mean (.+)\?", nearest(last, by_last))
         return f"; did you mean {by_last[found[1]]}?" if found else "; `python run.py --help` lists them"
+
+
+def altered(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
+    """Return a copy of what Hydra composed with other values of some dotted keys."""
+    copied = copy.deepcopy(config)
+    with open_dict(copied):
+        for key, value in values.items():
+            OmegaConf.update(copied, key, value)
+    return copied
+
+
+def combine(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of each job of a sweep, in the order of Hydra's basic sweeper; a later key replaces one."""
+    axes: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        plain = not override.is_sweep_override()
+        axes[key] = [f"{key}={override.get_value_element_as_str()}"] if plain else alone(override)
+    return [list(texts) for texts in itertools.product(*axes.values())]
 
 
 def alone(override: Override) -> list[str]:

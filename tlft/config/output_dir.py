@@ -6,12 +6,12 @@ Hydra names them by the second and takes a folder that exists (hydra#1817, hydra
 from __future__ import annotations
 
 import itertools
-import sys
 from pathlib import Path
-from typing import Any
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
+
+from tlft.config.compose import altered
+from tlft.errors import ConfigurationError
 
 _CLAIM = ".claimed"
 
@@ -39,25 +39,22 @@ def claim_folder(wanted: Path, *, exact: bool = False) -> Path:
     raise AssertionError("unreachable")
 
 
-def claim_hydra_folder(config: DictConfig, mode: str) -> None:
-    """Claim `hydra.run.dir` or `hydra.sweep.dir` of a composed configuration, and write there what was claimed."""
+def claim_hydra_folder(config: DictConfig, mode: str) -> Path:
+    """Claim the folder that `hydra.run.dir` or `hydra.sweep.dir` of a composed configuration names.
+
+    Raises:
+        ConfigurationError: if a user named it, and it is taken.
+    """
     wanted = Path(str(config.hydra[mode].dir)).absolute()
-    named = any(str(o).startswith(f"hydra.{mode}.dir=") for o in config.hydra.overrides.hydra)
+    named = any(str(override).startswith(f"hydra.{mode}.dir=") for override in config.hydra.overrides.hydra)
     try:
-        folder = claim_folder(wanted, exact=named)
+        return claim_folder(wanted, exact=named)
     except FileExistsError:
-        print(
-            f"hydra.{mode}.dir={wanted}: holds the output of an earlier run; name another folder",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    with open_dict(config.hydra):
-        config.hydra[mode].dir = str(folder)
+        raise ConfigurationError(
+            f"hydra.{mode}.dir={wanted}: holds the output of an earlier run; name another folder"
+        ) from None
 
 
-class ClaimOutputFolder(Callback):
-    """Claim the folder of a single run before Hydra takes it; a sweep's is claimed by the sweeper."""
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Hear from Hydra that a single run starts."""
-        claim_hydra_folder(config, "run")
+def with_own_folder(composed: DictConfig) -> DictConfig:
+    """Return the configuration of a single run with the folder that was claimed for it."""
+    return altered(composed, {"hydra.run.dir": str(claim_hydra_folder(composed, "run"))})

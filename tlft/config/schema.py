@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +152,9 @@ class ResumeConfig:
 
 @dataclass
 class SweepConfig:
-    """What a sweep does when a job has failed (`continue`, `stop`); its run and its name it tells its jobs itself."""
+    """What a sweep does when a job has failed: `continue`, or `stop`."""
 
     on_failure: str = "continue"
-    parent: str | None = None
-    name: str | None = None
 
 
 @dataclass
@@ -171,7 +169,7 @@ class TrackingConfig:
 
 @dataclass
 class Config:
-    """One run, whole."""
+    """One run, whole: as it was asked for, or `resolve`d."""
 
     arch: ArchConfig = MISSING
     model: ModelConfig = MISSING
@@ -201,27 +199,6 @@ class Config:
         """The folder `paths.home`."""
         return Path(self.paths.home).expanduser().absolute()
 
-    @property
-    def anew(self) -> bool:
-        """Whether the run is computed although it was done before."""
-        return self.force or self.debug or self.verify
-
-    @property
-    def epochs(self) -> int:
-        """Epochs that are run: none where nothing is trainable, whatever `training.epochs` says; with `debug` one."""
-        epochs = 0 if self.training.trainable == "none" else self.training.epochs
-        return min(epochs, 1) if self.debug else epochs
-
-    @property
-    def trainable(self) -> str:
-        """What is trained: `none` where no epoch is run, whatever `training.trainable` says."""
-        return "none" if self.training.epochs == 0 else self.training.trainable
-
-    @property
-    def experiment(self) -> str:
-        """Name of the MLflow experiment; runs that only try the code have one of their own."""
-        return f"{self.tracking.experiment}-debug" if self.debug else self.tracking.experiment
-
 
 def register() -> None:
     """Tell Hydra the schemas and the resolvers; calling it again changes nothing."""
@@ -239,10 +216,34 @@ def register() -> None:
 
 
 def to_config(cfg: DictConfig) -> Config:
-    """Turn what Hydra composed into plain dataclasses, every interpolation resolved."""
+    """Turn what Hydra composed into plain dataclasses, every interpolation resolved, with the values as they stand."""
     plain = copy.deepcopy(cfg)
     with open_dict(plain):
         plain.pop("hydra", None)
     config = OmegaConf.to_object(plain)
     assert isinstance(config, Config)
     return config
+
+
+def resolve(config: Config) -> Config:
+    """Return the configuration with the values that it comes to; resolving it again changes nothing.
+
+    Nothing trainable means no epochs, and no epochs nothing trainable. `debug` runs one epoch at most, and has an
+    experiment of its own. What only tries or verifies is computed although it was done before.
+    """
+    training, tracking = config.training, config.tracking
+    epochs = 0 if training.trainable == "none" else training.epochs
+    trainable = "none" if training.epochs == 0 else training.trainable
+    experiment = tracking.experiment
+    if config.debug:
+        epochs = min(epochs, 1)
+        experiment = f"{experiment.removesuffix(_DEBUG)}{_DEBUG}"
+    return replace(
+        config,
+        training=replace(training, epochs=epochs, trainable=trainable),
+        tracking=replace(tracking, experiment=experiment),
+        force=config.force or config.debug or config.verify,
+    )
+
+
+_DEBUG = "-debug"

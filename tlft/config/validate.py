@@ -32,7 +32,7 @@ OWN_TAGS = (
 
 
 def find_problems(config: Config) -> list[str]:
-    """Return every problem that the values alone show, one line each with its mend; empty if there is none."""
+    """Return every problem that the values as asked for show by themselves, one line each with its mend."""
     checks = (_wrong_choices, _wrong_numbers, _wrong_device, _wrong_data, _wrong_combinations)
     return [problem for check in checks for problem in check(config)]
 
@@ -145,10 +145,10 @@ def _wrong_combinations(config: Config) -> list[str]:
     if config.head.name == "imagenet1k":
         if config.model.name == "scratch":
             problems.append("model=scratch head=imagenet1k: an untrained 1000-class head knows no class; use head=task")
-        elif config.trainable != "none":
+        elif config.training.trainable != "none" and config.training.epochs != 0:
             problems.append(
-                f"head=imagenet1k training.trainable={config.trainable}: the 1000-class head is only evaluated; "
-                "use head=task to train, or training.trainable=none"
+                f"head=imagenet1k training.trainable={config.training.trainable}: the 1000-class head is only "
+                "evaluated; use head=task to train, or training.trainable=none"
             )
     if config.model.name == "scratch" and (config.model.weights_file or config.model.weights):
         key = "weights_file" if config.model.weights_file else "weights"
@@ -161,6 +161,6 @@ def _wrong_combinations(config: Config) -> list[str]:
     if not config.tracking.experiment.strip():
         problems.append("tracking.experiment: give a name, such as tracking.experiment=tlft")
     warmup, epochs = config.schedule.warmup_epochs, config.training.epochs
-    if config.trainable != "none" and warmup > epochs > 0:
+    if config.training.trainable != "none" and warmup > epochs > 0:
         problems.append(f"schedule.warmup_epochs={warmup:g}: more than training.epochs={epochs}")
     return problems

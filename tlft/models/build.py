@@ -46,7 +46,7 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
             f"head=imagenet1k arch.name={config.arch.name}: its weights have {weights.spec.num_classes} outputs, not "
             "the 1000 of ImageNet; choose other weights with model.weights, or head=task"
         )
-    freeze(model, config.trainable)
+    freeze(model, config.training.trainable)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -9,13 +9,12 @@ import logging
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
-from tlft.config.validate import find_problems
 from tlft.data.cache import warn_of_caches
-from tlft.errors import ConfigurationError
 from tlft.names import NEAR_DUPLICATES_FILE
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.identify import Identity, identify, run_name
@@ -24,7 +23,8 @@ from tlft.runtime import signals
 from tlft.runtime.device import Machine, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking.active_run import ActiveRun
-from tlft.tracking.records import Outcome, flatten
+from tlft.tracking.outcome import Outcome, RunStatus
+from tlft.tracking.records import flatten
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
 
@@ -39,32 +39,44 @@ log = logging.getLogger(__name__)
 DEBUG_BATCHES = 2
 
 
+@dataclass(frozen=True)
+class SweepMembership:
+    """What a run is told of the sweep that it is part of.
+
+    Attributes:
+        name: of the preset that the sweep was made of, or `custom`.
+        parent: id of the run that stands for the sweep, if it has one.
+    """
+
+    name: str
+    parent: str | None
+
+
 def run_experiment(
     config: Config,
     composed: str = "",
+    sweep: SweepMembership | None = None,
     on_start: Callable[[str], None] = lambda run_id: None,
     patience: float = 0.0,
 ) -> Outcome:
     """Do one run, unless it is done already or being done elsewhere.
 
     Args:
-        config: the run.
+        config: the run, checked and resolved.
         composed: the configuration as it was composed (YAML), kept with the run.
+        sweep: of which the run is part.
         on_start: is told the run's id as soon as there is one.
         patience: seconds to wait for a tracking server that does not answer at the start.
 
     Raises:
-        ConfigurationError: before anything is logged.
         TlftError: for what goes wrong on the way; the run is then FAILED, its traceback kept.
     """
-    if problems := find_problems(config):
-        raise ConfigurationError(problems)
     wait_for_server(config.tracking.uri or "", patience)
     known = identify(config)
     refuse_others(config, known.science, known.key)
     store = Store(config)
     store.end_lost_runs()
-    with store.claim(known.key, force=config.anew) as claim:
+    with store.claim(known.key, force=config.force) as claim:
         if claim.outcome is not None:
             return claim.outcome
         from tlft.models.build import build_model
@@ -74,15 +86,17 @@ def run_experiment(
         params = flatten(known.science)
         # Before the run: a network that cannot be built as it is asked for is no failed run but a wrong configuration.
         model = build_model(config, known.weights, len(known.dataset.classes)).to(machine.device)
-        tags = _tags(config, known, machine)
-        with claim.start(run_name(config), params, tags, parent=config.sweep.parent) as run:
+        tags = _tags(config, known, machine, sweep)
+        with claim.start(run_name(config), params, tags, parent=sweep.parent if sweep else None) as run:
             on_start(run.run_id)
             read = {
-                split: digest for split, digest in known.dataset.digests.items() if split != "train" or config.epochs
+                split: digest
+                for split, digest in known.dataset.digests.items()
+                if split != "train" or config.training.epochs
             }
             run.log_inputs(known.dataset.name, str(known.dataset.root), read)
             metrics = _work(config, known, machine, model, run, composed)
-    return Outcome("done", run.run_id, run.name, metrics, time.monotonic() - started)
+    return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, time.monotonic() - started)
 
 
 def _work(
@@ -128,7 +142,7 @@ def _work(
         "time/eval_seconds": eval_seconds,
         "time/overhead_seconds": overhead,
     }
-    run.log_metrics({**metrics, **times}, step=config.epochs, with_system=config.epochs == 0)
+    run.log_metrics({**metrics, **times}, step=config.training.epochs, with_system=config.training.epochs == 0)
     return metrics
 
 
@@ -163,7 +177,7 @@ def _describe_layers(model: nn.Module, known: Identity) -> str:
     return summarize(model, known.weights.transform.crop)
 
 
-def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
+def _tags(config: Config, known: Identity, machine: Machine, sweep: SweepMembership | None) -> dict[str, str]:
     environment = describe_environment(machine)
     state = source_state()
     facts = {name: str(environment[name]) for name in ("device", "hardware", "precision", "threads", "command")}
@@ -172,7 +186,7 @@ def _tags(config: Config, known: Identity, machine: Machine) -> dict[str, str]:
     column = column_of(flatten(known.science))
     kind = {
         **({"column": column.key} if column is not None else {}),
-        **({"sweep": config.sweep.name} if config.sweep.name else {}),
+        **({"sweep": sweep.name} if sweep else {}),
         "host": platform.node(),
         "data": known.dataset.name,
         "arch": config.arch.name,

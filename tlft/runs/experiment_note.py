@@ -32,8 +32,8 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
         return
     try:
         if records is None:
-            records = load_records(config.experiment, config.tracking.uri, config.home)
-        table = build_table(records, command=f"python -m analysis.table --experiment {config.experiment}")
+            records = load_records(config.tracking.experiment, config.tracking.uri, config.home)
+        table = build_table(records, command=f"python -m analysis.table --experiment {config.tracking.experiment}")
         table = add_evidence(
             table, (reader or ArtifactReader(config.tracking.uri, config.home)).predictions(table.runs)
         )

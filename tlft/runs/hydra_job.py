@@ -1,6 +1,6 @@
 """One Hydra job: run the experiment, say how it ended in one line, and leave that for the sweep.
 
-What the run does is experiment.py's story; what a sweep makes of its jobs is sweep.py's.
+What the run does is the story of `tlft.runs.experiment`; what a sweep makes of its jobs, that of `tlft.sweeps`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import os
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tlft.config.schema import Config, to_config
+from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError, out_of_memory
+from tlft.runs.experiment import SweepMembership, run_experiment
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.replay import verify
 from tlft.runtime import signals
 from tlft.runtime.files import atomic_write
-from tlft.tracking.records import Outcome
+from tlft.tracking.outcome import Outcome, RunStatus
+from tlft.tracking.server import PATIENCE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -37,44 +38,43 @@ class JobError(Exception):
     """Tell Hydra that a job of a sweep failed, after it was said why."""
 
 
-def run_job(cfg: DictConfig) -> float:
-    """Do the run that Hydra composed, and return its score.
+def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None = None) -> float:
+    """Do one run, and return its score.
+
+    Args:
+        composed: what Hydra composed, without its own node; is kept with the run.
+        config: the same, checked and resolved.
+        sweep: of which the job is one; None for a single run.
 
     Raises:
         SystemExit: in a single run, with status 1 (failed) or 2 (configuration).
         JobError: in a sweep, for the sweeper to count.
     """
-    from tlft.runs.experiment import run_experiment
-    from tlft.tracking.server import PATIENCE_SECONDS
-
-    config = to_config(cfg)
     report = _Report(Path(HydraConfig.get().runtime.output_dir))
-    report.write(status="running")
     try:
         # A sweep has found the store before its first job; one that is away for a while must not fail all that follow.
-        patience = PATIENCE_SECONDS if HydraConfig.get().mode == RunMode.MULTIRUN else 0.0
-        composed = OmegaConf.to_yaml(cfg, resolve=True)
-        outcome = run_experiment(config, composed, on_start=report.begun, patience=patience)
+        patience = 0.0 if sweep is None else PATIENCE_SECONDS
+        yaml = OmegaConf.to_yaml(composed, resolve=True)
+        outcome = run_experiment(config, yaml, sweep=sweep, on_start=report.begun, patience=patience)
     except (KeyboardInterrupt, signals.Stopped):
         log.warning("interrupted: the same command goes on where it stopped")
-        report.write(status="interrupted")
+        report.write(RunStatus.INTERRUPTED)
         raise
     except BaseException as error:
         _log_traceback()
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if sweep is not None:
             _let_go(error)
-        if (told := _explain(error, config)) is not None:
-            return _failed(report, told)
-        report.write(status="failed", error=f"{type(error).__name__}: {error}")
+        if (explained := _explain(error, config)) is not None:
+            return _failed(report, explained, sweep)
+        report.write(RunStatus.FAILED, error=f"{type(error).__name__}: {error}")
         raise
     say(outcome)
-    if outcome.status == "done" and HydraConfig.get().mode == RunMode.RUN:
+    if outcome.status == RunStatus.DONE and sweep is None:
         refresh_note(config)  # a sweep does so once, at its end
-    score = outcome.score if outcome.metrics else None  # a run that is left to another process has none yet
-    report.write(status=outcome.status, run_id=outcome.run_id, score=score, seconds=outcome.seconds)
+    report.write_outcome(outcome)
     if config.verify and outcome.run_id and not verify(config, outcome.run_id):
         sys.exit(1)
-    return outcome.score
+    return float("nan") if outcome.score is None else outcome.score
 
 
 class _Report:
@@ -84,29 +84,52 @@ class _Report:
         self.folder = folder
         self.started = time.monotonic()
         self.run_id = ""
+        self.write(RunStatus.RUNNING)
 
     def begun(self, run_id: str) -> None:
         """Hear the id of the job's run."""
         self.run_id = run_id
-        self.write(status="running")
+        self.write(RunStatus.RUNNING)
 
-    def write(self, **values: Any) -> None:
+    def write(self, status: RunStatus, error: str = "") -> None:
+        """Write the file anew, for a job that has no outcome of its run."""
+        self.write_outcome(Outcome(status, self.run_id, seconds=time.monotonic() - self.started, error=error))
+
+    def write_outcome(self, outcome: Outcome) -> None:
         """Write the file anew."""
-        known = {"run_id": self.run_id, "seconds": time.monotonic() - self.started, "pid": os.getpid()}
-        try:
-            atomic_write(self.folder / OUTCOME_FILE, json.dumps({**known, **values}).encode(), durable=False)
-        except TlftError as error:
-            log.warning("%s", error)
+        write_outcome(self.folder, outcome)
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Leave an outcome in a job's folder; that it cannot be written is said."""
+    content = json.dumps({**outcome.to_dict(), "pid": os.getpid()})
+    try:
+        atomic_write(folder / OUTCOME_FILE, content.encode(), durable=False)
+    except TlftError as error:
+        log.warning("%s", error)
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """Return what a job has left in its folder; None if it has not begun. One that runs has run until now."""
+    path = folder / OUTCOME_FILE
+    try:
+        outcome = Outcome.from_dict(json.loads(path.read_text()))
+        if outcome.status == RunStatus.RUNNING:
+            return replace(outcome, seconds=outcome.seconds + max(time.time() - path.stat().st_mtime, 0.0))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return outcome
 
 
 def say(outcome: Outcome) -> None:
     """Log the one line that ends a run."""
-    if outcome.status == "elsewhere":
+    if outcome.status == RunStatus.ELSEWHERE:
         log.info("running elsewhere: another process works on this very run; it is left to it")
         return
     accuracy = outcome.metrics.get("eval/accuracy", float("nan"))
     text = f"{outcome.name}: accuracy {100 * accuracy:.3f} %, run {outcome.run_id}, {outcome.seconds:.1f} s"
-    log.info("done already: %s (force=true runs it again)" if outcome.status == "skipped" else "done: %s", text)
+    skipped = outcome.status == RunStatus.SKIPPED
+    log.info("done already: %s (force=true runs it again)" if skipped else "done: %s", text)
 
 
 def _explain(error: BaseException, config: Config) -> TlftError | None:
@@ -118,10 +141,10 @@ def _explain(error: BaseException, config: Config) -> TlftError | None:
         return TlftError(
             f"{where}: the disk is full; free some space or set paths.home, and run the same command again"
         )
-    if said := out_of_memory(error):
+    if reason := out_of_memory(error):
         size = config.training.batch_size
-        mend = f"set training.batch_size below {size}" if config.epochs else "a smaller network needs less"
-        return TlftError(f"out of memory: {said}; {mend}")
+        mend = f"set training.batch_size below {size}" if config.training.epochs else "a smaller network needs less"
+        return TlftError(f"out of memory: {reason}; {mend}")
     if isinstance(error, SystemExit):
         return TlftError(f"something in the run called sys.exit({error.code!r}); the job's log has the traceback")
     return None
@@ -139,13 +162,13 @@ def _let_go(error: BaseException) -> None:
         torch.cuda.empty_cache()
 
 
-def _failed(report: _Report, error: TlftError) -> float:
+def _failed(report: _Report, error: TlftError, sweep: SweepMembership | None) -> float:
     for line in str(error).splitlines():
         log.error("failed: %s", line)
-    report.write(status="failed", error=str(error).partition("\n")[0])
+    report.write(RunStatus.FAILED, error=str(error).partition("\n")[0])
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+    if sweep is not None:
         raise JobError(str(error)) from error
     sys.exit(2 if isinstance(error, ConfigurationError) else 1)
 
@@ -156,15 +179,3 @@ def _log_traceback() -> None:
         if isinstance(handler, logging.FileHandler):
             record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "traceback", (), sys.exc_info())
             handler.handle(record)
-
-
-def read_outcome(folder: Path) -> dict[str, Any]:
-    """Return what a job has left in its folder; nothing if it has not begun. One that runs has run until now."""
-    path = folder / OUTCOME_FILE
-    try:
-        told: dict[str, Any] = json.loads(path.read_text())
-        if told["status"] == "running":
-            told["seconds"] += max(time.time() - path.stat().st_mtime, 0.0)
-    except (OSError, ValueError):
-        return {}
-    return told

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.config import validate
-from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys
-from tlft.config.schema import Config, to_config
+from tlft.config.compose import COMPOSITION_ERRORS, Composer, altered, missing_keys
+from tlft.config.hydra_internals import argument_parser
+from tlft.config.schema import Config, resolve, to_config
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError
 from tlft.tracking import server, store
@@ -33,12 +34,25 @@ _WRITTEN = ("cache", "cache/locks", "cache/decoded", "cache/digests", "checkpoin
 """Folders of `paths.home` that every run writes to."""
 
 
-def check_command_line(argv: Sequence[str]) -> Config | None:
+@dataclass(frozen=True)
+class Invocation:
+    """What a command line asks Hydra to do.
+
+    Attributes:
+        composed: what Hydra composed; of a sweep without the values that are swept over.
+        config: of a single run, checked and resolved; None for a sweep, whose jobs the sweeper checks.
+    """
+
+    loader: ConfigLoader
+    composed: DictConfig
+    config: Config | None
+
+
+def check_command_line(argv: Sequence[str]) -> Invocation | None:
     """Compose and check what `argv` asks for.
 
     Returns:
-        The configuration of a single run; None for a sweep (whose jobs the sweeper checks when it has composed
-        them) and for commands that only show something (`--help`, `--cfg`, `--info`, shell completion).
+        None for commands that only show something (`--help`, `--cfg`, `--info`, shell completion).
 
     Raises:
         ConfigurationError: with every problem that can be seen.
@@ -53,29 +67,30 @@ def check_command_line(argv: Sequence[str]) -> Config | None:
         return None
     if args.multirun and (args.cfg or args.info):
         raise ConfigurationError("--cfg and --info show one configuration; leave -m out")
-    composer = Composer(args)
+    composer = Composer.of(args)
     overrides = composer.parse(args.overrides)
     if problems := composer.wrong_forms(overrides):
         raise ConfigurationError(problems)
     try:
-        base = composer.compose(args.overrides, RunMode.MULTIRUN)
+        composed = composer.compose([*args.overrides, *(["hydra.mode=MULTIRUN"] if args.multirun else [])])
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(_explain(composer, args.overrides, error)) from None
     if args.help or args.cfg or args.info:
         return None
-    uri = OmegaConf.select(base, "tracking.uri", throw_on_resolution_failure=False)
+    uri = OmegaConf.select(composed, "tracking.uri", throw_on_resolution_failure=False)
     wait_for_answer = server.ask_early(str(uri))  # while the checks may import for seconds
-    checked = None
-    if args.multirun or base.hydra.mode == RunMode.MULTIRUN:
-        _check_sweep(composer, overrides, base)
+    config = None
+    if composed.hydra.mode == RunMode.MULTIRUN:
+        _check_sweep(composer, overrides, composed)
     else:
-        checked = _check_single(composer, overrides)
+        config = _check_single(overrides, composed)
+        composed = altered(composed, {"hydra.mode": RunMode.RUN})
     wait_for_answer()
-    return checked
+    return Invocation(composer.loader, composed, config)
 
 
 def examine(cfg: DictConfig) -> Config:
-    """Return one composed configuration, typed, if nothing is wrong with its values, data, network, device and store.
+    """Return one composed configuration, typed and resolved, if nothing is wrong with it, its data, network and store.
 
     Raises:
         ConfigurationError: with every problem.
@@ -83,27 +98,27 @@ def examine(cfg: DictConfig) -> Config:
     try:
         if missing := missing_keys(cfg):
             raise ConfigurationError(missing)
-        typed = to_config(cfg)
+        config = to_config(cfg)
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(" ".join(str(error).split())) from None
-    if problems := _problems_of(typed):
+    if problems := _problems_of(config):
         raise ConfigurationError(problems)
-    return typed
+    return resolve(config)
 
 
-def _problems_of(typed: Config) -> list[str]:
-    problems = validate.find_problems(typed)
-    if typed.arch.library in ("torchvision", "timm"):
+def _problems_of(config: Config) -> list[str]:
+    problems = validate.find_problems(config)
+    if config.arch.library in ("torchvision", "timm"):
         from tlft.models import weights
 
-        problems += weights.find_problems(typed)
-    classes, wrong_data = dataset.find_problems(typed.data, typed.home)
+        problems += weights.find_problems(config)
+    classes, wrong_data = dataset.find_problems(config.data, config.home)
     problems += wrong_data
-    configured = typed.data.class_map
-    if (typed.head.name == "imagenet1k" or configured) and isinstance(configured, dict | None):
+    configured = config.data.class_map
+    if (config.head.name == "imagenet1k" or configured) and isinstance(configured, dict | None):
         problems += class_map.find_problems(configured, classes)
-    problems += _wrong_machine(typed)
-    problems += store.find_problems(typed)
+    problems += _wrong_machine(config)
+    problems += store.find_problems(config)
     return problems
 
 
@@ -118,29 +133,24 @@ def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> 
     return list(dict.fromkeys(problems))
 
 
-def _check_single(composer: Composer, overrides: Sequence[Override]) -> Config:
-    swept = [override for override in overrides if override.is_sweep_override()]
+def _check_single(overrides: Sequence[Override], composed: DictConfig) -> Config:
     problems = [
         f"{override.input_line}: several values need -m (python run.py -m ...); if it is one value, put it in quotes"
-        for override in swept
+        for override in overrides
+        if override.is_sweep_override()
     ]
-    plain = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
     try:
-        cfg = composer.compose(plain)
-    except COMPOSITION_ERRORS as error:
-        raise ConfigurationError(problems + _explain(composer, plain, error)) from None
-    try:
-        typed = examine(cfg)
+        config = examine(composed)
     except ConfigurationError as error:
         raise ConfigurationError([*problems, *error.problems]) from None
     if problems:
         raise ConfigurationError(problems)
-    return typed
+    return config
 
 
-def _check_sweep(composer: Composer, overrides: Sequence[Override], base: DictConfig) -> None:
+def _check_sweep(composer: Composer, overrides: Sequence[Override], composed: DictConfig) -> None:
     """Refuse what cannot be swept over, and options that are not there; the jobs themselves are the sweeper's."""
-    params = OmegaConf.select(base, "hydra.sweeper.params") or {}
+    params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
     given = {override.key_or_group for override in overrides}
     axes = [f"{key}={value}" for key, value in params.items() if key not in given]
     parsed = [*composer.parse(axes), *overrides]
@@ -167,9 +177,9 @@ def _wrong_options(composer: Composer, override: Override) -> bool:
     return any(value not in options for value in override.sweep_string_iterator())
 
 
-def _wrong_machine(typed: Config) -> list[str]:
+def _wrong_machine(config: Config) -> list[str]:
     problems = []
-    kind, _, index = typed.device.partition(":")
+    kind, _, index = config.device.partition(":")
     if kind in ("cuda", "mps"):
         import torch
 
@@ -178,10 +188,10 @@ def _wrong_machine(typed: Config) -> list[str]:
         if kind == "cuda":
             count = torch.cuda.device_count()
             if count == 0:
-                problems.append(f"device={typed.device}: no CUDA device here; use device=auto or device=cpu")
+                problems.append(f"device={config.device}: no CUDA device here; use device=auto or device=cpu")
             elif index and int(index) >= count:
-                problems.append(f"device={typed.device}: there are {count} CUDA devices, counted from 0")
-    return problems + _wrong_home(typed.home)
+                problems.append(f"device={config.device}: there are {count} CUDA devices, counted from 0")
+    return problems + _wrong_home(config.home)
 
 
 def _wrong_home(home: Path) -> list[str]:
@@ -213,13 +223,6 @@ def _argument_parser() -> ArgumentParser:
     def error(message: str) -> NoReturn:
         raise ConfigurationError(f"{message}; flags such as -m come first (`python run.py --help` shows what there is)")
 
-    parser: ArgumentParser = get_args_parser()
+    parser = argument_parser()
     parser.error = error  # type: ignore[method-assign]
     return parser
-
-
-def exit_with(error: ConfigurationError) -> NoReturn:
-    """Print each problem on a line of its own and leave with status 2."""
-    for problem in error.problems:
-        print(problem, file=sys.stderr)
-    sys.exit(2)

@@ -57,13 +57,13 @@ class Reporter:
             yield
             return
         done = state.epoch * len(self.images.train) + state.seen
-        total = self.config.epochs * len(self.images.train)
+        total = self.config.training.epochs * len(self.images.train)
         with progress(self.run.name, total, "images", done) as self._advance:
             yield
 
     def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
         """Move the bar, and save a checkpoint if one is due, or if somebody asks the run to stop."""
-        self._advance(images, note=f"epoch {state.epoch + 1}/{self.config.epochs}, loss {loss:.4f}")
+        self._advance(images, note=f"epoch {state.epoch + 1}/{self.config.training.epochs}, loss {loss:.4f}")
         if signals.asked_to_stop():
             self._save(model, state)
             signals.stop()
@@ -75,7 +75,7 @@ class Reporter:
         """Log the epoch's metrics, with a point of the evaluation curve if one is due."""
         epoch = state.epoch
         every = self.config.training.eval_every
-        if every is not None and (epoch % every == 0 or epoch == self.config.epochs):
+        if every is not None and (epoch % every == 0 or epoch == self.config.training.epochs):
             metrics = metrics | self._curve(model)
         self.run.log_metrics(metrics, step=epoch, with_system=True)
         self._save_after_epoch(model, state)
@@ -84,7 +84,7 @@ class Reporter:
             "%s: epoch %d/%d, loss %.4f, accuracy %.1f %%, %.1f images/s",
             self.run.name,
             epoch,
-            self.config.epochs,
+            self.config.training.epochs,
             metrics["train/loss"],
             100 * metrics["train/accuracy"],
             metrics["throughput/train_images_per_second"],

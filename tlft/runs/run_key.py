@@ -38,7 +38,7 @@ def scientific_config(
     Returns:
         A nested dictionary of plain JSON types.
     """
-    trained = config.trainable != "none"
+    trained = config.training.trainable != "none"
     science: dict[str, Any] = {
         "format": FORMAT,
         "arch": {"library": config.arch.library, "name": config.arch.name},
@@ -47,7 +47,7 @@ def scientific_config(
         "transform": transform.to_dict(),
         "data": {split: digest for split, digest in digests.items() if trained or split != "train"},
         "precision": config.precision,
-        "training": {"trainable": config.trainable},
+        "training": {"trainable": config.training.trainable},
     }
     if weights_digest is not None:
         science["model"]["weights"] = weights_digest
@@ -56,12 +56,14 @@ def scientific_config(
     if trained:
         training = config.training
         science["training"] |= {
-            "epochs": config.epochs,
+            "epochs": config.training.epochs,
             "batch_size": training.batch_size,
             "flip": training.flip,
             "keep": training.keep,
         }
-        follows = config.model.name == "pretrained" and config.trainable != "head"  # else frozen, or the library's
+        follows = (
+            config.model.name == "pretrained" and config.training.trainable != "head"
+        )  # else frozen, or the library's
         if config.arch.bn_momentum is not None and follows:
             science["model"]["bn_momentum"] = config.arch.bn_momentum
         science["optimizer"] = asdict(config.optimizer)

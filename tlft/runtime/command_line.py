@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from tlft.errors import ConfigurationError, TlftError
 
@@ -72,3 +73,9 @@ def exit_status(command: Callable[[], int]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"failed: {where}{error.strerror or error}; give write access, or set TLFT_HOME", file=sys.stderr)
         return 1
+
+
+def exit_with(error: ConfigurationError) -> NoReturn:
+    """Print each problem on a line of its own and leave with status 2."""
+    print(error, file=sys.stderr)
+    sys.exit(2)

@@ -6,16 +6,13 @@ import json
 import platform
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tlft.runtime.device import available_threads
-from tlft.runtime.progress import describe_duration
+from tlft.runtime.progress import describe_duration, describe_space
+from tlft.sweeps.jobs import PlannedJob
 from tlft.tracking.active_run import FILES_TAG, SECONDS_TAG
 from tlft.tracking.client import WEIGHTS_FILE
 from tlft.tracking.records import Record
-
-if TYPE_CHECKING:
-    from tlft.sweeps.plan import PlannedJob
 
 
 def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
@@ -44,7 +41,7 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
 
 def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> float | None:
     """Return the median time of like runs: on the same training images if there are such, per epoch if trained."""
-    trained = [record for record in records if ("training.epochs" in record.params) == (job.config.epochs > 0)]
+    trained = [record for record in records if ("training.epochs" in record.params) == (job.config.training.epochs > 0)]
     alike = _on_device(job.config.device, trained)
     images = job.identity.science["data"].get("train")
     like = [record for record in alike if record.params.get("data.train") == images] or alike
@@ -54,7 +51,7 @@ def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> 
         for record in like
         if SECONDS_TAG in record.tags
     ]
-    return statistics.median(rates) / threads * max(job.config.epochs, 1) if rates else None
+    return statistics.median(rates) / threads * max(job.config.training.epochs, 1) if rates else None
 
 
 def _on_device(asked: str, records: Sequence[Record]) -> list[Record]:
@@ -73,8 +70,3 @@ def _threads(record: Record, otherwise: int) -> int:
 def _weights_size(record: Record) -> int:
     size, _ = json.loads(record.tags.get(FILES_TAG, "{}")).get(WEIGHTS_FILE, (0, ""))
     return int(size)
-
-
-def describe_space(size: int) -> str:
-    """Say a number of bytes, such as `1.2 GB`."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 0.1):.1f} MB"

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.names import escape_all
-from tlft.sweeps.plan import PlannedJob
+from tlft.runs.experiment import SweepMembership
+from tlft.sweeps.jobs import PlannedJob
+from tlft.sweeps.results import Result
+from tlft.tracking.outcome import RunStatus
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record, flatten
 from tlft.tracking.sweep_run import LONGEST_NOTE, ParentRun
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from analysis.correctness import Frames
     from analysis.rows import Row
     from analysis.table import Table
-    from tlft.sweeps.summary import Result
 
     Reader = Callable[[Sequence[Record]], Frames]
 
@@ -52,10 +54,11 @@ class SweepRun:
         self._parent = ParentRun(jobs[0].store, {job.identity.key for job in self._jobs})
         self._run_id: str | None = None
 
-    def parent_of(self, job: PlannedJob) -> str | None:
-        """Return the id of the run for a job that is about to start; the first of them opens it."""
-        if not self._has(job):
-            return None
+    def membership_of(self, job: PlannedJob) -> SweepMembership:
+        """Return what a job that is about to start is told of its sweep; the first of them opens the sweep's run."""
+        return SweepMembership(self.name, self._open() if self._has(job) else None)
+
+    def _open(self) -> str | None:
         if self._run_id is None:
             tags = {"sweep": self.name, "command": command(), "host": platform.node()}
             try:
@@ -79,13 +82,13 @@ class SweepRun:
         """
         config = self._jobs[0].config
         with self._parent.closing() as mine:
-            records = load_records(config.experiment, config.tracking.uri, config.home)
+            records = load_records(config.tracking.experiment, config.tracking.uri, config.home)
             if mine:
                 keys = {job.identity.key for job in self._jobs}
                 own = [record for record in records if record.key in keys and not record.deleted]
                 try:
                     table = make_table(own, read)
-                    status = _status([result for result in results if self._has(result.job)], own)
+                    status = _status([result for result in results if self._has(result.planned)], own)
                     self._parent.write(status, len(self._jobs), compute_figures(self._jobs, own), write_note(table))
                     if report is not None and table.rows:
                         self._parent.log_file(report(table))
@@ -112,9 +115,9 @@ def _name(preset: str | None) -> str:
 def _status(results: Sequence[Result], records: Sequence[Record]) -> str:
     """Return FINISHED if every job is done, by whomever; FAILED if one has failed; KILLED for what was not done."""
     finished = {record.key for record in records if record.status == "FINISHED"}
-    if any(result.status == "failed" for result in results):
+    if any(result.outcome.status == RunStatus.FAILED for result in results):
         return "FAILED"
-    done = (result.status in ("done", "skipped") or result.job.identity.key in finished for result in results)
+    done = (result.outcome.status.is_complete or result.planned.identity.key in finished for result in results)
     return "FINISHED" if all(done) else "KILLED"
 
 
@@ -147,9 +150,9 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
 
 
 def _as_if_done(job: PlannedJob, metric: str) -> Record:
-    known = job.identity
-    tags, params = {"data": known.dataset.name}, flatten(known.science)
-    return Record(known.key, "", "FINISHED", False, 0, known.key, params, tags, {metric: 0.0})
+    identity = job.identity
+    tags, params = {"data": identity.dataset.name}, flatten(identity.science)
+    return Record(identity.key, "", "FINISHED", False, 0, identity.key, params, tags, {metric: 0.0})
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:

@@ -9,14 +9,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from tlft.config.schema import Config
+from tlft.data.dataset import Dataset
 from tlft.runs.identify import Identity, identify, run_name
 from tlft.runtime.environment import source_state
 from tlft.sweeps.estimate import describe_cost
-from tlft.tracking.records import Outcome
+from tlft.sweeps.jobs import Job, PlannedJob
+from tlft.tracking.outcome import RunStatus
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
 
@@ -25,54 +25,41 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class PlannedJob:
-    """A job and what is known of it before it starts.
-
-    Attributes:
-        status: `done`, `new`, `unfinished`, `elsewhere` (another process works on it), or `same` (as `same_as`).
-        outcome: of the run that is done already.
-    """
-
-    number: int
-    config: Config
-    identity: Identity
-    status: str
-    store: Store
-    outcome: Outcome | None = None
-    same_as: int | None = None
-
-
-def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
+def plan_jobs(jobs: Sequence[Job]) -> list[PlannedJob]:
     """Identify every job and look up which are done; data is fetched if it is not here."""
-    jobs: list[PlannedJob] = []
+    planned: list[PlannedJob] = []
     stores: dict[str, Store] = {}
-    datasets: dict[str, Any] = {}
+    datasets: dict[str, Dataset] = {}
     first: dict[tuple[str, str], int] = {}
-    for uri in dict.fromkeys(config.tracking.uri or "" for config in configs):
+    for uri in dict.fromkeys(job.config.tracking.uri or "" for job in jobs):
         wait_for_server(uri)  # before anything that takes long
-    for number, config in enumerate(configs):
+    for job in jobs:
+        config = job.config
         data_key = repr((config.data, config.home))
         identity = identify(config, datasets.get(data_key))
         datasets[data_key] = identity.dataset
-        store_key = repr((config.tracking.uri, config.experiment, config.home))
+        store_key = repr((config.tracking.uri, config.tracking.experiment, config.home))
         if store_key not in stores:
             stores[store_key] = Store(config)
             stores[store_key].end_lost_runs()
-        store = stores[store_key]
-        job = PlannedJob(number, config, identity, "new", store)
-        owner = first.setdefault((store_key, identity.key), number)
-        if owner != number:
-            job = replace(job, status="same", same_as=owner)
-        elif not config.anew and (done := store.finished(identity.key)):
-            job = replace(job, status="done", outcome=done)
-            store.tidy(identity.key)
-        elif store.owner(identity.key) is not None:
-            job = replace(job, status="elsewhere")
-        elif store.unfinished(identity.key) is not None:
-            job = replace(job, status="unfinished")
-        jobs.append(job)
-    return jobs
+        owner = first.setdefault((store_key, identity.key), job.number)
+        if owner == job.number:
+            planned.append(_look_up(job, identity, stores[store_key]))
+        else:
+            planned.append(replace(planned[owner], job=job, identity=identity, outcome=None, same_as=owner))
+    return planned
+
+
+def _look_up(job: Job, identity: Identity, store: Store) -> PlannedJob:
+    """Say where the run of a job stands in its store."""
+    key = identity.key
+    if not job.config.force and (outcome := store.finished(key)):
+        store.tidy(key)
+        return PlannedJob(job, identity, store, RunStatus.SKIPPED, outcome)
+    if store.owner(key) is not None:
+        return PlannedJob(job, identity, store, RunStatus.ELSEWHERE)
+    unfinished = store.unfinished(key) is not None
+    return PlannedJob(job, identity, store, RunStatus.UNFINISHED if unfinished else RunStatus.NEW)
 
 
 def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
@@ -82,20 +69,19 @@ def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
         jobs: all of the sweep.
         on_all_cores: jobs run beside each other on this machine.
     """
-    counts = Counter(job.status for job in jobs)
+    counts = Counter(job.status for job in jobs if job.same_as is None)
     commit = source_state().commit
     done = [job.outcome for job in jobs if job.outcome is not None]
     older = sum(outcome.dirty or outcome.commit != commit for outcome in done)
-    words = {
-        "done": "done" + (f" ({older} by older or dirty code)" if older else ""),
-        "elsewhere": "running elsewhere",
-        "same": "the same as another",
-        "unfinished": "to resume",
-        "new": "new",
-    }
-    listed = ", ".join(f"{counts[status]} {text}" for status, text in words.items() if counts[status])
-    todo = [job for job in jobs if job.status in ("new", "unfinished")]
-    cost = describe_cost(todo, on_all_cores=on_all_cores)
+    parts = [
+        (counts[RunStatus.SKIPPED], "done" + (f" ({older} by older or dirty code)" if older else "")),
+        (counts[RunStatus.ELSEWHERE], RunStatus.ELSEWHERE.label),
+        (sum(job.same_as is not None for job in jobs), "the same as another"),
+        (counts[RunStatus.UNFINISHED], RunStatus.UNFINISHED.label),
+        (counts[RunStatus.NEW], RunStatus.NEW.label),
+    ]
+    listed = ", ".join(f"{count} {label}" for count, label in parts if count)
+    cost = describe_cost([job for job in jobs if job.is_due], on_all_cores=on_all_cores)
     return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {listed}{cost}"
 
 
@@ -107,19 +93,12 @@ def wait_for(jobs: Sequence[PlannedJob]) -> None:
             time.sleep(_LOOK_SECONDS)
 
 
-def print_plan(configs: Sequence[Config]) -> None:
-    """Print what would run, and run nothing."""
-    jobs = plan_jobs(configs)
-    print(describe_plan(jobs))
-    print_jobs(jobs)
-
-
 def print_jobs(jobs: Sequence[PlannedJob]) -> None:
     """Print a line for each job."""
     for job in jobs:
-        detail = ""
+        status = job.status.label
         if job.outcome is not None:
-            detail = f", run {job.outcome.run_id}, accuracy {100 * job.outcome.score:.3f} %"
-        elif job.same_as is not None:
-            detail = f" as job {job.same_as}"
-        print(f"  job {job.number}: {job.status}{detail}: {run_name(job.config)} on {job.identity.dataset.name}")
+            status += f", run {job.outcome.run_id}, accuracy {100 * (job.outcome.score or 0):.3f} %"
+        if job.same_as is not None:
+            status = f"same as job {job.same_as}"
+        print(f"  job {job.number}: {status}: {run_name(job.config)} on {job.identity.dataset.name}")

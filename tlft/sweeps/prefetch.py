@@ -11,10 +11,10 @@ from tlft.data.pixel_store import decode_images
 from tlft.errors import TlftError
 from tlft.models.weights import fetch_weights
 from tlft.runtime.device import available_threads
-from tlft.sweeps.plan import PlannedJob
+from tlft.sweeps.jobs import PlannedJob
 
 
-def prepare(jobs: Sequence[PlannedJob]) -> dict[int, TlftError]:
+def prefetch(jobs: Sequence[PlannedJob]) -> dict[int, TlftError]:
     """Fetch weights and decode images into the caches where the jobs find them.
 
     Returns:
@@ -34,13 +34,13 @@ def prepare(jobs: Sequence[PlannedJob]) -> dict[int, TlftError]:
 
 def _steps(job: PlannedJob) -> list[tuple[Hashable, Callable[[], object]]]:
     """Return what a job needs, each with what tells it from the needs of others."""
-    config, known = job.config, job.identity
-    weights, transform = known.weights, known.weights.transform
+    config, identity = job.config, job.identity
+    weights, transform = identity.weights, identity.weights.transform
     data, cache = repr(config.data), config.home / "cache"
 
     def decode() -> object:
         workers, on_bad = config.threads or available_threads(), config.data.on_bad_image
-        return decode_images(known.dataset.files, transform, cache / "decoded", on_bad_image=on_bad, workers=workers)
+        return decode_images(identity.dataset.files, transform, cache / "decoded", on_bad_image=on_bad, workers=workers)
 
     fetch = [(weights.spec, lambda: fetch_weights(weights))] if config.model.name == "pretrained" else []
     return [*fetch, ((data, config.home, transform), decode)]

@@ -9,7 +9,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
 from tlft.sweeps.parent_run import SweepRun, make_table
-from tlft.sweeps.plan import PlannedJob
+from tlft.sweeps.results import Result
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:
@@ -29,38 +29,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of a job, for the summary."""
-
-    job: PlannedJob
-    status: str
-    run_id: str = ""
-    score: float | None = None
-    seconds: float = 0.0
-    error: str = ""
-    folder: Path | None = None
-
-
-def sum_up(
-    results: Sequence[Result], overrides: Sequence[Sequence[str]], folder: Path | None, sweep_run: SweepRun
-) -> None:
+def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
     """Print a line per job and the table of this sweep's runs, and refresh the notes in MLflow.
+
+    Where jobs were begun, the sweep's folder gets `sweep.csv`, `sweep.json` and `report.html`.
 
     Args:
         results: one per job.
-        overrides: of each job, which repeat just it.
-        folder: gets `sweep.csv`, `sweep.json` and `report.html`; None where nothing was to do.
         sweep_run: stands for the sweep in MLflow.
     """
-    from analysis.table import render
+    from analysis.render import render
 
+    folder = next((result.folder.parent for result in results if result.folder is not None), None)
     _print_results(results)
-    _print_failures(results, overrides)
+    _print_failures(results)
     if folder is not None:
-        _write_files(results, overrides, folder)
-    ids = {result.run_id for result in results}
-    config = results[0].job.config
+        _write_files(results, folder)
+    ids = {result.outcome.run_id for result in results}
+    config = results[0].planned.config
     try:
         reader = ArtifactReader(config.tracking.uri, config.home)
         report = None if folder is None else partial(_write_report, reader=reader, config=config, folder=folder)
@@ -81,7 +67,7 @@ def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: 
 
     material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
     path = folder / "report.html"
-    atomic_write(path, render_report(material, f"tlft: {config.experiment}").encode())
+    atomic_write(path, render_report(material, f"tlft: {config.tracking.experiment}").encode())
     print(f"report: {path}")
     return path
 
@@ -91,29 +77,30 @@ def repeat(overrides: Sequence[str]) -> str:
     return shlex.join(["python", "run.py", *(text for text in overrides if not text.startswith(("sweep=", "hydra")))])
 
 
-def _print_failures(results: Sequence[Result], overrides: Sequence[Sequence[str]]) -> None:
+def _print_failures(results: Sequence[Result]) -> None:
     for result in results:
-        if result.error and result.job.same_as is None:
-            print(f"job {result.job.number} failed: {result.error}")
+        job, outcome = result.planned.job, result.outcome
+        if outcome.error and result.planned.same_as is None:
+            print(f"job {job.number} failed: {outcome.error}")
             if result.folder is not None:
                 print(f"  its folder: {result.folder}")
-            print(f"  just this job again: {repeat(overrides[result.job.number])}")
+            print(f"  just this job again: {repeat(job.overrides)}")
 
 
-def _write_files(results: Sequence[Result], overrides: Sequence[Sequence[str]], folder: Path) -> None:
+def _write_files(results: Sequence[Result], folder: Path) -> None:
     import pandas as pd
 
     rows = [
         {
-            "job": result.job.number,
-            "run": run_name(result.job.config),
-            "status": result.status,
-            "accuracy": result.score,
-            "seconds": round(result.seconds, 3),
-            "run_id": result.run_id,
-            "run_key": result.job.identity.key,
-            "error": result.error,
-            "command": repeat(overrides[result.job.number]),
+            "job": result.planned.number,
+            "run": run_name(result.planned.config),
+            "status": result.outcome.status.value,
+            "accuracy": result.outcome.score,
+            "seconds": round(result.outcome.seconds, 3),
+            "run_id": result.outcome.run_id,
+            "run_key": result.planned.identity.key,
+            "error": result.outcome.error,
+            "command": repeat(result.planned.job.overrides),
         }
         for result in results
     ]
@@ -125,9 +112,6 @@ def _write_files(results: Sequence[Result], overrides: Sequence[Sequence[str]], 
         log.warning("%s", error)
 
 
-_WORDS = {"skipped": "done before", "elsewhere": "running elsewhere"}
-
-
 def _print_results(results: Sequence[Result]) -> None:
     from rich import box
     from rich.console import Console
@@ -137,13 +121,13 @@ def _print_results(results: Sequence[Result]) -> None:
     for title in ("job", "run", "status", "accuracy", "time", "run id"):
         table.add_column(title, justify="right" if title in ("accuracy", "time") else "left", no_wrap=title != "run")
     for result in results:
-        job = result.job
-        status = _WORDS.get(result.status, result.status)
-        if job.same_as is not None:
-            status += f" (same as job {job.same_as})"
-        accuracy = "-" if result.score is None else f"{100 * result.score:.3f} %"
-        seconds = f"{result.seconds:.1f} s" if result.seconds else "-"
-        table.add_row(str(job.number), run_name(job.config), status, accuracy, seconds, result.run_id or "-")
+        planned, outcome = result.planned, result.outcome
+        status = outcome.status.label
+        if planned.same_as is not None:
+            status += f" (same as job {planned.same_as})"
+        accuracy = "-" if outcome.score is None else f"{100 * outcome.score:.3f} %"
+        seconds = f"{outcome.seconds:.1f} s" if outcome.seconds else "-"
+        table.add_row(str(planned.number), run_name(planned.config), status, accuracy, seconds, outcome.run_id or "-")
     console = Console() if sys.stdout.isatty() else Console(width=140)
     with console.capture() as captured:
         console.print(table)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tlft.errors import TlftError
@@ -46,30 +46,6 @@ class Record:
     def from_dict(cls, values: Mapping[str, Any]) -> Record:
         """Build from what `to_dict` gave."""
         return cls(**values)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        status: `done`; `skipped` (it was done before); `elsewhere` (another process works on it).
-        seconds: what the run took when it was computed.
-        commit: of the code that computed it; `dirty` if that was not all of it.
-    """
-
-    status: str
-    run_id: str = ""
-    name: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    commit: str = ""
-    dirty: bool = False
-
-    @property
-    def score(self) -> float:
-        """The figure that a run returns: the hold-out's accuracy if there is one, else the evaluation's."""
-        return self.metrics.get("holdout/accuracy", self.metrics.get("eval/accuracy", float("nan")))
 
 
 _LONGEST_PARAM = 6000  # in MLflow

@@ -23,8 +23,9 @@ from tlft.tracking.active_run import DIVERGED_TAG, SECONDS_TAG, ActiveRun, RunFo
 from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, create_database, quiet, refuse_deleted, tracking_uri
 from tlft.tracking.integrity import find_damage
 from tlft.tracking.journal import Journal
+from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.reader import find_run, to_record
-from tlft.tracking.records import Outcome, Record
+from tlft.tracking.records import Record
 from tlft.tracking.relocate import follow_move
 from tlft.tracking.server import answering, is_server
 
@@ -65,7 +66,7 @@ class Store:
                 follow_move(self.home)
             with quiet():
                 self.home_id = _home_id(self.home / "cache" / "home-id")
-                self.client, self.experiment_id = self._open(config.experiment)
+                self.client, self.experiment_id = self._open(config.tracking.experiment)
         self._locks = self.home / "cache" / "locks"
         elsewhere = f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
         self.place = ("" if own else elsewhere) + self.experiment_id
@@ -107,13 +108,13 @@ class Store:
                 continue
             tags = run.data.tags
             return Outcome(
-                "skipped",
+                RunStatus.SKIPPED,
                 run.info.run_id,
                 run.info.run_name,
                 dict(run.data.metrics),
                 float(tags.get(SECONDS_TAG, 0)),
-                tags.get("commit", ""),
-                tags.get("dirty") == "true",
+                commit=tags.get("commit", ""),
+                dirty=tags.get("dirty") == "true",
             )
         return None
 
@@ -141,7 +142,7 @@ class Store:
         """
         claim = self.claim_of(key)
         if not claim.acquire():
-            yield ClaimedRun(self, key, Outcome("elsewhere"))
+            yield ClaimedRun(self, key, Outcome(RunStatus.ELSEWHERE))
             return
         try:
             self._deliver_rest(key)

@@ -66,7 +66,7 @@ class TrainingState:
 def fresh_state(config: Config, model: nn.Module) -> TrainingState:
     """Return the state before the first step; without an optimizer where nothing is trained."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return TrainingState(build_optimizer(config.optimizer, trained) if trained and config.epochs else None)
+    return TrainingState(build_optimizer(config.optimizer, trained) if trained and config.training.epochs else None)
 
 
 def train(
@@ -83,7 +83,7 @@ def train(
     """
     if state.optimizer is None:
         return
-    while state.epoch < config.epochs:
+    while state.epoch < config.training.epochs:
         set_training_mode(model)
         _train_epoch(model, images, config, machine, state, report)
         metrics = {
@@ -106,8 +106,8 @@ def _train_epoch(
     assert state.optimizer is not None
     order = generator(config.seed, "order", state.epoch).permutation(len(images))
     flips = generator(config.seed, "flips", state.epoch).random(len(images)) < 0.5
-    may_keep = config.training.keep == "lowest_train_loss" and state.epoch >= config.epochs - math.ceil(
-        config.epochs / 5
+    may_keep = config.training.keep == "lowest_train_loss" and state.epoch >= config.training.epochs - math.ceil(
+        config.training.epochs / 5
     )
     for start in range(state.seen, len(images), config.training.batch_size):
         started = time.perf_counter()
@@ -136,7 +136,9 @@ def _train_epoch(
 
 def _learning_rate(config: Config, step: int, images: int) -> float:
     steps_per_epoch = math.ceil(images / config.training.batch_size)
-    return learning_rate(config.schedule, config.optimizer.lr, step, steps_per_epoch, config.epochs * steps_per_epoch)
+    return learning_rate(
+        config.schedule, config.optimizer.lr, step, steps_per_epoch, config.training.epochs * steps_per_epoch
+    )
 
 
 def _step(

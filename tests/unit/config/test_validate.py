@@ -60,12 +60,12 @@ def test_all_problems_are_reported_together(configure: Configure) -> None:
 
 def test_nothing_trainable_means_no_epochs_whatever_epochs_says(configure: Configure) -> None:
     config = configure("experiment=zero_shot", "training.epochs=5")
-    assert config.epochs == 0
+    assert config.training.epochs == 0
     assert find_problems(config) == []
 
 
 def test_no_epochs_means_nothing_trainable(configure: Configure) -> None:
-    assert configure("training.epochs=0").trainable == "none"
+    assert configure("training.epochs=0").training.trainable == "none"
 
 
 def test_command_line_beats_preset(configure: Configure) -> None:
@@ -74,4 +74,4 @@ def test_command_line_beats_preset(configure: Configure) -> None:
 
 def test_debug_runs_have_an_experiment_of_their_own(configure: Configure) -> None:
     config = configure("debug=true")
-    assert (config.experiment, config.epochs) == ("tlft-debug", 1)
+    assert (config.tracking.experiment, config.training.epochs) == ("tlft-debug", 1)

@@ -17,14 +17,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tlft.config.compose import Composer
-from tlft.config.schema import Config, to_config
+from tlft.config.schema import Config, resolve, to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.runs import experiment
 from tlft.runs.experiment import run_experiment
 from tlft.runs.identify import identify, run_name
 from tlft.runtime import signals
+from tlft.tracking.outcome import Outcome
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Outcome
 from tlft.tracking.store import Store
 from tlft.training import loop as training
 
@@ -48,7 +48,7 @@ def done(composer: Composer, tmp_path_factory: pytest.TempPathFactory, tiny_fold
 
 
 def records(config: Config) -> list[Any]:
-    return load_records(config.experiment, home=config.home)
+    return load_records(config.tracking.experiment, home=config.home)
 
 
 def test_run_is_finished_and_named_for_people(done: Done) -> None:
@@ -278,12 +278,12 @@ def test_truncated_image_is_an_error_or_skipped_and_counted(composer: Composer, 
 
 
 def test_debug_takes_two_batches_in_an_experiment_of_its_own(small: Config) -> None:
-    outcome = run_experiment(replace(small, debug=True))
+    outcome = run_experiment(resolve(replace(small, debug=True)))
     assert records(small) == []
     (record,) = load_records("tlft-debug", home=small.home)
     assert record.tags["debug"] == "true"
     assert len(pd.read_parquet(next((small.home / "mlruns").rglob("predictions.parquet")))) == 12
-    assert run_experiment(replace(small, debug=True)).run_id != outcome.run_id
+    assert run_experiment(resolve(replace(small, debug=True))).run_id != outcome.run_id
 
 
 def test_without_weights_neither_file_nor_model_is_kept(small: Config) -> None:
@@ -302,7 +302,7 @@ def test_deleted_experiment_is_said(small: Config) -> None:
 
 def test_names_tell_runs_apart(composer: Composer) -> None:
     def name(*overrides: str) -> str:
-        return run_name(to_config(composer.compose(list(overrides))))
+        return run_name(resolve(to_config(composer.compose(list(overrides)))))
 
     assert name("seed=3") == "resnet50 pretrained task sgd s3"
     assert name("experiment=zero_shot") == "resnet50 pretrained imagenet1k untrained"

@@ -11,10 +11,13 @@ import pytest
 import torch
 from conftest import Configure
 
+from tlft.config.schema import Config
 from tlft.errors import out_of_memory
+from tlft.runs.experiment import SweepMembership
 from tlft.runs.hydra_job import OUTCOME_FILE, _explain, read_outcome
 from tlft.runtime.command_line import exit_status
-from tlft.sweeps.launchers.worker import say_end
+from tlft.sweeps.jobs import Job
+from tlft.sweeps.launchers.worker import JobOrder, say_end
 
 
 def catch(size: int) -> list[Exception]:
@@ -59,27 +62,36 @@ def test_what_a_user_can_mend_is_a_line_and_the_rest_a_traceback(configure: Conf
     assert _explain(ValueError(), configure()) is None
 
 
+def order_in(folder: Path) -> JobOrder:
+    (folder / "3").mkdir()
+    return JobOrder(Job(3, Config()), folder, SweepMembership("custom", None))
+
+
 @pytest.mark.parametrize(
     ("status", "failed"), [("done", False), ("skipped", False), ("elsewhere", False), ("failed", True)]
 )
 def test_only_what_has_failed_is_a_failure(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, status: str, failed: bool
 ) -> None:
-    (tmp_path / OUTCOME_FILE).write_text(json.dumps({"status": status, "score": None, "seconds": 1.0}))
+    order = order_in(tmp_path)
+    (order.folder / OUTCOME_FILE).write_text(json.dumps({"status": status, "score": None, "seconds": 1.0}))
     with caplog.at_level("INFO"):
-        assert say_end(3, tmp_path, cause=str) == failed
+        assert say_end(order, cause=str) == failed
     assert "nan" not in caplog.text
 
 
 def test_a_job_that_was_killed_has_run_until_now(tmp_path: Path) -> None:
-    path = tmp_path / OUTCOME_FILE
+    order = order_in(tmp_path)
+    path = order.folder / OUTCOME_FILE
     path.write_text(json.dumps({"status": "running", "run_id": "r", "seconds": 1.0}))
     os.utime(path, (time.time() - 60, time.time() - 60))
-    assert read_outcome(tmp_path)["seconds"] == pytest.approx(61, abs=1)
-    assert say_end(0, tmp_path, cause=lambda: "its process was killed")
-    told = read_outcome(tmp_path)
-    assert (told["status"], told["run_id"], told["error"]) == ("failed", "r", "its process was killed")
-    assert told["seconds"] == pytest.approx(61, abs=1)
+    outcome = read_outcome(order.folder)
+    assert outcome is not None and outcome.seconds == pytest.approx(61, abs=1)
+    assert say_end(order, cause=lambda: "its process was killed")
+    outcome = read_outcome(order.folder)
+    assert outcome is not None
+    assert (outcome.status, outcome.run_id, outcome.error) == ("failed", "r", "its process was killed")
+    assert outcome.seconds == pytest.approx(61, abs=1)
 
 
 def test_an_error_of_the_file_system_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ from conftest import Configure
 from tlft.runtime.progress import describe_duration
 from tlft.sweeps import estimate
 from tlft.sweeps.estimate import describe_cost
-from tlft.sweeps.plan import PlannedJob
+from tlft.sweeps.jobs import Job, PlannedJob
+from tlft.tracking.outcome import RunStatus
 from tlft.tracking.records import Record
 
 
@@ -30,7 +31,7 @@ def cost(configure: Configure, records: list[Record], *jobs: tuple[str, ...], on
     store = SimpleNamespace(recent=recent)
     identity = SimpleNamespace(science={"data": {"train": "images"}})
     planned = [
-        PlannedJob(number, configure(*overrides), cast(Any, identity), "new", cast(Any, store))
+        PlannedJob(Job(number, configure(*overrides)), cast(Any, identity), cast(Any, store), RunStatus.NEW)
         for number, overrides in enumerate(jobs)
     ]
     said = describe_cost(planned, on_all_cores=on_all_cores)

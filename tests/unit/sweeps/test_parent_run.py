@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Configure
+from fabricated import plan_of
 from killing import left_over, parents_in
 
 from tlft.config.schema import Config
+from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.parent_run import SweepRun, compute_figures, make_table, write_note
-from tlft.sweeps.plan import PlannedJob, plan_jobs
-from tlft.sweeps.summary import Result
+from tlft.sweeps.results import Result
+from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
 from tlft.tracking.store import Store
@@ -114,7 +116,7 @@ def test_it_is_no_run_of_an_experiment(store: Store) -> None:
 def plan(configure: Configure, tiny_folder: Path) -> list[PlannedJob]:
     common = ("data=imagefolder", f"data.root={tiny_folder}", "arch=efficientnet_lite0")
     experiments = ("zero_shot", "fine_tune", "from_scratch")
-    return plan_jobs([configure(*common, f"experiment={name}", f"seed={s}") for name in experiments for s in (0, 1)])
+    return plan_of([configure(*common, f"experiment={name}", f"seed={s}") for name in experiments for s in (0, 1)])
 
 
 def as_done(job: PlannedJob, accuracy: float, status: str = "FINISHED") -> Record:
@@ -138,7 +140,7 @@ def test_rows_are_told_apart_by_what_was_planned(configure: Configure, tiny_fold
     """A name must not change while the runs come in: the figure under the old one would stay."""
     common = ("data=imagefolder", f"data.root={tiny_folder}", "arch=efficientnet_lite0", "model=scratch")
     rates = ("0.01", "0.1")
-    jobs = plan_jobs([configure(*common, f"optimizer.lr={lr}", f"seed={s}") for lr in rates for s in (0, 1)])
+    jobs = plan_of([configure(*common, f"optimizer.lr={lr}", f"seed={s}") for lr in rates for s in (0, 1)])
     figures = compute_figures(jobs, [as_done(jobs[0], 0.25)])
     assert figures == {"sweep/runs": 1, "column/from_scratch/accuracy/sgd lr 0.01 momentum 0.5": 0.25}
     whole = compute_figures(jobs, [as_done(job, 0.25) for job in jobs])
@@ -161,7 +163,7 @@ def unread(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
 
 
 def results(plan: list[PlannedJob], *statuses: str) -> list[Result]:
-    return [Result(job, status) for job, status in zip(plan, statuses, strict=True)]
+    return [Result(job, Outcome(RunStatus(status))) for job, status in zip(plan, statuses, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def results(plan: list[PlannedJob], *statuses: str) -> list[Result]:
 )
 def test_status_tells_how_the_sweep_has_ended(plan: list[PlannedJob], statuses: tuple[str, ...], expected: str) -> None:
     run = SweepRun(plan, "comparison")
-    opened = {run.parent_of(job) for job in plan}
+    opened = {run.membership_of(job).parent for job in plan}
     assert run.close(results(plan, *statuses), unread) == []
     found = only(plan[0].store)
     assert opened == {found.info.run_id}
@@ -185,9 +187,9 @@ def test_status_tells_how_the_sweep_has_ended(plan: list[PlannedJob], statuses: 
 
 def test_jobs_of_another_experiment_have_no_parent(configure: Configure, tiny_folder: Path) -> None:
     common = ("data=imagefolder", f"data.root={tiny_folder}", "arch=efficientnet_lite0", "model=scratch")
-    jobs = plan_jobs([configure(*common, f"tracking.experiment={name}") for name in ("tlft", "other")])
+    jobs = plan_of([configure(*common, f"tracking.experiment={name}") for name in ("tlft", "other")])
     run = SweepRun(jobs, None)
-    assert [run.parent_of(job) is None for job in jobs] == [False, True]
+    assert [run.membership_of(job).parent is None for job in jobs] == [False, True]
     run.close(results(jobs, "done", "failed"), unread)
     assert only(jobs[0].store).info.status == "FINISHED"
 
@@ -202,8 +204,8 @@ def test_a_store_that_is_away_costs_a_warning(
     run = SweepRun(plan, None)
     with monkeypatch.context() as patch:
         patch.setattr(client, "create_run", refuse)
-        assert run.parent_of(plan[0]) is None
-    assert run.parent_of(plan[0]) is not None
+        assert run.membership_of(plan[0]).parent is None
+    assert run.membership_of(plan[0]).parent is not None
     with monkeypatch.context() as patch:
         patch.setattr(client, "set_terminated", refuse)
         assert run.close(results(plan, *["done"] * 6), unread) == []

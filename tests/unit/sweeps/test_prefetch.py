@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from conftest import Configure, draw_folder
+from fabricated import plan_of
 
 from tlft.config.paths import PROJECT
 from tlft.data import pixel_store as decode
 from tlft.errors import TlftError
 from tlft.models import weights
-from tlft.sweeps import prefetch as prepare
-from tlft.sweeps.plan import PlannedJob, plan_jobs
+from tlft.sweeps.jobs import PlannedJob
+from tlft.sweeps.prefetch import prefetch
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def plan(configure: Configure, tmp_path: Path) -> list[PlannedJob]:
     """Return a plan of two jobs on each of two folders."""
     roots = [draw_folder(tmp_path / name, train=count, evaluation=2) for name, count in (("one", 2), ("other", 3))]
     common = ("data=imagefolder", "arch=efficientnet_lite0", "experiment=from_scratch")
-    return plan_jobs([configure(*common, f"data.root={root}", f"seed={seed}") for root in roots for seed in (0, 1)])
+    return plan_of([configure(*common, f"data.root={root}", f"seed={seed}") for root in roots for seed in (0, 1)])
 
 
 def test_images_are_decoded_once_for_all_jobs(plan: list[PlannedJob], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +35,7 @@ def test_images_are_decoded_once_for_all_jobs(plan: list[PlannedJob], monkeypatc
 
     _decode = decode._decode
     monkeypatch.setattr(decode, "_decode", count)
-    assert prepare.prepare(plan) == {}
+    assert prefetch(plan) == {}
     assert decoded == [8, 10]
     from tlft.data.batches import open_images
 
@@ -47,7 +48,7 @@ def test_images_are_decoded_once_for_all_jobs(plan: list[PlannedJob], monkeypatc
 def test_jobs_without_what_they_need_are_named(plan: list[PlannedJob]) -> None:
     (bad,) = plan[2].identity.dataset.split("eval")[:1]
     bad.path.write_bytes(bad.path.read_bytes()[:100])
-    failed = prepare.prepare(plan)
+    failed = prefetch(plan)
     assert list(failed) == [2, 3]
     assert str(bad.path) in str(failed[2])
     assert failed[2] is failed[3]
@@ -66,13 +67,13 @@ def test_weights_are_fetched_once_and_first(
     monkeypatch.setattr(weights, "fetch", refuse)
     common = ("data=imagefolder", f"data.root={tiny_folder}", "arch=resnet18")
     experiments = ("fine_tune", "linear_probe", "from_scratch")
-    jobs = plan_jobs([configure(*common, f"experiment={name}") for name in experiments])
-    assert list(prepare.prepare(jobs)) == [0, 1]
+    jobs = plan_of([configure(*common, f"experiment={name}") for name in experiments])
+    assert list(prefetch(jobs)) == [0, 1]
     assert len(asked) == 1
     assert len(list((jobs[0].config.home / "cache" / "decoded").glob("*/images.npy"))) == 1
 
 
-def test_a_sweep_imports_nothing_heavy_to_prepare() -> None:
+def test_a_sweep_imports_nothing_heavy_to_prefetch() -> None:
     asked = "import sys, tlft.sweeps.execute; print([m for m in ('torch', 'mlflow', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", asked], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -104,7 +104,7 @@ def test_whether_anything_answers_is_asked_beside_other_work_and_before_a_sweep_
     with listening() as uri, pytest.raises(TlftError, match="it does not answer in time"):
         check_command_line([*sweep, f"tracking.uri={uri}"])
     with answering_with(401, "who are you?") as uri:  # is an answer; the greeting asks with the credentials
-        assert check_command_line([*sweep, f"tracking.uri={uri}"]) is None
+        assert check_command_line([*sweep, f"tracking.uri={uri}"]) is not None
 
 
 def test_a_password_in_the_address_is_not_sent() -> None:

@@ -50,7 +50,7 @@ class Saving(Recorder):
 def build(config: Config, seed: int = 0) -> tuple[nn.Module, TrainingState]:
     torch.manual_seed(seed)
     model = TinyClassifier()
-    freeze(model, config.trainable)
+    freeze(model, config.training.trainable)
     return model.to(memory_format=torch.channels_last), fresh_state(config, model)
 
 

@@ -42,23 +42,23 @@ class Live:
             self._move(self._shown, folders)
         elif time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
-            for number, told in _read(folders.items()):
-                log.info("job %d: %s", number, _in_words(told))
+            for number, state in _read(folders.items()):
+                log.info("job %d: %s", number, _in_words(state))
 
     def _move(self, shown: Progress, folders: Mapping[int, Path]) -> None:
         for number in [number for number in self._lines if number not in folders]:
             shown.remove_task(self._lines.pop(number))
-        for number, told in _read(folders.items()):
-            words = f"job {number}: {told['description']}"
+        for number, state in _read(folders.items()):
+            words = f"job {number}: {state['description']}"
             if number not in self._lines:
                 self._lines[number] = shown.add_task(words, total=None, note="", unit="")
             shown.update(
                 self._lines[number],
                 description=words,
-                total=told["total"] or None,
-                completed=told["done"],
-                note=told["note"],
-                unit=told["unit"],
+                total=state["total"] or None,
+                completed=state["done"],
+                note=state["note"],
+                unit=state["unit"],
             )
 
 
@@ -80,13 +80,17 @@ def _read(folders: Iterable[tuple[int, Path]]) -> Iterator[tuple[int, dict[str, 
             continue  # it has not begun, or its folder is shared and lags behind
 
 
-def _in_words(told: Mapping[str, Any]) -> str:
-    parts = [f"{told['description']}: {told['done']}", f"of {told['total']}" if told["total"] else "", told["unit"]]
-    note = f", {told['note']}" if told["note"] else ""
-    left = (told["total"] - told["done"]) / told["rate"] if told["total"] and told["rate"] else None
+def _in_words(state: Mapping[str, Any]) -> str:
+    parts = [
+        f"{state['description']}: {state['done']}",
+        f"of {state['total']}" if state["total"] else "",
+        state["unit"],
+    ]
+    note = f", {state['note']}" if state["note"] else ""
+    left = (state["total"] - state["done"]) / state["rate"] if state["total"] and state["rate"] else None
     return (
         " ".join(filter(None, parts))
         + note
-        + f", {told['rate']:.1f} {told['unit'] or 'units'}/s"
+        + f", {state['rate']:.1f} {state['unit'] or 'units'}/s"
         + (f", {describe_duration(left)} left" if left is not None else "")
     )

@@ -1,7 +1,7 @@
 """Run the jobs of a sweep in processes of their own on this machine, so that one that dies fails alone.
 
 Processes are forked from a server that has imported everything and never computes (elsewhere than on Linux they are
-spawned). What a job does is job.py's story; which jobs there are is the sweeper's.
+spawned). What a job does is the worker's story; which jobs there are, the engine's.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import psutil
-from hydra._internal.callbacks import Callbacks
-from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
 
-from tlft.runtime.device import memory_limit
+from tlft.runtime.device import available_threads, count_gpus, memory_limit
 from tlft.sweeps.launchers.monitor import live
-from tlft.sweeps.launchers.worker import OUTPUT_FILE, do_job, folder_of, python_path, say_end
+from tlft.sweeps.launchers.worker import (
+    OUTPUT_FILE,
+    JobOrder,
+    perform_alone,
+    python_path,
+    say_end,
+    stops_on_failure,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +46,7 @@ _PATIENCE_SECONDS = 30.0
 
 @dataclass
 class _Running:
-    number: int
-    folder: Path
+    order: JobOrder
     process: BaseProcess
     peak: int = 0
 
@@ -54,39 +56,49 @@ class _Running:
             self.peak = max(self.peak, psutil.Process(self.process.pid).memory_info().rss)
 
 
-def run_jobs(configs: Sequence[DictConfig], context: HydraContext, at_once: int, *, stop_on_failure: bool) -> None:
+def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
     """Run every job, so many at once; each leaves its outcome in its folder.
 
     Args:
-        configs: as Hydra composed them, each with `hydra.job.num`, `hydra.sweep.dir` and `hydra.sweep.subdir`.
-        context: Hydra's, for its callbacks.
-        at_once: how many run at the same time.
-        stop_on_failure: start no more jobs once one has failed.
+        orders: one per job.
+        jobs: how many run at the same time; None for as many as the machine has room for.
 
     Raises:
         KeyboardInterrupt, SystemExit: when this process is told to stop, once every job has stopped.
     """
+    at_once, threads = jobs_at_once(orders, jobs)
     server = _server()
-    waiting = list(configs)
+    waiting = [order.with_threads(threads) for order in orders]
     running: list[_Running] = []
     try:
         with live() as shown:
             while waiting or running:
                 while waiting and len(running) < at_once:
-                    running.append(_start(server, waiting.pop(0), context))
+                    running.append(_start(server, waiting.pop(0)))
                 wait([job.process.sentinel for job in running], timeout=_LOOK_SECONDS)
                 for job in [job for job in running if not job.process.is_alive()]:
                     running.remove(job)
                     job.process.join()
-                    if say_end(job.number, job.folder, partial(_cause, job)) and stop_on_failure and waiting:
+                    if say_end(job.order, partial(_cause, job)) and stops_on_failure(orders) and waiting:
                         log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
                         waiting.clear()
                 for job in running:
                     job.look()
-                shown.look({job.number: job.folder for job in running})
+                shown.look({job.order.number: job.order.folder for job in running})
     except BaseException as error:
         _stop(running, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
         raise
+
+
+def jobs_at_once(orders: Sequence[JobOrder], jobs: int | None) -> tuple[int, int]:
+    """Return how many jobs run at the same time, and how many threads each takes if nobody said.
+
+    One per GPU; without one as many as the cores allow.
+    """
+    cores = available_threads()
+    at_once = jobs or count_gpus() or cores // (orders[0].job.config.threads or 1)
+    at_once = max(min(at_once, len(orders)), 1)
+    return at_once, max(cores // at_once, 1)
 
 
 def _server() -> _Server:
@@ -98,18 +110,18 @@ def _server() -> _Server:
     return server
 
 
-def _start(server: _Server, config: DictConfig, context: HydraContext) -> _Running:
-    process = server.Process(target=_work, args=(config, context.callbacks))
+def _start(server: _Server, order: JobOrder) -> _Running:
+    process = server.Process(target=_work, args=(order,))
     process.start()
-    return _Running(config.hydra.job.num, folder_of(config), process)
+    return _Running(order, process)
 
 
-def _work(config: DictConfig, callbacks: Callbacks) -> None:
+def _work(order: JobOrder) -> None:
     """Do one job, in a process of its own."""
     if hasattr(os, "setsid"):
         os.setsid()
     _follow_parent()
-    do_job(config, callbacks)
+    perform_alone(order)
 
 
 def _follow_parent() -> None:
@@ -128,10 +140,10 @@ def _cause(job: _Running) -> str:
     """Say what ended a process that could not say it itself."""
     code = job.process.exitcode
     if code is None or code >= 0:
-        return f"its process left with status {code} (its output: {job.folder / OUTPUT_FILE})"
+        return f"its process left with status {code} (its output: {job.order.folder / OUTPUT_FILE})"
     name = signal.Signals(-code).name
     if name != "SIGKILL":
-        return f"its process was ended by {name} (its output: {job.folder / OUTPUT_FILE})"
+        return f"its process was ended by {name} (its output: {job.order.folder / OUTPUT_FILE})"
     limit = memory_limit()
     return (
         "its process was killed (SIGKILL), as the system does when memory runs out; it was seen with "
@@ -163,18 +175,3 @@ def _deaf() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def jobs_at_once(config: DictConfig, count: int) -> tuple[int, int | None]:
-    """Return how many jobs run at the same time, and how many threads each takes if nobody said.
-
-    One per GPU; without one as many as the cores allow.
-    """
-    from tlft.runtime.device import available_threads, count_gpus
-
-    asked: int | None = OmegaConf.select(config, "hydra.launcher.jobs")
-    threads: int | None = config.threads
-    cores = available_threads()
-    at_once = asked or count_gpus() or cores // (threads or 1)
-    at_once = max(min(at_once, count), 1)
-    return at_once, threads or max(cores // at_once, 1)

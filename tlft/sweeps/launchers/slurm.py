@@ -1,6 +1,6 @@
 """Run the jobs of a sweep on a Slurm cluster through submitit, and watch them until the last one is over.
 
-Jobs outlive this process: who types the same command again finds them at work. What a job does is job.py's story.
+Jobs outlive this process: who types the same command again finds them at work. What a job does is the worker's story.
 """
 
 from __future__ import annotations
@@ -11,22 +11,27 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.callbacks import Callbacks
-from hydra.types import HydraContext
-from omegaconf import DictConfig
-
 from tlft.errors import TlftError
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import squeue
 from tlft.sweeps.launchers.monitor import Live, live
-from tlft.sweeps.launchers.worker import OUTPUT_FILE, do_job, folder_of, python_path, say_end
+from tlft.sweeps.launchers.worker import (
+    OUTPUT_FILE,
+    JobOrder,
+    OnSubmit,
+    perform_alone,
+    python_path,
+    say_end,
+    stops_on_failure,
+)
+from tlft.tracking.outcome import RunStatus
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CPUS_PER_TASK = 4
 _LOOK_SECONDS = 1.0
 _ASK_SECONDS = 5.0
 _LAG_SECONDS = 30.0
@@ -42,8 +48,7 @@ _LAG_SECONDS = 30.0
 
 @dataclass
 class _Submitted:
-    number: int
-    folder: Path
+    order: JobOrder
     slurm_id: str
     over_since: float = 0.0
 
@@ -51,15 +56,15 @@ class _Submitted:
 class Task:
     """What submitit calls: one job of the sweep, again and again until it is done."""
 
-    def __call__(self, config: DictConfig, callbacks: Callbacks) -> None:
+    def __call__(self, order: JobOrder) -> None:
         """Do the job."""
-        do_job(config, callbacks)
+        perform_alone(order)
 
-    def checkpoint(self, config: DictConfig, callbacks: Callbacks) -> DelayedSubmission:
+    def checkpoint(self, order: JobOrder) -> DelayedSubmission:
         """Return what submitit puts into the queue after a time-out: the same; checkpoints are the run's own."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, config, callbacks)
+        return DelayedSubmission(self, order)
 
 
 def find_problem() -> str:
@@ -71,34 +76,26 @@ def find_problem() -> str:
     return ""
 
 
-def run_jobs(
-    configs: Sequence[DictConfig],
-    context: HydraContext,
-    settings: Mapping[str, Any],
-    on_submit: Callable[[int, str], None],
-    *,
-    stop_on_failure: bool,
-) -> None:
+def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit: OnSubmit) -> None:
     """Submit every job as one array and wait for all; each leaves its outcome in its folder.
 
     Args:
-        configs: as Hydra composed them, each with `hydra.job.num`, `hydra.sweep.dir` and `hydra.sweep.subdir`.
-        context: Hydra's, for its callbacks.
+        orders: one per job.
         settings: of sbatch, in submitit's names; those that are None are left to the cluster.
         on_submit: is told the number of each job and its id in Slurm.
-        stop_on_failure: start no more jobs once one has failed.
 
     Raises:
         TlftError: if Slurm refuses the jobs.
         KeyboardInterrupt, SystemExit: when this process is told to stop; the jobs go on.
     """
-    running = _submit(configs, context.callbacks, settings)
+    cpus = settings["cpus_per_task"] or orders[0].job.config.threads or CPUS_PER_TASK
+    running = _submit([order.with_threads(cpus) for order in orders], {**settings, "cpus_per_task": cpus})
     for job in running:
-        on_submit(job.number, job.slurm_id)
+        on_submit(job.order.number, job.slurm_id)
     log.info("%d jobs submitted to Slurm: %s", len(running), _ids(running))
     try:
         with live() as shown:
-            _watch(running, shown, stop_on_failure=stop_on_failure)
+            _watch(running, shown, stop_on_failure=stops_on_failure(orders))
     except (KeyboardInterrupt, SystemExit):
         going_on = _ids(running)
         log.warning(
@@ -107,18 +104,15 @@ def run_jobs(
         raise
 
 
-def _submit(configs: Sequence[DictConfig], callbacks: Callbacks, settings: Mapping[str, Any]) -> list[_Submitted]:
-    executor = _executor(Path(configs[0].hydra.sweep.dir) / ".submitit", settings)
+def _submit(orders: Sequence[JobOrder], settings: Mapping[str, Any]) -> list[_Submitted]:
+    executor = _executor(orders[0].sweep_folder / ".submitit", settings)
     try:
         with executor.batch():
-            jobs = [executor.submit(Task(), config, callbacks) for config in configs]
+            jobs = [executor.submit(Task(), order) for order in orders]
     except Exception as error:  # submitit: sbatch's own words, at the end of a longer text
-        said = " ".join(str(error).split("stderr:")[-1].split())[:300]
-        raise TlftError(f"hydra/launcher=slurm: the jobs were not accepted ({said}); see hydra.launcher.*") from None
-    return [
-        _Submitted(config.hydra.job.num, folder_of(config), str(job.job_id))
-        for config, job in zip(configs, jobs, strict=True)
-    ]
+        reason = " ".join(str(error).split("stderr:")[-1].split())[:300]
+        raise TlftError(f"hydra/launcher=slurm: the jobs were not accepted ({reason}); see hydra.launcher.*") from None
+    return [_Submitted(order, str(job.job_id)) for order, job in zip(orders, jobs, strict=True)]
 
 
 def _executor(folder: Path, settings: Mapping[str, Any]) -> SlurmExecutor:
@@ -144,7 +138,7 @@ def _watch(running: list[_Submitted], shown: Live, *, stop_on_failure: bool) -> 
                 if _end_those_over(running, states) and stop_on_failure:
                     _cancel_waiting(running, states)
                 waits = _say_waiting(states, waits)
-        shown.look({job.number: job.folder for job in running})
+        shown.look({job.order.number: job.order.folder for job in running})
         time.sleep(_LOOK_SECONDS if running else 0)
 
 
@@ -156,17 +150,18 @@ def _end_those_over(running: list[_Submitted], states: Mapping[str, tuple[str, s
         if not squeue.is_over(state):
             continue
         job.over_since = job.over_since or time.monotonic()
-        told = read_outcome(job.folder).get("status", "running") != "running"
-        if state == "COMPLETED" and not told and time.monotonic() - job.over_since < _LAG_SECONDS:
+        outcome = read_outcome(job.order.folder)
+        has_said = outcome is not None and outcome.status != RunStatus.RUNNING
+        if state == "COMPLETED" and not has_said and time.monotonic() - job.over_since < _LAG_SECONDS:
             continue
         running.remove(job)
-        failed |= say_end(job.number, job.folder, partial(_cause, job))
+        failed |= say_end(job.order, partial(_cause, job))
     return failed
 
 
 def _cause(job: _Submitted) -> str:
     said = squeue.last_words(job.slurm_id)
-    return f"Slurm ended its job {job.slurm_id} ({said}; its output: {job.folder / OUTPUT_FILE})"
+    return f"Slurm ended its job {job.slurm_id} ({said}; its output: {job.order.folder / OUTPUT_FILE})"
 
 
 def _cancel_waiting(running: list[_Submitted], states: Mapping[str, tuple[str, str]]) -> None:

@@ -1,80 +1,110 @@
-"""One job of a sweep in a process of its own: do it there, and say here how it ended.
+"""What a launcher orders, and how one job of a sweep is done: in this process, or in one that is there for it alone.
 
-How it gets its process is the launcher's story (parallel.py, slurm.py); what it does is job.py's.
+How a job gets its process is the launcher's story; what it does is the story of `tlft.runs.hydra_job`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
-from hydra._internal.callbacks import Callbacks
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import run_job, setup_globals
-from hydra.types import HydraContext
-from omegaconf import DictConfig
+from hydra.core.utils import setup_globals
 
+from tlft.config.compose import altered
+from tlft.config.hydra_internals import run_task
 from tlft.config.paths import PROJECT
 from tlft.config.schema import register
-from tlft.errors import TlftError
-from tlft.runs.hydra_job import OUTCOME_FILE, read_outcome
-from tlft.runtime.files import atomic_write
+from tlft.runs.experiment import SweepMembership
+from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
+from tlft.runtime import progress, signals
+from tlft.sweeps.jobs import Job
+from tlft.tracking.outcome import Outcome, RunStatus
 
 log = logging.getLogger(__name__)
 
 OUTPUT_FILE = "output.log"
 PROGRESS_FILE = "progress.json"
 
-
-def folder_of(config: DictConfig) -> Path:
-    """Return the folder of a job's output."""
-    return Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+OnSubmit = Callable[[int, str], None]
+"""Is told the number of a job that waits in a queue, and its id there."""
 
 
-def python_path() -> str:
-    """Return the PYTHONPATH with which another process finds this very copy of tlft, wherever it is started."""
-    return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+@dataclass(frozen=True)
+class JobOrder:
+    """All that a process needs to do one job of a sweep; it can be pickled.
+
+    Attributes:
+        sweep_folder: holds a folder for each job, which has its number in the whole sweep.
+    """
+
+    job: Job
+    sweep_folder: Path
+    sweep: SweepMembership
+
+    @property
+    def number(self) -> int:
+        """Of the job."""
+        return self.job.number
+
+    @property
+    def folder(self) -> Path:
+        """Of the job's output."""
+        return self.sweep_folder / str(self.number)
+
+    def with_threads(self, threads: int) -> JobOrder:
+        """Return the order with a number of threads, unless the job was asked to have another."""
+        config = self.job.config
+        return replace(self, job=replace(self.job, config=replace(config, threads=config.threads or threads)))
 
 
-def do_job(config: DictConfig, callbacks: Callbacks) -> None:
+def stops_on_failure(orders: Sequence[JobOrder]) -> bool:
+    """Tell whether no more jobs are started once one has failed."""
+    return orders[0].job.config.sweep.on_failure == "stop"
+
+
+def perform(order: JobOrder) -> None:
+    """Do one job in this process.
+
+    Raises:
+        JobError: if it failed, after it was said why.
+        Exception: whatever only a traceback explains.
+    """
+    job = order.job
+    composed = altered(
+        job.composed,
+        {
+            "hydra.sweep.dir": str(order.sweep_folder),
+            "hydra.sweep.subdir": str(order.number),
+            "hydra.job.num": order.number,
+            "hydra.job.id": str(order.number),
+            "threads": job.config.threads,
+        },
+    )
+    run_task(partial(run_job, config=job.config, sweep=order.sweep), composed, "sweep")
+
+
+def perform_alone(order: JobOrder) -> None:
     """Do one job in this process, which is there for it alone; all that it prints goes into its folder.
-
-    Args:
-        config: as Hydra composed it, with `hydra.job.num`, `hydra.sweep.dir` and `hydra.sweep.subdir`.
-        callbacks: Hydra's.
 
     Raises:
         SystemExit: with status 1 if the job failed; it was said why.
     """
-    from tlft.runs.hydra_job import JobError
-    from tlft.runs.hydra_job import run_job as run
-    from tlft.runtime import progress, signals
-
-    folder = folder_of(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    order.folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(order.folder / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    progress.tell(folder / PROGRESS_FILE)
+    progress.tell(order.folder / PROGRESS_FILE)
     signals.listen()
     register()
     setup_globals()
-    HydraConfig.instance().set_config(config)
-    result = run_job(
-        task_function=run,
-        config=config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-        hydra_context=HydraContext(cast(Any, None), callbacks),  # nothing is composed any more
-    )
     try:
-        _ = result.return_value
+        perform(order)
     except JobError:
         sys.exit(1)
     except Exception:
@@ -82,23 +112,23 @@ def do_job(config: DictConfig, callbacks: Callbacks) -> None:
         sys.exit(1)
 
 
-def say_end(number: int, folder: Path, cause: Callable[[], str]) -> bool:
+def python_path() -> str:
+    """Return the PYTHONPATH with which another process finds this very copy of tlft, wherever it is started."""
+    return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+
+
+def say_end(order: JobOrder, cause: Callable[[], str]) -> bool:
     """Say how a job has ended, in a line; tells whether it has failed.
 
     Args:
-        number: of the job in the sweep.
-        folder: of the job.
+        order: of the job.
         cause: is asked what ended a process that could not say it itself.
     """
-    outcome = read_outcome(folder)
-    if outcome.get("status", "running") == "running":
-        outcome = {"run_id": "", "seconds": 0.0, **outcome, "status": "failed", "error": cause()}
-        try:
-            atomic_write(folder / OUTCOME_FILE, json.dumps(outcome).encode())
-        except TlftError as error:
-            log.warning("%s", error)
-    score = f", accuracy {100 * outcome['score']:.3f} %" if outcome.get("score") is not None else ""
-    said = f": {outcome['error']}" if "error" in outcome else ""
-    status = "running elsewhere" if outcome["status"] == "elsewhere" else outcome["status"]
-    log.info("job %d: %s%s%s, %.1f s", number, status, score, said, outcome["seconds"])
-    return bool(outcome["status"] == "failed")
+    outcome = read_outcome(order.folder) or Outcome(RunStatus.RUNNING)
+    if outcome.status == RunStatus.RUNNING:
+        outcome = replace(outcome, status=RunStatus.FAILED, error=cause())
+        write_outcome(order.folder, outcome)
+    score = f", accuracy {100 * outcome.score:.3f} %" if outcome.score is not None else ""
+    error = f": {outcome.error}" if outcome.error else ""
+    log.info("job %d: %s%s%s, %.1f s", order.number, outcome.status.label, score, error, outcome.seconds)
+    return outcome.status == RunStatus.FAILED

@@ -1,0 +1,83 @@
+"""All that the project takes of Hydra's private modules; no other module imports one of them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser, run_and_report
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobRuntime, configure_log, run_job, setup_globals
+from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from tlft.config.paths import CONF
+
+
+def argument_parser() -> ArgumentParser:
+    """Return the parser of Hydra's own flags."""
+    parser: ArgumentParser = get_args_parser()
+    return parser
+
+
+def make_loader(extra_folder: str | None = None) -> ConfigLoaderImpl:
+    """Return what composes `conf/`, and perhaps another folder of configurations, as `hydra.main` does."""
+    setup_globals()
+    JobRuntime.instance().set("name", "run")
+    search_path = create_config_search_path(str(CONF))
+    if extra_folder is not None:
+        search_path.append("command-line", f"file://{extra_folder}")
+    return ConfigLoaderImpl(config_search_path=search_path)
+
+
+def run_task(task: TaskFunction, config: DictConfig, mode: str) -> Any:
+    """Do one job as Hydra does, in this process: its folder, its logging, its callbacks; returns what the task does.
+
+    Args:
+        task: gets the configuration without Hydra's own node.
+        config: as Hydra composed it.
+        mode: `run`, or `sweep` for a job of several.
+
+    Raises:
+        Exception: whatever the task raises.
+    """
+    callbacks = Callbacks(config)
+    event: dict[str, Any] = {"config": config, "config_name": config.hydra.job.config_name}
+    if mode == "run":
+        callbacks.on_run_start(**event)
+    done = run_job(
+        task_function=task,
+        config=config,
+        job_dir_key=f"hydra.{mode}.dir",
+        job_subdir_key="hydra.sweep.subdir" if mode == "sweep" else None,
+        hydra_context=HydraContext(None, callbacks),  # type: ignore[arg-type]  # nothing is composed any more
+    )
+    if mode == "run":
+        callbacks.on_run_end(**event, job_return=done)
+    return done.return_value
+
+
+def run_single(task: TaskFunction, config: DictConfig) -> None:
+    """Do a single run as `hydra.main` does, from what is composed already."""
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    run_and_report(lambda: run_task(task, config, "run"))
+
+
+def run_multirun(task: TaskFunction, config: DictConfig, loader: ConfigLoader) -> None:
+    """Hand a sweep to its sweeper as `hydra.main` does, from what is composed already."""
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    callbacks = Callbacks(config)
+    event: dict[str, Any] = {"config": config, "config_name": config.hydra.job.config_name}
+
+    def sweep() -> None:
+        callbacks.on_multirun_start(**event)
+        context = HydraContext(loader, callbacks)
+        sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=task)
+        sweeper.sweep(arguments=list(config.hydra.overrides.task))
+        callbacks.on_multirun_end(**event)
+
+    run_and_report(sweep)

@@ -1,0 +1,105 @@
+"""The jobs of a sweep: each composed, checked and resolved once, before the first of them starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+from tlft.config.compose import COMPOSITION_ERRORS, Composer
+from tlft.config.schema import Config
+from tlft.errors import ConfigurationError
+from tlft.runs.identify import Identity
+from tlft.runs.preflight import examine
+from tlft.tracking.outcome import Outcome, RunStatus
+from tlft.tracking.store import Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """One Hydra job.
+
+    Attributes:
+        number: in the whole sweep, from 0.
+        config: checked and resolved.
+        composed: what Hydra composed, with its own node.
+        overrides: what was typed of this job alone.
+    """
+
+    number: int
+    config: Config
+    composed: DictConfig = field(default_factory=lambda: DictConfig({}))
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job and what is known of its run before it starts.
+
+    Attributes:
+        status: NEW, UNFINISHED, ELSEWHERE or SKIPPED.
+        outcome: of the run, if it was done before.
+        same_as: number of an earlier job of the sweep that has the same run, which is done once.
+    """
+
+    job: Job
+    identity: Identity
+    store: Store
+    status: RunStatus
+    outcome: Outcome | None = None
+    same_as: int | None = None
+
+    @property
+    def number(self) -> int:
+        """Of the job."""
+        return self.job.number
+
+    @property
+    def config(self) -> Config:
+        """Of the job."""
+        return self.job.config
+
+    @property
+    def is_due(self) -> bool:
+        """Whether this sweep has to do it."""
+        return self.same_as is None and self.status in (RunStatus.NEW, RunStatus.UNFINISHED)
+
+
+def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader: ConfigLoader) -> list[Job]:
+    """Compose every job of a sweep.
+
+    Args:
+        master: what Hydra composed of the sweep itself.
+        overrides: of each job, everything that was typed.
+        loader: composes; what is edited on the disk afterwards reaches no job (hydra#1945).
+
+    Raises:
+        ConfigurationError: with each problem once, and the jobs that have it.
+    """
+    blamed: dict[str, list[int]] = {}
+    jobs: list[Job] = []
+    for number, texts in enumerate(overrides):
+        problems: Sequence[str] = ()
+        try:
+            composed = loader.load_sweep_config(master, list(texts))
+            jobs.append(Job(number, examine(composed), composed, tuple(texts)))
+        except ConfigurationError as error:
+            problems = error.problems
+        except COMPOSITION_ERRORS as error:
+            problems, _ = Composer(loader, master.hydra.job.config_name).explain(texts, error)
+        for problem in problems:
+            blamed.setdefault(problem, []).append(number)
+    if blamed:
+        raise ConfigurationError(
+            problem if len(numbers) == len(overrides) else f"{name_jobs(numbers)}: {problem}"
+            for problem, numbers in blamed.items()
+        )
+    return jobs
+
+
+def name_jobs(numbers: Sequence[int]) -> str:
+    """Name jobs by their numbers, the first six of them."""
+    listed = ", ".join(map(str, numbers[:6])) + (" ..." if len(numbers) > 6 else "")
+    return f"job{'s' if len(numbers) > 1 else ''} {listed}"

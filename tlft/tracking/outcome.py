@@ -1,0 +1,84 @@
+"""What became of a run or will become of it, from the plan to the summary: one set of words, and one record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+HOLDOUT_ACCURACY, EVAL_ACCURACY = "holdout/accuracy", "eval/accuracy"
+
+
+class RunStatus(StrEnum):
+    """Where a run stands, as a plan, a job's outcome, a summary and its files say it.
+
+    MLflow's own words (RUNNING, FINISHED, FAILED, KILLED) stand in records alone.
+    """
+
+    NEW = "new"
+    UNFINISHED = "unfinished"  # begun, by a process that is gone
+    RUNNING = "running"  # computed by this very job
+    ELSEWHERE = "elsewhere"  # computed by another process
+    SKIPPED = "skipped"  # it was done before
+    DONE = "done"  # it was computed now
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    NOT_STARTED = "not started"
+
+    @property
+    def label(self) -> str:
+        """What people read."""
+        return _LABELS.get(self, self.value)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run has its figures, whenever it was computed."""
+        return self in (RunStatus.DONE, RunStatus.SKIPPED)
+
+
+_LABELS = {
+    RunStatus.UNFINISHED: "to resume",
+    RunStatus.ELSEWHERE: "running elsewhere",
+    RunStatus.SKIPPED: "done before",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        metrics: name -> last value; empty as long as there are none.
+        seconds: what the run took when it was computed, or the job until now.
+        error: why it failed, in a line.
+        commit: of the code that computed it; `dirty` if that was not all of it.
+    """
+
+    status: RunStatus
+    run_id: str = ""
+    name: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str = ""
+    commit: str = ""
+    dirty: bool = False
+
+    @property
+    def score(self) -> float | None:
+        """The figure that a run returns: the hold-out's accuracy if there is one, else the evaluation's."""
+        return self.metrics.get(HOLDOUT_ACCURACY, self.metrics.get(EVAL_ACCURACY))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; the inverse of `from_dict`."""
+        return {**asdict(self), "status": self.status.value, "score": self.score}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Outcome:
+        """Build from what `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is none.
+        """
+        fields = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        return cls(**fields | {"status": RunStatus(values["status"])})
