@@ -10,9 +10,9 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 import hydra
 from omegaconf import DictConfig
 
+from tlft.config.compose import register
 from tlft.config.hydra_internals import run_multirun, run_single
 from tlft.config.output_dir import with_own_folder
-from tlft.config.schema import register
 from tlft.errors import ConfigurationError, TlftError
 from tlft.runs.hydra_job import run_job
 from tlft.runs.preflight import check_command_line, examine

@@ -21,9 +21,9 @@ from fresh_database import VARIABLE
 from PIL import Image
 from warm import WarmCommand
 
-from tlft.config.compose import Composer
+from tlft.config.compose import Composer, to_config
 from tlft.config.paths import PROJECT
-from tlft.config.schema import Config, resolve, to_config
+from tlft.config.schema import Config, resolve
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background job; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tlft.config.compose import Composer
-from tlft.config.schema import Config, resolve, to_config
+from tlft.config.compose import Composer, to_config
+from tlft.config.schema import Config, resolve
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.sweeps.plan import plan_jobs
 from tlft.tracking.records import Record

@@ -1,37 +1,285 @@
-"""Which way data flows: who may import what."""
+"""The rules of the house: which room may import which, who knows MLflow, Hydra and PyTorch, and how large things are.
+
+Every import counts, also one inside a function or for type checkers alone.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 from tlft.config.paths import PROJECT
 
+FLOORS = (
+    ("command",),
+    ("sweeps",),
+    ("runs",),
+    ("analysis",),
+    ("tracking",),
+    ("inference",),
+    ("training", "evaluation"),
+    ("models",),
+    ("data",),
+    ("runtime",),
+    ("config",),
+    ("words",),
+)
+"""The rooms, from top to bottom: what stands on a floor imports from its own room and from lower floors alone.
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+`command` are the modules directly in `tlft/`, `run.py` and Hydra's plugins; `words` are `errors` and `names`, which
+everybody may import.
+"""
+
+LARGEST_MODULE = 330
+LARGEST_PACKAGE = 2500
+LARGEST_FUNCTION = 60
+
+KNOW_HYDRA = ("config", "runs", "sweeps", "command")
+NEVER_KNOW = {
+    "config": ("torch", "torchvision", "timm"),
+    "analysis": ("torch", "torchvision", "timm", "hydra"),
+}
+FOR_NOTEBOOKS = ("data", "models", "training", "evaluation")
+"""Rooms that can be used without Hydra and MLflow, so that nothing they import may need one of them."""
 
 
-def importers(package: str, *folders: str) -> set[str]:
-    paths = [path for folder in folders for path in (PROJECT / folder).rglob("*.py")]
-    return {
-        str(path.relative_to(PROJECT))
-        for path in paths
-        if any(f"{name}.".startswith(f"{package}.") for name in imports(path))
+@dataclass(frozen=True)
+class Module:
+    """A module of the product: its dotted name, its source, and all that it imports."""
+
+    name: str
+    path: Path
+    project: frozenset[str] = field(repr=False)
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @property
+    def room(self) -> str:
+        parts = self.name.split(".")
+        if parts[0] != "tlft":
+            return "analysis" if parts[0] == "analysis" else "command"
+        if len(parts) > 2 or self.path.name == "__init__.py":
+            return parts[1] if len(parts) > 1 else "words"
+        return "words" if parts[1] in ("errors", "names") else "command"
+
+    @cached_property
+    def imports(self) -> frozenset[str]:
+        """Dotted names of all that is imported; a module of the project by its own name."""
+        return frozenset(self._imports())
+
+    def _imports(self) -> Iterator[str]:
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0 and node.module, f"{self.name}: imports are absolute"
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    yield whole if whole in self.project else node.module
+
+    def uses(self, library: str) -> bool:
+        return any(f"{name}.".startswith(f"{library}.") for name in self.imports)
+
+
+def modules_in(root: Path) -> dict[str, Module]:
+    paths = [
+        *root.glob("run.py"),
+        *(p for top in ("tlft", "analysis", "hydra_plugins") for p in (root / top).rglob("*.py")),
+    ]
+    names = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in sorted(paths)
     }
+    return {name: Module(name, path, frozenset(names)) for name, path in names.items()}
 
 
-def test_only_tracking_knows_mlflow() -> None:
-    found = importers("mlflow", "tlft", "analysis", "hydra_plugins")
-    assert found
-    assert {name for name in found if not name.startswith("tlft/tracking/")} == set()
+def find_wrong_arrows(modules: Mapping[str, Module]) -> list[str]:
+    floors = {room: index for index, rooms in enumerate(FLOORS) for room in rooms}
+    return [
+        f"{module.name} ({module.room}) imports {name} ({modules[name].room})"
+        for module in modules.values()
+        for name in sorted(module.imports & modules.keys())
+        if modules[name].room != module.room and floors[modules[name].room] <= floors[module.room]
+    ]
 
 
-def test_analysis_never_trains() -> None:
-    for module in ("torch", "tlft.training", "tlft.runs", "tlft.sweeps", "tlft.models"):
-        assert importers(module, "analysis") == set()
+def find_circle(modules: Mapping[str, Module]) -> list[str]:
+    """Return the modules of one circle, or nothing; a package's `__init__` is no part of what it holds."""
+    graph = {name: module.imports & modules.keys() - {name} for name, module in modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" -> ".join(error.args[1])]
+    return []
+
+
+def find_wrong_libraries(modules: Mapping[str, Module]) -> list[str]:
+    found = []
+    for module in modules.values():
+        if module.uses("mlflow") and module.room != "tracking":
+            found.append(f"{module.name} imports mlflow, which tlft.tracking alone knows")
+        if module.uses("hydra") and module.room not in KNOW_HYDRA:
+            found.append(f"{module.name} imports hydra")
+        if module.uses("hydra._internal") and module.name != "tlft.config.hydra_internals":
+            found.append(f"{module.name} imports Hydra's private modules")
+        if module.uses("torch") and module.room == "runtime" and module.name != "tlft.runtime.device":
+            found.append(f"{module.name} imports torch")
+        found += [f"{module.name} imports {name}" for name in NEVER_KNOW.get(module.room, ()) if module.uses(name)]
+    for room in FOR_NOTEBOOKS:
+        for name in sorted(reachable(modules, room)):
+            found += [
+                f"{name} imports {library}, and tlft.{room} needs it"
+                for library in ("hydra", "mlflow")
+                if modules[name].uses(library)
+            ]
+    return list(dict.fromkeys(found))
+
+
+def reachable(modules: Mapping[str, Module], room: str) -> set[str]:
+    """Return the modules of a room with all modules of the project that they import, directly or not."""
+    pending = [name for name, module in modules.items() if module.room == room]
+    reached: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending += modules[name].imports & modules.keys()
+    return reached
+
+
+def find_large(modules: Mapping[str, Module]) -> list[str]:
+    found = []
+    packages: dict[str, int] = {}
+    for module in modules.values():
+        lines = module.path.read_text(encoding="utf-8").count("\n")
+        if lines > LARGEST_MODULE:
+            found.append(f"{module.name} has {lines} lines: look for its second story")
+        if module.name.startswith("tlft."):
+            packages[module.room] = packages.get(module.room, 0) + lines
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > LARGEST_FUNCTION:
+                    found.append(f"{module.name}.{node.name} has {length} lines: more than a screen")
+    found += [f"{room} has {lines} lines" for room, lines in packages.items() if lines > LARGEST_PACKAGE]
+    return found
+
+
+CHECKS = (find_wrong_arrows, find_circle, find_wrong_libraries, find_large)
+
+
+@pytest.fixture(scope="module")
+def house() -> dict[str, Module]:
+    found = modules_in(PROJECT)
+    assert len(found) > 80
+    assert {module.room for module in found.values()} == {room for floor in FLOORS for room in floor}
+    return found
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_house_keeps_its_rules(house: dict[str, Module], check: object) -> None:
+    assert callable(check)
+    assert check(house) == []
+
+
+def test_what_a_skipped_run_imports_is_light() -> None:
+    """Neither PyTorch nor MLflow nor pandas is there before somebody needs it."""
+    heavy = ("torch", "torchvision", "timm", "mlflow", "pandas", "scipy", "sklearn", "matplotlib")
+    names = "tlft.runs.hydra_job, tlft.sweeps.execute, tlft.sweeps.summary, tlft.sweeps.plan, analysis.table"
+    program = f"import sys, {names}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def build(root: Path, **sources: str) -> dict[str, Module]:
+    """Make a house of some modules, named with `__` for the dot."""
+    for name, source in sources.items():
+        path = root / Path(*name.split("__")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    return modules_in(root)
+
+
+@pytest.mark.parametrize(
+    ("source", "imported"),
+    [
+        ("from tlft.runs import experiment", "tlft__runs__experiment"),
+        ("def f():\n    from tlft.runs.experiment import x", "tlft__runs__experiment"),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tlft.sweeps.plan", "tlft__sweeps__plan"),
+        ("from analysis.rows import Row", "analysis__rows"),
+        ("import tlft.clean", "tlft__clean"),
+    ],
+)
+def test_an_arrow_upwards_is_found_wherever_it_stands(tmp_path: Path, source: str, imported: str) -> None:
+    house = build(tmp_path, tlft__data__dataset=source, **{imported: ""})
+    (problem,) = find_wrong_arrows(house)
+    assert problem.startswith(f"tlft.data.dataset (data) imports {imported.replace('__', '.')}")
+
+
+def test_rooms_of_one_floor_do_not_import_each_other(tmp_path: Path) -> None:
+    house = build(tmp_path, tlft__training__loop="import tlft.evaluation.metrics", tlft__evaluation__metrics="")
+    assert len(find_wrong_arrows(house)) == 1
+
+
+def test_arrows_downwards_and_within_a_room_are_right(tmp_path: Path) -> None:
+    house = build(
+        tmp_path,
+        run="from tlft.sweeps import plan",
+        tlft__sweeps__plan="from tlft.sweeps.jobs import Job\nfrom tlft import errors",
+        tlft__sweeps__jobs="import tlft.data.dataset",
+        tlft__data__dataset="",
+        tlft__errors="",
+    )
+    assert [check(house) for check in CHECKS] == [[], [], [], []]
+
+
+def test_a_circle_is_found_also_between_functions(tmp_path: Path) -> None:
+    house = build(
+        tmp_path,
+        tlft__runs__a="def f():\n    from tlft.runs import b",
+        tlft__runs__b="from tlft.runs.c import x",
+        tlft__runs__c="import tlft.runs.a",
+    )
+    (circle,) = find_circle(house)
+    assert {"tlft.runs.a", "tlft.runs.b", "tlft.runs.c"} <= set(circle.split(" -> "))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "problem"),
+    [
+        ("tlft__runs__experiment", "def f():\n    import mlflow.pyfunc", "imports mlflow"),
+        ("tlft__data__dataset", "from hydra.core import x", "imports hydra"),
+        ("tlft__config__compose", "from hydra._internal.utils import x", "private modules"),
+        ("tlft__runtime__progress", "def f():\n    import torch", "imports torch"),
+        ("tlft__config__schema", "import torch.nn", "imports torch"),
+        ("analysis__table", "from torch import nn", "imports torch"),
+    ],
+)
+def test_a_library_in_the_wrong_room_is_found(tmp_path: Path, name: str, source: str, problem: str) -> None:
+    assert problem in find_wrong_libraries(build(tmp_path, **{name: source}))[0]
+
+
+def test_hydra_behind_what_a_notebook_imports_is_found(tmp_path: Path) -> None:
+    house = build(
+        tmp_path, tlft__models__build="import tlft.config.schema", tlft__config__schema="from hydra import compose"
+    )
+    assert find_wrong_libraries(house) == ["tlft.config.schema imports hydra, and tlft.models needs it"]
+
+
+def test_what_is_large_is_found(tmp_path: Path) -> None:
+    long = "def f():\n" + "    x = 1\n" * LARGEST_FUNCTION
+    house = build(
+        tmp_path, tlft__data__long=long, **{f"tlft__data__part{n}": "x = 1\n" * LARGEST_MODULE for n in range(8)}
+    )
+    assert find_large(house) == ["tlft.data.long.f has 61 lines: more than a screen", "data has 2701 lines"]
+    house = build(tmp_path / "other", tlft__data__long="x = 1\n" * (LARGEST_MODULE + 1))
+    assert find_large(house) == ["tlft.data.long has 331 lines: look for its second story"]

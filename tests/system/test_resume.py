@@ -15,8 +15,8 @@ from conftest import TINY_ARCH
 from killing import Evidence, Job, gather, left_over
 from warm import warm_server
 
-from tlft.config.compose import Composer
-from tlft.config.schema import Config, resolve, to_config
+from tlft.config.compose import Composer, to_config
+from tlft.config.schema import Config, resolve
 from tlft.tracking.reader import load_records
 
 Build = Callable[..., Config]

@@ -18,9 +18,9 @@ from servers import MlflowServer, PostgreSQL, needs_postgresql
 from test_parallel import Sweep
 from warm import warm_server
 
-from tlft.config.compose import Composer
+from tlft.config.compose import Composer, to_config
 from tlft.config.paths import PROJECT
-from tlft.config.schema import Config, to_config
+from tlft.config.schema import Config
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
 from tlft.tracking.store import Store

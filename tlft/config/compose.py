@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
@@ -21,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tlft.config.hydra_internals import make_loader
-from tlft.config.paths import CONF
-from tlft.config.schema import register
+from tlft.config.paths import CONF, home_folder
+from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
 from tlft.errors import ConfigurationError, nearest
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
@@ -40,6 +41,31 @@ _KINDS = {
     "not Optional": "a value; null is none",
     "(Invalid type assigned|is not a subclass)": "one of its keys, such as optimizer.lr, or an option of the group",
 }
+
+
+def register() -> None:
+    """Tell Hydra the schemas and the resolvers; calling it again changes nothing."""
+    OmegaConf.register_new_resolver("tlft.home", lambda: str(home_folder()), replace=True)
+    store = ConfigStore.instance().store
+    store(name="schema", node=Config)
+    options: dict[str, type] = {
+        "optimizer/sgd": SgdConfig,
+        "optimizer/adam": AdamConfig,
+        "optimizer/adamw": AdamWConfig,
+    }
+    options |= {"data/imagefolder": DataConfig, "data/synthetic": SyntheticConfig}
+    for option, node in options.items():  # groups below hydra/ are not listed among the options that a user has
+        store(group=f"hydra/schema/{option.partition('/')[0]}", name=option.partition("/")[2], node=node)
+
+
+def to_config(cfg: DictConfig) -> Config:
+    """Turn what Hydra composed into plain dataclasses, every interpolation resolved, with the values as they stand."""
+    plain = copy.deepcopy(cfg)
+    with open_dict(plain):
+        plain.pop("hydra", None)
+    config = OmegaConf.to_object(plain)
+    assert isinstance(config, Config)
+    return config
 
 
 class Composer:

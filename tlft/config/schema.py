@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
-
-from tlft.config.paths import home_folder
+from omegaconf import MISSING
 
 
 @dataclass
@@ -198,31 +194,6 @@ class Config:
     def home(self) -> Path:
         """The folder `paths.home`."""
         return Path(self.paths.home).expanduser().absolute()
-
-
-def register() -> None:
-    """Tell Hydra the schemas and the resolvers; calling it again changes nothing."""
-    OmegaConf.register_new_resolver("tlft.home", lambda: str(home_folder()), replace=True)
-    store = ConfigStore.instance().store
-    store(name="schema", node=Config)
-    options: dict[str, type] = {
-        "optimizer/sgd": SgdConfig,
-        "optimizer/adam": AdamConfig,
-        "optimizer/adamw": AdamWConfig,
-    }
-    options |= {"data/imagefolder": DataConfig, "data/synthetic": SyntheticConfig}
-    for option, node in options.items():  # groups below hydra/ are not listed among the options that a user has
-        store(group=f"hydra/schema/{option.partition('/')[0]}", name=option.partition("/")[2], node=node)
-
-
-def to_config(cfg: DictConfig) -> Config:
-    """Turn what Hydra composed into plain dataclasses, every interpolation resolved, with the values as they stand."""
-    plain = copy.deepcopy(cfg)
-    with open_dict(plain):
-        plain.pop("hydra", None)
-    config = OmegaConf.to_object(plain)
-    assert isinstance(config, Config)
-    return config
 
 
 def resolve(config: Config) -> Config:

@@ -20,9 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.config import validate
-from tlft.config.compose import COMPOSITION_ERRORS, Composer, altered, missing_keys
+from tlft.config.compose import COMPOSITION_ERRORS, Composer, altered, missing_keys, to_config
 from tlft.config.hydra_internals import argument_parser
-from tlft.config.schema import Config, resolve, to_config
+from tlft.config.schema import Config, resolve
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError
 from tlft.tracking import server, store

@@ -16,8 +16,8 @@ from fabricated import compose
 from PIL import Image
 from safetensors.torch import load_file
 
-from tlft.config.compose import Composer
-from tlft.config.schema import Config, resolve, to_config
+from tlft.config.compose import Composer, to_config
+from tlft.config.schema import Config, resolve
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.runs import experiment
 from tlft.runs.experiment import run_experiment

@@ -13,8 +13,7 @@ import pytest
 from conftest import TINY_ARCH, Configure, files_in, run_py
 from servers import free_port
 
-from tlft.config.compose import Composer
-from tlft.config.schema import to_config
+from tlft.config.compose import Composer, to_config
 from tlft.errors import TlftError
 from tlft.runs.preflight import check_command_line
 from tlft.tracking import schema, server, store
