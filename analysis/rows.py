@@ -18,6 +18,9 @@ _WEIGHTS = "model.weights"
 _OF_PRETRAINED = (_WEIGHTS, "model.bn_momentum")
 """What a network that starts from weights has, and one from scratch has not."""
 
+ACCURACY = "eval/accuracy"
+"""What a table shows if no other metric is asked for."""
+
 _CLOSED_SET = "eval/closed_set_accuracy"
 _PREFERRED = ("precision", "data.holdout", "format")
 

@@ -24,7 +24,7 @@ from tlft.sweeps.plan import PlannedJob
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:
-    from analysis.table import Table
+    from analysis.comparison_table import Table
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def sum_up(
         folder: gets `sweep.csv`, `sweep.json` and `report.html`; None where nothing was to do.
         sweep_run: stands for the sweep in MLflow.
     """
-    from analysis.table import render
+    from analysis.render import render
 
     _print_results(results)
     _print_failures(results, overrides)
