@@ -9,24 +9,24 @@ from pathlib import Path
 import pytest
 from fabricated import FINE_TUNE, compose, predict, run
 
-from analysis.diff import Difference, Kept, compare_runs, describe_differences, main
+from analysis.diff import Difference, RunContents, compare_runs, describe_differences, main
 from tlft.config.compose import Composer
 from tlft.runs.experiment import run_experiment
 
 
 @pytest.fixture
-def kept() -> Kept:
+def kept() -> RunContents:
     histories = {"train/loss": [(1, 0.5), (2, 0.25)], "time/train_seconds": [(2, 1.0)]}
-    return Kept(run(FINE_TUNE), {"packages.torch": "2.14"}, histories, "ab" * 32, predict(140))
+    return RunContents(run(FINE_TUNE), {"packages.torch": "2.14"}, histories, "ab" * 32, predict(140))
 
 
-def test_a_run_and_its_repetition_do_not_differ(kept: Kept) -> None:
+def test_a_run_and_its_repetition_do_not_differ(kept: RunContents) -> None:
     again = replace(kept, histories={**kept.histories, "time/train_seconds": [(2, 9.0)]})
     assert compare_runs(kept, again) == []
     assert describe_differences([]).startswith("no difference")
 
 
-def test_causes_come_before_effects(kept: Kept) -> None:
+def test_causes_come_before_effects(kept: RunContents) -> None:
     other = replace(
         kept,
         record=replace(kept.record, params={**kept.record.params, "seed": "1"}, tags={"commit": "c"}),
@@ -51,14 +51,14 @@ def test_causes_come_before_effects(kept: Kept) -> None:
     assert (image.name, image.first[:4], image.second[:4]) == ("val/139.jpg", "bees", "ants")
 
 
-def test_other_bits_of_a_probability_are_a_difference(kept: Kept) -> None:
+def test_other_bits_of_a_probability_are_a_difference(kept: RunContents) -> None:
     frame = predict(140)
     frame["confidence"] = frame["confidence"].where(frame.index != 3, 0.8000001)
     (found,) = compare_runs(kept, replace(kept, predictions=frame))
     assert (found.kind, found.name) == ("images", "val/3.jpg")
 
 
-def test_what_is_missing_on_both_sides_is_not_the_same(kept: Kept) -> None:
+def test_what_is_missing_on_both_sides_is_not_the_same(kept: RunContents) -> None:
     lost = replace(kept, weights="missing", predictions=None)
     found = compare_runs(lost, lost)
     assert [(one.kind, one.first) for one in found] == [("weights", "missing"), ("images", "missing or damaged")]
@@ -66,7 +66,7 @@ def test_what_is_missing_on_both_sides_is_not_the_same(kept: Kept) -> None:
     assert compare_runs(replace(kept, weights=None), replace(kept, weights=None)) == []
 
 
-def test_images_that_one_run_did_not_see_are_named(kept: Kept) -> None:
+def test_images_that_one_run_did_not_see_are_named(kept: RunContents) -> None:
     (found,) = compare_runs(kept, replace(kept, predictions=predict(140).iloc[1:]))
     assert (found.name, found.second) == ("val/0.jpg", "not seen")
     (found,) = compare_runs(replace(kept, predictions=predict(140).iloc[1:]), kept)

@@ -12,8 +12,8 @@ from fabricated import FINE_TUNE, FROM_SCRATCH, IMAGES, ZERO_SHOT, compose, pred
 from nbclient import NotebookClient
 
 import analysis
+from analysis.comparison_table import add_evidence, build_table
 from analysis.notebook import Comparison
-from analysis.table import add_evidence, build_table
 from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from PIL import Image
 
+from analysis.comparison_table import add_evidence, build_table
+from analysis.footnotes import footnotes
 from analysis.image_review import compare_photographs, draw_thumbnails
-from analysis.report import LARGEST, Material, _confusion, main, render_report
-from analysis.svg_charts import Curve, Strip, draw_confusion, draw_curves, draw_dots
-from analysis.table import add_evidence, build_table
-from analysis.template_context import describe_table, draw_runs
+from analysis.report import MAX_CHARACTERS, Material, _confusion, main, render_report
+from analysis.template_context import draw_runs
 
 IMAGES = 40
 EVIL = "<script>alert(1)</script>"
@@ -71,7 +70,7 @@ def test_it_needs_nothing_beside_it_and_forbids_the_network(page: str) -> None:
     assert "default-src 'none'; img-src data:;" in page
     assert "unsafe" not in page
     assert 'style="' not in page
-    assert len(page) < LARGEST
+    assert len(page) < MAX_CHARACTERS
 
 
 def test_the_answer_comes_first_then_the_table_then_everything_else(page: str, material: Material) -> None:
@@ -79,7 +78,7 @@ def test_the_answer_comes_first_then_the_table_then_everything_else(page: str, m
     assert places == sorted(places)
     assert len(places) >= 8
     assert page.index('class="answer">On photos, resnet50: fine-tuned 95.0 %') < places[0]
-    for note in material.table.footnotes[:3]:
+    for note in footnotes(material.table)[:3]:
         assert note.split("'")[0] in page
 
 
@@ -94,19 +93,20 @@ def test_photographs_are_shown_most_disputed_first(page: str, material: Material
 
 def test_a_file_with_other_bytes_is_not_shown(root: Path, material: Material, tmp_path: Path) -> None:
     found = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[:3]
+    files = [(one.file, one.sha256) for one in found]
     (tmp_path / "val").mkdir()
     for one in found:
         (tmp_path / one.file).write_bytes(b"other")
-    assert draw_thumbnails(found, [tmp_path], 10**6) == {}
-    assert set(draw_thumbnails(found, [tmp_path, root], 10**6)) == {one.sha256 for one in found}
-    outside = replace(found[0], file="../" + root.name + "/" + found[0].file)
-    assert draw_thumbnails([outside], [tmp_path, root / "val"], 10**6) == {}
+    assert draw_thumbnails(files, [tmp_path], 10**6) == {}
+    assert set(draw_thumbnails(files, [tmp_path, root], 10**6)) == {one.sha256 for one in found}
+    outside = f"../{root.name}/{found[0].file}"
+    assert draw_thumbnails([(outside, found[0].sha256)], [tmp_path, root / "val"], 10**6) == {}
 
 
 def test_what_does_not_fit_is_counted(material: Material, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)
-    one = len(next(iter(draw_thumbnails(found[:1], [root], 10**6).values())))
-    monkeypatch.setattr("analysis.report._OF_PICTURES", 3 * one)
+    first = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[0]
+    one = len(draw_thumbnails([(first.file, first.sha256)], [root], 10**6)[first.sha256])
+    monkeypatch.setattr("analysis.report._MAX_PICTURE_CHARACTERS", 3 * one)
     few = render_report(material, "few")
     shown = few.count("data:image/jpeg")
     assert 1 <= shown <= 4
@@ -131,43 +131,17 @@ def test_runs_without_predictions_make_a_page_too() -> None:
     assert "68.627" in page
 
 
-def test_pictures_say_what_they_show() -> None:
-    dots = draw_dots([Strip("a & b", "fine_tune", (50.0, 75.0), (40.0, 90.0))], "accuracy, %", percent=True)
-    assert "<title>a &amp; b: 50.0 %, 75.0 %</title>" in dots
-    assert dots.count("<circle") == 2
-    curve = draw_curves("loss", "epoch", [Curve("fine_tune", ((1, 0.5),)), Curve("other", ())])
-    assert "<circle" in curve
-    matrix = draw_confusion("m", ["a", "b"], ["a", "b", "other"], [[0.5, 0.25, 0.25], [0, 1, 0]])
-    assert "<title>a, predicted other: 25.0 %</title>" in matrix
-
-
-def test_equal_dots_do_not_lie_upon_each_other() -> None:
-    dots = draw_dots([Strip("seeds", "fine_tune", (95.0, 95.0, 95.0), None)], "accuracy, %", percent=True)
-    assert len(set(re.findall(r'cy="([^"]+)"', dots))) == 3
-
-
-def test_another_metric_has_an_axis_of_its_own() -> None:
-    record = run(FINE_TUNE)
-    record.metrics["eval/loss"] = 0.25
-    table = build_table([record], metric="eval/loss")
-    (drawn,) = draw_runs(table)["dots"]
-    assert "eval/loss: every run" in drawn["picture"]
-    assert "<title>fine-tuned: 0.25</title>" in drawn["picture"]
-    assert "%" not in drawn["picture"]
-    assert describe_table(table)["caption"] == "eval/loss"
-
-
 def test_what_is_not_drawn_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     table = build_table([run(FINE_TUNE, 0.9, optimizer__lr=str(rate)) for rate in range(1, 15)])
-    monkeypatch.setattr("analysis.template_context._MOST_DOTS", 10)
+    monkeypatch.setattr("analysis.template_context._MAX_CELLS_DRAWN", 10)
     told = draw_runs(table)
-    assert (len(told["dots"]), told["dots_said"]) == (10, "4 runs of 4 cells further down the table are not drawn.")
+    assert (len(told["dots"]), told["dots_note"]) == (10, "4 runs of 4 cells further down the table are not drawn.")
     page = render_report(Material(table, {}, {}, (), (), ()), "many")
     assert "The first 12 of 14 rows." in page
 
 
 def test_photographs_that_are_left_out_are_counted(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.report._MOST_PHOTOGRAPHS", 7)
+    monkeypatch.setattr("analysis.report._MAX_PHOTOGRAPHS", 7)
     page = render_report(material, "few")
     assert page.count('class="photo"') == 7
     assert f"The last {IMAGES - 7} are left out" in page

@@ -10,15 +10,23 @@ import pytest
 from scipy import optimize, special, stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis import statistics
-from analysis.statistics import IMAGES_AND_SEEDS, THESE_NETWORKS, THIS_NETWORK, Judgement, accuracy_interval, compare
+from analysis.statistics import (
+    IMAGES_AND_SEEDS,
+    THESE_NETWORKS,
+    THIS_NETWORK,
+    CorrectMatrix,
+    accuracy_interval,
+    compare,
+)
 
 IMAGES = 153
 
 
-def judge(*right: int, images: int = IMAGES) -> Judgement:
+def judge(*right: int, images: int = IMAGES) -> CorrectMatrix:
     """Return networks that are right about their first images."""
     return np.array([[1.0] * count + [0.0] * (images - count) for count in right])
 
@@ -36,7 +44,7 @@ def middle_of(accuracy: float, spread: float) -> float:
 
 def simulate(
     random: np.random.Generator, accuracy: float, seeds: int, image_spread: float, seed_spread: float
-) -> Judgement:
+) -> CorrectMatrix:
     """Draw networks whose accuracy on new images and with new seeds is known; spreads are on the logit scale."""
     middle = middle_of(accuracy, float(np.hypot(image_spread, seed_spread)))
     logits = middle + image_spread * random.normal(size=(1, IMAGES)) + seed_spread * random.normal(size=(seeds, 1))
@@ -214,6 +222,13 @@ def test_holms_correction_is_the_one_of_the_paper() -> None:
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([]) == []
     assert statistics.holm([0.03]) == [0.03]
+
+
+def test_holms_correction_is_that_of_the_library() -> None:
+    random = np.random.default_rng(0)
+    for count in (1, 2, 7, 30):
+        p_values = [*random.random(count) ** 3, 0.0, 1.0, 0.01, 0.01]
+        assert statistics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 def test_the_smallest_difference_is_found_with_the_power_asked_for() -> None:
