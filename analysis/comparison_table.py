@@ -141,5 +141,5 @@ def data_names(records: Sequence[Record]) -> dict[str, set[str]]:
 
 def arch_names(record: Record) -> set[str]:
     """Return what a run's architecture may be called: with or without the library's name and its prefixes."""
-    library, name = arch_of(record)
+    library, name = arch_of(record.params)
     return {name, name.removeprefix("tf_"), f"{library}/{name}"}

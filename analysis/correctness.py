@@ -65,7 +65,7 @@ class Correctness:
         return {str(name): float(self.correct[:, self.labels == name].mean()) for name in np.unique(self.labels)}
 
 
-def by_image(frame: DataFrame) -> DataFrame:
+def index_by_image(frame: DataFrame) -> DataFrame:
     """Return predictions with the images' SHA-256 as the index; a copy of an image has its number behind it."""
     names = frame["sha256"]
     if not names.is_unique:
@@ -89,7 +89,7 @@ def compute_correctness(runs: Sequence[Record], frames: Frames) -> Correctness |
     """Put the predictions of a cell's runs together; None if those of any run cannot be read."""
     if not runs or any(run.run_id not in frames for run in runs):
         return None
-    predictions = [by_image(frames[run.run_id]) for run in runs]
+    predictions = [index_by_image(frames[run.run_id]) for run in runs]
     images = common_images(predictions)
     if not images:
         return None

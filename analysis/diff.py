@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.correctness import PROBABILITY, by_image
+from analysis.correctness import PROBABILITY, index_by_image
 from tlft.errors import ConfigurationError
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.tracking.records import Record, flatten
@@ -110,7 +110,7 @@ def _compare_images(first: DataFrame | None, second: DataFrame | None) -> list[D
     if first is None or second is None:
         states = ["there" if frame is not None else _UNREADABLE for frame in (first, second)]
         return [Difference("images", "predictions.parquet", *states)]
-    a, b = by_image(first), by_image(second)
+    a, b = index_by_image(first), index_by_image(second)
     only_a, only_b = (ours.loc[ours.index.difference(theirs.index, sort=False)] for ours, theirs in ((a, b), (b, a)))
     differences = [
         *(Difference("images", str(row.file), str(row.predicted), "not seen") for row in only_a.itertuples()),

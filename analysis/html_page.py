@@ -24,12 +24,8 @@ def render_page(template: str, title: str, headline: str, **context: Any) -> str
 
     folder = files("analysis").joinpath("templates")
     style, script = (folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    assets = {
-        "style": Markup(style),
-        "script": Markup(script),
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
-    }
+    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    assets = {"style": Markup(style), "script": Markup(script), **hashes}
     return render_part(template, title=title, headline=headline, **assets, **context)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from analysis.correctness import PROBABILITY, Frames, by_image, common_images
+from analysis.correctness import PROBABILITY, Frames, common_images, index_by_image
 from analysis.rows import Row
 
 _EDGE = 320
@@ -70,7 +70,7 @@ def compare_photographs(row: Row, columns: Sequence[str], frames: Frames) -> lis
     """Return the images that every column of a row saw, the most disputed first, then those that most got wrong."""
     cells = [(key, row.cells[key].run_ids) for key in columns if key in row.cells]
     by_column = {
-        key: [by_image(frames[run_id]) for run_id in run_ids]
+        key: [index_by_image(frames[run_id]) for run_id in run_ids]
         for key, run_ids in cells
         if run_ids and all(run_id in frames for run_id in run_ids)
     }

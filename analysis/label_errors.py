@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.correctness import PROBABILITY, by_image, common_images
+from analysis.correctness import PROBABILITY, common_images, index_by_image
 from tlft.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
     Raises:
         ConfigurationError: if cleanlab is not installed.
     """
-    predictions = [by_image(frame) for frame in frames]
+    predictions = [index_by_image(frame) for frame in frames]
     images = common_images(predictions)
     if not images:
         return Search((), 0, 0, 0)

@@ -108,8 +108,9 @@ def headline(table: Table) -> str:
     row = head_row(table)
     if row is None:
         return "No finished runs yet."
-    others = {column.key: column.title.rpartition(", ")[2] for column in table.columns if column not in THREE}
-    titles = SHORT_TITLES | others
+    titles = SHORT_TITLES | {
+        column.key: column.title.rpartition(", ")[2] for column in table.columns if column not in THREE
+    }
     figures = [f"{title} {_figure(row.cells[key], table.metric)}" for key, title in titles.items() if key in row.cells]
     siblings = [r for r in table.rows if (r.data, r.arch, r.published) == (row.data, row.arch, False)]
     recipe = f" ({row.recipe})" if len(siblings) > 1 else ""
