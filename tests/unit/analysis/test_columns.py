@@ -26,9 +26,9 @@ from tlft.config.columns import THREE, column_of
     ],
 )
 def test_column_is_what_the_run_was(column: tuple[str, str, str], key: str, title: str) -> None:
-    found = column_of(run(column).params)
-    assert found is not None
-    assert (found.key, found.title) == (key, title)
+    result = column_of(run(column).params)
+    assert result is not None
+    assert (result.key, result.title) == (key, title)
 
 
 def test_name_of_a_run_does_not_choose_its_column() -> None:

@@ -55,11 +55,11 @@ def test_command_looks_at_the_runs_of_mlflow(
     out = tmp_path / "doubts.html"
     capsys.readouterr()
     assert main(["--out", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert "scenes: " in said
-    assert "val/bees/copy.jpg (eval) and train/ants/0.png (train): nearly the same" in said
-    assert "1 pair of a training and an evaluation image, and 1 pair within a split" in said
-    assert said.endswith(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)\n")
+    output = capsys.readouterr().out
+    assert "scenes: " in output
+    assert "val/bees/copy.jpg (eval) and train/ants/0.png (train): nearly the same" in output
+    assert "1 pair of a training and an evaluation image, and 1 pair within a split" in output
+    assert output.endswith(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)\n")
     page = out.read_text()
     assert page.count("data:image/jpeg;base64,") >= 4
     assert main(["--out", str(tmp_path)]) == 2

@@ -49,6 +49,6 @@ def test_one_recipe_for_each_column_is_no_choice() -> None:
 def test_full_tells_calibration_and_recall_of_every_row() -> None:
     rates = [(run(FINE_TUNE, optimizer__lr=rate), predict(140)) for rate in ("0.01", "0.1")]
     table = table_of((run(LINEAR_PROBE), predict(140)), *rates, full=True, all_columns=True)
-    told = [note for note in footnotes(table) if "expected calibration error 11.5 %" in note]
-    assert len(told) == 3
-    assert "found of each class: ants 90.9 %, bees 92.1 %" in told[0]
+    calibrations = [note for note in footnotes(table) if "expected calibration error 11.5 %" in note]
+    assert len(calibrations) == 3
+    assert "found of each class: ants 90.9 %, bees 92.1 %" in calibrations[0]

@@ -69,8 +69,11 @@ def test_difference_is_named_between_architectures_too() -> None:
 
 
 def test_images_held_out_are_named_though_the_recipes_read_differently_anyway() -> None:
-    one, other = run(FINE_TUNE, data__holdout="d4" * 32), run(FINE_TUNE, data__holdout="e5" * 32, optimizer__lr="0.1")
-    labels = recipes_of(one, other)
+    first, second = (
+        run(FINE_TUNE, data__holdout="d4" * 32),
+        run(FINE_TUNE, data__holdout="e5" * 32, optimizer__lr="0.1"),
+    )
+    labels = recipes_of(first, second)
     assert [label.rpartition(", ")[2] for label in labels] == ["hold-out d4d4d4d4", "hold-out e5e5e5e5"]
 
 

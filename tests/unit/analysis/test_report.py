@@ -84,33 +84,35 @@ def test_the_answer_comes_first_then_the_table_then_everything_else(page: str, m
 
 def test_photographs_are_shown_most_disputed_first(page: str, material: Material) -> None:
     row = material.table.rows[0]
-    found = compare_photographs(row, ["zero_shot", "fine_tune", "from_scratch"], material.frames)
-    assert len(found) == IMAGES
-    assert [one.disagreement for one in found] == sorted((one.disagreement for one in found), reverse=True)
-    assert re.findall(r'data-file="([^"]+)"', page) == [one.file for one in found]
+    photographs = compare_photographs(row, ["zero_shot", "fine_tune", "from_scratch"], material.frames)
+    assert len(photographs) == IMAGES
+    assert [photo.disagreement for photo in photographs] == sorted(
+        (photo.disagreement for photo in photographs), reverse=True
+    )
+    assert re.findall(r'data-file="([^"]+)"', page) == [photo.file for photo in photographs]
     assert page.count("data:image/jpeg;base64,") == IMAGES
 
 
 def test_a_file_with_other_bytes_is_not_shown(root: Path, material: Material, tmp_path: Path) -> None:
-    found = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[:3]
-    files = [(one.file, one.sha256) for one in found]
+    photographs = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[:3]
+    files = [(photo.file, photo.sha256) for photo in photographs]
     (tmp_path / "val").mkdir()
-    for one in found:
-        (tmp_path / one.file).write_bytes(b"other")
+    for photo in photographs:
+        (tmp_path / photo.file).write_bytes(b"other")
     assert draw_thumbnails(files, [tmp_path], 10**6) == {}
-    assert set(draw_thumbnails(files, [tmp_path, root], 10**6)) == {one.sha256 for one in found}
-    outside = f"../{root.name}/{found[0].file}"
-    assert draw_thumbnails([(outside, found[0].sha256)], [tmp_path, root / "val"], 10**6) == {}
+    assert set(draw_thumbnails(files, [tmp_path, root], 10**6)) == {photo.sha256 for photo in photographs}
+    outside = f"../{root.name}/{photographs[0].file}"
+    assert draw_thumbnails([(outside, photographs[0].sha256)], [tmp_path, root / "val"], 10**6) == {}
 
 
 def test_what_does_not_fit_is_counted(material: Material, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[0]
-    one = len(draw_thumbnails([(first.file, first.sha256)], [root], 10**6)[first.sha256])
-    monkeypatch.setattr("analysis.report._MAX_PICTURE_CHARACTERS", 3 * one)
+    size = len(draw_thumbnails([(first.file, first.sha256)], [root], 10**6)[first.sha256])
+    monkeypatch.setattr("analysis.report._MAX_PICTURE_CHARACTERS", 3 * size)
     few = render_report(material, "few")
-    shown = few.count("data:image/jpeg")
-    assert 1 <= shown <= 4
-    assert f"{IMAGES - shown} of them are shown by name alone" in few
+    drawn = few.count("data:image/jpeg")
+    assert 1 <= drawn <= 4
+    assert f"{IMAGES - drawn} of them are shown by name alone" in few
 
 
 def test_names_of_users_stay_text() -> None:
@@ -134,8 +136,11 @@ def test_runs_without_predictions_make_a_page_too() -> None:
 def test_what_is_not_drawn_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     table = build_table([run(FINE_TUNE, 0.9, optimizer__lr=str(rate)) for rate in range(1, 15)])
     monkeypatch.setattr("analysis.template_context._MAX_CELLS_DRAWN", 10)
-    told = draw_runs(table)
-    assert (len(told["dots"]), told["dots_note"]) == (10, "4 runs of 4 cells further down the table are not drawn.")
+    context = draw_runs(table)
+    assert (len(context["dots"]), context["dots_note"]) == (
+        10,
+        "4 runs of 4 cells further down the table are not drawn.",
+    )
     page = render_report(Material(table, {}, {}, (), (), ()), "many")
     assert "The first 12 of 14 rows." in page
 
@@ -173,9 +178,9 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("no Chromium here")
     with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield found
-        found.close()
+        chromium_browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield chromium_browser
+        chromium_browser.close()
 
 
 @pytest.fixture(params=[390, 1440])
@@ -183,12 +188,12 @@ def opened(request: pytest.FixtureRequest, browser: Any, page: str, tmp_path: Pa
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
     tab = browser.new_page(viewport={"width": request.param, "height": 844})
-    said: list[str] = []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
+    messages: list[str] = []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
     tab.goto(path.as_uri())
     yield tab
-    assert said == []
+    assert messages == []
     tab.close()
 
 
@@ -204,9 +209,11 @@ def test_it_fits_a_phone_and_a_desktop(opened: Any) -> None:
 def test_it_is_accessible(opened: Any, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     opened.emulate_media(color_scheme=scheme)
-    found = axe.Axe().run(opened).response["violations"]
+    violations = axe.Axe().run(opened).response["violations"]
     assert [
-        (one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")
+        (violation["id"], violation["nodes"][0]["html"][:120])
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
     ] == []
 
 
@@ -223,9 +230,9 @@ def test_photographs_are_filtered_by_mouse_and_by_keyboard(opened: Any, material
     assert opened.input_value("#by-outcome") == "wrong"
     assert opened.text_content("#count") == f"{IMAGES - 30} of {IMAGES} images"
     opened.select_option("#by-order", "name")
-    shown = opened.eval_on_selector_all(".photo:not([hidden])", "all => all.map((one) => one.dataset.file)")
-    assert shown == sorted(shown)
-    assert len(shown) == IMAGES - 30
+    names = opened.eval_on_selector_all(".photo:not([hidden])", "all => all.map((one) => one.dataset.file)")
+    assert names == sorted(names)
+    assert len(names) == IMAGES - 30
 
 
 @pytest.mark.browser

@@ -37,10 +37,10 @@ def test_columns_of_one_recipe_share_a_row() -> None:
 def test_zero_shot_stands_in_each_row_of_its_data_and_architecture() -> None:
     runs = [run(ZERO_SHOT, 0.1), run(FINE_TUNE, 0.2), run(FINE_TUNE, 0.3, optimizer__lr="0.1")]
     elsewhere = [run(FINE_TUNE, 0.4, data__eval="f6" * 32), run(FINE_TUNE, 0.5, arch__name="resnet18")]
-    found = cells_of(build_table([*runs, *elsewhere]))
-    assert sum("zero_shot" in cells for cells in found) == 2
-    assert {"zero_shot": 0.1, "fine_tune": 0.3} in found
-    assert {"fine_tune": 0.4} in found and {"fine_tune": 0.5} in found
+    cells = cells_of(build_table([*runs, *elsewhere]))
+    assert sum("zero_shot" in row for row in cells) == 2
+    assert {"zero_shot": 0.1, "fine_tune": 0.3} in cells
+    assert {"fine_tune": 0.4} in cells and {"fine_tune": 0.5} in cells
 
 
 def test_only_zero_shot_has_a_row_of_its_own() -> None:
@@ -49,14 +49,14 @@ def test_only_zero_shot_has_a_row_of_its_own() -> None:
 
 
 def test_zero_shot_of_other_weights_stands_apart() -> None:
-    found = cells_of(build_table([run(ZERO_SHOT, 0.1, model__weights="11ad3fa6"), run(FINE_TUNE, 0.2)]))
-    assert sorted(found, key=str) == [{"fine_tune": 0.2}, {"zero_shot": 0.1}]
+    cells = cells_of(build_table([run(ZERO_SHOT, 0.1, model__weights="11ad3fa6"), run(FINE_TUNE, 0.2)]))
+    assert sorted(cells, key=str) == [{"fine_tune": 0.2}, {"zero_shot": 0.1}]
 
 
 def test_of_several_zero_shots_the_row_takes_that_of_its_precision() -> None:
     runs = [run(ZERO_SHOT, 0.1), run(ZERO_SHOT, 0.2, precision="bfloat16")]
-    found = cells_of(build_table([*runs, run(FINE_TUNE, 0.3, precision="bfloat16")]))
-    assert sorted(found, key=str) == [{"fine_tune": 0.3, "zero_shot": 0.2}, {"zero_shot": 0.1}]
+    cells = cells_of(build_table([*runs, run(FINE_TUNE, 0.3, precision="bfloat16")]))
+    assert sorted(cells, key=str) == [{"fine_tune": 0.3, "zero_shot": 0.2}, {"zero_shot": 0.1}]
 
 
 def test_one_zero_shot_stands_in_a_row_of_another_precision() -> None:
@@ -87,8 +87,8 @@ def test_holdout_figures_are_joined_by_the_holdout() -> None:
     zero_shot = with_holdout(run(ZERO_SHOT, data__holdout="d4" * 32))
     same = with_holdout(run(FINE_TUNE, data__holdout="d4" * 32))
     other = with_holdout(run(FINE_TUNE, data__holdout="e5" * 32))
-    found = build_table([zero_shot, same, other], metric="holdout/accuracy")
-    assert {row.recipe.rpartition(" ")[2]: set(row.cells) for row in found.rows} == {
+    table = build_table([zero_shot, same, other], metric="holdout/accuracy")
+    assert {row.recipe.rpartition(" ")[2]: set(row.cells) for row in table.rows} == {
         "d4d4d4d4": {"zero_shot", "fine_tune"},
         "e5e5e5e5": {"fine_tune"},
     }

@@ -32,7 +32,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize(
-    ("command", "status", "said"),
+    ("command", "status", "messages"),
     [
         ("--experiment other", 2, ["no runs in experiment other", "run.py sweep=comparison", "make demo"]),
         ("--metric eval/acuracy", 2, ["--metric eval/acuracy", "did you mean eval/accuracy?"]),
@@ -44,14 +44,14 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_mistake_is_a_line_on_standard_error(
-    command: str, status: int, said: list[str], capsys: pytest.CaptureFixture[str]
+    command: str, status: int, messages: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command.split()) == status
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.splitlines()) == (2 if "--data x" in command else 1)
-    for words in said:
-        assert words in captured.err
+    for message in messages:
+        assert message in captured.err
 
 
 @pytest.mark.usefixtures("stored")
@@ -75,11 +75,11 @@ def test_figures_alone_say_the_rest_on_standard_error(capsys: pytest.CaptureFixt
 def test_ending_of_the_file_says_the_format(tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / f"table.{ENDINGS[format]}"
     assert main(["--columns", "all", "--out", str(out)]) == 0
-    assert main(["--columns", "all", "--out", str(tmp_path / "said"), "--format", format]) == 0
+    assert main(["--columns", "all", "--out", str(tmp_path / "table"), "--format", format]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"wrote {out}" in captured.err
-    texts = [path.read_text(encoding="utf-8") for path in (out, tmp_path / "said")]
+    texts = [path.read_text(encoding="utf-8") for path in (out, tmp_path / "table")]
     before_the_command = [re.split(r'Made by|"command"', text)[0] for text in texts]
     assert before_the_command[0] == before_the_command[1]
     assert [path.name for path in out.parent.iterdir()] == [out.name]
