@@ -16,6 +16,6 @@ __all__ = ["Comparison", "compare"]
 def __getattr__(name: str) -> Any:  # the commands need not import what notebooks need
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from analysis import notebook as comparison
+    from analysis import notebook
 
-    return getattr(comparison, name)
+    return getattr(notebook, name)

@@ -19,8 +19,8 @@ def order_columns(columns: set[Column]) -> tuple[Column, ...]:
 
     def rank(column: Column) -> tuple[int, int, str]:
         name, _, number = column.key.partition("_")
-        known = ("linear", "partial")
-        return (known.index(name) if name in known else 2, int(number) if number.isdecimal() else 0, column.key)
+        families = ("linear", "partial")
+        return (families.index(name) if name in families else 2, int(number) if number.isdecimal() else 0, column.key)
 
     return (*THREE, *sorted(columns - set(THREE), key=rank))
 
@@ -40,20 +40,14 @@ class Selection:
 
 def select_runs(records: Sequence[Record], metric: str, *, all_columns: bool = False) -> Selection:
     """Choose the runs that count, and count those that do not by the first reason that applies."""
-    newest: dict[str, Record] = {}
-    for record in sorted(records, key=_age):
-        if _state(record) is None:
-            newest[record.key] = record
-    reasons = [(record, _why_not(record, newest, metric, all_columns)) for record in sorted(records, key=_age)]
+    records = sorted(records, key=lambda record: (record.start_time, record.run_id))
+    newest = {record.key: record for record in records if _disqualification(record) is None}
+    reasons = [(record, _exclusion(record, newest, metric, all_columns)) for record in records]
     counts = Counter(reason for _, reason in reasons if reason is not None)
     return Selection(tuple(record for record, reason in reasons if reason is None), dict(sorted(counts.items())))
 
 
-def _age(record: Record) -> tuple[int, str]:
-    return record.start_time, record.run_id
-
-
-def _state(record: Record) -> str | None:
+def _disqualification(record: Record) -> str | None:
     """Return why a run cannot stand for its key, or None if it can."""
     if not record.key or column_of(record.params) is None:
         return "not a tlft run"
@@ -66,9 +60,10 @@ def _state(record: Record) -> str | None:
     return None
 
 
-def _why_not(record: Record, newest: Mapping[str, Record], metric: str, all_columns: bool) -> str | None:
-    if state := _state(record):
-        return state
+def _exclusion(record: Record, newest: Mapping[str, Record], metric: str, all_columns: bool) -> str | None:
+    """Return why a run is left out, or None if it is not."""
+    if reason := _disqualification(record):
+        return reason
     if newest[record.key] is not record:
         return "superseded"
     if not all_columns and column_of(record.params) not in THREE:

@@ -1,18 +1,18 @@
-"""What runs said of each evaluation image, side by side: who was right, how sure, all outputs competing or not.
+"""Which networks were right about which evaluation images, and how sure: predictions side by side.
 
-No test is made here; the frames come from `tlft.tracking`, in the form that evaluation.py writes.
+No test is made here; the frames come from `tlft.tracking`, in the form that `tlft.evaluation.predictions` writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.rows import Cell
+from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,46 +24,48 @@ PROBABILITY = "p/"
 
 
 @dataclass(frozen=True)
-class Judged:
+class Correctness:
     """The predictions of a cell's runs, one network after another, on the images that all of them saw.
 
     Attributes:
         images: SHA-256 of each image's file, in order; a copy has its number behind it.
         labels: of shape (images,), the true class.
-        right: of shape (networks, images), 0 or 1: the class of the winning output, all outputs competing, is true.
-        right_closed: the same, only the data's classes competing.
+        correct: of shape (networks, images), 0 or 1: the class of the winning output, all outputs competing, is true.
+        correct_closed_set: the same, only the data's classes competing.
         confidence: of shape (networks, images), probability of the winning output.
         seeded: whether another seed would have given another network.
+        open_set: whether the head has outputs beyond the data's classes.
     """
 
     images: tuple[str, ...]
     labels: NDArray[np.str_]
-    right: NDArray[np.float64]
-    right_closed: NDArray[np.float64]
+    correct: NDArray[np.float64]
+    correct_closed_set: NDArray[np.float64]
     confidence: NDArray[np.float64]
     seeded: bool
+    open_set: bool
 
-    def only(self, images: Sequence[str]) -> Judged:
+    def select(self, images: Sequence[str]) -> Correctness:
         """Return the same networks on some of the images, in the order given."""
         if self.images == tuple(images):
             return self
-        place = {image: index for index, image in enumerate(self.images)}
-        at = [place[image] for image in images]
-        return Judged(
-            tuple(images),
-            self.labels[at],
-            self.right[:, at],
-            self.right_closed[:, at],
-            self.confidence[:, at],
-            self.seeded,
+        places = {image: index for index, image in enumerate(self.images)}
+        at = [places[image] for image in images]
+        return replace(
+            self,
+            images=tuple(images),
+            labels=self.labels[at],
+            correct=self.correct[:, at],
+            correct_closed_set=self.correct_closed_set[:, at],
+            confidence=self.confidence[:, at],
         )
 
     def recalls(self) -> dict[str, float]:
         """Return the share of each class's images that is found, over all networks."""
-        return {str(name): float(self.right[:, self.labels == name].mean()) for name in np.unique(self.labels)}
+        return {str(name): float(self.correct[:, self.labels == name].mean()) for name in np.unique(self.labels)}
 
 
-def by_image(frame: DataFrame) -> DataFrame:
+def index_by_image(frame: DataFrame) -> DataFrame:
     """Return predictions with the images' SHA-256 as the index; a copy of an image has its number behind it."""
     names = frame["sha256"]
     if not names.is_unique:
@@ -72,30 +74,39 @@ def by_image(frame: DataFrame) -> DataFrame:
     return frame.set_index(names)
 
 
-def judge(cell: Cell, frames: Frames, seeded: bool) -> Judged | None:
+def common_images(frames: Sequence[DataFrame]) -> list[str]:
+    """Return the images that stand in all of some frames with the images as their index, in the first one's order."""
+    if not frames:
+        return []
+    images = frames[0].index
+    for frame in frames[1:]:
+        if not frame.index.equals(images):
+            images = images[images.isin(frame.index)]
+    return list(images)
+
+
+def compute_correctness(runs: Sequence[Record], frames: Frames) -> Correctness | None:
     """Put the predictions of a cell's runs together; None if those of any run cannot be read."""
-    if not cell.run_ids or any(run_id not in frames for run_id in cell.run_ids):
+    if not runs or any(run.run_id not in frames for run in runs):
         return None
-    found = [by_image(frames[run_id]) for run_id in cell.run_ids]
-    common = found[0].index
-    for frame in found[1:]:
-        if not frame.index.equals(common):
-            common = common[common.isin(frame.index)]
-    if common.empty:
+    predictions = [index_by_image(frames[run.run_id]) for run in runs]
+    images = common_images(predictions)
+    if not images:
         return None
-    frames_alike = [frame if frame.index.equals(common) else frame.loc[common] for frame in found]
-    labels = frames_alike[0]["label"].to_numpy(str)
-    return Judged(
-        images=tuple(common),
+    aligned = [frame.loc[images] for frame in predictions]
+    labels = aligned[0]["label"].to_numpy(str)
+    return Correctness(
+        images=tuple(images),
         labels=labels,
-        right=np.array([frame["predicted"].to_numpy(str) == labels for frame in frames_alike], np.float64),
-        right_closed=np.array([_closed(frame) == labels for frame in frames_alike], np.float64),
-        confidence=np.array([frame["confidence"].to_numpy(np.float64) for frame in frames_alike]),
-        seeded=seeded,
+        correct=np.array([frame["predicted"].to_numpy(str) == labels for frame in aligned], np.float64),
+        correct_closed_set=np.array([_predict_closed_set(frame) == labels for frame in aligned], np.float64),
+        confidence=np.array([frame["confidence"].to_numpy(np.float64) for frame in aligned]),
+        seeded=any("seed" in run.params for run in runs),
+        open_set=any("class_map" in run.params for run in runs),
     )
 
 
-def _closed(frame: DataFrame) -> NDArray[np.str_]:
+def _predict_closed_set(frame: DataFrame) -> NDArray[np.str_]:
     """Return the likeliest of the data's classes for each image."""
     columns = [name for name in frame.columns if name.startswith(PROBABILITY)]
     classes = np.array([name.removeprefix(PROBABILITY) for name in columns])

@@ -1,23 +1,25 @@
-"""`python -m analysis.diff RUN RUN`: in what two runs differ, from what they were asked to do to what they said.
+"""`python -m analysis.diff RUN RUN`: in what two runs differ, from their configuration to their predictions.
 
 The order is that of cause and effect: configuration, code, environment, then metrics, weights and images.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.correctness import PROBABILITY, by_image
+from analysis.correctness import PROBABILITY, index_by_image
 from tlft.errors import ConfigurationError
-from tlft.runtime.command_line import exit_status
+from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.tracking.records import Record, flatten
 
 if TYPE_CHECKING:
@@ -27,23 +29,27 @@ _OF_THE_MACHINE = ("time/", "throughput/", "system/")
 """Metrics that differ from run to run by nature."""
 
 _CODE = ("commit", "dirty")
-_MOST = 10
+_MISSING, _NOT_KEPT, _UNREADABLE = "missing", "not kept", "missing or damaged"
+_MAX_LISTED = 10
+
+History = Sequence[tuple[int, float]]
+"""Values of a metric: (step, value)."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class RunContents:
     """A run with what was kept of it.
 
     Attributes:
         environment: flattened: name -> text.
-        histories: metric -> (step, value).
+        histories: of each metric.
         weights: SHA-256 of the file, or `missing`; None if none were kept.
         predictions: a row per evaluation image, or None.
     """
 
     record: Record
     environment: Mapping[str, str]
-    histories: Mapping[str, Sequence[tuple[int, float]]]
+    histories: Mapping[str, History]
     weights: str | None
     predictions: DataFrame | None
 
@@ -62,48 +68,35 @@ class Difference:
     second: str
 
 
-def compare_runs(first: Kept, second: Kept) -> list[Difference]:
+def compare_runs(first: RunContents, second: RunContents) -> list[Difference]:
     """Return every difference between two runs, causes before effects; none if they agree to the bit."""
-    a, b = first.record, second.record
-    code = [{name: record.tags.get(name, "unknown") for name in _CODE} for record in (a, b)]
+    code = [{name: run.record.tags.get(name, "unknown") for name in _CODE} for run in (first, second)]
     return [
-        *_compare("configuration", a.params, b.params),
-        *_compare("code", *code),
-        *_compare("environment", first.environment, second.environment),
+        *_compare_texts("configuration", first.record.params, second.record.params),
+        *_compare_texts("code", *code),
+        *_compare_texts("environment", first.environment, second.environment),
         *_compare_metrics(first.histories, second.histories),
         *_compare_weights(first.weights, second.weights),
         *_compare_images(first.predictions, second.predictions),
     ]
 
 
-def _compare(kind: str, first: Mapping[str, str], second: Mapping[str, str]) -> list[Difference]:
-    names = sorted(set(first) | set(second))
-    pairs = [(name, first.get(name, "-"), second.get(name, "-")) for name in names]
-    return [Difference(kind, name, one, other) for name, one, other in pairs if one != other]
+def _compare_texts(kind: str, first: Mapping[str, str], second: Mapping[str, str]) -> list[Difference]:
+    pairs = [Difference(kind, name, first.get(name, "-"), second.get(name, "-")) for name in sorted({*first, *second})]
+    return [pair for pair in pairs if pair.first != pair.second]
 
 
-def _compare_metrics(
-    first: Mapping[str, Sequence[tuple[int, float]]], second: Mapping[str, Sequence[tuple[int, float]]]
-) -> list[Difference]:
-    """Return for each metric the first step at which the runs part."""
-    found = []
-    for name in sorted(set(first) | set(second)):
+def _compare_metrics(first: Mapping[str, History], second: Mapping[str, History]) -> list[Difference]:
+    """Return for each metric the first step at which the runs part; what is not a number equals itself."""
+    differences = []
+    for name in sorted({*first, *second}):
         if name.startswith(_OF_THE_MACHINE):
             continue
-        histories = [dict(one.get(name, ())) for one in (first, second)]
-        parted = [
-            step
-            for step in sorted(set(histories[0]) | set(histories[1]))
-            if not _same(histories[0].get(step), histories[1].get(step))
-        ]
-        if parted:
-            values = ["-" if parted[0] not in one else repr(one[parted[0]]) for one in histories]
-            found.append(Difference("metrics", f"{name} at step {parted[0]}", *values))
-    return found
-
-
-def _same(one: float | None, other: float | None) -> bool:
-    return one == other or (one is not None and other is not None and one != one and other != other)  # both NaN
+        a, b = ({step: repr(value) for step, value in run.get(name, ())} for run in (first, second))
+        step = min((step for step in {*a, *b} if a.get(step) != b.get(step)), default=None)
+        if step is not None:
+            differences.append(Difference("metrics", f"{name} at step {step}", a.get(step, "-"), b.get(step, "-")))
+    return differences
 
 
 def _compare_weights(first: str | None, second: str | None) -> list[Difference]:
@@ -112,36 +105,30 @@ def _compare_weights(first: str | None, second: str | None) -> list[Difference]:
     return [] if alike else [Difference("weights", "sha256", first or _NOT_KEPT, second or _NOT_KEPT)]
 
 
-_MISSING, _NOT_KEPT, _UNREADABLE = "missing", "not kept", "missing or damaged"
-
-
 def _compare_images(first: DataFrame | None, second: DataFrame | None) -> list[Difference]:
-    """Return the images of which the runs say something else, those with another prediction first."""
+    """Return the images that only one run saw, then those with another prediction, then those with other bits."""
     if first is None or second is None:
         states = ["there" if frame is not None else _UNREADABLE for frame in (first, second)]
         return [Difference("images", "predictions.parquet", *states)]
-    frames = [by_image(frame) for frame in (first, second)]
-    found = []
-    for side, (mine, other) in enumerate((frames, frames[::-1])):
-        for digest in mine.index.difference(other.index, sort=False):
-            seen = (str(mine.loc[digest, "predicted"]), "not seen")
-            found.append(Difference("images", str(mine.loc[digest, "file"]), *(seen if side == 0 else seen[::-1])))
-    common = frames[0].index.intersection(frames[1].index, sort=False)
-    one, two = (frame.loc[common] for frame in frames)
-    numbers = [
-        name for name in one.columns if name == "confidence" or (name.startswith(PROBABILITY) and name in two.columns)
+    a, b = index_by_image(first), index_by_image(second)
+    only_a, only_b = (ours.loc[ours.index.difference(theirs.index, sort=False)] for ours, theirs in ((a, b), (b, a)))
+    differences = [
+        *(Difference("images", str(row.file), str(row.predicted), "not seen") for row in only_a.itertuples()),
+        *(Difference("images", str(row.file), "not seen", str(row.predicted)) for row in only_b.itertuples()),
     ]
-    other_answer = one["predicted"].to_numpy(str) != two["predicted"].to_numpy(str)
-    other_bits = (one[numbers].to_numpy() != two[numbers].to_numpy()).any(axis=1) & ~other_answer
-    for chosen in (other_answer, other_bits):
-        for place in np.flatnonzero(chosen):
-            told = [f"{frame['predicted'].iloc[place]} {frame['confidence'].iloc[place]:.7f}" for frame in (one, two)]
-            found.append(Difference("images", str(one["file"].iloc[place]), *told))
-    return found
+    common = a.index.intersection(b.index, sort=False)
+    a, b = a.loc[common], b.loc[common]
+    numbers = ["confidence", *(name for name in a.columns if name.startswith(PROBABILITY) and name in b.columns)]
+    other_class = a["predicted"].to_numpy(str) != b["predicted"].to_numpy(str)
+    other_bits = (a[numbers].to_numpy() != b[numbers].to_numpy()).any(axis=1) & ~other_class
+    for place in (*np.flatnonzero(other_class), *np.flatnonzero(other_bits)):
+        texts = [f"{frame['predicted'].iloc[place]} {frame['confidence'].iloc[place]:.7f}" for frame in (a, b)]
+        differences.append(Difference("images", str(a["file"].iloc[place]), *texts))
+    return differences
 
 
-def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
-    """Read a run and what was kept of it.
+def load_run_contents(run_id: str, uri: str | None, home: Path | None = None) -> RunContents:
+    """Load a run and what was kept of it.
 
     Raises:
         ConfigurationError: if the store has no such run.
@@ -153,62 +140,60 @@ def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
 
     record = load_record(run_id, uri, home)
     reader = ArtifactReader(uri, home)
-    histories = load_curves([record], list(record.metrics), uri, home)[run_id]
     try:
         environment = flatten(json.loads(reader.text(record, "environment.json") or "{}"))
         files: dict[str, Any] = json.loads(record.tags.get(FILES_TAG, "{}"))
     except ValueError:
         environment, files = {}, {}
-    ours = {name: text for name, text in environment.items() if name not in (*_CODE, "command")}
-    return Kept(
+    return RunContents(
         record=record,
-        environment=ours,
-        histories=histories,
+        environment={name: text for name, text in environment.items() if name not in (*_CODE, "command")},
+        histories=load_curves([record], list(record.metrics), uri, home)[run_id],
         weights=reader.digest(record, WEIGHTS_FILE) or _MISSING if WEIGHTS_FILE in files else None,
         predictions=reader.predictions([record]).get(run_id),
     )
 
 
+def describe_differences(differences: Sequence[Difference]) -> str:
+    """Return the differences for people, each kind with at most ten of them."""
+    if not differences:
+        return "no difference: the same configuration, code and environment, and the same bits"
+    lines = []
+    for kind, group in groupby(differences, key=attrgetter("kind")):
+        members = list(group)
+        lines.append(f"{kind}: {len(members)} differ{'s' if len(members) == 1 else ''}")
+        lines += [f"  {member.name}: {member.first} | {member.second}" for member in members[:_MAX_LISTED]]
+        if len(members) > _MAX_LISTED:
+            lines.append(f"  and {len(members) - _MAX_LISTED} more (--format json has all)")
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 if nothing differs; 1 if something does; 2 if asked wrongly."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.diff",
-        description="Say in what two runs differ: configuration, code, environment, metrics, weights, images.",
+    parser = command_parser(
+        "analysis.diff",
+        "Say in what two runs differ: configuration, code, environment, metrics, weights, images.",
     )
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id")
     parser.add_argument("--format", choices=("terminal", "json"), default="terminal")
-    parser.add_argument("--uri", help="tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)")
+    add_uri(parser)
     arguments = parser.parse_args(argv)
     return exit_status(lambda: _show(arguments))
 
 
-def _show(arguments: argparse.Namespace) -> int:
+def _show(arguments: Namespace) -> int:
     first, second = arguments.runs
     if first == second:
         raise ConfigurationError(f"{first}: is one run; name two")
-    kept = [load_kept(run_id, arguments.uri) for run_id in arguments.runs]
-    found = compare_runs(*kept)
+    runs = [load_run_contents(run_id, arguments.uri) for run_id in (first, second)]
+    differences = compare_runs(*runs)
     if arguments.format == "json":
-        print(json.dumps([vars(one) for one in found], indent=1, ensure_ascii=False))
-        return int(bool(found))
-    for one in kept:
-        print(f"{one.record.run_id}: {one.record.name}")
-    print(describe_differences(found))
-    return int(bool(found))
-
-
-def describe_differences(found: Sequence[Difference]) -> str:
-    """Return the differences for people, each kind with at most ten of them."""
-    if not found:
-        return "no difference: the same configuration, code and environment, and the same bits"
-    lines = []
-    for kind in dict.fromkeys(one.kind for one in found):
-        own = [one for one in found if one.kind == kind]
-        lines.append(f"{kind}: {len(own)} differ{'s' if len(own) == 1 else ''}")
-        lines += [f"  {one.name}: {one.first} | {one.second}" for one in own[:_MOST]]
-        if len(own) > _MOST:
-            lines.append(f"  and {len(own) - _MOST} more (--format json has all)")
-    return "\n".join(lines)
+        print(json.dumps([vars(difference) for difference in differences], indent=1, ensure_ascii=False))
+    else:
+        for run in runs:
+            print(f"{run.record.run_id}: {run.record.name}")
+        print(describe_differences(differences))
+    return int(bool(differences))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """What the runs of a table prove: an interval for each cell, paired comparisons of the columns of each row.
 
-How a method works is in statistics.py; how it is said to people, in words.py.
+How a method works is in statistics.py; how it is said to people, in narrative.py and footnotes.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
 
-from analysis.correctness import Frames, Judged, judge
+from analysis.correctness import Correctness, Frames, compute_correctness
 from analysis.recipes import shorten
+from analysis.rows import Row
 from analysis.statistics import (
     Interval,
     PairedComparison,
@@ -24,10 +24,6 @@ from analysis.statistics import (
 )
 from tlft.config.columns import COLUMN_PARAMS
 from tlft.tracking.records import Record
-
-if TYPE_CHECKING:
-    from analysis.rows import Row
-    from analysis.table import Table
 
 _FIRST, _LAST = ("fine_tune",), ("zero_shot", "from_scratch")
 """Of two columns the new way is the one that stands first; all others stand between these."""
@@ -42,12 +38,12 @@ class CellEvidence:
 
     Attributes:
         interval: of the accuracy, all outputs competing.
-        closed: of the accuracy with only the data's classes competing, where that is another question; else None.
+        closed_set_interval: with only the data's classes competing, where that is another question; else None.
         recalls: class -> share of its images that is found.
     """
 
     interval: Interval
-    closed: Interval | None
+    closed_set_interval: Interval | None
     reliability: Reliability
     recalls: dict[str, float]
 
@@ -59,28 +55,28 @@ class Claim:
     Attributes:
         new: key of a column.
         old: key of another.
-        closed: whether the old side is scored on the data's classes alone.
+        closed_set: whether the old side is scored on the data's classes alone.
         p: two-sided, after Holm's correction for all claims of the table.
-        unlike: in what the two sides differ that is not the question, such as `50 and 15 epochs`.
-        smallest: the smallest difference that these images show with 80 % power, for single networks; 0..1, or None.
+        caveats: in what the two sides differ that is not the question, such as `training.epochs 50 and 15`.
+        smallest_difference: that these images show with 80 % power, for single networks; 0..1, or None.
     """
 
     row: Row
     new: str
     old: str
-    closed: bool
+    closed_set: bool
     comparison: PairedComparison
     p: float
-    unlike: tuple[str, ...]
-    smallest: float | None
+    caveats: tuple[str, ...]
+    smallest_difference: float | None
 
     @property
-    def question(self) -> tuple[object, ...]:
+    def key(self) -> tuple[object, ...]:
         """What is compared with what: the same for a comparison that stands in several rows."""
-        return self.row.cells[self.new].run_ids, self.row.cells[self.old].run_ids, self.closed
+        return self.row.cells[self.new].run_ids, self.row.cells[self.old].run_ids, self.closed_set
 
     @property
-    def shown(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is more than these images and seeds give by chance."""
         return self.p < 0.05
 
@@ -92,103 +88,93 @@ class Evidence:
     Attributes:
         cells: of each row, column key -> evidence; a cell without readable predictions is absent.
         claims: in the order of the rows; a comparison that stands in several rows is there for each.
-        unread: how many runs of the table have no predictions that can be read.
+        unreadable: how many runs of the table have no predictions that can be read.
     """
 
     cells: tuple[dict[str, CellEvidence], ...]
     claims: tuple[Claim, ...]
-    unread: int
+    unreadable: int
 
-    def of(self, row: Row) -> tuple[Claim, ...]:
+    def claims_of(self, row: Row) -> tuple[Claim, ...]:
         """Return the claims of one row."""
         return tuple(claim for claim in self.claims if claim.row is row)
 
 
-def gather(table: Table, frames: Frames) -> Evidence:
-    """Judge every cell of a table, and compare the columns of each row.
+def gather_evidence(rows: Sequence[Row], runs: Sequence[Record], frames: Frames) -> Evidence:
+    """Look at the predictions behind every cell, and compare the columns of each row.
 
     Args:
-        table: of `eval/accuracy`; other metrics have no predictions to look at.
-        frames: what `tlft.tracking.ArtifactReader.predictions` gives for the table's runs.
+        rows: of a table of `eval/accuracy`; other metrics have no predictions to look at.
+        runs: all that stand in the rows.
+        frames: what `tlft.tracking.ArtifactReader.predictions` gives for the runs.
     """
-    runs = {run.run_id: run for run in table.runs}
-    known: dict[tuple[str, ...], Judged | None] = {}  # a cell may stand in several rows
-    cells: list[dict[str, CellEvidence]] = []
-    claims: list[Claim] = []
-    for row in table.rows:
-        judged: dict[str, Judged] = {}
-        open_set: set[str] = set()
-        for key, cell in row.cells.items():
-            own = [runs[run_id] for run_id in cell.run_ids]
-            if cell.run_ids not in known:
-                known[cell.run_ids] = judge(cell, frames, any("seed" in run.params for run in own))
-            if (found := known[cell.run_ids]) is not None:
-                judged[key] = found
-            if any("class_map" in run.params for run in own):
-                open_set.add(key)
-        cells.append({key: _judge_cell(found, key in open_set) for key, found in judged.items()})
-        for new, old in _pairs(list(judged)):
-            sides = [_runs_of(row, key, runs) for key in (new, old)]
-            claims += _claims(row, new, old, judged, _unlike(*sides), old in open_set)
+    runs_by_id = {run.run_id: run for run in runs}
+    cell_runs = {  # a cell may stand in several rows
+        cell.run_ids: [runs_by_id[run_id] for run_id in cell.run_ids] for row in rows for cell in row.cells.values()
+    }
+    readable = {
+        run_ids: correctness
+        for run_ids, members in cell_runs.items()
+        if (correctness := compute_correctness(members, frames)) is not None
+    }
+    cells, claims = [], []
+    for row in rows:
+        columns = {key: readable[cell.run_ids] for key, cell in row.cells.items() if cell.run_ids in readable}
+        cells.append({key: _cell_evidence(correctness) for key, correctness in columns.items()})
+        for new, old in _pairs(columns):
+            caveats = _differing_params(*(cell_runs[row.cells[key].run_ids][0].params for key in (new, old)))
+            claims += _compare_columns(row, new, old, columns, caveats)
     return Evidence(
         cells=tuple(cells),
-        claims=_corrected(claims),
-        unread=sum(run_id not in frames for run_id in runs),
+        claims=_correct_for_number(claims),
+        unreadable=sum(run_id not in frames for run_id in runs_by_id),
     )
 
 
-def _corrected(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+def _correct_for_number(claims: Sequence[Claim]) -> tuple[Claim, ...]:
     """Correct the p-values for there being several; a comparison that stands in several rows counts once."""
-    asked = {claim.question: claim.comparison.p for claim in claims}
-    corrected = dict(zip(asked, holm(list(asked.values())), strict=True))
-    return tuple(replace(claim, p=corrected[claim.question]) for claim in claims)
+    p_values = {claim.key: claim.comparison.p for claim in claims}
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return tuple(replace(claim, p=corrected[claim.key]) for claim in claims)
 
 
-def _judge_cell(judged: Judged, open_set: bool) -> CellEvidence:
+def _cell_evidence(correctness: Correctness) -> CellEvidence:
     return CellEvidence(
-        interval=accuracy_interval(judged.right),
-        closed=accuracy_interval(judged.right_closed) if open_set else None,
-        reliability=reliability(judged.confidence, judged.right),
-        recalls=judged.recalls(),
+        interval=accuracy_interval(correctness.correct),
+        closed_set_interval=accuracy_interval(correctness.correct_closed_set) if correctness.open_set else None,
+        reliability=reliability(correctness.confidence, correctness.correct),
+        recalls=correctness.recalls(),
     )
 
 
-def _pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
+def _pairs(columns: Collection[str]) -> list[tuple[str, str]]:
     """Return every two columns, the new way before the old one."""
     between = [key for key in columns if key not in (*_FIRST, *_LAST)]
     return list(combinations([key for key in (*_FIRST, *between, *_LAST) if key in columns], 2))
 
 
-def _claims(
-    row: Row, new: str, old: str, judged: dict[str, Judged], unlike: tuple[str, ...], open_set: bool
+def _compare_columns(
+    row: Row, new: str, old: str, columns: Mapping[str, Correctness], caveats: tuple[str, ...]
 ) -> list[Claim]:
-    seen = set(judged[old].images)
-    images = [image for image in judged[new].images if image in seen]
+    """Compare two columns on the images that both saw; an open-set old side once more on the data's classes alone."""
+    old_images = set(columns[old].images)
+    images = [image for image in columns[new].images if image in old_images]
     if not images:
         return []
-    left_out = len(set(judged[new].images) | seen) - len(images)
-    if left_out:
-        unlike = (*unlike, f"{left_out} images that one side did not see are left out")
-    a, b = judged[new].only(images), judged[old].only(images)
-    made = []
-    for closed in (False, True) if open_set else (False,):
-        found = compare(
-            a.right, b.right_closed if closed else b.right, new_is_fixed=not a.seeded, old_is_fixed=not b.seeded
-        )
-        smallest = smallest_difference(found.spoiled / len(images), len(images))
-        made.append(Claim(row, new, old, closed, found, found.p, unlike, smallest))
-    return made
+    if left_out := len(old_images.union(columns[new].images)) - len(images):
+        caveats = (*caveats, f"{left_out} images that one side did not see are left out")
+    a, b = columns[new].select(images), columns[old].select(images)
+    claims = []
+    for closed_set in (False, True) if b.open_set else (False,):
+        old_correct = b.correct_closed_set if closed_set else b.correct
+        comparison = compare(a.correct, old_correct, new_is_fixed=not a.seeded, old_is_fixed=not b.seeded)
+        smallest = smallest_difference(comparison.spoiled / len(images), len(images))
+        claims.append(Claim(row, new, old, closed_set, comparison, comparison.p, caveats, smallest))
+    return claims
 
 
-def _runs_of(row: Row, column: str, runs: dict[str, Record]) -> list[Record]:
-    return [runs[run_id] for run_id in row.cells[column].run_ids]
-
-
-def _unlike(new: Sequence[Record], old: Sequence[Record]) -> tuple[str, ...]:
+def _differing_params(new: Mapping[str, str], old: Mapping[str, str]) -> tuple[str, ...]:
     """Say in what two sides differ, of what both have and should share."""
-    said = []
-    for name in sorted((set(new[0].params) & set(old[0].params)) - _IN_QUESTION):
-        values = [shorten(side[0].params[name]) for side in (new, old)]
-        if values[0] != values[1]:
-            said.append(f"{name} {values[0]} and {values[1]}")
-    return tuple(said)
+    names = sorted((set(new) & set(old)) - _IN_QUESTION)
+    pairs = [(name, shorten(new[name]), shorten(old[name])) for name in names]
+    return tuple(f"{name} {ours} and {theirs}" for name, ours, theirs in pairs if ours != theirs)

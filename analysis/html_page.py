@@ -1,4 +1,4 @@
-"""Turn a template and what it tells into one HTML file that needs nothing beside it.
+"""Turn a template and its context into one HTML file that needs nothing beside it.
 
 Whatever a user named is escaped, and the page's own policy lets nothing run but its one script.
 """
@@ -11,29 +11,30 @@ from importlib.resources import files
 from typing import Any
 
 
-def render_page(template: str, title: str, headline: str, **told: Any) -> str:
+def render_page(template: str, title: str, headline: str, **context: Any) -> str:
     """Return a page.
 
     Args:
         template: name of a file in `templates/` that extends `base.html.j2`.
         title: of the page.
         headline: the sentence that it opens with.
-        told: what the template shows.
+        context: what the template shows.
     """
     from markupsafe import Markup
 
     folder = files("analysis").joinpath("templates")
     style, script = (folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    own = {"style": Markup(style), "script": Markup(script), "style_hash": _hash(style), "script_hash": _hash(script)}
-    return render_part(template, title=title, headline=headline, **own, **told)
+    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    assets = {"style": Markup(style), "script": Markup(script), **hashes}
+    return render_part(template, title=title, headline=headline, **assets, **context)
 
 
-def render_part(template: str, **told: Any) -> str:
-    """Return what a template makes of what it is told, for a page that is there already."""
+def render_part(template: str, **context: Any) -> str:
+    """Return a template filled in, for a page that is there already."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=PackageLoader("analysis"))
-    return environment.get_template(template).render(**told)
+    return environment.get_template(template).render(**context)
 
 
 def _hash(text: str) -> str:

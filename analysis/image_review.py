@@ -1,4 +1,4 @@
-"""Evaluation images with what every column said of them, those first about which the columns disagree most.
+"""Evaluation images with what every column predicts for them, those first about which the columns disagree most.
 
 Files are looked for where the data may lie, and shown only if their bytes are those that the runs saw.
 """
@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from analysis.correctness import PROBABILITY, Frames, by_image
+from analysis.correctness import PROBABILITY, Frames, common_images, index_by_image
 from analysis.rows import Row
 
 _EDGE = 320
@@ -28,11 +28,11 @@ _QUALITY = 72
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the networks of one column said of an image.
+    """What the networks of one column predict for an image.
 
     Attributes:
         column: key of the column.
-        predicted: what most of them said.
+        predicted: the class that most of them predict.
         right: share of the networks that were right, 0..1.
         networks: how many there are.
         probability: of the true class, all outputs competing, a mean over the networks, 0..1.
@@ -68,32 +68,32 @@ class Photograph:
 
 def compare_photographs(row: Row, columns: Sequence[str], frames: Frames) -> list[Photograph]:
     """Return the images that every column of a row saw, the most disputed first, then those that most got wrong."""
+    cells = [(key, row.cells[key].run_ids) for key in columns if key in row.cells]
     by_column = {
-        key: [by_image(frames[run]) for run in row.cells[key].run_ids]
-        for key in columns
-        if key in row.cells and all(run in frames for run in row.cells[key].run_ids)
+        key: [index_by_image(frames[run_id]) for run_id in run_ids]
+        for key, run_ids in cells
+        if run_ids and all(run_id in frames for run_id in run_ids)
     }
-    by_column = {key: found for key, found in by_column.items() if found}
     if not by_column:
         return []
-    every = [frame for found in by_column.values() for frame in found]
-    images = [image for image in every[0].index if all(image in frame.index for frame in every[1:])]
-    tables = {key: [frame.loc[images].to_dict("index") for frame in found] for key, found in by_column.items()}
+    all_frames = [frame for column_frames in by_column.values() for frame in column_frames]
+    images = common_images(all_frames)
+    predictions = {
+        key: [frame.loc[images].to_dict("index") for frame in column_frames] for key, column_frames in by_column.items()
+    }
     photographs = []
-    for image in images:
-        first = next(iter(tables.values()))[0][image]
-        label = str(first["label"])
-        verdicts = tuple(_verdict(key, label, [table[image] for table in found]) for key, found in tables.items())
-        photographs.append(
-            Photograph(str(first["sha256"]), str(first["file"]), label, verdicts, _disagreement(verdicts))
+    for image, digest, file, label in all_frames[0].loc[images, ["sha256", "file", "label"]].itertuples():
+        verdicts = tuple(
+            _verdict(key, label, [network[image] for network in networks]) for key, networks in predictions.items()
         )
+        photographs.append(Photograph(digest, file, label, verdicts, _disagreement(verdicts)))
     return sorted(photographs, key=lambda photograph: (-photograph.disagreement, photograph.right, photograph.file))
 
 
-def _verdict(column: str, label: str, said: Sequence[Mapping[Any, Any]]) -> Verdict:
-    names = [str(one["predicted"]) for one in said]
+def _verdict(column: str, label: str, predictions: Sequence[Mapping[Any, Any]]) -> Verdict:
+    names = [str(prediction["predicted"]) for prediction in predictions]
     (most, _), *_ = Counter(names).most_common(1)
-    probabilities = [float(one[f"{PROBABILITY}{label}"]) for one in said]
+    probabilities = [float(prediction[f"{PROBABILITY}{label}"]) for prediction in predictions]
     return Verdict(column, most, names.count(label) / len(names), len(names), float(np.mean(probabilities)))
 
 
@@ -112,58 +112,44 @@ def image_roots(configs: Sequence[str], home: Path) -> tuple[Path, ...]:
     """
     import yaml
 
-    named = [os.environ.get("TLFT_HYMENOPTERA")]
+    roots = [os.environ.get("TLFT_HYMENOPTERA")]
     for text in dict.fromkeys(configs):
         with suppress(yaml.YAMLError, AttributeError):
-            named.append((yaml.safe_load(text) or {}).get("data", {}).get("root"))
-    folders = sorted((home / "data").glob("*")) if (home / "data").is_dir() else []
-    return tuple(dict.fromkeys([*(Path(name).expanduser() for name in named if name), *folders]))
+            roots.append((yaml.safe_load(text) or {}).get("data", {}).get("root"))
+    folders = sorted((home / "data").glob("*"))
+    return tuple(dict.fromkeys([*(Path(root).expanduser() for root in roots if root), *folders]))
 
 
-class Shown(Protocol):
-    """What a picture can be drawn of: the name of an image below the data's folder, and its digest."""
-
-    @property
-    def file(self) -> str:
-        """Its name, below the data's folder."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """Of the file's bytes, 64 hex digits."""
-        ...
-
-
-def draw_thumbnails(photographs: Sequence[Shown], roots: Iterable[Path], budget: int) -> dict[str, str]:
-    """Return SHA-256 -> a `data:` address of a small JPEG, for the first photographs that fit.
+def draw_thumbnails(files: Iterable[tuple[str, str]], roots: Iterable[Path], budget: int) -> dict[str, str]:
+    """Return SHA-256 -> a `data:` address of a small JPEG, for the first images that fit.
 
     Args:
-        photographs: in the order in which they matter.
-        roots: folders that the images' names may be relative to.
+        files: name and SHA-256 of each image, in the order in which they matter.
+        roots: folders that the names may be relative to.
         budget: characters that all addresses together may have.
     """
     existing = [root for root in roots if root.is_dir()]
-    drawn: dict[str, str] = {}
-    for photograph in photographs:
-        found = next((data for root in existing if (data := _bytes_of(root, photograph)) is not None), None)
-        if found is None:
+    addresses: dict[str, str] = {}
+    for file, digest in files:
+        data = next((data for root in existing if (data := _read(root, file, digest)) is not None), None)
+        if data is None:
             continue
-        address = _small(found)
+        address = _small(data)
         budget -= len(address)
         if budget < 0:
             break
-        drawn[photograph.sha256] = address
-    return drawn
+        addresses[digest] = address
+    return addresses
 
 
-def _bytes_of(root: Path, photograph: Shown) -> bytes | None:
+def _read(root: Path, file: str, digest: str) -> bytes | None:
     """Return the file's bytes if they are those that the runs saw."""
-    path = root / photograph.file
+    path = root / file
     try:
         data = path.read_bytes() if path.resolve().is_relative_to(root.resolve()) else b""
     except OSError:
         return None
-    return data if hashlib.sha256(data).hexdigest() == photograph.sha256 else None
+    return data if hashlib.sha256(data).hexdigest() == digest else None
 
 
 def _small(data: bytes) -> str:

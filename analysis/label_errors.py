@@ -1,4 +1,4 @@
-"""Evaluation images whose label may be wrong: most networks say something else, and are sure of it.
+"""Evaluation images whose label may be wrong: most networks predict something else, and are sure of it.
 
 Every network was trained without them, as the method asks; of the training images nothing can be said.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.correctness import PROBABILITY, by_image
+from analysis.correctness import PROBABILITY, common_images, index_by_image
 from tlft.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Suspect:
         label: the class that it stands in.
         likely: the class that the networks give it, taken together.
         networks: how many were asked.
-        against: how many of them say another class than the label; only the data's classes compete.
+        against: how many of them predict another class than the label; only the data's classes compete.
         probability: of the label, by all networks together, 0..1.
         doubted: whether confident learning counts the label as wrong.
     """
@@ -74,24 +74,25 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
     Raises:
         ConfigurationError: if cleanlab is not installed.
     """
-    found = [by_image(frame) for frame in frames]
-    images = [image for image in found[0].index if all(image in frame.index for frame in found[1:])] if found else []
+    predictions = [index_by_image(frame) for frame in frames]
+    images = common_images(predictions)
     if not images:
         return Search((), 0, 0, 0)
-    first = found[0].loc[images]
+    first = predictions[0].loc[images]
     classes = sorted(name.removeprefix(PROBABILITY) for name in first.columns if name.startswith(PROBABILITY))
     labels = np.array([classes.index(label) for label in first["label"]])
-    said = np.stack([_closed(frame.loc[images, [PROBABILITY + name for name in classes]]) for frame in found])
-    right = (said.argmax(axis=2) == labels).sum(axis=1)
-    accuracy, better = right / len(labels), _beat_guessing(right, labels)
+    columns = [f"{PROBABILITY}{name}" for name in classes]
+    probabilities = np.stack([_normalize(frame.loc[images, columns]) for frame in predictions])
+    correct = (probabilities.argmax(axis=2) == labels).sum(axis=1)
+    accuracy, better = correct / len(labels), _beat_guessing(correct, labels)
     networks, guessing = int(better.sum()), int((~better).sum())
     if not networks:
         return Search((), len(images), 0, guessing)
-    said = said[better]
-    together = np.average(said, axis=0, weights=accuracy[better])
-    against = (said.argmax(axis=2) != labels).sum(axis=0)
-    likely, believed = together.argmax(axis=1), together[np.arange(len(labels)), labels]
-    doubted = _doubt(labels, together)
+    probabilities = probabilities[better]
+    ensemble = np.average(probabilities, axis=0, weights=accuracy[better])
+    against = (probabilities.argmax(axis=2) != labels).sum(axis=0)
+    likely, self_confidence = ensemble.argmax(axis=1), ensemble[np.arange(len(labels)), labels]
+    doubted = _label_issues(labels, ensemble)
     suspects = [
         Suspect(
             str(first["file"].iloc[i]),
@@ -100,31 +101,31 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
             classes[likely[i]],
             networks,
             int(against[i]),
-            float(believed[i]),
+            float(self_confidence[i]),
             i in doubted,
         )
-        for i in np.argsort(believed, kind="stable")
+        for i in np.argsort(self_confidence, kind="stable")
         if 2 * against[i] > networks and likely[i] != labels[i]
     ]
     return Search(tuple(suspects), len(images), networks, guessing)
 
 
-def _beat_guessing(right: NDArray[np.intp], labels: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _beat_guessing(correct: NDArray[np.intp], labels: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Tell which networks are shown to be better than naming the commonest class every time (one-sided, 5 %)."""
     from scipy.stats import binomtest
 
     commonest = np.bincount(labels).max() / len(labels)
-    p = [binomtest(int(count), len(labels), commonest, alternative="greater").pvalue for count in right]
+    p = [binomtest(int(count), len(labels), commonest, alternative="greater").pvalue for count in correct]
     return np.array(p) < 0.05
 
 
-def _closed(frame: DataFrame) -> NDArray[np.float64]:
+def _normalize(frame: DataFrame) -> NDArray[np.float64]:
     """Let only the data's classes compete, [images, classes]; where none has any probability all have the same."""
-    kept = np.clip(frame.to_numpy(np.float64), 1e-12, None)
-    return np.asarray(kept / kept.sum(axis=1, keepdims=True))
+    probabilities = np.clip(frame.to_numpy(np.float64), 1e-12, None)
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
 
-def _doubt(labels: NDArray[np.intp], probabilities: NDArray[np.float64]) -> set[int]:
+def _label_issues(labels: NDArray[np.intp], probabilities: NDArray[np.float64]) -> set[int]:
     """Return the indices of the images whose label is counted as wrong."""
     try:
         from cleanlab.filter import find_label_issues

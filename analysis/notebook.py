@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from analysis.comparison_table import Table
 from analysis.correctness import Frames
 from analysis.html_page import render_part
 from analysis.image_review import compare_photographs
-from analysis.narrative import ACCURACY, head_row, headline
-from analysis.query import Wanted, fetch_table
+from analysis.narrative import head_row, headline
+from analysis.query import TableQuery, load_table
 from analysis.render import render
-from analysis.table import Table
+from analysis.rows import ACCURACY
 from analysis.template_context import describe_table, draw_runs
 from tlft.config.columns import column_of
 
@@ -40,8 +41,8 @@ class Comparison:
         return render(self.table, "terminal")
 
     def _repr_html_(self) -> str:
-        told = describe_table(self.table)
-        return render_part("comparison.html.j2", headline=self.headline, **draw_runs(self.table), **told)
+        context = {**draw_runs(self.table), **describe_table(self.table)}
+        return render_part("comparison.html.j2", headline=self.headline, **context)
 
     @property
     def headline(self) -> str:
@@ -62,7 +63,6 @@ class Comparison:
         """
         import pandas as pd
 
-        found = self.table.evidence.claims if self.table.evidence is not None else ()
         return pd.DataFrame(
             [
                 {
@@ -71,7 +71,7 @@ class Comparison:
                     "recipe": claim.row.recipe,
                     "new": claim.new,
                     "old": claim.old,
-                    "closed_set": claim.closed,
+                    "closed_set": claim.closed_set,
                     "images": claim.comparison.images,
                     "corrected": claim.comparison.corrected,
                     "spoiled": claim.comparison.spoiled,
@@ -81,9 +81,9 @@ class Comparison:
                     "interval_of": claim.comparison.interval.kind,
                     "p": claim.comparison.p,
                     "p_corrected": claim.p,
-                    "unlike": ", ".join(claim.unlike),
+                    "unlike": ", ".join(claim.caveats),
                 }
-                for claim in found
+                for claim in (self.table.evidence.claims if self.table.evidence is not None else ())
             ]
         )
 
@@ -92,16 +92,17 @@ class Comparison:
         """A line per run of the table, by its id: when, which column, every param and every metric's last value."""
         import pandas as pd
 
-        lines = []
-        for run in self.table.runs:
-            column = column_of(run.params)
-            own = {
+        lines = [
+            {
                 "name": run.name,
                 "started": pd.Timestamp(run.start_time, unit="ms", tz="UTC"),
                 "data": run.tags.get("data", ""),
-                "column": column.key if column is not None else "",
+                "column": column.key if (column := column_of(run.params)) is not None else "",
+                **run.params,
+                **run.metrics,
             }
-            lines.append({**own, **run.params, **run.metrics})
+            for run in self.table.runs
+        ]
         return pd.DataFrame(lines, index=pd.Index([run.run_id for run in self.table.runs], name="run_id"))
 
     @cached_property
@@ -110,15 +111,15 @@ class Comparison:
         import pandas as pd
 
         columns = self.runs["column"]
-        found = [
+        frames = [
             frame.assign(run_id=run_id, column=columns[run_id])
             for run_id, frame in self.frames.items()
             if run_id in columns.index
         ]
-        if not found:
+        if not frames:
             return pd.DataFrame()
-        every = pd.concat(found, ignore_index=True)
-        return every[["run_id", "column", *(name for name in every.columns if name not in ("run_id", "column"))]]
+        predictions = pd.concat(frames, ignore_index=True)
+        return predictions.set_index(["run_id", "column"]).reset_index()
 
     @cached_property
     def photographs(self) -> DataFrame:
@@ -161,12 +162,11 @@ def compare(
 ) -> Comparison:
     """Put the finished runs of an experiment side by side, as `python -m analysis.table` does with the same options.
 
-    What each of them means is said once, in `analysis.selection.Wanted`.
+    What each of them means is said once, in `analysis.query.TableQuery`.
 
     Raises:
         ConfigurationError: if there is nothing to show.
         TlftError: if the store does not answer.
     """
-    wanted = Wanted(experiment, uri, data, arch, columns, published, metric, stats)
-    table, reader = fetch_table(wanted)
+    table, reader = load_table(TableQuery(experiment, uri, data, arch, columns, published, metric, stats))
     return Comparison(table, reader.predictions(table.runs))

@@ -1,4 +1,4 @@
-"""What is said of a recipe: short for people, and naming everything in which two rows of a table differ.
+"""The label of a recipe: short for people, and naming everything in which two rows of a table differ.
 
 A recipe is what a run's params say beyond its column and its seed; which runs share one is decided in rows.py.
 """
@@ -61,7 +61,7 @@ def describe_all(rows: Sequence[tuple[str, str, Params]]) -> list[str]:
         for indices in groups:
             for name in _names(rows[i][2] for i in indices):
                 values = {rows[i][2][name] for i in indices if name in rows[i][2]}
-                if len(values) < 2 or name.startswith(_OF_AN_ARCH) != of_an_arch or _is_told(name):
+                if len(values) < 2 or name.startswith(_OF_AN_ARCH) != of_an_arch or _has_phrase(name):
                     continue
                 for i in indices:
                     if name in rows[i][2]:
@@ -78,7 +78,7 @@ def _tell_twins_apart(labels: list[str], rows: Sequence[tuple[str, str, Params]]
                     labels[i] += f", {_name_and_value(name, rows[i][2].get(name))}"
 
 
-def _is_told(name: str) -> bool:
+def _has_phrase(name: str) -> bool:
     return name in _PHRASES and name != "data.holdout"  # its words do not say which images
 
 
@@ -94,8 +94,8 @@ def _indices(keys: Sequence[Hashable]) -> list[list[int]]:
 
 
 def _name_and_value(name: str, value: str | None) -> str:
-    said = _NAMES.get(name, name.rpartition(".")[2].replace("_", " "))
-    return f"no {said}" if value is None else f"{said} {shorten(value)}"
+    title = _NAMES.get(name, name.rpartition(".")[2].replace("_", " "))
+    return f"no {title}" if value is None else f"{title} {shorten(value)}"
 
 
 def shorten(value: str) -> str:

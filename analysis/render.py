@@ -1,6 +1,6 @@
 """Write a table for a terminal, as Markdown, CSV, JSON or LaTeX.
 
-No figure is computed here, only rounded; what is said below a table comes with it (see table.py).
+No figure is computed here, only rounded; what is said below a table is in footnotes.py.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import Any
 
+from analysis.comparison_table import Table
+from analysis.evidence import Claim
+from analysis.footnotes import footnotes
 from analysis.narrative import format_interval, is_share, rounded
 from analysis.rows import Cell, Row
 from analysis.statistics import Interval
-
-if TYPE_CHECKING:
-    from analysis.evidence import Claim
-    from analysis.table import Table
 
 FORMATS = ("terminal", "markdown", "csv", "json", "latex")
 
@@ -77,18 +77,11 @@ def _terminal(table: Table, width: int) -> str:
     grid.add_column("\ndata set, architecture\n  recipe", min_width=_NARROW_RECIPE_WIDTH - 3)
     for column in table.columns:
         grid.add_column(column.title.replace(", ", ",\n"), min_width=_NARROW_CELL_WIDTH - 3)
-    above = None
-    for row in table.rows:
-        if (row.data, row.arch) != above:
-            if above is not None:
-                grid.add_section()
-            above = (row.data, row.arch)
-            grid.add_row(Text(f"{row.data}, {row.arch}"))
-        cells = [
-            format_cell(row.cells.get(column.key), table.metric, separator, table.interval(row, column.key))
-            for column in table.columns
-        ]
-        grid.add_row(Padding(Text(row.recipe), (0, 0, 0, 2)), *map(Text, cells))
+    for place, rows in groupby(table.rows, key=_place):
+        grid.add_section()
+        grid.add_row(Text(place))
+        for row in rows:
+            grid.add_row(Padding(Text(row.recipe), (0, 0, 0, 2)), *map(Text, _figures(table, row, separator)))
     # A file of its own: neither colours nor the width of the real terminal get in. Too wide is better than cut.
     least = _NARROW_RECIPE_WIDTH + _NARROW_CELL_WIDTH * len(table.columns)
     page = Console(file=StringIO(), width=max(width, least), color_system=None, legacy_windows=False)
@@ -103,7 +96,7 @@ def _terminal(table: Table, width: int) -> str:
 
 
 def _notes(table: Table) -> list[str]:
-    return [*table.footnotes, *([f"Made by: {table.command}"] if table.command else [])]
+    return [*footnotes(table), *([f"Made by: {table.command}"] if table.command else [])]
 
 
 def _markdown(table: Table) -> str:
@@ -113,9 +106,12 @@ def _markdown(table: Table) -> str:
     lines = [
         line(["data set", "architecture", "recipe", *(column.title for column in table.columns)]),
         line(["---"] * 3 + [":---:"] * len(table.columns)),
-        *(line([_markdown_text(text) for text in _texts(table, row)]) for row in table.rows),
+        *(
+            line([_markdown_text(text) for text in (row.data, row.arch, row.recipe, *_figures(table, row))])
+            for row in table.rows
+        ),
         "",
-        *(f"- {_markdown_text(note)}" for note in table.footnotes),
+        *(f"- {_markdown_text(note)}" for note in footnotes(table)),
     ]
     if table.command:
         fence = "``" if "`" in table.command else "`"
@@ -127,26 +123,31 @@ def _markdown_text(text: str) -> str:
     return re.sub(r"([\\|*<>`\[\]])", r"\\\1", text)
 
 
-def _texts(table: Table, row: Row) -> list[str]:
-    cells = [
-        format_cell(row.cells.get(column.key), table.metric, interval=table.interval(row, column.key))
+def _place(row: Row) -> str:
+    return f"{row.data}, {row.arch}"
+
+
+def _figures(table: Table, row: Row, separator: str = " ") -> list[str]:
+    return [
+        format_cell(row.cells.get(column.key), table.metric, separator, table.interval(row, column.key))
         for column in table.columns
     ]
-    return [row.data, row.arch, row.recipe, *cells]
 
 
 def _json(table: Table) -> str:
     def plain_cell(row: Row, key: str) -> dict[str, Any] | None:
         if key not in row.cells:
             return None
-        if (found := table.evidence_of(row, key)) is None:
-            return asdict(row.cells[key])
+        cell = asdict(row.cells[key])
+        if (evidence := table.evidence_of(row, key)) is None:
+            return cell
+        closed_set = evidence.closed_set_interval
         return {
-            **asdict(row.cells[key]),
-            "interval": asdict(found.interval),
-            "closed_set_interval": None if found.closed is None else asdict(found.closed),
-            "calibration_error": found.reliability.error,
-            "recalls": found.recalls,
+            **cell,
+            "interval": asdict(evidence.interval),
+            "closed_set_interval": None if closed_set is None else asdict(closed_set),
+            "calibration_error": evidence.reliability.error,
+            "recalls": evidence.recalls,
         }
 
     def plain(row: Row) -> dict[str, Any]:
@@ -159,9 +160,16 @@ def _json(table: Table) -> str:
         }
 
     def plain_claim(claim: Claim) -> dict[str, Any]:
-        told = {"new": claim.new, "old": claim.old, "old_is_closed_set": claim.closed, "p_holm": claim.p}
-        more = {"unlike": list(claim.unlike), "smallest_difference": claim.smallest}
-        return {"row": table.rows.index(claim.row), **told, **asdict(claim.comparison), **more}
+        return {
+            "row": table.rows.index(claim.row),
+            "new": claim.new,
+            "old": claim.old,
+            "old_is_closed_set": claim.closed_set,
+            "p_holm": claim.p,
+            **asdict(claim.comparison),
+            "unlike": list(claim.caveats),
+            "smallest_difference": claim.smallest_difference,
+        }
 
     whole = {
         "metric": table.metric,
@@ -169,7 +177,7 @@ def _json(table: Table) -> str:
         "rows": [plain(row) for row in table.rows],
         "comparisons": [plain_claim(claim) for claim in (table.evidence.claims if table.evidence else ())],
         "left_out": table.left_out,
-        "footnotes": list(table.footnotes),
+        "footnotes": list(footnotes(table)),
         "command": table.command,
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
@@ -221,21 +229,15 @@ def _latex(table: Table) -> str:
 
 def _latex_rows(table: Table) -> list[str]:
     lines: list[str] = []
-    above = None
-    for row in table.rows:
-        if (row.data, row.arch) != above:
-            lines += [r"\addlinespace"] if above is not None else []
-            above = (row.data, row.arch)
-            place = _latex_text(f"{row.data}, {row.arch}")
-            lines.append(rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{{place}}} \\")
-        figures = [
-            format_cell(row.cells.get(column.key), table.metric, "\n", table.interval(row, column.key))
-            for column in table.columns
-        ]
-        # {} keeps what begins with a bracket from being taken for an option of the command before it.
-        stacked = [r"\\{}".join(map(_latex_text, figure.splitlines())) for figure in figures]
-        cells = [
-            rf"\begin{{tabular}}[t]{{@{{}}c@{{}}}}{text}\end{{tabular}}" if r"\\" in text else text for text in stacked
-        ]
-        lines.append(" & ".join([f"{{}}{_latex_text(row.recipe)}", *cells]) + r" \\")
+    for place, rows in groupby(table.rows, key=_place):
+        lines += [r"\addlinespace"] if lines else []
+        lines.append(rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{{_latex_text(place)}}} \\")
+        for row in rows:
+            # {} keeps what begins with a bracket from being taken for an option of the command before it.
+            stacked = [r"\\{}".join(map(_latex_text, text.splitlines())) for text in _figures(table, row, "\n")]
+            cells = [
+                rf"\begin{{tabular}}[t]{{@{{}}c@{{}}}}{text}\end{{tabular}}" if r"\\" in text else text
+                for text in stacked
+            ]
+            lines.append(" & ".join([f"{{}}{_latex_text(row.recipe)}", *cells]) + r" \\")
     return lines

@@ -8,47 +8,48 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.comparison_table import Table
 from analysis.correctness import Frames
 from analysis.html_page import render_page
 from analysis.image_review import Photograph, Verdict, compare_photographs, draw_thumbnails, image_roots
 from analysis.narrative import head_row, headline, rounded
-from analysis.query import Wanted, add_selection, fetch_table
+from analysis.query import TableQuery, add_table_options, load_table
 from analysis.recipes import shorten
 from analysis.rows import Row
 from analysis.svg_charts import Curve, draw_confusion, draw_curves, draw_reliability
-from analysis.table import Table
 from analysis.template_context import describe_column, describe_table, draw_runs, used_columns
 from tlft.config.columns import Column
 from tlft.config.paths import home_folder
-from tlft.errors import ConfigurationError
-from tlft.runtime.command_line import exit_status
+from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
 from tlft.runtime.files import atomic_write
 from tlft.tracking.records import Record, flatten
 
 if TYPE_CHECKING:
     from tlft.tracking.reader import ArtifactReader
 
-LARGEST = 5_000_000
-"""Characters that a report may have."""
+MAX_CHARACTERS = 5_000_000
+"""Of a report."""
 
-_OF_PICTURES = 3_600_000
-_MOST_PHOTOGRAPHS = 1500  # each costs the page some 700 characters even without a picture
-_MOST_COMMANDS = 10
+_MAX_PICTURE_CHARACTERS = 3_600_000
+_MAX_PHOTOGRAPHS = 1500  # each costs the page some 700 characters even without a picture
+_MAX_COMMANDS = 10
+_MAX_CLASSES = 24
+_MAX_ROWS = 12
 _CURVES = {
     "train/loss": ("loss on the training images", 1.0),
     "train/accuracy": ("accuracy on the training images, %", 100.0),
     "curve/eval_accuracy": ("accuracy on the evaluation images, %, for looking only", 100.0),
 }
-CURVES = tuple(_CURVES)
-"""Metrics that the report draws by epoch."""
+"""Metrics that are drawn by epoch, with what they are called and the factor of their axis."""
 
 Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
 
@@ -59,7 +60,7 @@ class Material:
 
     Attributes:
         frames: run id -> predictions.
-        curves: run id -> metric -> (epoch, value), of the runs of the row that is spoken of.
+        curves: run id -> metric -> (epoch, value), of the runs of the head row.
         roots: folders in which the photographs may lie.
         environment: lines about software and hardware.
         commands: what makes the runs and the report again.
@@ -82,12 +83,12 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path) -
     from tlft.tracking.reader import load_curves
 
     row = head_row(table)
-    spoken_of = {run_id for cell in row.cells.values() for run_id in cell.run_ids} if row is not None else set()
-    runs = [run for run in table.runs if run.run_id in spoken_of]
+    row_ids = {run_id for cell in row.cells.values() for run_id in cell.run_ids} if row is not None else set()
+    runs = [run for run in table.runs if run.run_id in row_ids]
     return Material(
         table=table,
         frames=reader.predictions(table.runs),
-        curves=load_curves(runs, CURVES, uri, home),
+        curves=load_curves(runs, list(_CURVES), uri, home),
         roots=image_roots([reader.text(run, "config.yaml") for run in runs], home),
         environment=_environment(reader.text(runs[-1], "environment.json")) if runs else (),
         commands=_commands(table),
@@ -96,22 +97,22 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path) -
 
 def _environment(text: str) -> tuple[str, ...]:
     try:
-        told = json.loads(text)
+        environment = json.loads(text)
     except ValueError:
         return ()
-    return tuple(f"{name}: {value}" for name, value in flatten(told).items() if value != "null")
+    return tuple(f"{name}: {value}" for name, value in flatten(environment).items() if value != "null")
 
 
 def _commands(table: Table) -> tuple[str, ...]:
     """Return the commands that the runs came from, the newest first, and the one that makes the table."""
     typed = [run.tags.get("command", "") for run in reversed(table.runs)]
     commands = [f"python {command}" for command in dict.fromkeys(typed) if command]
-    more = [f"# and {len(commands) - _MOST_COMMANDS} others"] if len(commands) > _MOST_COMMANDS else []
-    return (*commands[:_MOST_COMMANDS], *more, *([table.command] if table.command else []))
+    more = [f"# and {len(commands) - _MAX_COMMANDS} others"] if len(commands) > _MAX_COMMANDS else []
+    return (*commands[:_MAX_COMMANDS], *more, *([table.command] if table.command else []))
 
 
 def render_report(material: Material, title: str) -> str:
-    """Return the page, in at most `LARGEST` characters."""
+    """Return the page, in at most `MAX_CHARACTERS` characters."""
     return render_page("report.html.j2", title, headline(material.table), **_describe(material))
 
 
@@ -121,7 +122,7 @@ def _describe(material: Material) -> dict[str, Any]:
     present = [column for column in columns if row is not None and column.key in row.cells]
     return {
         **describe_table(table),
-        "shown_columns": [describe_column(column) for column in present],
+        "row_columns": [describe_column(column) for column in present],
         "left_out": table.left_out,
         **draw_runs(table),
         **_training(material, row),
@@ -135,7 +136,7 @@ def _describe(material: Material) -> dict[str, Any]:
 
 def _training(material: Material, row: Row | None) -> dict[str, Any]:
     names = {column.key: describe_column(column)["short"] for column in used_columns(material.table)}
-    drawn = []
+    charts = []
     longest = 0
     for name, (caption, unit) in _CURVES.items():
         curves = [
@@ -145,10 +146,10 @@ def _training(material: Material, row: Row | None) -> dict[str, Any]:
         ]
         if any(curve.points for curve in curves):
             longest = max(longest, *(len(curve.points) for curve in curves))
-            drawn.append({"caption": caption, "picture": draw_curves(caption, "epoch", curves, unit, names)})
+            charts.append({"caption": caption, "picture": draw_curves(caption, "epoch", curves, unit, names)})
     mark = "thin line" if longest > 1 else "dot"
-    said = "" if row is None else f"{row.data}, {row.arch}, {row.recipe}: each {mark} is a run."
-    return {"curves": drawn, "curves_said": said}
+    note = "" if row is None else f"{row.data}, {row.arch}, {row.recipe}: each {mark} is a run."
+    return {"curves": charts, "curves_note": note}
 
 
 def _classes(material: Material, row: Row | None, columns: Sequence[Column]) -> dict[str, Any]:
@@ -157,121 +158,112 @@ def _classes(material: Material, row: Row | None, columns: Sequence[Column]) -> 
     for column in columns:
         assert row is not None
         evidence = material.table.evidence_of(row, column.key)
-        found = [material.frames[run] for run in row.cells[column.key].run_ids if run in material.frames]
-        if evidence is None or not found:
+        frames = [material.frames[run] for run in row.cells[column.key].run_ids if run in material.frames]
+        if evidence is None or not frames:
             continue
-        told = describe_column(column)
-        names, shares, classes = _confusion(found)
-        runs = f"{len(found)} runs" if len(found) > 1 else "one run"
-        left = f"; the first {len(shares)} of {classes} classes" if len(shares) < classes else ""
-        caption = f"{told['short']}, {runs}{left}"
+        title, colour = itemgetter("short", "colour")(describe_column(column))
+        names, shares, classes = _confusion(frames)
+        runs = f"{len(frames)} runs" if len(frames) > 1 else "one run"
+        limit = f"; the first {len(shares)} of {classes} classes" if len(shares) < classes else ""
+        caption = f"{title}, {runs}{limit}"
         picture = draw_confusion(f"Confusion matrix, {caption}", names[: len(shares)], names, shares)
-        confusions.append({"caption": caption, "colour": told["colour"], "picture": picture})
-        sure = evidence.reliability
-        caption = f"{told['short']}: expected calibration error {rounded(100 * sure.error, 1)}\u00a0%"
+        confusions.append({"caption": caption, "colour": colour, "picture": picture})
+        bins = evidence.reliability
+        caption = f"{title}: expected calibration error {rounded(100 * bins.error, 1)}\u00a0%"
         picture = draw_reliability(
-            f"Reliability, {told['short']}",
-            column.key,
-            [float(x) for x in sure.confidence],
-            [float(x) for x in sure.accuracy],
-            [int(x) for x in sure.count],
+            f"Reliability, {title}", column.key, bins.confidence.tolist(), bins.accuracy.tolist(), bins.count.tolist()
         )
-        reliabilities.append({"caption": caption, "colour": told["colour"], "picture": picture})
+        reliabilities.append({"caption": caption, "colour": colour, "picture": picture})
     return {"confusions": confusions, "reliabilities": reliabilities}
-
-
-_MOST_CLASSES = 24
 
 
 def _confusion(frames: Sequence[Any]) -> tuple[list[str], list[list[float]], int]:
     """Return the columns' names, the share of each true class predicted as each of them, and the number of classes."""
     labels = np.concatenate([frame["label"].to_numpy(str) for frame in frames])
     predicted = np.concatenate([frame["predicted"].to_numpy(str) for frame in frames])
-    every = [str(name) for name in np.unique(labels)]
-    classes = every[:_MOST_CLASSES]
-    other = "other" if "other" not in every else "none of these"
-    names = [*classes, other] if not np.isin(predicted, classes).all() else classes
-    known = np.isin(predicted, classes)
-    place = np.where(known, np.searchsorted(classes, predicted), len(classes))
+    all_classes = [str(name) for name in np.unique(labels)]
+    classes = all_classes[:_MAX_CLASSES]
+    other = "other" if "other" not in all_classes else "none of these"
+    among_classes = np.isin(predicted, classes)
+    names = classes if among_classes.all() else [*classes, other]
+    place = np.where(among_classes, np.searchsorted(classes, predicted), len(classes))
     shares = [[float((place[labels == name] == index).mean()) for index in range(len(names))] for name in classes]
-    return names, shares, len(every)
+    return names, shares, len(all_classes)
 
 
 def _photographs(material: Material, row: Row | None, columns: Sequence[Column]) -> dict[str, Any]:
-    every = [] if row is None else compare_photographs(row, [column.key for column in columns], material.frames)
-    if row is None or not every:
-        return {"photographs": [], "photographs_in_all": 0, "photographs_said": "", "classes": []}
-    shown = every[:_MOST_PHOTOGRAPHS]
-    thumbnails = draw_thumbnails(shown, material.roots, _OF_PICTURES)
-    told = {column.key: describe_column(column) for column in columns}
-    first = "about which the columns disagree most" if len(columns) > 1 else "that most networks get wrong"
-    said = f"{row.data}, {row.arch}, {row.recipe}: {len(every)} evaluation images, those first {first}."
-    said += " A figure behind a prediction is the probability of the true class."
-    if any(verdict.networks > 1 for verdict in every[0].verdicts):
-        said += " Of several runs it is the mean, and an image counts as right where more than half of them are."
-    if len(shown) < len(every):
-        said += f" The last {len(every) - len(shown)} are left out, to keep this page small."
+    photographs = [] if row is None else compare_photographs(row, [column.key for column in columns], material.frames)
+    if row is None or not photographs:
+        return {"photographs": [], "photographs_in_all": 0, "photographs_note": "", "classes": []}
+    first = photographs[:_MAX_PHOTOGRAPHS]
+    files = [(photograph.file, photograph.sha256) for photograph in first]
+    thumbnails = draw_thumbnails(files, material.roots, _MAX_PICTURE_CHARACTERS)
+    titles = {column.key: describe_column(column) for column in columns}
+    order = "about which the columns disagree most" if len(columns) > 1 else "that most networks get wrong"
+    note = f"{row.data}, {row.arch}, {row.recipe}: {len(photographs)} evaluation images, those first {order}."
+    note += " A figure behind a prediction is the probability of the true class."
+    if any(verdict.networks > 1 for verdict in photographs[0].verdicts):
+        note += " Of several runs it is the mean, and an image counts as right where more than half of them are."
+    if len(first) < len(photographs):
+        note += f" The last {len(photographs) - len(first)} are left out, to keep this page small."
     if not thumbnails:
-        said += " Their files are not here, so only names are shown."
-    elif len(thumbnails) < len(shown):
-        said += f" {len(shown) - len(thumbnails)} of them are shown by name alone, to keep this page small."
+        note += " Their files are not here, so only names are shown."
+    elif len(thumbnails) < len(first):
+        note += f" {len(first) - len(thumbnails)} of them are shown by name alone, to keep this page small."
     return {
-        "photographs_in_all": len(every),
-        "photographs": [_photograph(photograph, told, thumbnails.get(photograph.sha256)) for photograph in shown],
-        "photographs_said": said,
-        "classes": sorted({photograph.label for photograph in every}),
+        "photographs_in_all": len(photographs),
+        "photographs": [_photograph(photograph, titles, thumbnails) for photograph in first],
+        "photographs_note": note,
+        "classes": sorted({photograph.label for photograph in photographs}),
     }
 
 
-def _photograph(photograph: Photograph, told: Mapping[str, Mapping[str, str]], image: str | None) -> dict[str, Any]:
-    verdicts = [{**told[verdict.column], "said": _say(verdict)} for verdict in photograph.verdicts]
-    right = json.dumps({verdict.column: round(verdict.right, 4) for verdict in photograph.verdicts})
+def _photograph(
+    photograph: Photograph, titles: Mapping[str, Mapping[str, str]], thumbnails: Mapping[str, str]
+) -> dict[str, Any]:
     return {
         "label": photograph.label,
         "file": photograph.file,
-        "right": right,
-        "image": image,
-        "verdicts": verdicts,
+        "right": json.dumps({verdict.column: round(verdict.right, 4) for verdict in photograph.verdicts}),
+        "image": thumbnails.get(photograph.sha256),
+        "verdicts": [{**titles[verdict.column], "text": _describe_verdict(verdict)} for verdict in photograph.verdicts],
     }
 
 
-def _say(verdict: Verdict) -> str:
-    sure = f"{100 * verdict.probability:.0f} %"
+def _describe_verdict(verdict: Verdict) -> str:
+    probability = f"{100 * verdict.probability:.0f} %"
     if verdict.right in (0, 1):
         mark = "\u2713" if verdict.right else "\u2717"
-        return f"{mark} {verdict.predicted}, {sure}"
+        return f"{mark} {verdict.predicted}, {probability}"
     right = round(verdict.right * verdict.networks)
-    return f"{right} of {verdict.networks} right, most say {verdict.predicted}, {sure}"
+    return f"{right} of {verdict.networks} right, most say {verdict.predicted}, {probability}"
 
 
 def _differences(table: Table) -> dict[str, Any] | None:
     """Return the params in which the rows differ, a column per row."""
-    first: dict[str, Record] = {run.run_id: run for run in table.runs}
-    every = [row for row in table.rows if not row.published]
-    if len(every) < 2:
+    all_rows = [row for row in table.rows if not row.published]
+    if len(all_rows) < 2:
         return None
-    own = every[:_MOST_ROWS]
-    params = [_recipe(row, first) for row in own]
-    names = sorted({name for one in params for name in one})
-    values = [(name, [shorten(one.get(name, "-")) for one in params]) for name in names]
-    differing = [(name, found) for name, found in values if len(set(found)) > 1]
+    rows = all_rows[:_MAX_ROWS]
+    runs = {run.run_id: run for run in table.runs}
+    recipes = [_recipe(row, runs) for row in rows]
+    names = sorted({name for recipe in recipes for name in recipe})
+    params = [(name, [shorten(recipe.get(name, "-")) for recipe in recipes]) for name in names]
+    differing = [(name, values) for name, values in params if len(set(values)) > 1]
     if not differing:
         return None
-    said = f"The first {len(own)} of {len(every)} rows." if len(own) < len(every) else ""
-    return {"rows": [f"{row.arch}, {row.recipe}" for row in own], "params": differing, "said": said}
-
-
-_MOST_ROWS = 12
+    note = f"The first {len(rows)} of {len(all_rows)} rows." if len(rows) < len(all_rows) else ""
+    return {"rows": [f"{row.arch}, {row.recipe}" for row in rows], "params": differing, "note": note}
 
 
 def _recipe(row: Row, runs: Mapping[str, Record]) -> dict[str, str]:
     """Return the params of a row's trained runs, else of any."""
-    found = [runs[run_id].params for cell in row.cells.values() for run_id in cell.run_ids]
-    trained = [params for params in found if "optimizer.name" in params] or found
+    params_of_runs = [runs[run_id].params for cell in row.cells.values() for run_id in cell.run_ids]
+    trained = [params for params in params_of_runs if "optimizer.name" in params] or params_of_runs
     return {name: value for name, value in trained[0].items() if name != "seed"}
 
 
-_EXAMPLES = """examples:
+_EXAMPLES = """\
   python -m analysis.report                             report.html, from the runs that MLflow keeps
   python -m analysis.report --data hymenoptera          some of them
   python -m analysis.report --columns all --out all.html
@@ -281,27 +273,24 @@ _EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to show."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = ArgumentParser(
-        prog="python -m analysis.report",
-        description="Make one HTML page of what the runs in MLflow show: it needs no network and nothing beside it.",
-        epilog=_EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "analysis.report",
+        "Make one HTML page of what the runs in MLflow show: it needs no network and nothing beside it.",
+        _EXAMPLES,
     )
-    add_selection(parser)
-    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    add_table_options(parser)
+    add_out(parser, "report.html")
     arguments = parser.parse_args(argv)
     return exit_status(lambda: _write(arguments, shlex.join(["python", "-m", "analysis.report", *argv])))
 
 
 def _write(arguments: Namespace, command: str) -> int:
-    out: Path = arguments.out
-    if out.is_dir():
-        raise ConfigurationError(f"--out {out}: is a folder; name a file in it")
-    table, reader = fetch_table(Wanted.of(arguments), command)
+    refuse_folder(arguments.out)
+    table, reader = load_table(TableQuery.from_arguments(arguments), command)
     table = replace(table, full=len(table.rows) > 1)
-    page = render_report(collect(table, reader, arguments.uri, home_folder()), f"tlft: {arguments.experiment}")
-    atomic_write(out, page.encode())
-    print(f"wrote {out} ({len(page.encode()) / 1e6:.1f} MB)")
+    page = render_report(collect(table, reader, arguments.uri, home_folder()), f"tlft: {arguments.experiment}").encode()
+    atomic_write(arguments.out, page)
+    print(f"wrote {arguments.out} ({len(page) / 1e6:.1f} MB)")
     return 0
 
 

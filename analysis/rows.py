@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.recipes import describe_all, shorten
@@ -17,6 +18,9 @@ from tlft.tracking.records import Record
 _WEIGHTS = "model.weights"
 _OF_PRETRAINED = (_WEIGHTS, "model.bn_momentum")
 """What a network that starts from weights has, and one from scratch has not."""
+
+ACCURACY = "eval/accuracy"
+"""What a table shows if no other metric is asked for."""
 
 _CLOSED_SET = "eval/closed_set_accuracy"
 _PREFERRED = ("precision", "data.holdout", "format")
@@ -57,7 +61,7 @@ class Row:
     published: bool = False
 
 
-PUBLISHED_ARCH = ("torchvision", "resnet50")
+_PUBLISHED_ARCH = ("torchvision", "resnet50")
 _PUBLISHED = {
     "zero_shot": Cell(133 / 153, None, 1, None, ()),
     "fine_tune": Cell(146 / 153, None, 1, None, ()),
@@ -85,10 +89,10 @@ class _Draft:
 def build_rows(runs: Sequence[Record], metric: str, *, published: bool = False) -> tuple[Row, ...]:
     """Return the rows, ordered by data set, architecture and recipe; no two runs of different recipes share a cell."""
     drafts = _draft_rows(_group_by_recipe(runs), metric)
-    data_names = name_data(runs)
-    arch_names = name_archs([*map(arch_of, runs), *([PUBLISHED_ARCH] if published else [])])
+    data_names = _name_data(runs)
+    arch_names = _name_archs([*(arch_of(run.params) for run in runs), *([_PUBLISHED_ARCH] if published else [])])
     places = [
-        (data_names[draft.params.get("data.eval", "")], arch_names[_arch(draft.params)], draft.params)
+        (data_names[draft.params.get("data.eval", "")], arch_names[arch_of(draft.params)], draft.params)
         for draft in drafts
     ]
     rows = [
@@ -102,7 +106,7 @@ def build_rows(runs: Sequence[Record], metric: str, *, published: bool = False) 
         for draft, (data, arch, _), recipe in zip(drafts, places, describe_all(places), strict=True)
     ]
     if published:
-        rows.append(Row("hymenoptera", arch_names[PUBLISHED_ARCH], "published", dict(_PUBLISHED), published=True))
+        rows.append(Row("hymenoptera", arch_names[_PUBLISHED_ARCH], "published", dict(_PUBLISHED), published=True))
     return tuple(sorted(rows, key=lambda row: (row.data, row.arch, row.published, _natural(row.recipe))))
 
 
@@ -114,12 +118,12 @@ def _natural(text: str) -> list[tuple[int, float, str]]:
 
 def _cell(runs: Sequence[Record], metric: str) -> Cell:
     values = [run.metrics[metric] for run in runs]
-    closed = [run.metrics[_CLOSED_SET] for run in runs if _CLOSED_SET in run.metrics]
+    closed_set = [run.metrics[_CLOSED_SET] for run in runs if _CLOSED_SET in run.metrics]
     return Cell(
         accuracy=statistics.fmean(values),
         std=statistics.stdev(values) if len(values) > 1 else None,
         n=len(values),
-        closed_set_accuracy=statistics.fmean(closed) if len(closed) == len(values) else None,
+        closed_set_accuracy=statistics.fmean(closed_set) if len(closed_set) == len(values) else None,
         run_ids=tuple(run.run_id for run in runs),
     )
 
@@ -147,67 +151,61 @@ def _draft_rows(groups: Sequence[_Group], metric: str) -> list[_Draft]:
     untrained = [group for group in groups if "optimizer.name" not in group.params]
     drafts: list[_Draft] = []
     for group in sorted(trained, key=lambda group: _WEIGHTS not in group.params):
-        homes = [draft for draft in drafts if _same_recipe(group.params, draft.params)]
-        if not homes:
-            homes = [_Draft(group.params)]
-            drafts += homes
-        for draft in homes:
+        matches = [draft for draft in drafts if _same_recipe(group.params, draft.params)]
+        if not matches:
+            matches = [_Draft(group.params)]
+            drafts += matches
+        for draft in matches:
             draft.groups[group.column] = group
-    placed: list[_Group] = []
+    placed: set[int] = set()
     for draft in drafts:
-        for column in {group.column for group in untrained}:
+        for column in sorted({group.column for group in untrained}):
             fitting = [g for g in untrained if g.column == column and _fits(g.params, draft.params, metric)]
-            if (chosen := _only_one(fitting, draft.params)) is not None:
-                draft.groups[column] = chosen
-                placed.append(chosen)
-    return drafts + [_Draft(g.params, {g.column: g}) for g in untrained if not any(g is p for p in placed)]
+            if (choice := _only_one(fitting, draft.params)) is not None:
+                draft.groups[column] = choice
+                placed.add(id(choice))
+    return drafts + [_Draft(group.params, {group.column: group}) for group in untrained if id(group) not in placed]
 
 
-def _same_recipe(params: dict[str, str], of_row: dict[str, str]) -> bool:
+def _same_recipe(params: dict[str, str], row_params: dict[str, str]) -> bool:
     if _WEIGHTS in params:
-        return params == of_row
-    return params == {name: text for name, text in of_row.items() if name not in _OF_PRETRAINED}
+        return params == row_params
+    return params == {name: text for name, text in row_params.items() if name not in _OF_PRETRAINED}
 
 
-def _fits(params: dict[str, str], of_row: dict[str, str], metric: str) -> bool:
+def _fits(params: dict[str, str], row_params: dict[str, str], metric: str) -> bool:
     """Tell whether an untrained network saw the row's images through the row's transform, with the row's weights."""
     split = f"data.{metric.partition('/')[0]}"
-    weights = {params.get(_WEIGHTS), of_row.get(_WEIGHTS)} - {None}
-    must_agree = {name for name in (*params, *of_row) if name.startswith(("arch.", "transform."))}
+    weights = {params.get(_WEIGHTS), row_params.get(_WEIGHTS)} - {None}
+    must_agree = {name for name in (*params, *row_params) if name.startswith(("arch.", "transform."))}
     must_agree |= {"data.eval", split}
-    return len(weights) <= 1 and all(params.get(name) == of_row.get(name) for name in must_agree)
+    return len(weights) <= 1 and all(params.get(name) == row_params.get(name) for name in must_agree)
 
 
-def _only_one(groups: list[_Group], of_row: dict[str, str]) -> _Group | None:
+def _only_one(groups: list[_Group], row_params: dict[str, str]) -> _Group | None:
     for name in _PREFERRED:
-        alike = [group for group in groups if group.params.get(name) == of_row.get(name)]
+        alike = [group for group in groups if group.params.get(name) == row_params.get(name)]
         groups = alike or groups
     return groups[0] if len(groups) == 1 else None
 
 
-def name_data(runs: Sequence[Record]) -> dict[str, str]:
+def _name_data(runs: Sequence[Record]) -> dict[str, str]:
     """Return what people call the evaluation images: digest -> name; the same images under two names have the newer.
 
     Two sets of images that share a name carry their digests too.
     """
     names = {run.params.get("data.eval", ""): run.tags.get("data", "unknown") for run in runs}
-    called = list(names.values())
-    return {
-        digest: name if called.count(name) == 1 else f"{name} ({shorten(digest)})" for digest, name in names.items()
-    }
+    counts = Counter(names.values())
+    return {digest: name if counts[name] == 1 else f"{name} ({shorten(digest)})" for digest, name in names.items()}
 
 
-def _arch(params: dict[str, str]) -> tuple[str, str]:
+def arch_of(params: Mapping[str, str]) -> tuple[str, str]:
+    """Return the library and the name of a run's architecture."""
     return params.get("arch.library", ""), params.get("arch.name", "unknown")
 
 
-def arch_of(run: Record) -> tuple[str, str]:
-    """Return the library and the name of a run's architecture."""
-    return _arch(run.params)
-
-
-def name_archs(archs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+def _name_archs(archs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Return a short name of each architecture, and a long one where a short one would stand for two."""
     short = {arch: arch[1].removeprefix("tf_") for arch in archs}
-    called = list(short.values())
-    return {arch: name if called.count(name) == 1 else "/".join(arch) for arch, name in short.items()}
+    counts = Counter(short.values())
+    return {arch: name if counts[name] == 1 else "/".join(arch) for arch, name in short.items()}

@@ -1,18 +1,18 @@
-"""Intervals and paired tests of networks that were judged on the same images.
+"""Intervals and paired tests of networks that were evaluated on the same images.
 
 All of it takes plain arrays: which run stands in which column is not known here, and nothing is read or written.
-A judgement is an array of shape (networks, images) of zeros and ones: whether a network was right about an image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-Judgement = NDArray[np.float64]
+CorrectMatrix = NDArray[np.float64]
+"""Of shape (networks, images), zeros and ones: whether a network was right about an image."""
 
 LEVEL = 0.95
 """Of every interval."""
@@ -44,11 +44,11 @@ def wilson_interval(correct: float, images: int) -> Interval:
     """Return the score interval of a share of images (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
     from scipy.stats import binomtest
 
-    found = binomtest(round(correct), images).proportion_ci(LEVEL, method="wilson")
-    return Interval(float(found.low), float(found.high), THIS_NETWORK)
+    interval = binomtest(round(correct), images).proportion_ci(LEVEL, method="wilson")
+    return Interval(float(interval.low), float(interval.high), THIS_NETWORK)
 
 
-def accuracy_interval(judged: Judgement) -> Interval:
+def accuracy_interval(correct: CorrectMatrix) -> Interval:
     """Return the interval of the accuracy: of one network on new images, or of new seeds on new images.
 
     For one network it is Wilson's. For several, images and seeds are crossed random effects of a two-way layout without
@@ -58,36 +58,36 @@ def accuracy_interval(judged: Judgement) -> Interval:
     0 and 1. Two seeds do not tell the spread over seeds: theirs holds for these networks alone.
 
     Args:
-        judged: of shape (seeds, images).
+        correct: of shape (seeds, images).
     """
-    seeds, images = judged.shape
-    mean = float(judged.mean())
+    seeds, images = correct.shape
+    mean = float(correct.mean())
     if seeds == 1:
         return wilson_interval(mean * images, images)
     kind = IMAGES_AND_SEEDS if seeds >= FEWEST_SEEDS else THESE_NETWORKS
     if images == 1:  # which tells nothing of another
         return Interval(0.0, 1.0, kind)
-    by_image, _, residual = _mean_squares(judged)
-    terms = [(max(by_image, residual) / judged.size, images - 1.0)]
+    by_image, _, residual = _mean_squares(correct)
+    terms = [(max(by_image, residual) / correct.size, images - 1.0)]
     if kind == IMAGES_AND_SEEDS:
-        terms += _spread_over_seeds(judged)
+        terms += _spread_over_seeds(correct)
     variance, freedom = _satterthwaite(terms)
     if variance == 0:  # all right, or all wrong: the networks say the same of every image
         same = wilson_interval(mean * images, images)
-        return Interval(same.low, same.high, kind)
+        return replace(same, kind=kind)
     from scipy.special import expit, logit
 
     reach = _quantile(max(freedom, seeds - 1)) * np.sqrt(variance) / (mean * (1 - mean))
     return Interval(float(expit(logit(mean) - reach)), float(expit(logit(mean) + reach)), kind)
 
 
-def _mean_squares(judged: Judgement) -> tuple[float, float, float]:
+def _mean_squares(correct: CorrectMatrix) -> tuple[float, float, float]:
     """Return the mean squares of images, of seeds, and of what is left."""
-    seeds, images = judged.shape
-    mean = judged.mean()
-    by_image = seeds * ((judged.mean(axis=0) - mean) ** 2).sum()
-    by_seed = images * ((judged.mean(axis=1) - mean) ** 2).sum()
-    left = max(((judged - mean) ** 2).sum() - by_image - by_seed, 0.0)
+    seeds, images = correct.shape
+    mean = correct.mean()
+    by_image = seeds * ((correct.mean(axis=0) - mean) ** 2).sum()
+    by_seed = images * ((correct.mean(axis=1) - mean) ** 2).sum()
+    left = max(((correct - mean) ** 2).sum() - by_image - by_seed, 0.0)
     return (
         float(by_image / (images - 1)),
         float(by_seed / (seeds - 1)),
@@ -95,13 +95,13 @@ def _mean_squares(judged: Judgement) -> tuple[float, float, float]:
     )
 
 
-def _spread_over_seeds(judged: Judgement) -> list[tuple[float, float]]:
+def _spread_over_seeds(correct: CorrectMatrix) -> list[tuple[float, float]]:
     """Return what the seeds add to the variance of the mean, with degrees of freedom; nothing if it is not positive."""
-    seeds, images = judged.shape
-    _, by_seed, residual = _mean_squares(judged)
+    seeds, images = correct.shape
+    _, by_seed, residual = _mean_squares(correct)
     if by_seed <= residual:
         return []
-    return [(by_seed / judged.size, seeds - 1.0), (-residual / judged.size, (images - 1.0) * (seeds - 1.0))]
+    return [(by_seed / correct.size, seeds - 1.0), (-residual / correct.size, (images - 1.0) * (seeds - 1.0))]
 
 
 def _satterthwaite(terms: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -144,7 +144,7 @@ class PairedComparison:
 
 
 def compare(
-    new: Judgement, old: Judgement, *, new_is_fixed: bool = False, old_is_fixed: bool = False
+    new: CorrectMatrix, old: CorrectMatrix, *, new_is_fixed: bool = False, old_is_fixed: bool = False
 ) -> PairedComparison:
     """Compare two ways to use a network, paired by image.
 
@@ -167,7 +167,7 @@ def compare(
         interval, p = tango_interval(round(corrected), round(spoiled), images), mcnemar(corrected, spoiled)
     else:
         sides = ((new, new_is_fixed), (old, old_is_fixed))
-        over_seeds = all(fixed or len(judged) >= FEWEST_SEEDS for judged, fixed in sides)
+        over_seeds = all(fixed or len(side) >= FEWEST_SEEDS for side, fixed in sides)
         interval, p = _compare_several(new, old, over_seeds)
     difference = float(new.mean() - old.mean())
     return PairedComparison(corrected, spoiled, difference, interval, p, images, (len(new), len(old)))
@@ -207,7 +207,7 @@ def tango_interval(corrected: int, spoiled: int, images: int, level: float = LEV
     return Interval(float(low), float(high), THIS_NETWORK)
 
 
-def _compare_several(new: Judgement, old: Judgement, over_seeds: bool) -> tuple[Interval, float]:
+def _compare_several(new: CorrectMatrix, old: CorrectMatrix, over_seeds: bool) -> tuple[Interval, float]:
     from scipy.special import stdtr
 
     kind = IMAGES_AND_SEEDS if over_seeds else THESE_NETWORKS
@@ -218,9 +218,9 @@ def _compare_several(new: Judgement, old: Judgement, over_seeds: bool) -> tuple[
     difference = float(by_image.sum() / count)
     squares = float((by_image**2).sum()) + 1 - count * difference**2
     terms = [(squares / (count - 1) / count, count - 1.0)]
-    several = [judged for judged in (new, old) if len(judged) > 1]
+    several = [side for side in (new, old) if len(side) > 1]
     if over_seeds and new.shape[1] > 1:
-        terms += [term for judged in several for term in _spread_over_seeds(judged)]
+        terms += [term for side in several for term in _spread_over_seeds(side)]
     variance, freedom = _satterthwaite(terms)
     freedom = max(freedom, min(map(len, several)) - 1)
     error = float(np.sqrt(variance))
@@ -231,11 +231,11 @@ def _compare_several(new: Judgement, old: Judgement, over_seeds: bool) -> tuple[
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for there being several (Holm 1979, Scand. J. Stat. 6:65)."""
-    if len(p_values) < 2:  # two seconds of imports at the end of every single run
-        return list(p_values)
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    order = np.argsort(p_values)
+    scaled = np.take(p_values, order) * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return corrected.tolist()
 
 
 def smallest_difference(spoil_rate: float, images: int, power: float = POWER, level: float = LEVEL) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from types import MappingProxyType
 
 from markupsafe import Markup
@@ -112,8 +113,8 @@ def draw_dots(strips: Sequence[Strip], label: str, *, percent: bool) -> Markup:
     """
     step = 46
     height = _TOP + step * len(strips) + _BOTTOM
-    shown = [end for strip in strips for end in (*strip.values, *(strip.interval or ()))]
-    scale = _Scale(*_ends(shown, percent), 12, WIDTH - 14)
+    values = [value for strip in strips for value in (*strip.values, *(strip.interval or ()))]
+    scale = _Scale(*_ends(values, percent), 12, WIDTH - 14)
     parts = _axis(scale, height - _BOTTOM, _TOP, label)
     for index, strip in enumerate(strips):
         y = _TOP + step * index + 30
@@ -121,18 +122,18 @@ def draw_dots(strips: Sequence[Strip], label: str, *, percent: bool) -> Markup:
         if strip.interval is not None:
             a, b = (scale(end) for end in strip.interval)
             parts.append(_tag("line", x1=a, x2=b, y1=y, y2=y, class_=f"bar {column_class(strip.column)}"))
-        said = ", ".join(f"{value:.1f} %" if percent else f"{value:.4g}" for value in strip.values)
+        figures = ", ".join(f"{value:.1f} %" if percent else f"{value:.4g}" for value in strip.values)
         dots = [
             _tag("circle", cx=x, cy=y - rise, r=4, class_=f"dot {column_class(strip.column)}")
             for x, rise in _side_by_side([scale(value) for value in strip.values])
         ]
-        parts.append(_tag("g", _tag("title", f"{strip.label}: {said}") + Markup("").join(dots)))
+        parts.append(_tag("g", _tag("title", f"{strip.label}: {figures}") + Markup("").join(dots)))
     return _picture(f"{label}: every run, with the interval of its cell", height, parts)
 
 
-def _ends(shown: Sequence[float], percent: bool) -> tuple[float, float]:
+def _ends(values: Sequence[float], percent: bool) -> tuple[float, float]:
     """Return where an axis begins and ends."""
-    low, high = min(shown), max(shown)
+    low, high = min(values), max(values)
     if percent:
         return (min(max(0.0, math.floor(low / 5) * 5), 95.0), 100.0)
     pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
@@ -141,11 +142,11 @@ def _ends(shown: Sequence[float], percent: bool) -> tuple[float, float]:
 
 def _side_by_side(places: Sequence[float]) -> list[tuple[float, float]]:
     """Return dots with how far each rises above or below its line, so that none lies upon another."""
-    put: list[tuple[float, float]] = []
+    dots: list[tuple[float, float]] = []
     for x in sorted(places):
-        taken = {rise for other, rise in put if abs(other - x) < _DOT}
-        put.append((x, next((rise for rise in _RISES if rise not in taken), _RISES[-1])))
-    return put
+        neighbours = {rise for neighbour, rise in dots if abs(neighbour - x) < _DOT}
+        dots.append((x, next((rise for rise in _RISES if rise not in neighbours), _RISES[-1])))
+    return dots
 
 
 _DOT = 8.0
@@ -176,8 +177,8 @@ def draw_curves(
     parts = [*_axis(across, height - _BOTTOM, _TOP, label), *_side(up, _LEFT, right, unit)]
     for column, y in _ends_of_columns(drawn, up, height - _BOTTOM):
         if column in names:
-            shown = _cut(names[column], _NAMES - 4)
-            parts.append(_tag("text", shown, x=right + 5, y=y + 4, class_=f"direct {column_class(column)}"))
+            name = _cut(names[column], _NAMES - 4)
+            parts.append(_tag("text", name, x=right + 5, y=y + 4, class_=f"direct {column_class(column)}"))
     for curve in drawn:
         points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve.points)
         parts.append(_tag("polyline", points=points, class_=f"thin {column_class(curve.column)}"))
@@ -196,7 +197,8 @@ def _ends_of_columns(curves: Sequence[Curve], up: _Scale, bottom: float) -> list
     for curve in curves:
         ends.setdefault(curve.column, []).append(up(curve.points[-1][1]))
     placed: list[tuple[str, float]] = []
-    for column, y in sorted(((column, sum(own) / len(own)) for column, own in ends.items()), key=lambda one: one[1]):
+    means = {column: sum(heights) / len(heights) for column, heights in ends.items()}
+    for column, y in sorted(means.items(), key=itemgetter(1)):
         placed.append((column, max(y, placed[-1][1] + 14 if placed else y)))
     over = max(placed[-1][1] - bottom, 0.0) if placed else 0.0
     return [(column, y - over) for column, y in placed]
@@ -226,7 +228,7 @@ def draw_confusion(
         for place, share in enumerate(shares[index]):
             x = left + size * place
             box = _tag("rect", x=x, y=y, width=size - 1, height=size - 1, class_="cell", fill_opacity=share)
-            told = _tag("title", f"{name}, predicted {columns[place]}: {100 * share:.1f} %")
+            tooltip = _tag("title", f"{name}, predicted {columns[place]}: {100 * share:.1f} %")
             figure = _tag(
                 "text",
                 f"{100 * share:.0f}",
@@ -235,7 +237,7 @@ def draw_confusion(
                 text_anchor="middle",
                 class_="on" if share > 0.5 else "off",
             )
-            parts.append(_tag("g", told + box + (figure if size >= 22 else "")))
+            parts.append(_tag("g", tooltip + box + (figure if size >= 22 else "")))
     parts.append(_tag("text", "% of each true class, over all runs", x=left, y=height - 6, class_="label"))
     return _picture(title, height, parts)
 
@@ -255,9 +257,9 @@ def draw_reliability(
     ]
     for x, y, n in zip(confidence, accuracy, count, strict=True):
         radius = 2.5 + 9 * math.sqrt(n / max(count))
-        said = _tag("title", f"{n} predictions with {100 * x:.0f} % confidence: {100 * y:.0f} % right")
+        tooltip = _tag("title", f"{n} predictions with {100 * x:.0f} % confidence: {100 * y:.0f} % right")
         dot = _tag("circle", cx=across(x), cy=up(y), r=radius, class_=f"blob {column_class(column)}")
-        parts.append(_tag("g", said + dot))
+        parts.append(_tag("g", tooltip + dot))
     return _picture(title, height, parts)
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from analysis.comparison_table import Table, add_evidence, build_table
 from tlft.config.compose import Composer, to_config
+from tlft.config.paths import PROJECT
 from tlft.config.schema import Config, resolve
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.sweeps.plan import plan_jobs
@@ -73,6 +75,52 @@ def predict(right: int, *, spoiled: int = 0, closed: int | None = None, images: 
             "p/ants": ants,
             "p/bees": 0.9 - ants,
         }
+    )
+
+
+CLASSES = ("ants", "bees", "wasps")
+
+
+def network(seed: int, *, wrong: dict[int, str] | None = None, skill: float = 4.0, images: int = 90) -> pd.DataFrame:
+    """Return the predictions of a network that is sure of most labels, and as sure of other classes for some images."""
+    random = np.random.default_rng(seed)
+    labels = [CLASSES[index % 3] for index in range(images)]
+    logits = random.normal(size=(images, 3))
+    for index, label in enumerate(labels):
+        logits[index, CLASSES.index((wrong or {}).get(index, label))] += skill + (index in (wrong or {})) * 3
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) * 0.9  # as of a head with other classes too
+    return pd.DataFrame(
+        {
+            "file": [f"val/{index}.png" for index in range(images)],
+            "sha256": [f"{index:064x}" for index in range(images)],
+            "label": labels,
+            **{f"p/{name}": p[:, place] for place, name in enumerate(CLASSES)},
+        }
+    )
+
+
+ENDINGS = {"terminal": "txt", "markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
+"""Of the golden tables, made from records.json; read the difference before a file is replaced."""
+
+
+def golden_records() -> list[Record]:
+    """Return the checked-in records, of which the golden tables are made."""
+    records = json.loads((PROJECT / "tests" / "data" / "records.json").read_text())
+    return [Record.from_dict(values) for values in records]
+
+
+def table_of(*runs: tuple[Record, pd.DataFrame | None], full: bool = False, all_columns: bool = False) -> Table:
+    """Make a table of runs and what they predict, with its evidence."""
+    table = build_table([record for record, _ in runs], command="python -m analysis.table", all_columns=all_columns)
+    return add_evidence(table, {r.run_id: frame for r, frame in runs if frame is not None}, full=full)
+
+
+def three_columns() -> Table:
+    """Make a table of a run for each of the three columns, with the published figures."""
+    return table_of(
+        (run(ZERO_SHOT, 133 / IMAGES), predict(133, closed=149)),
+        (run(FINE_TUNE, 146 / IMAGES), predict(146, spoiled=1)),
+        (run(FROM_SCRATCH, 105 / IMAGES), predict(105)),
     )
 
 

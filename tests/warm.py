@@ -19,7 +19,6 @@ from tlft.config.paths import PROJECT
 PRELOAD = (
     "tlft.sweeps.launchers.preload",
     "fresh_database",
-    *("statsmodels.stats.multitest", "statsmodels.stats.contingency_tables", "statsmodels.stats.proportion"),
 )
 
 

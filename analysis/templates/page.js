@@ -16,28 +16,28 @@ if (list) {
   const photos = [...list.children];
   const controls = ["class", "column", "outcome", "order"].map((name) => document.getElementById(`by-${name}`));
   const count = document.getElementById("count");
-  const shares = (photo) => JSON.parse(photo.dataset.right);
+  const sharesRight = (photo) => JSON.parse(photo.dataset.right);
 
   function matches(photo, label, column, outcome) {
     if (label && photo.dataset.label !== label) return false;
     if (!outcome) return true;
-    const right = shares(photo);
-    const told = column ? [right[column]] : Object.values(right);
-    return outcome === "right" ? told.every((share) => share > 0.5) : told.some((share) => share <= 0.5);
+    const right = sharesRight(photo);
+    const shares = column ? [right[column]] : Object.values(right);
+    return outcome === "right" ? shares.every((share) => share > 0.5) : shares.some((share) => share <= 0.5);
   }
 
   function show() {
     const [label, column, outcome, order] = controls.map((control) => control.value);
-    let shown = 0;
+    let visible = 0;
     for (const photo of photos) {
       photo.hidden = !matches(photo, label, column, outcome);
-      shown += photo.hidden ? 0 : 1;
+      visible += photo.hidden ? 0 : 1;
       for (const line of photo.querySelectorAll("[data-column]")) line.hidden = column && line.dataset.column !== column;
     }
     const by = order === "name" ? (a, b) => (a.dataset.file < b.dataset.file ? -1 : 1)
       : (a, b) => photos.indexOf(a) - photos.indexOf(b);
     list.append(...[...photos].sort(by));
-    count.textContent = `${shown} of ${list.dataset.total} images`;
+    count.textContent = `${visible} of ${list.dataset.total} images`;
   }
 
   for (const control of controls) control.addEventListener("change", show);

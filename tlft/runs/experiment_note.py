@@ -25,8 +25,9 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
         records: its runs, if they were read already.
         reader: what reads their predictions, and has perhaps read some.
     """
+    from analysis.comparison_table import add_evidence, build_table
     from analysis.narrative import headline
-    from analysis.table import add_evidence, build_table, render
+    from analysis.render import render
 
     if config.debug:
         return

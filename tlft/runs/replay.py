@@ -129,10 +129,10 @@ _COMPARED = "weights, predictions and metrics"
 
 def verify(config: Config, run_id: str) -> bool:
     """Say whether a repetition has the bits of the run that it repeats; tells it too."""
-    from analysis.diff import compare_runs, describe_differences, load_kept
+    from analysis.diff import compare_runs, describe_differences, load_run_contents
 
     assert config.from_run is not None
-    kept = [load_kept(one, config.tracking.uri, config.home) for one in (config.from_run, run_id)]
+    kept = [load_run_contents(one, config.tracking.uri, config.home) for one in (config.from_run, run_id)]
     found = compare_runs(*kept)
     effects = [one for one in found if one.kind in ("metrics", "weights", "images")]
     if not effects:

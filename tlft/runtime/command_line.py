@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, HelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +21,7 @@ def command_parser(name: str, description: str, examples: str = "") -> ArgumentP
         prog=f"python -m {name}",
         description=description,
         epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=RawDescriptionHelpFormatter if examples else HelpFormatter,
     )
 
 
@@ -35,9 +35,10 @@ def add_experiment(parser: ArgumentParser) -> None:
     parser.add_argument("--experiment", default="tlft", metavar="NAME", help="experiment in MLflow (default: tlft)")
 
 
-def add_out(parser: ArgumentParser, default: str) -> None:
-    """Add the option that names the file to write."""
-    parser.add_argument("--out", type=Path, default=Path(default), metavar="FILE", help=f"default: {default}")
+def add_out(parser: ArgumentParser, default: str | None = None) -> None:
+    """Add the option that names the file to write; without a default the command writes to standard output."""
+    meaning = f"default: {default}" if default else "write a file instead of standard output"
+    parser.add_argument("--out", type=Path, default=default, metavar="FILE", help=meaning)
 
 
 def refuse_folder(out: Path) -> None:

@@ -25,9 +25,9 @@ from tlft.tracking.records import Record, flatten
 from tlft.tracking.sweep_run import LONGEST_NOTE, ParentRun
 
 if TYPE_CHECKING:
+    from analysis.comparison_table import Table
     from analysis.correctness import Frames
     from analysis.rows import Row
-    from analysis.table import Table
 
     Reader = Callable[[Sequence[Record]], Frames]
 
@@ -131,8 +131,8 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
         jobs: all of the sweep.
         records: of its runs, the oldest first.
     """
-    from analysis.narrative import ACCURACY
-    from analysis.table import build_table
+    from analysis.comparison_table import build_table
+    from analysis.rows import ACCURACY
 
     accuracies = {
         record.key: record.metrics[ACCURACY]
@@ -172,7 +172,7 @@ def make_table(records: Sequence[Record], read: Reader) -> Table:
         records: of the runs.
         read: returns the predictions of some of them.
     """
-    from analysis.table import add_evidence, build_table
+    from analysis.comparison_table import add_evidence, build_table
 
     table = build_table(records, all_columns=True, command=command())
     return add_evidence(table, read(table.runs))
@@ -181,7 +181,7 @@ def make_table(records: Sequence[Record], read: Reader) -> Table:
 def write_note(table: Table) -> str:
     """Return the sentence that matters and the table, with as many rows as a note has room for."""
     from analysis.narrative import headline
-    from analysis.table import render
+    from analysis.render import render
 
     def write(rows: int) -> str:
         shown: Table = replace(table, rows=table.rows[:rows])

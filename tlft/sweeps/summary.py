@@ -24,7 +24,7 @@ from tlft.sweeps.results import Result
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:
-    from analysis.table import Table
+    from analysis.comparison_table import Table
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from fabricated import FINE_TUNE, FROM_SCRATCH, IMAGES, ZERO_SHOT, compose, pred
 from nbclient import NotebookClient
 
 import analysis
+from analysis.comparison_table import add_evidence, build_table
 from analysis.notebook import Comparison
-from analysis.table import add_evidence, build_table
 from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError
@@ -34,31 +34,31 @@ def comparison() -> Comparison:
 
 
 def test_it_shows_the_answer_the_table_and_the_notes_and_names_stay_text(comparison: Comparison) -> None:
-    shown = comparison._repr_html_()
-    assert comparison.headline in html.unescape(shown)
-    assert "95.425 %" in shown
-    assert "<svg" in shown
-    assert "Fine-tuning corrects" in shown
-    assert EVIL not in shown
-    assert html.escape(EVIL) in shown
+    page = comparison._repr_html_()
+    assert comparison.headline in html.unescape(page)
+    assert "95.425 %" in page
+    assert "<svg" in page
+    assert "Fine-tuning corrects" in page
+    assert EVIL not in page
+    assert html.escape(EVIL) in page
     assert "86.928 %" in str(comparison)
 
 
 def test_claims_are_those_of_the_evidence(comparison: Comparison) -> None:
     claims = comparison.claims
     sides = list(zip(claims["new"], claims["old"], claims["closed_set"], strict=True))
-    one = claims.iloc[sides.index(("fine_tune", "zero_shot", False))]
-    assert (one["corrected"], one["spoiled"], one["images"]) == (14, 1, IMAGES)
-    assert one["difference"] == pytest.approx(13 / IMAGES)
-    assert one["low"] < one["difference"] < one["high"]
+    claim = claims.iloc[sides.index(("fine_tune", "zero_shot", False))]
+    assert (claim["corrected"], claim["spoiled"], claim["images"]) == (14, 1, IMAGES)
+    assert claim["difference"] == pytest.approx(13 / IMAGES)
+    assert claim["low"] < claim["difference"] < claim["high"]
     assert (claims["p_corrected"] >= claims["p"]).all()
     assert ("fine_tune", "zero_shot", True) in sides
 
 
 def test_frames_fit_each_other(comparison: Comparison) -> None:
-    runs, said = comparison.runs, comparison.predictions
+    runs, predictions = comparison.runs, comparison.predictions
     assert list(runs["column"]) == ["zero_shot", "fine_tune", "from_scratch"]
-    right = (said["predicted"] == said["label"]).groupby(said["run_id"]).mean()
+    right = (predictions["predicted"] == predictions["label"]).groupby(predictions["run_id"]).mean()
     np.testing.assert_allclose(right[runs.index], runs["eval/accuracy"])
     photographs = comparison.photographs
     assert len(photographs) == IMAGES
@@ -95,8 +95,8 @@ def test_the_example_notebook_runs(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}
     ).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    shown = [output["data"] for output in outputs if output["output_type"] in ("execute_result", "display_data")]
-    assert 'class="tlft"' in shown[0]["text/html"]
-    assert "fine-tuned" in shown[0]["text/html"]
-    assert sum("text/html" in data for data in shown) >= 6
-    assert any("image/png" in data for data in shown)
+    data = [output["data"] for output in outputs if output["output_type"] in ("execute_result", "display_data")]
+    assert 'class="tlft"' in data[0]["text/html"]
+    assert "fine-tuned" in data[0]["text/html"]
+    assert sum("text/html" in item for item in data) >= 6
+    assert any("image/png" in item for item in data)

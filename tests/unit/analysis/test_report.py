@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from PIL import Image
 
+from analysis.comparison_table import add_evidence, build_table
+from analysis.footnotes import footnotes
 from analysis.image_review import compare_photographs, draw_thumbnails
-from analysis.report import LARGEST, Material, _confusion, main, render_report
-from analysis.svg_charts import Curve, Strip, draw_confusion, draw_curves, draw_dots
-from analysis.table import add_evidence, build_table
-from analysis.template_context import describe_table, draw_runs
+from analysis.report import MAX_CHARACTERS, Material, _confusion, main, render_report
+from analysis.template_context import draw_runs
 
 IMAGES = 40
 EVIL = "<script>alert(1)</script>"
@@ -71,7 +70,7 @@ def test_it_needs_nothing_beside_it_and_forbids_the_network(page: str) -> None:
     assert "default-src 'none'; img-src data:;" in page
     assert "unsafe" not in page
     assert 'style="' not in page
-    assert len(page) < LARGEST
+    assert len(page) < MAX_CHARACTERS
 
 
 def test_the_answer_comes_first_then_the_table_then_everything_else(page: str, material: Material) -> None:
@@ -79,38 +78,41 @@ def test_the_answer_comes_first_then_the_table_then_everything_else(page: str, m
     assert places == sorted(places)
     assert len(places) >= 8
     assert page.index('class="answer">On photos, resnet50: fine-tuned 95.0 %') < places[0]
-    for note in material.table.footnotes[:3]:
+    for note in footnotes(material.table)[:3]:
         assert note.split("'")[0] in page
 
 
 def test_photographs_are_shown_most_disputed_first(page: str, material: Material) -> None:
     row = material.table.rows[0]
-    found = compare_photographs(row, ["zero_shot", "fine_tune", "from_scratch"], material.frames)
-    assert len(found) == IMAGES
-    assert [one.disagreement for one in found] == sorted((one.disagreement for one in found), reverse=True)
-    assert re.findall(r'data-file="([^"]+)"', page) == [one.file for one in found]
+    photographs = compare_photographs(row, ["zero_shot", "fine_tune", "from_scratch"], material.frames)
+    assert len(photographs) == IMAGES
+    assert [photo.disagreement for photo in photographs] == sorted(
+        (photo.disagreement for photo in photographs), reverse=True
+    )
+    assert re.findall(r'data-file="([^"]+)"', page) == [photo.file for photo in photographs]
     assert page.count("data:image/jpeg;base64,") == IMAGES
 
 
 def test_a_file_with_other_bytes_is_not_shown(root: Path, material: Material, tmp_path: Path) -> None:
-    found = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[:3]
+    photographs = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[:3]
+    files = [(photo.file, photo.sha256) for photo in photographs]
     (tmp_path / "val").mkdir()
-    for one in found:
-        (tmp_path / one.file).write_bytes(b"other")
-    assert draw_thumbnails(found, [tmp_path], 10**6) == {}
-    assert set(draw_thumbnails(found, [tmp_path, root], 10**6)) == {one.sha256 for one in found}
-    outside = replace(found[0], file="../" + root.name + "/" + found[0].file)
-    assert draw_thumbnails([outside], [tmp_path, root / "val"], 10**6) == {}
+    for photo in photographs:
+        (tmp_path / photo.file).write_bytes(b"other")
+    assert draw_thumbnails(files, [tmp_path], 10**6) == {}
+    assert set(draw_thumbnails(files, [tmp_path, root], 10**6)) == {photo.sha256 for photo in photographs}
+    outside = f"../{root.name}/{photographs[0].file}"
+    assert draw_thumbnails([(outside, photographs[0].sha256)], [tmp_path, root / "val"], 10**6) == {}
 
 
 def test_what_does_not_fit_is_counted(material: Material, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)
-    one = len(next(iter(draw_thumbnails(found[:1], [root], 10**6).values())))
-    monkeypatch.setattr("analysis.report._OF_PICTURES", 3 * one)
+    first = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[0]
+    size = len(draw_thumbnails([(first.file, first.sha256)], [root], 10**6)[first.sha256])
+    monkeypatch.setattr("analysis.report._MAX_PICTURE_CHARACTERS", 3 * size)
     few = render_report(material, "few")
-    shown = few.count("data:image/jpeg")
-    assert 1 <= shown <= 4
-    assert f"{IMAGES - shown} of them are shown by name alone" in few
+    drawn = few.count("data:image/jpeg")
+    assert 1 <= drawn <= 4
+    assert f"{IMAGES - drawn} of them are shown by name alone" in few
 
 
 def test_names_of_users_stay_text() -> None:
@@ -131,43 +133,20 @@ def test_runs_without_predictions_make_a_page_too() -> None:
     assert "68.627" in page
 
 
-def test_pictures_say_what_they_show() -> None:
-    dots = draw_dots([Strip("a & b", "fine_tune", (50.0, 75.0), (40.0, 90.0))], "accuracy, %", percent=True)
-    assert "<title>a &amp; b: 50.0 %, 75.0 %</title>" in dots
-    assert dots.count("<circle") == 2
-    curve = draw_curves("loss", "epoch", [Curve("fine_tune", ((1, 0.5),)), Curve("other", ())])
-    assert "<circle" in curve
-    matrix = draw_confusion("m", ["a", "b"], ["a", "b", "other"], [[0.5, 0.25, 0.25], [0, 1, 0]])
-    assert "<title>a, predicted other: 25.0 %</title>" in matrix
-
-
-def test_equal_dots_do_not_lie_upon_each_other() -> None:
-    dots = draw_dots([Strip("seeds", "fine_tune", (95.0, 95.0, 95.0), None)], "accuracy, %", percent=True)
-    assert len(set(re.findall(r'cy="([^"]+)"', dots))) == 3
-
-
-def test_another_metric_has_an_axis_of_its_own() -> None:
-    record = run(FINE_TUNE)
-    record.metrics["eval/loss"] = 0.25
-    table = build_table([record], metric="eval/loss")
-    (drawn,) = draw_runs(table)["dots"]
-    assert "eval/loss: every run" in drawn["picture"]
-    assert "<title>fine-tuned: 0.25</title>" in drawn["picture"]
-    assert "%" not in drawn["picture"]
-    assert describe_table(table)["caption"] == "eval/loss"
-
-
 def test_what_is_not_drawn_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     table = build_table([run(FINE_TUNE, 0.9, optimizer__lr=str(rate)) for rate in range(1, 15)])
-    monkeypatch.setattr("analysis.template_context._MOST_DOTS", 10)
-    told = draw_runs(table)
-    assert (len(told["dots"]), told["dots_said"]) == (10, "4 runs of 4 cells further down the table are not drawn.")
+    monkeypatch.setattr("analysis.template_context._MAX_CELLS_DRAWN", 10)
+    context = draw_runs(table)
+    assert (len(context["dots"]), context["dots_note"]) == (
+        10,
+        "4 runs of 4 cells further down the table are not drawn.",
+    )
     page = render_report(Material(table, {}, {}, (), (), ()), "many")
     assert "The first 12 of 14 rows." in page
 
 
 def test_photographs_that_are_left_out_are_counted(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.report._MOST_PHOTOGRAPHS", 7)
+    monkeypatch.setattr("analysis.report._MAX_PHOTOGRAPHS", 7)
     page = render_report(material, "few")
     assert page.count('class="photo"') == 7
     assert f"The last {IMAGES - 7} are left out" in page
@@ -199,9 +178,9 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("no Chromium here")
     with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield found
-        found.close()
+        chromium_browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield chromium_browser
+        chromium_browser.close()
 
 
 @pytest.fixture(params=[390, 1440])
@@ -209,12 +188,12 @@ def opened(request: pytest.FixtureRequest, browser: Any, page: str, tmp_path: Pa
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
     tab = browser.new_page(viewport={"width": request.param, "height": 844})
-    said: list[str] = []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
+    messages: list[str] = []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
     tab.goto(path.as_uri())
     yield tab
-    assert said == []
+    assert messages == []
     tab.close()
 
 
@@ -230,9 +209,11 @@ def test_it_fits_a_phone_and_a_desktop(opened: Any) -> None:
 def test_it_is_accessible(opened: Any, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     opened.emulate_media(color_scheme=scheme)
-    found = axe.Axe().run(opened).response["violations"]
+    violations = axe.Axe().run(opened).response["violations"]
     assert [
-        (one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")
+        (violation["id"], violation["nodes"][0]["html"][:120])
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
     ] == []
 
 
@@ -249,9 +230,9 @@ def test_photographs_are_filtered_by_mouse_and_by_keyboard(opened: Any, material
     assert opened.input_value("#by-outcome") == "wrong"
     assert opened.text_content("#count") == f"{IMAGES - 30} of {IMAGES} images"
     opened.select_option("#by-order", "name")
-    shown = opened.eval_on_selector_all(".photo:not([hidden])", "all => all.map((one) => one.dataset.file)")
-    assert shown == sorted(shown)
-    assert len(shown) == IMAGES - 30
+    names = opened.eval_on_selector_all(".photo:not([hidden])", "all => all.map((one) => one.dataset.file)")
+    assert names == sorted(names)
+    assert len(names) == IMAGES - 30
 
 
 @pytest.mark.browser

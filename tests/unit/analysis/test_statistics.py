@@ -10,15 +10,23 @@ import pytest
 from scipy import optimize, special, stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis import statistics
-from analysis.statistics import IMAGES_AND_SEEDS, THESE_NETWORKS, THIS_NETWORK, Judgement, accuracy_interval, compare
+from analysis.statistics import (
+    IMAGES_AND_SEEDS,
+    THESE_NETWORKS,
+    THIS_NETWORK,
+    CorrectMatrix,
+    accuracy_interval,
+    compare,
+)
 
 IMAGES = 153
 
 
-def judge(*right: int, images: int = IMAGES) -> Judgement:
+def networks(*right: int, images: int = IMAGES) -> CorrectMatrix:
     """Return networks that are right about their first images."""
     return np.array([[1.0] * count + [0.0] * (images - count) for count in right])
 
@@ -36,7 +44,7 @@ def middle_of(accuracy: float, spread: float) -> float:
 
 def simulate(
     random: np.random.Generator, accuracy: float, seeds: int, image_spread: float, seed_spread: float
-) -> Judgement:
+) -> CorrectMatrix:
     """Draw networks whose accuracy on new images and with new seeds is known; spreads are on the logit scale."""
     middle = middle_of(accuracy, float(np.hypot(image_spread, seed_spread)))
     logits = middle + image_spread * random.normal(size=(1, IMAGES)) + seed_spread * random.normal(size=(seeds, 1))
@@ -44,11 +52,11 @@ def simulate(
 
 
 def test_one_network_has_wilsons_interval() -> None:
-    found = accuracy_interval(judge(146))
+    interval = accuracy_interval(networks(146))
     library = stats.binomtest(146, IMAGES).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((library.low, library.high), abs=1e-12)
-    assert (found.low, found.high) == pytest.approx(proportion_confint(146, IMAGES, method="wilson"))
-    assert found.kind == THIS_NETWORK
+    assert (interval.low, interval.high) == pytest.approx((library.low, library.high), abs=1e-12)
+    assert (interval.low, interval.high) == pytest.approx(proportion_confint(146, IMAGES, method="wilson"))
+    assert interval.kind == THIS_NETWORK
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
@@ -61,18 +69,18 @@ def test_an_interval_over_seeds_covers_the_truth_in_95_of_100(
     rounds = 2000
     covered = 0
     for _ in range(rounds):
-        found = accuracy_interval(simulate(random, accuracy, seeds, image_spread, seed_spread))
-        covered += found.low <= accuracy <= found.high
+        interval = accuracy_interval(simulate(random, accuracy, seeds, image_spread, seed_spread))
+        covered += interval.low <= accuracy <= interval.high
     assert 0.925 <= covered / rounds <= 0.97
 
 
 def test_mean_squares_are_those_of_a_mixed_model() -> None:
-    judged = simulate(np.random.default_rng(3), 0.8, 6, 1.5, 0.8)
-    by_image, by_seed, residual = statistics._mean_squares(judged)
-    seeds, images = np.indices(judged.shape)
-    groups = np.zeros(judged.size)
+    correct = simulate(np.random.default_rng(3), 0.8, 6, 1.5, 0.8)
+    by_image, by_seed, residual = statistics._mean_squares(correct)
+    seeds, images = np.indices(correct.shape)
+    groups = np.zeros(correct.size)
     parts = {"seed": "0 + C(seed)", "image": "0 + C(image)"}
-    data = pd.DataFrame({"right": judged.ravel(), "seed": seeds.ravel(), "image": images.ravel()})
+    data = pd.DataFrame({"right": correct.ravel(), "seed": seeds.ravel(), "image": images.ravel()})
     model = MixedLM.from_formula("right ~ 1", groups=groups, vc_formula=parts, re_formula="0", data=data)
     fitted = model.fit(reml=True)
     variances = dict(zip(model.exog_vc.names, fitted.vcomp, strict=True))  # REML is the same for balanced data
@@ -82,14 +90,14 @@ def test_mean_squares_are_those_of_a_mixed_model() -> None:
 
 
 def test_networks_without_an_error_have_an_interval_all_the_same() -> None:
-    found = accuracy_interval(judge(IMAGES, IMAGES, IMAGES))
-    assert (found.low, found.high) == pytest.approx((0.9755, 1.0), abs=1e-4)
-    assert found.kind == IMAGES_AND_SEEDS
+    interval = accuracy_interval(networks(IMAGES, IMAGES, IMAGES))
+    assert (interval.low, interval.high) == pytest.approx((0.9755, 1.0), abs=1e-4)
+    assert interval.kind == IMAGES_AND_SEEDS
 
 
 def test_two_seeds_say_nothing_of_a_third() -> None:
-    assert accuracy_interval(judge(140, 146)).kind == THESE_NETWORKS
-    assert compare(judge(140, 146), judge(133), old_is_fixed=True).seeds_unknown
+    assert accuracy_interval(networks(140, 146)).kind == THESE_NETWORKS
+    assert compare(networks(140, 146), networks(133), old_is_fixed=True).seeds_unknown
 
 
 def test_mcnemars_test_is_the_exact_binomial_one() -> None:
@@ -121,28 +129,28 @@ def test_single_networks_that_are_alike_are_called_different_in_at_most_5_of_100
 def test_tangos_interval_is_the_published_one(
     corrected: int, spoiled: int, images: int, level: float, published: tuple[float, float]
 ) -> None:
-    found = statistics.tango_interval(corrected, spoiled, images, level)
-    assert (found.low, found.high) == pytest.approx(published, abs=5e-4)
+    interval = statistics.tango_interval(corrected, spoiled, images, level)
+    assert (interval.low, interval.high) == pytest.approx(published, abs=5e-4)
     mirrored = statistics.tango_interval(spoiled, corrected, images, level)
-    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+    assert (mirrored.low, mirrored.high) == pytest.approx((-interval.high, -interval.low))
 
 
 @pytest.mark.parametrize(("corrected", "spoiled"), [(0, 0), (21, 0), (0, 21), (1, 0)])
 def test_tangos_interval_at_the_edges_holds_what_was_seen(corrected: int, spoiled: int) -> None:
-    found = statistics.tango_interval(corrected, spoiled, 21)
-    assert -1 <= found.low <= (corrected - spoiled) / 21 <= found.high <= 1
-    assert found.low < found.high
+    interval = statistics.tango_interval(corrected, spoiled, 21)
+    assert -1 <= interval.low <= (corrected - spoiled) / 21 <= interval.high <= 1
+    assert interval.low < interval.high
 
 
 def test_what_fine_tuning_corrects_and_spoils_is_counted_image_by_image() -> None:
-    old = judge(133)
+    old = networks(133)
     new = old.copy()
     new[0, 133:147], new[0, 0] = 1, 0
-    found = compare(new, old)
-    assert (found.corrected, found.spoiled, found.images, found.networks) == (14, 1, IMAGES, (1, 1))
-    assert found.difference == pytest.approx(13 / IMAGES)
-    assert found.p == pytest.approx(0.000977, abs=1e-6)
-    assert found.seeds_unknown
+    comparison = compare(new, old)
+    assert (comparison.corrected, comparison.spoiled, comparison.images, comparison.networks) == (14, 1, IMAGES, (1, 1))
+    assert comparison.difference == pytest.approx(13 / IMAGES)
+    assert comparison.p == pytest.approx(0.000977, abs=1e-6)
+    assert comparison.seeds_unknown
 
 
 @pytest.mark.parametrize("seeds", [(3, 1), (5, 5)])
@@ -156,9 +164,9 @@ def test_over_seeds_the_difference_is_covered_in_95_of_100(
     for _ in range(rounds):
         new = simulate(random, accuracies[0], seeds[0], 1.5, 0.3)
         old = simulate(random, accuracies[1], seeds[1], 1.5, 0.0 if seeds[1] == 1 else 0.3)
-        found = compare(new, old, old_is_fixed=seeds[1] == 1)
-        covered += found.interval.low <= accuracies[0] - accuracies[1] <= found.interval.high
-        assert found.p >= 0.05 or not found.interval.low < 0 < found.interval.high
+        comparison = compare(new, old, old_is_fixed=seeds[1] == 1)
+        covered += comparison.interval.low <= accuracies[0] - accuracies[1] <= comparison.interval.high
+        assert comparison.p >= 0.05 or not comparison.interval.low < 0 < comparison.interval.high
     assert 0.92 <= covered / rounds <= 0.98
 
 
@@ -177,43 +185,52 @@ def test_seeds_that_are_like_an_untouched_network_are_called_different_in_at_mos
 
 
 def test_one_image_tells_nothing_of_another() -> None:
-    found = accuracy_interval(judge(1, 0, 1, images=1))
-    assert (found.low, found.high) == (0, 1)
-    both = compare(judge(1, 1, 1, images=1), judge(0, images=1), old_is_fixed=True)
+    interval = accuracy_interval(networks(1, 0, 1, images=1))
+    assert (interval.low, interval.high) == (0, 1)
+    both = compare(networks(1, 1, 1, images=1), networks(0, images=1), old_is_fixed=True)
     assert both.p > 0.05
     assert both.interval.low < 0 < both.interval.high
 
 
 def test_over_seeds_counts_are_means_over_all_pairs_of_networks() -> None:
-    found = compare(judge(140, 146, 147), judge(133), old_is_fixed=True)
-    assert found.corrected == pytest.approx((7 + 13 + 14) / 3)
-    assert found.spoiled == 0
-    assert found.interval.kind == IMAGES_AND_SEEDS
+    comparison = compare(networks(140, 146, 147), networks(133), old_is_fixed=True)
+    assert comparison.corrected == pytest.approx((7 + 13 + 14) / 3)
+    assert comparison.spoiled == 0
+    assert comparison.interval.kind == IMAGES_AND_SEEDS
 
 
 def test_the_seeds_of_one_side_alone_do_not_tell_those_of_the_other() -> None:
-    assert compare(judge(140, 146, 147), judge(133)).interval.kind == THESE_NETWORKS
+    assert compare(networks(140, 146, 147), networks(133)).interval.kind == THESE_NETWORKS
 
 
 def test_a_side_without_a_seed_may_stand_on_either_side() -> None:
-    seeds, fixed = judge(100, 104, 110), judge(133)
-    one = compare(fixed, seeds, new_is_fixed=True)
-    other = compare(seeds, fixed, old_is_fixed=True)
-    assert one.interval.kind == other.interval.kind == IMAGES_AND_SEEDS
-    assert (one.interval.low, one.interval.high) == pytest.approx((-other.interval.high, -other.interval.low))
-    assert one.p == pytest.approx(other.p)
+    seeds, fixed = networks(100, 104, 110), networks(133)
+    fixed_first = compare(fixed, seeds, new_is_fixed=True)
+    fixed_last = compare(seeds, fixed, old_is_fixed=True)
+    assert fixed_first.interval.kind == fixed_last.interval.kind == IMAGES_AND_SEEDS
+    assert (fixed_first.interval.low, fixed_first.interval.high) == pytest.approx(
+        (-fixed_last.interval.high, -fixed_last.interval.low)
+    )
+    assert fixed_first.p == pytest.approx(fixed_last.p)
 
 
 def test_networks_that_say_the_same_are_not_different() -> None:
-    found = compare(judge(140, 140, 140), judge(140), old_is_fixed=True)
-    assert (found.difference, found.p) == (0, 1)
-    assert found.interval.low < 0 < found.interval.high
+    comparison = compare(networks(140, 140, 140), networks(140), old_is_fixed=True)
+    assert (comparison.difference, comparison.p) == (0, 1)
+    assert comparison.interval.low < 0 < comparison.interval.high
 
 
 def test_holms_correction_is_the_one_of_the_paper() -> None:
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([]) == []
     assert statistics.holm([0.03]) == [0.03]
+
+
+def test_holms_correction_is_that_of_the_library() -> None:
+    random = np.random.default_rng(0)
+    for count in (1, 2, 7, 30):
+        p_values = [*random.random(count) ** 3, 0.0, 1.0, 0.01, 0.01]
+        assert statistics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 def test_the_smallest_difference_is_found_with_the_power_asked_for() -> None:
@@ -223,12 +240,12 @@ def test_the_smallest_difference_is_found_with_the_power_asked_for() -> None:
     smallest = statistics.smallest_difference(rate, IMAGES)
     assert smallest is not None
 
-    def found(difference: float, rounds: int = 4000) -> float:
+    def power(difference: float, rounds: int = 4000) -> float:
         counts = random.multinomial(IMAGES, [difference + rate, rate, 1 - difference - 2 * rate], rounds)
         return float(np.mean([b > c and exact(b, c) <= 0.05 for b, c, _ in counts]))
 
-    assert found(smallest) >= 0.78
-    assert found(smallest - 1 / IMAGES) <= 0.82
+    assert power(smallest) >= 0.78
+    assert power(smallest - 1 / IMAGES) <= 0.82
     assert statistics.smallest_difference(0.2, 5) is None
 
 
@@ -238,10 +255,10 @@ def test_calibration_is_that_of_the_paper_and_of_the_library() -> None:
     random = np.random.default_rng(0)
     confidence = random.uniform(0.5, 1, 1000)
     correct = (random.random(1000) < confidence - 0.1).astype(np.float64)
-    found = statistics.reliability(confidence, correct, bins=10)
+    bins = statistics.reliability(confidence, correct, bins=10)
     accuracy, mean_confidence = calibration_curve(correct, confidence, n_bins=10)
-    assert found.accuracy == pytest.approx(accuracy)
-    assert found.confidence == pytest.approx(mean_confidence)
-    assert found.count.sum() == 1000
-    assert found.error == pytest.approx(0.1, abs=0.03)
+    assert bins.accuracy == pytest.approx(accuracy)
+    assert bins.confidence == pytest.approx(mean_confidence)
+    assert bins.count.sum() == 1000
+    assert bins.error == pytest.approx(0.1, abs=0.03)
     assert statistics.reliability(np.array([1.0, 0.8]), np.array([1.0, 0.0])).error == pytest.approx(0.4)

@@ -12,7 +12,8 @@ from conftest import Configure
 from fabricated import FINE_TUNE, folder_of, run, scene
 from PIL import Image, ImageEnhance, ImageOps
 
-from analysis.table import build_table
+from analysis.comparison_table import build_table
+from analysis.footnotes import footnotes
 from tlft.config.schema import DataConfig
 from tlft.data import near_duplicates as duplicates
 from tlft.data.batches import open_images
@@ -128,9 +129,9 @@ def test_the_footnote_names_them_once() -> None:
     runs = [run(FINE_TUNE, seed=str(seed)) for seed in range(3)]
     for record in runs:
         record.tags["near_duplicates"] = "1 evaluation image has a near-duplicate among the training images (a and b)"
-    notes = build_table(runs).footnotes
+    notes = footnotes(build_table(runs))
     assert [note for note in notes if "near-duplicate" in note] == [
         "photos: 1 evaluation image has a near-duplicate among the training images (a and b), which flatters the "
         "trained networks."
     ]
-    assert not [note for note in build_table([run(FINE_TUNE)]).footnotes if "near-duplicate" in note]
+    assert not [note for note in footnotes(build_table([run(FINE_TUNE)])) if "near-duplicate" in note]
