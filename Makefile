@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo table ui test check clean
+.PHONY: help install demo table ui test test-quick check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make the virtual environment .venv and install everything in it
 
@@ -35,6 +35,9 @@ ui: $(STAMP) ## MLflow's pages at http://127.0.0.1:5000
 
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-quick: $(STAMP) ## the unit tests and the rules of the house, in under two minutes
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist load tests/unit tests/test_structure.py
 
 check: $(STAMP) ## ruff and mypy --strict
 	$(BIN)/ruff check .
