@@ -17,6 +17,7 @@ import numpy as np
 
 from analysis.correctness import PROBABILITY, by_image
 from tlft.errors import ConfigurationError
+from tlft.names import Artifact, Tag
 from tlft.runtime.command_line import exit_status
 from tlft.tracking.records import Record, flatten
 
@@ -147,8 +148,6 @@ def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
         ConfigurationError: if the store has no such run.
         TlftError: if it does not answer.
     """
-    from tlft.tracking.active_run import FILES_TAG
-    from tlft.tracking.client import WEIGHTS_FILE
     from tlft.tracking.reader import ArtifactReader, load_curves, load_record
 
     record = load_record(run_id, uri, home)
@@ -156,7 +155,7 @@ def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
     histories = load_curves([record], list(record.metrics), uri, home)[run_id]
     try:
         environment = flatten(json.loads(reader.text(record, "environment.json") or "{}"))
-        files: dict[str, Any] = json.loads(record.tags.get(FILES_TAG, "{}"))
+        files: dict[str, Any] = json.loads(record.tags.get(Tag.FILES, "{}"))
     except ValueError:
         environment, files = {}, {}
     ours = {name: text for name, text in environment.items() if name not in (*_CODE, "command")}
@@ -164,7 +163,7 @@ def load_kept(run_id: str, uri: str | None, home: Path | None = None) -> Kept:
         record=record,
         environment=ours,
         histories=histories,
-        weights=reader.digest(record, WEIGHTS_FILE) or _MISSING if WEIGHTS_FILE in files else None,
+        weights=reader.digest(record, Artifact.WEIGHTS) or _MISSING if Artifact.WEIGHTS in files else None,
         predictions=reader.predictions([record]).get(run_id),
     )
 

@@ -21,7 +21,7 @@ from analysis.table import Table
 from tlft.config.paths import home_folder
 from tlft.data.near_duplicates import Member, Pair, parse
 from tlft.errors import ConfigurationError
-from tlft.names import NEAR_DUPLICATES_FILE
+from tlft.names import Artifact
 from tlft.runtime.command_line import exit_status
 from tlft.runtime.files import atomic_write
 from tlft.tracking.records import Record
@@ -98,7 +98,7 @@ def find_errors(table: Table, frames: Frames, reader: ArtifactReader, home: Path
             data=runs[-1].tags.get("data", "the data"),
             runs=len(runs),
             search=find_suspects([frames[run.run_id] for run in runs if run.run_id in frames]),
-            near=_near_duplicates([reader.text(run, NEAR_DUPLICATES_FILE) for run in runs]),
+            near=_near_duplicates([reader.text(run, Artifact.NEAR_DUPLICATES) for run in runs]),
             roots=image_roots([reader.text(run, "config.yaml") for run in runs], home),
         )
         for runs in by_data.values()

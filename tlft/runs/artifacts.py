@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.config.schema import Config
+from tlft.names import Artifact
 from tlft.runs.identify import Identity, run_name
 from tlft.runtime.device import Machine
 from tlft.runtime.environment import describe_environment, source_state
-from tlft.tracking.client import WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +48,7 @@ def write_artifacts(
     if config.tracking.weights:
         from tlft.training.checkpoint import save_tensors
 
-        path = folder / WEIGHTS_FILE
+        path = folder / Artifact.WEIGHTS
         path.parent.mkdir()
         save_tensors(model.state_dict(), path)
 

@@ -16,7 +16,7 @@ from tlft.config.schema import Config
 from tlft.config.validate import find_problems
 from tlft.data.cache import warn_of_caches
 from tlft.errors import ConfigurationError
-from tlft.names import NEAR_DUPLICATES_FILE
+from tlft.names import Artifact
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.identify import Identity, identify, run_name
 from tlft.runs.replay import refuse_others
@@ -24,6 +24,7 @@ from tlft.runtime import signals
 from tlft.runtime.device import Machine, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.records import Outcome, flatten
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
@@ -64,7 +65,7 @@ def run_experiment(
     refuse_others(config, known.science, known.key)
     store = Store(config)
     store.end_lost_runs()
-    with store.claim(known.key, force=config.anew) as claim:
+    with claim_run(store, known.key, force=config.anew) as claim:
         if claim.outcome is not None:
             return claim.outcome
         from tlft.models.build import build_model
@@ -118,7 +119,7 @@ def _work(
     with run.writing_files() as folder:
         write_artifacts(folder, config, known, images.eval, model, predictions, machine, composed, layers)
         if near_duplicates is not None:
-            (folder / NEAR_DUPLICATES_FILE).write_text(to_json(near_duplicates), encoding="utf-8")
+            (folder / Artifact.NEAR_DUPLICATES).write_text(to_json(near_duplicates), encoding="utf-8")
     if config.tracking.weights:
         run.log_model(describe_model(config, known, machine))
     training = clock - ready

@@ -66,7 +66,7 @@ class Claim:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _file_lock(folder, name)
         self._owner_file = folder / f"{name}.owner"
-        self._me = _this_process()
+        self._process = _this_process()
         self._released = threading.Event()
 
     def acquire(self) -> bool:
@@ -74,7 +74,7 @@ class Claim:
         if not self._take_lock():
             return False
         owner = _read(self._owner_file)
-        if owner is not None and _is_at_work(owner, self._me, self._owner_file):
+        if owner is not None and _is_at_work(owner, self._process, self._owner_file):
             self._lock.release()
             return False
         if not self._take_owner_file(owner):
@@ -93,10 +93,10 @@ class Claim:
         if self._released.is_set():
             return
         self._released.set()
-        if _read(self._owner_file) == self._me:
-            if stopped and self._me.slurm_job:
-                told = replace(self._me, machine="", pid=0, restarts=0)
-                atomic_write(self._owner_file, _as_bytes(told))
+        if _read(self._owner_file) == self._process:
+            if stopped and self._process.slurm_job:
+                waiting_job = replace(self._process, machine="", pid=0, restarts=0)
+                atomic_write(self._owner_file, _as_bytes(waiting_job))
             else:
                 self._owner_file.unlink(missing_ok=True)
         _let_go(self._lock)
@@ -115,13 +115,13 @@ class Claim:
     def _take_owner_file(self, stale: Owner | None) -> bool:
         """Put this process's name where nobody's or a dead one's was; where locks do not reach, one of two wins."""
         if stale is not None:
-            aside = self._owner_file.with_suffix(f".{self._me.token}.tmp")
+            aside = self._owner_file.with_suffix(f".{self._process.token}.tmp")
             try:
                 self._owner_file.rename(aside)
             except FileNotFoundError:
                 return False  # another process took it over first
             aside.unlink(missing_ok=True)
-        return write_new(self._owner_file, _as_bytes(self._me))
+        return write_new(self._owner_file, _as_bytes(self._process))
 
     def _renew(self) -> None:
         while not self._released.wait(BEAT_SECONDS):
@@ -148,7 +148,7 @@ def owner_of(folder: Path, name: str) -> Owner | None:
 
 
 def is_left(folder: Path, name: str) -> bool:
-    """Tell whether there is a word of somebody who works on a run, or did so when he was killed."""
+    """Tell whether there is a file of a process that works on a run, or was killed at it."""
     return any((folder / f"{name}.{kind}").exists() for kind in ("owner", "lock"))
 
 
@@ -210,15 +210,15 @@ def _read(path: Path) -> Owner | None:
         return Owner("unknown", 0, "", 0, "")  # torn, or of another version: its lease decides
 
 
-def _is_at_work(owner: Owner, me: Owner, file: Path) -> bool:
-    """Tell whether an owner still works, given that its lock is free for `me`."""
-    if owner.machine == me.machine and (not owner.slurm_job or owner.slurm_job == me.slurm_job):
+def _is_at_work(owner: Owner, process: Owner, file: Path) -> bool:
+    """Tell whether an owner still works, given that its lock is free for `process`."""
+    if owner.machine == process.machine and (not owner.slurm_job or owner.slurm_job == process.slurm_job):
         return False  # its lock has died with it
     if owner.slurm_job:
-        if owner.slurm_job == me.slurm_job and (not owner.machine or owner.restarts < me.restarts):
+        if owner.slurm_job == process.slurm_job and (not owner.machine or owner.restarts < process.restarts):
             return False  # it is this very job: submitted, or started before and put back into the queue
-        if (known := squeue.knows(owner.slurm_job)) is not None:
-            return known
+        if (is_in_queue := squeue.knows(owner.slurm_job)) is not None:
+            return is_in_queue
     return _lease_runs(file)
 
 

@@ -16,6 +16,7 @@ from tlft.config.schema import Config
 from tlft.runs.identify import Identity, identify, run_name
 from tlft.runtime.environment import source_state
 from tlft.sweeps.estimate import describe_cost
+from tlft.tracking.claimed_run import tidy
 from tlft.tracking.records import Outcome
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
@@ -66,7 +67,7 @@ def plan_jobs(configs: Sequence[Config]) -> list[PlannedJob]:
             job = replace(job, status="same", same_as=owner)
         elif not config.anew and (done := store.finished(identity.key)):
             job = replace(job, status="done", outcome=done)
-            store.tidy(identity.key)
+            tidy(store, identity.key)
         elif store.owner(identity.key) is not None:
             job = replace(job, status="elsewhere")
         elif store.unfinished(identity.key) is not None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tlft.errors import TlftError
+from tlft.names import Metric
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Record:
         status: FINISHED, FAILED, KILLED, RUNNING or SCHEDULED.
         deleted: whether somebody deleted it in the user interface.
         start_time: milliseconds since 1970 (UTC).
-        key: SHA-256 that says which run it is (see identity.py); empty if tlft did not make it.
+        key: SHA-256 that says which run it is (see tlft/runs/run_key.py); empty if tlft did not make it.
         params: the scientific configuration, flattened: dotted names and texts.
         metrics: the last value of each.
         artifacts: the address of its files.
@@ -69,7 +70,7 @@ class Outcome:
     @property
     def score(self) -> float:
         """The figure that a run returns: the hold-out's accuracy if there is one, else the evaluation's."""
-        return self.metrics.get("holdout/accuracy", self.metrics.get("eval/accuracy", float("nan")))
+        return self.metrics.get(Metric.HOLDOUT_ACCURACY, self.metrics.get(Metric.ACCURACY, float("nan")))
 
 
 _LONGEST_PARAM = 6000  # in MLflow

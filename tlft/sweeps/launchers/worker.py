@@ -61,7 +61,7 @@ def do_job(config: DictConfig, callbacks: Callbacks) -> None:
     descriptor = os.open(folder / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    progress.tell(folder / PROGRESS_FILE)
+    progress.report_to(folder / PROGRESS_FILE)
     signals.listen()
     register()
     setup_globals()
