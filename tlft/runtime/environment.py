@@ -13,7 +13,7 @@ from typing import Any
 
 from tlft.config.paths import PROJECT
 from tlft.names import Tag
-from tlft.runtime.device import Machine, hardware_name
+from tlft.runtime.device import Machine, describe_hardware
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "mlflow", "hydra-core", "omegaconf"),
@@ -23,19 +23,12 @@ PACKAGES = (
 
 def describe_environment(machine: Machine) -> dict[str, Any]:
     """Return versions, hardware and source state, as plain JSON types."""
-    import torch
-
     source = source_state()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cuda": torch.version.cuda if machine.device.type == "cuda" else None,
-        Tag.DEVICE: str(machine.device),
-        Tag.HARDWARE: hardware_name(machine.device),
-        Tag.PRECISION: machine.precision,
-        Tag.THREADS: machine.threads,
+        **describe_hardware(machine),
         Tag.COMMAND: " ".join(sys.argv),
         Tag.COMMIT: source.commit,
         Tag.DIRTY: source.dirty,

@@ -284,7 +284,7 @@ def test_the_word_of_an_owner_who_was_killed_at_the_very_end_goes(config: Config
         pass
     claim = Store(config).claim_of(KEY)
     (config.home / "cache" / "locks" / f"{claim._owner_file.stem}.lock").touch()
-    claim._owner_file.write_text(json.dumps(vars(claim._me) | {"token": "gone"}))
+    claim._owner_file.write_text(json.dumps(vars(claim._process) | {"token": "gone"}))
     tidy(Store(config), KEY)
     assert files_in(config.home / "cache" / "locks") == []
 
