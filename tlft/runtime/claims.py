@@ -71,7 +71,7 @@ class Claim:
 
     def acquire(self) -> bool:
         """Take the claim unless somebody holds it; tells whether it was taken."""
-        if not self._take_lock():
+        if not _take(self._lock):
             return False
         owner = _read(self._owner_file)
         if owner is not None and _is_at_work(owner, self._process, self._owner_file):
@@ -101,17 +101,6 @@ class Claim:
                 self._owner_file.unlink(missing_ok=True)
         _let_go(self._lock)
 
-    def _take_lock(self) -> bool:
-        try:
-            self._lock.acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 20)
-        except Timeout:
-            return False
-        except (OSError, NotImplementedError) as error:
-            if not _means_no_locks(error):
-                raise
-            log.debug("%s: no file lock (%s); the lease decides alone", self._lock.lock_file, error)
-        return True
-
     def _take_owner_file(self, stale: Owner | None) -> bool:
         """Put this process's name where nobody's or a dead one's was; where locks do not reach, one of two wins."""
         if stale is not None:
@@ -135,15 +124,11 @@ def owner_of(folder: Path, name: str) -> Owner | None:
     """Return who works on a run (or will, being a submitted Slurm job), or None if nobody does."""
     file = folder / f"{name}.owner"
     owner = _read(file)
-    try:
-        lock = _file_lock(folder, name)
-        lock.acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 20)
-        _let_go(lock)
-    except Timeout:
+    lock = _file_lock(folder, name)
+    if not _take(lock):
         return owner or Owner("", 0, "", 0, "")
-    except (OSError, NotImplementedError) as error:
-        if not _means_no_locks(error):
-            raise
+    if lock.is_locked:  # else the folder has no locks
+        _let_go(lock)
     return owner if owner is not None and _is_at_work(owner, _this_process(), file) else None
 
 
@@ -157,10 +142,17 @@ def _file_lock(folder: Path, name: str) -> FileLock:
     return FileLock(folder / f"{name}.lock", fallback_to_soft=False)
 
 
-def _means_no_locks(error: Exception) -> bool:
-    """Tell whether an error says that the (shared) folder has no file locks; any other is a fault to be seen."""
-    no_locks = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
-    return isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in no_locks)
+def _take(lock: FileLock) -> bool:
+    """Acquire a lock unless somebody holds it; where the (shared) folder has no locks, the lease decides alone."""
+    try:
+        lock.acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 20)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise  # any other is a fault to be seen
+        log.debug("%s: no file lock (%s); the lease decides alone", lock.lock_file, error)
+    return True
 
 
 def _let_go(lock: FileLock) -> None:

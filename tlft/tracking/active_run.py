@@ -57,13 +57,11 @@ class ActiveRun:
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Log the scientific configuration; it never changes during a run."""
-        if not self.journal.has("params"):
-            self.journal.append(params=dict(params))
+        self.journal.append_once("params", dict(params))
 
     def log_inputs(self, name: str, source: str, digests: Mapping[str, str]) -> None:
         """Log the data set, each split with its digest, as what the run has read."""
-        if not self.journal.has("inputs"):
-            self.journal.append(inputs={"name": name, "source": source, "digests": dict(digests)})
+        self.journal.append_once("inputs", {"name": name, "source": source, "digests": dict(digests)})
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Log facts about the machine, or words of the user's."""
@@ -71,15 +69,12 @@ class ActiveRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0, *, with_system: bool = False) -> None:
         """Log figures under one step; with those of the machine at this moment if asked for."""
-        figures = dict(metrics)
-        if with_system:
-            figures |= self._measure_system()
-        self.journal.append_metrics(figures, step, _now())
+        system = self._measure_system() if with_system else {}
+        self.journal.append_metrics({**metrics, **system}, step, _now())
 
     def log_model(self, description: Mapping[str, Any]) -> None:
         """Log a model that `mlflow.pyfunc.load_model` loads; it refers to the weights that the run has logged."""
-        if not self.journal.has("model"):
-            self.journal.append(model={**description, "weights": f"{self.artifact_uri}/{Artifact.WEIGHTS}"})
+        self.journal.append_once("model", {**description, "weights": f"{self.artifact_uri}/{Artifact.WEIGHTS}"})
 
     @contextmanager
     def writing_files(self) -> Iterator[Path]:

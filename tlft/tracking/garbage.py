@@ -85,7 +85,8 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
     for run in runs:
         registered = _registered(client, run)
         why = f"run {run.info.run_id} ({run.info.run_name}) was deleted; restored, it has its figures and no files"
-        why = f"run {run.info.run_id} was deleted, but its model is registered as {registered}" if registered else why
+        if registered:
+            why = f"run {run.info.run_id} was deleted, but its model is registered as {registered}"
         for folder in _folders_of(client, run):
             if folder.resolve().is_relative_to(home.resolve()) and folder.is_dir() and any(folder.iterdir()):
                 yield waste(folder, why, kept=bool(registered))

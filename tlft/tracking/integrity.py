@@ -35,17 +35,22 @@ def find_damage_by_digest(client: MlflowClient, run: Run) -> str:
     """
     folder = local_folder(run.info.artifact_uri)
     for name, (size, sha256) in _files(run).items():
+        parent = name.rpartition("/")[0]
         with TemporaryDirectory() as fetched:
-            if folder is None and not _is_listed(client, run, name):
+            if folder is not None:
+                path = folder / name
+            elif any(file.path == name for file in client.list_artifacts(run.info.run_id, parent or None)):
+                path = Path(client.download_artifacts(run.info.run_id, name, fetched))
+            else:
                 return f"its {name} is missing"
-            path = folder / name if folder else Path(client.download_artifacts(run.info.run_id, name, fetched))
             if damage := _compare(path, name, size, sha256):
                 return damage
     return ""
 
 
 def _files(run: Run) -> dict[str, tuple[int, str]]:
-    return {name: (size, sha256) for name, (size, sha256) in json.loads(run.data.tags.get(Tag.FILES, "{}")).items()}
+    files: dict[str, tuple[int, str]] = json.loads(run.data.tags.get(Tag.FILES, "{}"))
+    return files
 
 
 def _compare(path: Path, name: str, size: int, sha256: str = "") -> str:
@@ -54,8 +59,3 @@ def _compare(path: Path, name: str, size: int, sha256: str = "") -> str:
     if path.stat().st_size != size or (sha256 and sha256_of(path) != sha256):
         return f"its {name} is damaged"
     return ""
-
-
-def _is_listed(client: MlflowClient, run: Run, name: str) -> bool:
-    parent = name.rpartition("/")[0] or None
-    return any(file.path == name for file in client.list_artifacts(run.info.run_id, parent))

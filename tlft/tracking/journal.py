@@ -74,6 +74,11 @@ class Journal:
             return
         self._unwritten.clear()
 
+    def append_once(self, kind: str, value: Any) -> None:
+        """Add an entry unless there is one of its kind."""
+        if not self.has(kind):
+            self.append(**{kind: value})
+
     def append_metrics(self, metrics: Mapping[str, float], step: int, time: int) -> None:
         """Add figures of a step, but for those that it has from before the run was interrupted.
 

@@ -120,10 +120,10 @@ def load_curves(
     with answering(uri):
         client = connect(uri)
         for record in records:
-            logged = [name for name in names if name in record.metrics]
-            histories = {name: client.get_metric_history(record.run_id, name) for name in logged}
             curves[record.run_id] = {
-                name: sorted((point.step, point.value) for point in points) for name, points in histories.items()
+                name: sorted((point.step, point.value) for point in client.get_metric_history(record.run_id, name))
+                for name in names
+                if name in record.metrics
             }
     return curves
 

@@ -54,22 +54,16 @@ def follow_move(home: Path) -> None:
     Raises:
         TlftError: if it was, and the database cannot be mended now.
     """
-    if find_problems(tracking_uri(None, home)):  # whoever opens the database says it; nothing is written to it
-        return
-    if _names_another_home(home) and (count := relocate(home)):
-        log.warning("%s was moved or copied here: mended %d places of files in its mlflow.db", home, count)
-
-
-def _names_another_home(home: Path) -> bool:
     database_file = home / "mlflow.db"
-    if not database_file.exists():
-        return False
+    if not database_file.exists() or find_problems(tracking_uri(None, home)):  # whoever opens the database says which
+        return
     try:
         with closing(sqlite3.connect(f"{database_file.as_uri()}?mode=ro", uri=True, timeout=20)) as database:
-            places = database.execute("select artifact_location from experiments").fetchall()
-    except sqlite3.Error:  # of another version, or none: that is said by who opens it
-        return False
-    return any(_place_here(place, home) for (place,) in places if place)
+            places = [place for (place,) in database.execute("select artifact_location from experiments") if place]
+    except sqlite3.Error:  # as above
+        return
+    if any(_place_here(place, home) for place in places) and (count := relocate(home)):
+        log.warning("%s was moved or copied here: mended %d places of files in its mlflow.db", home, count)
 
 
 def _mend(database: sqlite3.Connection, table: str, column: str, home: Path) -> int:

@@ -24,7 +24,7 @@ from tlft.tracking.reader import to_record
 from tlft.tracking.records import Outcome, Record
 from tlft.tracking.relocate import follow_move
 from tlft.tracking.run_folder import RunFolder
-from tlft.tracking.server import answering, is_server
+from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,12 +77,6 @@ class Store:
                 experiment = _create_experiment(client, name, artifacts)
         refuse_deleted(experiment, self.uri)
         return client, str(experiment.experiment_id)
-
-    @property
-    def link(self) -> str:
-        """Address of the runs table in the user interface that `mlflow ui` starts."""
-        server = self.uri if is_server(self.uri) else "http://127.0.0.1:5000"
-        return f"{server}/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
 
     def runs_with(self, key: str) -> list[Run]:
         """Return the runs of a key that were not deleted, the newest first."""
