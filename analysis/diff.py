@@ -19,6 +19,7 @@ import numpy as np
 
 from analysis.correctness import PROBABILITY, index_by_image
 from tlft.errors import ConfigurationError
+from tlft.names import Artifact, Tag
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.tracking.records import Record, flatten
 
@@ -134,22 +135,20 @@ def load_run_contents(run_id: str, uri: str | None, home: Path | None = None) ->
         ConfigurationError: if the store has no such run.
         TlftError: if it does not answer.
     """
-    from tlft.tracking.active_run import FILES_TAG
-    from tlft.tracking.client import WEIGHTS_FILE
     from tlft.tracking.reader import ArtifactReader, load_curves, load_record
 
     record = load_record(run_id, uri, home)
     reader = ArtifactReader(uri, home)
     try:
         environment = flatten(json.loads(reader.text(record, "environment.json") or "{}"))
-        files: dict[str, Any] = json.loads(record.tags.get(FILES_TAG, "{}"))
+        files: dict[str, Any] = json.loads(record.tags.get(Tag.FILES, "{}"))
     except ValueError:
         environment, files = {}, {}
     return RunContents(
         record=record,
-        environment={name: text for name, text in environment.items() if name not in (*_CODE, "command")},
+        environment={name: text for name, text in environment.items() if name not in (*_CODE, Tag.COMMAND)},
         histories=load_curves([record], list(record.metrics), uri, home)[run_id],
-        weights=reader.digest(record, WEIGHTS_FILE) or _MISSING if WEIGHTS_FILE in files else None,
+        weights=reader.digest(record, Artifact.WEIGHTS) or _MISSING if Artifact.WEIGHTS in files else None,
         predictions=reader.predictions([record]).get(run_id),
     )
 

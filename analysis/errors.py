@@ -21,7 +21,7 @@ from analysis.label_errors import Search, Suspect, find_suspects
 from analysis.query import TableQuery, add_run_options, load_table
 from tlft.config.paths import home_folder
 from tlft.data.near_duplicates import Pair, parse
-from tlft.names import NEAR_DUPLICATES_FILE
+from tlft.names import Artifact
 from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
 from tlft.runtime.files import atomic_write
 from tlft.tracking.records import Record
@@ -94,7 +94,7 @@ def find_errors(table: Table, frames: Frames, reader: ArtifactReader, home: Path
         Findings(
             data=runs[-1].tags.get("data", "the data"),
             search=find_suspects([frames[run.run_id] for run in runs if run.run_id in frames]),
-            near_duplicates=_near_duplicates([reader.text(run, NEAR_DUPLICATES_FILE) for run in runs]),
+            near_duplicates=_near_duplicates([reader.text(run, Artifact.NEAR_DUPLICATES) for run in runs]),
             roots=image_roots([reader.text(run, "config.yaml") for run in runs], home),
         )
         for runs in by_data.values()

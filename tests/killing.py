@@ -20,6 +20,7 @@ from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
 from tlft.runtime.files import sha256_of
 from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.records import Record
 from tlft.tracking.store import Store
 
@@ -66,7 +67,7 @@ KEY = "k" * 64
 @contextmanager
 def begun(config: Config, key: str = KEY) -> Iterator[ActiveRun]:
     """Begin a run that computes nothing, and end it with the block."""
-    with Store(config).claim(key) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
+    with claim_run(Store(config), key) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
         yield run
 
 

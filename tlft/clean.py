@@ -5,9 +5,9 @@ What may be deleted is the business of `tlft.runtime.garbage` and `tlft.tracking
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from tlft.config.paths import existing_home
 from tlft.data.cache import caches_over, halves
 from tlft.errors import ConfigurationError
-from tlft.runtime.command_line import exit_status
+from tlft.runtime.command_line import command_parser, exit_status
 from tlft.runtime.garbage import Waste, leftovers
 from tlft.runtime.progress import describe_space
 from tlft.tracking.garbage import deleted_artifacts, orphan_checkpoints
@@ -24,22 +24,29 @@ from tlft.tracking.relocate import follow_move, relocate
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something failed; 2 if it was asked for wrongly."""
-    arguments = _parse(argv)
-    return exit_status(lambda: _do(arguments, existing_home()))
+    parser = command_parser("tlft.clean", _DESCRIPTION)
+    parser.add_argument("--yes", action="store_true", help="delete it")
+    parser.add_argument("--max-gb", type=float, help="what decoded images may take (cache.max_gb in conf/config.yaml)")
+    parser.add_argument(
+        "--relocate", action="store_true", help="only mend where MLflow looks for the files of a folder that was moved"
+    )
+    arguments = parser.parse_args(argv)
+    return exit_status(lambda: _run(arguments, existing_home()))
 
 
-def _do(arguments: argparse.Namespace, home: Path) -> int:
+_DESCRIPTION = """Say what nobody needs any more: checkpoints without an unfinished run, decoded
+images over a limit, files of deleted runs, what killed processes left.
+Nothing is deleted without --yes."""
+
+
+def _run(arguments: Namespace, home: Path) -> int:
     if arguments.relocate:
         print(f"mended {relocate(home)} places of files in {home / 'mlflow.db'}")
         return 0
-    return _clean(_find(home, _limit(arguments.max_gb)), home, delete=arguments.yes)
-
-
-def _find(home: Path, max_gb: float | None) -> Iterator[Waste]:
+    max_gb = _limit(arguments.max_gb)
     caches: Iterable[Waste] = () if max_gb is None else caches_over(home, max_gb)
-    return chain(
-        caches, halves(home), leftovers(home), _known_to_mlflow(home)
-    )  # in this order: a full disk opens no database
+    # In this order: a full disk opens no database.
+    return _clean(chain(caches, halves(home), leftovers(home), _known_to_mlflow(home)), home, delete=arguments.yes)
 
 
 def _known_to_mlflow(home: Path) -> Iterator[Waste]:
@@ -48,22 +55,22 @@ def _known_to_mlflow(home: Path) -> Iterator[Waste]:
     yield from deleted_artifacts(home)
 
 
-def _clean(found: Iterable[Waste], home: Path, *, delete: bool) -> int:
+def _clean(wastes: Iterable[Waste], home: Path, *, delete: bool) -> int:
     freed = count = failed = 0
-    for one in found:
-        name = one.path.relative_to(home) if one.path.is_relative_to(home) else one.path
-        if one.kept:
-            print(f"   kept    {name}: {one.why}")
+    for item in wastes:
+        name = item.path.relative_to(home) if item.path.is_relative_to(home) else item.path
+        if item.kept:
+            print(f"   kept    {name}: {item.why}")
             continue
-        print(f"{describe_space(one.size):>10} {name}: {one.why}", flush=True)
+        print(f"{describe_space(item.size):>10} {name}: {item.why}", flush=True)
         if delete:
             try:
-                one.delete()
+                item.delete()
             except OSError as error:
-                print(f"failed: {error.filename or one.path}: {error.strerror}; it was left", file=sys.stderr)
+                print(f"failed: {error.filename or item.path}: {error.strerror}; it was left", file=sys.stderr)
                 failed += 1
                 continue
-        freed, count = freed + one.size, count + 1
+        freed, count = freed + item.size, count + 1
     if not count:
         print(f"nothing to delete in {home}")
     elif delete:
@@ -73,34 +80,20 @@ def _clean(found: Iterable[Waste], home: Path, *, delete: bool) -> int:
     return int(bool(failed))
 
 
-def _limit(asked: float | None) -> float | None:
-    """Return the gigabytes that decoded images may take: as asked, else as `conf/` has it; None if there is no limit.
+def _limit(given: float | None) -> float | None:
+    """Return the gigabytes that decoded images may take: as given, else as `conf/` has it; None if there is no limit.
 
     Raises:
         ConfigurationError: if that is no size.
     """
-    if asked is None:
+    if given is None:
         from tlft.config.compose import Composer
 
         configured = Composer().compose([]).cache.max_gb
         return None if configured is None else float(configured)
-    if not (asked >= 0 and math.isfinite(asked)):
-        raise ConfigurationError(f"--max-gb {asked}: give a number of at least 0")
-    return asked
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tlft.clean",
-        description="Say what nobody needs any more: checkpoints without an unfinished run, decoded images over a "
-        "limit, files of deleted runs, what killed processes left. Nothing is deleted without --yes.",
-    )
-    parser.add_argument("--yes", action="store_true", help="delete it")
-    parser.add_argument("--max-gb", type=float, help="what decoded images may take (cache.max_gb in conf/config.yaml)")
-    parser.add_argument(
-        "--relocate", action="store_true", help="only mend where MLflow looks for the files of a folder that was moved"
-    )
-    return parser.parse_args(argv)
+    if not (given >= 0 and math.isfinite(given)):
+        raise ConfigurationError(f"--max-gb {given}: give a number of at least 0")
+    return given
 
 
 if __name__ == "__main__":

@@ -34,9 +34,14 @@ class RunDeletedError(TlftError):
     """Say that somebody deleted a run in the tracking store while it was computed."""
 
 
+def one_line(text: object, longest: int | None = None) -> str:
+    """Return a text, such as what an error says, in one line of at most so many characters."""
+    return " ".join(str(text).split())[:longest]
+
+
 def out_of_memory(error: BaseException) -> str:
     """Return what was said if memory has run out, by PyTorch's allocators, by oneDNN or by Python; else nothing."""
-    said = " ".join(str(error).split())
+    said = one_line(error)
     if isinstance(error, MemoryError):
         return said or "Python can allocate no more"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for its name

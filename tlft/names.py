@@ -1,12 +1,170 @@
-"""Names under which a run's figures and files are kept, and how such names are spelled."""
+"""The names under which a run's settings, facts, figures and files are kept in MLflow, and how such names are spelled.
+
+Each is written once, here, and is for good: what an earlier version has kept is read under the same name. Nothing of
+the project is imported.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-NEAR_DUPLICATES_FILE = "near_duplicates.json"
-"""Kept with a run; empty where it found none."""
+
+class Tag:
+    """Facts about a run. Those that begin with `tlft.` are for programs, the plain ones for people."""
+
+    RUN_KEY = "tlft.run_key"
+    SWEEP_KEY = "tlft.sweep"
+    """Is on runs that stand for sweeps, which have no run key, and on no other."""
+
+    HOME = "tlft.home"
+    """Which `paths.home` the run was begun from, by its id."""
+
+    FILES = "tlft.files"
+    """JSON: name -> bytes and SHA-256 of every file that the run must have."""
+
+    SECONDS = "tlft.seconds"
+    DIVERGED = "tlft.diverged"
+    DAMAGED = "tlft.damaged"
+    RESUMED = "tlft.resumed"
+    """How often another process went on with the run."""
+
+    NOTE = "mlflow.note.content"
+    PARENT = "mlflow.parentRunId"
+    SOURCE_NAME = "mlflow.source.name"
+    SOURCE_COMMIT = "mlflow.source.git.commit"
+    DATASET_SPLIT = "mlflow.data.context"
+    """Is on the data sets that a run has read, not on the run."""
+
+    SWEEP = "sweep"
+    """The name of the sweep's preset."""
+
+    COLUMN = "column"
+    DATA = "data"
+    ARCH = "arch"
+    WEIGHTS = "weights"
+    DEBUG = "debug"
+    NEAR_DUPLICATES = "near_duplicates"
+    SKIPPED_IMAGES = "skipped_images"
+
+    COMMIT = "commit"
+    DIRTY = "dirty"
+    TORCH = "torch"
+    COMMAND = "command"
+    HOST = "host"
+    DEVICE = "device"
+    HARDWARE = "hardware"
+    PRECISION = "precision"
+    """What `precision=auto` came to; the param of this name has what was asked for."""
+
+    THREADS = "threads"
+
+
+def is_reserved_tag(name: str) -> bool:
+    """Tell whether a tag is written by tlft or MLflow, so that no user may give one of this name."""
+    return name.startswith(("tlft.", "mlflow.")) or name in vars(Tag).values()
+
+
+class Param:
+    """Settings of a run, which make its key: dotted names of the scientific configuration."""
+
+    SEED = "seed"
+    PRECISION = "precision"
+    ARCH_LIBRARY = "arch.library"
+    ARCH = "arch.name"
+    MODEL = "model.name"
+    WEIGHTS = "model.weights"
+    """The SHA-256 of the pretrained weights; not there for `model=scratch`."""
+
+    BN_MOMENTUM = "model.bn_momentum"
+    HEAD = "head.name"
+    TRAINABLE = "training.trainable"
+
+    DATA_TRAIN = "data.train"
+    """The digest of the training images, and so for the other splits; not there if nothing is trained."""
+
+    DATA_EVAL = "data.eval"
+    DATA_HOLDOUT = "data.holdout"
+
+    EPOCHS = "training.epochs"
+    BATCH_SIZE = "training.batch_size"
+    FLIP = "training.flip"
+    KEEP = "training.keep"
+    OPTIMIZER = "optimizer.name"
+    LR = "optimizer.lr"
+    MOMENTUM = "optimizer.momentum"
+    NESTEROV = "optimizer.nesterov"
+    WEIGHT_DECAY = "optimizer.weight_decay"
+    EPS = "optimizer.eps"
+    SCHEDULE = "schedule.name"
+    WARMUP_EPOCHS = "schedule.warmup_epochs"
+
+
+class Metric:
+    """Figures of a run."""
+
+    ACCURACY = "eval/accuracy"
+    """The table's figure: written once, from the kept weights."""
+
+    CLOSED_SET_ACCURACY = "eval/closed_set_accuracy"
+    LOSS = "eval/loss"
+    MACRO_F1 = "eval/macro_f1"
+    RECALL = "eval/recall/"
+    """Is followed by the name of a class, escaped."""
+
+    HOLDOUT_ACCURACY = "holdout/accuracy"
+    """The only figure that a selection may look at."""
+
+    TRAIN_LOSS = "train/loss"
+    TRAIN_ACCURACY = "train/accuracy"
+    TRAIN_LR = "train/lr"
+    CURVE_ACCURACY = "curve/eval_accuracy"
+    CURVE_LOSS = "curve/eval_loss"
+
+    TRAIN_SECONDS = "time/train_seconds"
+    EVAL_SECONDS = "time/eval_seconds"
+    OVERHEAD_SECONDS = "time/overhead_seconds"
+    TRAIN_IMAGES_PER_SECOND = "throughput/train_images_per_second"
+    SYSTEM = "system/"
+    """Is followed by the name of what one of MLflow's monitors measures."""
+
+    OF_THE_MACHINE = ("time/", "throughput/", SYSTEM)
+    """How the names begin of the figures that differ when a run is repeated."""
+
+    SWEEP_JOBS = "sweep/jobs"
+    SWEEP_RUNS = "sweep/runs"
+    """Of a sweep's run: how many jobs it has, and how many of their runs are finished."""
+
+    @staticmethod
+    def of_column(column: str, row: str = "") -> str:
+        """Return the name of a column's mean accuracy in a sweep's run; `row` is `/ROW` if the table has several."""
+        return f"column/{column}/accuracy{row}"
+
+
+class Artifact:
+    """Files that are kept of a run."""
+
+    PREDICTIONS = "predictions.parquet"
+    CONFIG = "config.yaml"
+    RUN_KEY = "run_key.json"
+    ENVIRONMENT = "environment.json"
+    DIFF = "git.diff"
+    CLASS_MAP = "class_map.json"
+    LAYERS = "layers.txt"
+    NEAR_DUPLICATES = "near_duplicates.json"
+    """An empty list where none were found."""
+
+    CONFUSION = "confusion.png"
+    GALLERY = "gallery.png"
+    WEIGHTS = "weights/model.safetensors"
+    TRACEBACK = "traceback.txt"
+    """Only of a run that has failed."""
+
+    REPORT = "report.html"
+    """Of a sweep's run."""
+
+    MODEL_DESCRIPTION = "model.json"
+    """Of a logged model: what it takes to build its network again."""
 
 
 def escape_all(names: Sequence[str]) -> list[str]:

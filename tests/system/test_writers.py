@@ -9,6 +9,7 @@ from killing import left_over
 from warm import warm_server
 
 from tlft.config.schema import Config
+from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store
 
@@ -23,7 +24,10 @@ def write(config: Config, writer: int, together: Barrier) -> None:
     """Do some runs with made-up figures, in a process of its own; all name a new data set in the same moment."""
     for number in range(RUNS):
         key = f"{writer}{number}".ljust(64, "0")
-        with Store(config).claim(key) as claim, claim.start(f"{writer} {number}", {"writer": str(writer)}, {}) as run:
+        with (
+            claim_run(Store(config), key) as claim,
+            claim.start(f"{writer} {number}", {"writer": str(writer)}, {}) as run,
+        ):
             run.log_inputs("insects", "/data", {"train": f"new in round {number}", "eval": "the same for all"})
             together.wait()
             for epoch in range(1, EPOCHS + 1):

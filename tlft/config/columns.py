@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tlft.names import Param
+
 
 @dataclass(frozen=True)
 class Column:
@@ -25,7 +27,7 @@ THREE = (
     Column("from_scratch", "from scratch, new head, trained"),
 )
 
-COLUMN_PARAMS = ("model.name", "head.name", "training.trainable")
+COLUMN_PARAMS = (Param.MODEL, Param.HEAD, Param.TRAINABLE)
 """The params that make a column, in the order of a title."""
 
 _KEYS = {

@@ -1,6 +1,6 @@
 """The checks of a configuration that need nothing but its values.
 
-What a folder, a network or the tracking store says of a configuration is asked elsewhere (see preflight.py).
+What a folder, a network or the tracking store says of a configuration is asked elsewhere (see tlft/runs/preflight.py).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from operator import attrgetter
 
 from tlft.config.schema import Config
 from tlft.errors import nearest
+from tlft.names import is_reserved_tag
 
 _CHOICES = {
     "model.name": ("pretrained", "scratch"),
@@ -22,13 +23,6 @@ _CHOICES = {
     "sweep.on_failure": ("continue", "stop"),
     "data.name": ("hymenoptera", "synthetic", "imagefolder", "demo"),
 }
-
-OWN_TAGS = (
-    *("host", "data", "arch", "column", "sweep", "weights", "debug", "commit", "dirty", "torch"),
-    *("near_duplicates", "skipped_images"),
-    *("device", "hardware", "precision", "threads", "command"),
-)
-"""Names of the tags that every run has."""
 
 
 def find_problems(config: Config) -> list[str]:
@@ -140,7 +134,7 @@ def _wrong_combinations(config: Config) -> list[str]:
     if config.tracking.tags is not None and not isinstance(config.tracking.tags, dict):
         problems.append(f"tracking.tags={config.tracking.tags}: write {{name:text,...}}")
     for name in config.tracking.tags if isinstance(config.tracking.tags, dict) else ():
-        if str(name).startswith(("tlft.", "mlflow.")) or name in OWN_TAGS:
+        if is_reserved_tag(str(name)):
             problems.append(f"tracking.tags.{name}: is a tag of tlft's own; choose another name")
     if config.head.name == "imagenet1k":
         if config.model.name == "scratch":

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.config.schema import Config
+from tlft.names import Artifact
 from tlft.runs.identify import Identity, run_name
 from tlft.runtime.device import Machine
 from tlft.runtime.environment import describe_environment, source_state
-from tlft.tracking.client import WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,16 +31,16 @@ def write_artifacts(
     layers: str,
 ) -> None:
     """Write every file that is kept of a run into `folder`."""
-    predictions.to_frame(known.dataset.root).to_parquet(folder / "predictions.parquet", index=False)
+    predictions.to_frame(known.dataset.root).to_parquet(folder / Artifact.PREDICTIONS, index=False)
     _draw(folder, split, predictions, run_name(config))
     environment = json.dumps(describe_environment(machine), indent=1)
     texts = {
-        "layers.txt": layers,
-        "config.yaml": composed,
-        "environment.json": environment,
-        "run_key.json": json.dumps(known.science, indent=1, sort_keys=True),
-        "git.diff": source_state().diff,
-        "class_map.json": json.dumps(known.class_map, ensure_ascii=False) if known.class_map else "",
+        Artifact.LAYERS: layers,
+        Artifact.CONFIG: composed,
+        Artifact.ENVIRONMENT: environment,
+        Artifact.RUN_KEY: json.dumps(known.science, indent=1, sort_keys=True),
+        Artifact.DIFF: source_state().diff,
+        Artifact.CLASS_MAP: json.dumps(known.class_map, ensure_ascii=False) if known.class_map else "",
     }
     for name, text in texts.items():
         if text:
@@ -48,7 +48,7 @@ def write_artifacts(
     if config.tracking.weights:
         from tlft.training.checkpoint import save_tensors
 
-        path = folder / WEIGHTS_FILE
+        path = folder / Artifact.WEIGHTS
         path.parent.mkdir()
         save_tensors(model.state_dict(), path)
 
@@ -67,9 +67,9 @@ def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> N
         )
         for index in chosen
     ]
-    draw_gallery(items).save(folder / "gallery.png")
+    draw_gallery(items).save(folder / Artifact.GALLERY)
     matrix, columns = predictions.confusion()
-    (folder / "confusion.png").write_bytes(draw_confusion(matrix, predictions.classes, columns, title))
+    (folder / Artifact.CONFUSION).write_bytes(draw_confusion(matrix, predictions.classes, columns, title))
 
 
 def describe_model(config: Config, known: Identity, machine: Machine) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
 from tlft.data.cache import warn_of_caches
-from tlft.names import NEAR_DUPLICATES_FILE
+from tlft.names import Artifact, Metric, Tag
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.identify import Identity, identify, run_name
 from tlft.runs.replay import refuse_others
@@ -23,6 +23,7 @@ from tlft.runtime import signals
 from tlft.runtime.device import Machine, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.records import flatten
 from tlft.tracking.server import wait_for_server
@@ -76,7 +77,7 @@ def run_experiment(
     refuse_others(config, known.science, known.key)
     store = Store(config)
     store.end_lost_runs()
-    with store.claim(known.key, force=config.force) as claim:
+    with claim_run(store, known.key, force=config.force) as claim:
         if claim.outcome is not None:
             return claim.outcome
         from tlft.models.build import build_model
@@ -126,21 +127,21 @@ def _work(
     metrics = compute_metrics(predictions)
     if images.holdout is not None:
         held_out = evaluate(model, images.holdout, known.dataset.classes, known.class_map, machine)
-        metrics["holdout/accuracy"] = compute_metrics(held_out, "holdout")["holdout/accuracy"]
+        metrics[Metric.HOLDOUT_ACCURACY] = compute_metrics(held_out, "holdout")[Metric.HOLDOUT_ACCURACY]
     eval_seconds = time.monotonic() - clock
 
     with run.writing_files() as folder:
         write_artifacts(folder, config, known, images.eval, model, predictions, machine, composed, layers)
         if near_duplicates is not None:
-            (folder / NEAR_DUPLICATES_FILE).write_text(to_json(near_duplicates), encoding="utf-8")
+            (folder / Artifact.NEAR_DUPLICATES).write_text(to_json(near_duplicates), encoding="utf-8")
     if config.tracking.weights:
         run.log_model(describe_model(config, known, machine))
     training = clock - ready
     overhead = time.monotonic() - run.started - training - eval_seconds
     times = {
-        "time/train_seconds": state.train_seconds,
-        "time/eval_seconds": eval_seconds,
-        "time/overhead_seconds": overhead,
+        Metric.TRAIN_SECONDS: state.train_seconds,
+        Metric.EVAL_SECONDS: eval_seconds,
+        Metric.OVERHEAD_SECONDS: overhead,
     }
     run.log_metrics({**metrics, **times}, step=config.training.epochs, with_system=config.training.epochs == 0)
     return metrics
@@ -155,11 +156,11 @@ def _open_images(config: Config, known: Identity, machine: Machine, run: ActiveR
     images = open_images(known.dataset, known.weights.transform, cache, config.data.on_bad_image, machine.threads)
     warn_of_caches(config.home, config.cache.max_gb)
     if images.skipped:
-        run.log_tags({"skipped_images": str(len(images.skipped))})
+        run.log_tags({Tag.SKIPPED_IMAGES: str(len(images.skipped))})
     near_duplicates = find_near_duplicates(known.dataset, images, cache)
     if leaks := describe_leaks(near_duplicates or []):
         log.warning("%s: %s; delete one of each pair, or the figures flatter", known.dataset.name, leaks)
-        run.log_tags({"near_duplicates": leaks})
+        run.log_tags({Tag.NEAR_DUPLICATES: leaks})
     return (_cut(images, config.training.batch_size) if config.debug else images), near_duplicates
 
 
@@ -180,27 +181,29 @@ def _describe_layers(model: nn.Module, known: Identity) -> str:
 def _tags(config: Config, known: Identity, machine: Machine, sweep: SweepMembership | None) -> dict[str, str]:
     environment = describe_environment(machine)
     state = source_state()
-    facts = {name: str(environment[name]) for name in ("device", "hardware", "precision", "threads", "command")}
+    facts = {
+        name: str(environment[name]) for name in (Tag.DEVICE, Tag.HARDWARE, Tag.PRECISION, Tag.THREADS, Tag.COMMAND)
+    }
     from tlft.config.columns import column_of
 
     column = column_of(flatten(known.science))
     kind = {
-        **({"column": column.key} if column is not None else {}),
-        **({"sweep": sweep.name} if sweep else {}),
-        "host": platform.node(),
-        "data": known.dataset.name,
-        "arch": config.arch.name,
-        "debug": str(config.debug).lower(),
+        **({Tag.COLUMN: column.key} if column is not None else {}),
+        **({Tag.SWEEP: sweep.name} if sweep else {}),
+        Tag.HOST: platform.node(),
+        Tag.DATA: known.dataset.name,
+        Tag.ARCH: config.arch.name,
+        Tag.DEBUG: str(config.debug).lower(),
     }
     code = {
-        "commit": state.commit,
-        "dirty": str(state.dirty).lower(),
-        "torch": environment["packages"]["torch"],
+        Tag.COMMIT: state.commit,
+        Tag.DIRTY: str(state.dirty).lower(),
+        Tag.TORCH: environment["packages"]["torch"],
     }
     return {
         **{str(name): str(text) for name, text in (config.tracking.tags or {}).items()},
         **facts,
         **kind,
         **code,
-        "weights": Path(config.model.weights_file or known.weights.spec.name).name,
+        Tag.WEIGHTS: Path(config.model.weights_file or known.weights.spec.name).name,
     }

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError, out_of_memory
+from tlft.names import Metric
 from tlft.runs.experiment import SweepMembership, run_experiment
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.replay import verify
@@ -126,7 +127,7 @@ def say(outcome: Outcome) -> None:
     if outcome.status == RunStatus.ELSEWHERE:
         log.info("running elsewhere: another process works on this very run; it is left to it")
         return
-    accuracy = outcome.metrics.get("eval/accuracy", float("nan"))
+    accuracy = outcome.metrics.get(Metric.ACCURACY, float("nan"))
     text = f"{outcome.name}: accuracy {100 * accuracy:.3f} %, run {outcome.run_id}, {outcome.seconds:.1f} s"
     skipped = outcome.status == RunStatus.SKIPPED
     log.info("done already: %s (force=true runs it again)" if skipped else "done: %s", text)

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
+from tlft.names import Artifact, Tag
 from tlft.tracking.reader import ArtifactReader, load_record
 from tlft.tracking.records import Record, flatten
 
@@ -49,7 +50,7 @@ def expand(argv: Sequence[str]) -> list[str]:
     home = Path(str(here.paths.home)).expanduser()
     uri = OmegaConf.select(here, "tracking.uri")
     record = load_record(named[-1], uri, home)
-    stored = _read(ArtifactReader(uri, home).text(record, "config.yaml"), record)
+    stored = _read(ArtifactReader(uri, home).text(record, Artifact.CONFIG), record)
     overrides = [*_overrides(stored), *_of_the_machine(record, stored)]
     keys = {text.partition("=")[0].lstrip("+") for text in given}
     return [*flags, *(text for text in overrides if text.partition("=")[0] not in keys), *given]
@@ -80,8 +81,8 @@ def _overrides(stored: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_the_machine(record: Record, stored: Mapping[str, Any]) -> Iterator[str]:
     """Return as many threads as the run had, since the bits depend on them, and an experiment of its own."""
-    if record.tags.get("threads", "").isdecimal():
-        yield f"threads={record.tags['threads']}"
+    if record.tags.get(Tag.THREADS, "").isdecimal():
+        yield f"threads={record.tags[Tag.THREADS]}"
     yield f"tracking.experiment={write_value(stored['tracking']['experiment'] + '-repeats')}"
 
 

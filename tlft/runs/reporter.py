@@ -19,6 +19,7 @@ from tlft.data.batches import Images
 from tlft.errors import TlftError
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
+from tlft.names import Metric
 from tlft.runtime import signals
 from tlft.runtime.device import Machine
 from tlft.runtime.progress import Advance, progress
@@ -85,9 +86,9 @@ class Reporter:
             self.run.name,
             epoch,
             self.config.training.epochs,
-            metrics["train/loss"],
-            100 * metrics["train/accuracy"],
-            metrics["throughput/train_images_per_second"],
+            metrics[Metric.TRAIN_LOSS],
+            100 * metrics[Metric.TRAIN_ACCURACY],
+            metrics[Metric.TRAIN_IMAGES_PER_SECOND],
         )
 
     def _save_after_epoch(self, model: nn.Module, state: TrainingState) -> None:
@@ -112,4 +113,4 @@ class Reporter:
     def _curve(self, model: nn.Module) -> dict[str, float]:
         classes, class_map = self.known.dataset.classes, self.known.class_map
         curve = compute_metrics(evaluate(model, self.images.eval, classes, class_map, self.machine))
-        return {"curve/eval_accuracy": curve["eval/accuracy"], "curve/eval_loss": curve["eval/loss"]}
+        return {Metric.CURVE_ACCURACY: curve[Metric.ACCURACY], Metric.CURVE_LOSS: curve[Metric.LOSS]}

@@ -66,15 +66,15 @@ class Claim:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _file_lock(folder, name)
         self._owner_file = folder / f"{name}.owner"
-        self._me = _this_process()
+        self._process = _this_process()
         self._released = threading.Event()
 
     def acquire(self) -> bool:
         """Take the claim unless somebody holds it; tells whether it was taken."""
-        if not self._take_lock():
+        if not _take(self._lock):
             return False
         owner = _read(self._owner_file)
-        if owner is not None and _is_at_work(owner, self._me, self._owner_file):
+        if owner is not None and _is_at_work(owner, self._process, self._owner_file):
             self._lock.release()
             return False
         if not self._take_owner_file(owner):
@@ -93,35 +93,24 @@ class Claim:
         if self._released.is_set():
             return
         self._released.set()
-        if _read(self._owner_file) == self._me:
-            if stopped and self._me.slurm_job:
-                told = replace(self._me, machine="", pid=0, restarts=0)
-                atomic_write(self._owner_file, _as_bytes(told))
+        if _read(self._owner_file) == self._process:
+            if stopped and self._process.slurm_job:
+                waiting_job = replace(self._process, machine="", pid=0, restarts=0)
+                atomic_write(self._owner_file, _as_bytes(waiting_job))
             else:
                 self._owner_file.unlink(missing_ok=True)
         _let_go(self._lock)
 
-    def _take_lock(self) -> bool:
-        try:
-            self._lock.acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 20)
-        except Timeout:
-            return False
-        except (OSError, NotImplementedError) as error:
-            if not _means_no_locks(error):
-                raise
-            log.debug("%s: no file lock (%s); the lease decides alone", self._lock.lock_file, error)
-        return True
-
     def _take_owner_file(self, stale: Owner | None) -> bool:
         """Put this process's name where nobody's or a dead one's was; where locks do not reach, one of two wins."""
         if stale is not None:
-            aside = self._owner_file.with_suffix(f".{self._me.token}.tmp")
+            aside = self._owner_file.with_suffix(f".{self._process.token}.tmp")
             try:
                 self._owner_file.rename(aside)
             except FileNotFoundError:
                 return False  # another process took it over first
             aside.unlink(missing_ok=True)
-        return write_new(self._owner_file, _as_bytes(self._me))
+        return write_new(self._owner_file, _as_bytes(self._process))
 
     def _renew(self) -> None:
         while not self._released.wait(BEAT_SECONDS):
@@ -135,20 +124,16 @@ def owner_of(folder: Path, name: str) -> Owner | None:
     """Return who works on a run (or will, being a submitted Slurm job), or None if nobody does."""
     file = folder / f"{name}.owner"
     owner = _read(file)
-    try:
-        lock = _file_lock(folder, name)
-        lock.acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 20)
-        _let_go(lock)
-    except Timeout:
+    lock = _file_lock(folder, name)
+    if not _take(lock):
         return owner or Owner("", 0, "", 0, "")
-    except (OSError, NotImplementedError) as error:
-        if not _means_no_locks(error):
-            raise
+    if lock.is_locked:  # else the folder has no locks
+        _let_go(lock)
     return owner if owner is not None and _is_at_work(owner, _this_process(), file) else None
 
 
 def is_left(folder: Path, name: str) -> bool:
-    """Tell whether there is a word of somebody who works on a run, or did so when he was killed."""
+    """Tell whether there is a file of a process that works on a run, or was killed at it."""
     return any((folder / f"{name}.{kind}").exists() for kind in ("owner", "lock"))
 
 
@@ -157,10 +142,17 @@ def _file_lock(folder: Path, name: str) -> FileLock:
     return FileLock(folder / f"{name}.lock", fallback_to_soft=False)
 
 
-def _means_no_locks(error: Exception) -> bool:
-    """Tell whether an error says that the (shared) folder has no file locks; any other is a fault to be seen."""
-    no_locks = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
-    return isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in no_locks)
+def _take(lock: FileLock) -> bool:
+    """Acquire a lock unless somebody holds it; where the (shared) folder has no locks, the lease decides alone."""
+    try:
+        lock.acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 20)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise  # any other is a fault to be seen
+        log.debug("%s: no file lock (%s); the lease decides alone", lock.lock_file, error)
+    return True
 
 
 def _let_go(lock: FileLock) -> None:
@@ -210,15 +202,15 @@ def _read(path: Path) -> Owner | None:
         return Owner("unknown", 0, "", 0, "")  # torn, or of another version: its lease decides
 
 
-def _is_at_work(owner: Owner, me: Owner, file: Path) -> bool:
-    """Tell whether an owner still works, given that its lock is free for `me`."""
-    if owner.machine == me.machine and (not owner.slurm_job or owner.slurm_job == me.slurm_job):
+def _is_at_work(owner: Owner, process: Owner, file: Path) -> bool:
+    """Tell whether an owner still works, given that its lock is free for `process`."""
+    if owner.machine == process.machine and (not owner.slurm_job or owner.slurm_job == process.slurm_job):
         return False  # its lock has died with it
     if owner.slurm_job:
-        if owner.slurm_job == me.slurm_job and (not owner.machine or owner.restarts < me.restarts):
+        if owner.slurm_job == process.slurm_job and (not owner.machine or owner.restarts < process.restarts):
             return False  # it is this very job: submitted, or started before and put back into the queue
-        if (known := squeue.knows(owner.slurm_job)) is not None:
-            return known
+        if (is_in_queue := squeue.knows(owner.slurm_job)) is not None:
+            return is_in_queue
     return _lease_runs(file)
 
 

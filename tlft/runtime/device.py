@@ -16,12 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from filelock import FileLock, Timeout
 
 from tlft.config.schema import Config
+from tlft.names import Tag
 
 if TYPE_CHECKING:
     import torch
@@ -182,14 +183,28 @@ def _has_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def hardware_name(device: torch.device) -> str:
+def describe_hardware(machine: Machine) -> dict[str, Any]:
+    """Return what the arithmetic is done with, as plain JSON types."""
+    import torch
+
+    return {
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if machine.device.type == "cuda" else None,
+        Tag.DEVICE: str(machine.device),
+        Tag.HARDWARE: _hardware_name(machine.device),
+        Tag.PRECISION: machine.precision,
+        Tag.THREADS: machine.threads,
+    }
+
+
+def _hardware_name(device: torch.device) -> str:
     """Return the name of the GPU, or of the CPU."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+        match = None
+    return match[1] if match else platform.processor() or platform.machine()

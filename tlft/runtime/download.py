@@ -24,7 +24,7 @@ import filelock
 import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
 
-from tlft.errors import TlftError
+from tlft.errors import TlftError, one_line
 from tlft.runtime.files import into_place, one_line_for_the_disk, sha256_of
 from tlft.runtime.progress import progress
 
@@ -227,7 +227,7 @@ def _reason(error: BaseException) -> str:
     """Return in a few words why a server cannot be reached."""
     root = _root(error)
     text = getattr(root, "strerror", None) or str(root) or type(root).__name__
-    return ("proxy: " if isinstance(error, requests.exceptions.ProxyError) else "") + " ".join(text.split())
+    return ("proxy: " if isinstance(error, requests.exceptions.ProxyError) else "") + one_line(text)
 
 
 def _root(error: BaseException) -> BaseException:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tlft.config.paths import PROJECT
-from tlft.runtime.device import Machine, hardware_name
+from tlft.names import Tag
+from tlft.runtime.device import Machine, describe_hardware
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "mlflow", "hydra-core", "omegaconf"),
@@ -22,21 +23,15 @@ PACKAGES = (
 
 def describe_environment(machine: Machine) -> dict[str, Any]:
     """Return versions, hardware and source state, as plain JSON types."""
-    import torch
-
+    source = source_state()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cuda": torch.version.cuda if machine.device.type == "cuda" else None,
-        "device": str(machine.device),
-        "hardware": hardware_name(machine.device),
-        "precision": machine.precision,
-        "threads": machine.threads,
-        "command": " ".join(sys.argv),
-        "commit": source_state().commit,
-        "dirty": source_state().dirty,
+        **describe_hardware(machine),
+        Tag.COMMAND: " ".join(sys.argv),
+        Tag.COMMIT: source.commit,
+        Tag.DIRTY: source.dirty,
     }
 
 
@@ -66,8 +61,8 @@ def source_state() -> SourceState:
     """Ask git for the state of the project folder; outside a repository nothing is known."""
 
     def git(*args: str) -> str:
-        done = subprocess.run(["git", "-C", str(PROJECT), *args], capture_output=True, text=True, check=True)
-        return done.stdout
+        command = ["git", "-C", str(PROJECT), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != PROJECT:

@@ -27,7 +27,7 @@ Advance = Callable[..., None]
 """`advance(n=1, note="")`: n more units are done; `note` replaces the text behind the bar."""
 
 _SECONDS_BETWEEN_LINES = 10.0
-_SECONDS_BETWEEN_WORDS = 0.5
+_SECONDS_BETWEEN_REPORTS = 0.5
 
 
 def on_terminal() -> bool:
@@ -51,13 +51,13 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         raise AttributeError("a console handler has no stream of its own")
 
 
-_told: Path | None = None
+_progress_file: Path | None = None
 
 
-def tell(path: Path) -> None:
-    """From now on leave word in a file (JSON) of how far this process has come, for the process that watches it."""
-    global _told
-    _told = path
+def report_to(path: Path) -> None:
+    """From now on write into a file (JSON) how far this process has come, for the process that watches it."""
+    global _progress_file
+    _progress_file = path
 
 
 @contextmanager
@@ -72,33 +72,34 @@ def progress(description: str, total: int, unit: str = "", done: int = 0) -> Ite
     """
     show = _bar if on_terminal() else _lines
     with show(description, total, unit, done) as advance:
-        if _told is None:
+        if _progress_file is None:
             yield advance
             return
         try:
-            yield _telling(_told, advance, {"description": description, "total": total, "unit": unit}, done)
+            task = {"description": description, "total": total, "unit": unit}
+            yield _reporting(_progress_file, advance, task, done)
         finally:
-            _told.unlink(missing_ok=True)
+            _progress_file.unlink(missing_ok=True)
 
 
-def _telling(path: Path, advance: Advance, fixed: dict[str, Any], done: int) -> Advance:
+def _reporting(path: Path, advance: Advance, task: dict[str, Any], done: int) -> Advance:
     started, before, last = time.monotonic(), done, 0.0
 
-    def tell_and_advance(n: int = 1, note: str = "") -> None:
+    def advance_and_report(n: int = 1, note: str = "") -> None:
         nonlocal done, last
         advance(n, note)
         done += n
         now = time.monotonic()
-        if now - last < _SECONDS_BETWEEN_WORDS:
+        if now - last < _SECONDS_BETWEEN_REPORTS:
             return
         last = now
-        told = {**fixed, "done": done, "note": note, "rate": (done - before) / max(now - started, 1e-9)}
+        report = {**task, "done": done, "note": note, "rate": (done - before) / max(now - started, 1e-9)}
         if not path.parent.is_dir():  # somebody took it away, and it is not made again
             return
         with suppress(TlftError):  # nothing that is shown may stop a job
-            atomic_write(path, json.dumps(told).encode(), durable=False)
+            atomic_write(path, json.dumps(report).encode(), durable=False)
 
-    return tell_and_advance
+    return advance_and_report
 
 
 def bars() -> Progress:
@@ -135,11 +136,11 @@ def bars() -> Progress:
 
 @contextmanager
 def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
-    with bars() as shown:
-        task = shown.add_task(description, total=total or None, completed=done, note="", unit=unit)
+    with bars() as lines:
+        task = lines.add_task(description, total=total or None, completed=done, note="", unit=unit)
 
         def advance(n: int = 1, note: str = "") -> None:
-            shown.update(task, advance=n, note=note)
+            lines.update(task, advance=n, note=note)
 
         yield advance
 

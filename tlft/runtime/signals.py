@@ -39,9 +39,9 @@ def listen() -> None:
     A handler of submitit that stands for SIGUSR2 is kept, and is handed over to in the end: it puts the job back into
     Slurm's queue.
     """
-    found = signal.getsignal(signal.SIGUSR2) if hasattr(signal, "SIGUSR2") else None
-    if callable(found) and found not in (_hear, signal.default_int_handler):
-        _Heard.requeue = found
+    handler = signal.getsignal(signal.SIGUSR2) if hasattr(signal, "SIGUSR2") else None
+    if callable(handler) and handler not in (_hear, signal.default_int_handler):
+        _Heard.requeue = handler
     for name in STOPPING:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _hear)
@@ -105,5 +105,5 @@ def _hear(number: int, frame: FrameType | None) -> None:
         _Heard.patient = False
         stop()
     once_more = "; once more stops at once" if number == signal.SIGINT else ""
-    said = f"{signal.Signals(number).name}: {_Heard.intent}{once_more}\n"
-    os.write(2, said.encode())  # not through logging, which may be in the middle of a line of its own
+    message = f"{signal.Signals(number).name}: {_Heard.intent}{once_more}\n"
+    os.write(2, message.encode())  # not through logging, which may be in the middle of a line of its own

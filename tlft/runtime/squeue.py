@@ -8,16 +8,8 @@ import subprocess
 from collections.abc import Sequence
 
 _OVER = {
-    "COMPLETED",
-    "CANCELLED",
-    "FAILED",
-    "TIMEOUT",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "BOOT_FAIL",
-    "DEADLINE",
-    "REVOKED",
-    "PREEMPTED",
+    *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL"),
+    *("OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED", "PREEMPTED"),
 }
 _PATIENCE_SECONDS = 20
 
@@ -37,12 +29,12 @@ def states(jobs: Sequence[str]) -> dict[str, tuple[str, str]] | None:
     Returns:
         job -> state and reason; None if Slurm does not answer.
     """
-    asked = ["--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}", "--format=%i %T %r"]
-    said = _ask("squeue", *asked)
-    if said is None:
+    options = ["--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}", "--format=%i %T %r"]
+    output = _ask("squeue", *options)
+    if output is None:
         return None
-    found = (line.split(maxsplit=2) for line in said.splitlines())
-    return {parts[0]: (parts[1], parts[2] if len(parts) > 2 else "") for parts in found if len(parts) > 1}
+    rows = (line.split(maxsplit=2) for line in output.splitlines())
+    return {row[0]: (row[1], row[2] if len(row) > 2 else "") for row in rows if len(row) > 1}
 
 
 def is_over(state: str) -> bool:
@@ -52,14 +44,14 @@ def is_over(state: str) -> bool:
 
 def knows(job: str) -> bool | None:
     """Tell whether Slurm has a job that waits or runs; None if Slurm does not answer."""
-    known = states([job])
-    return None if known is None else any(not is_over(state) for state, _ in known.values())
+    by_job = states([job])
+    return None if by_job is None else any(not is_over(state) for state, _ in by_job.values())
 
 
 def last_words(job: str) -> str:
     """Return what Slurm's accounting says of a job that is over: its state, and its memory where that ended it."""
-    said = _ask("sacct", "--noheader", "--parsable2", f"--jobs={job}", "--format=State,MaxRSS,ReqMem") or ""
-    rows = [line.split("|") for line in said.splitlines() if line.count("|") == 2]
+    output = _ask("sacct", "--noheader", "--parsable2", f"--jobs={job}", "--format=State,MaxRSS,ReqMem") or ""
+    rows = [line.split("|") for line in output.splitlines() if line.count("|") == 2]
     if not rows:
         return "unknown to Slurm's accounting"
     state, _, limit = rows[0]
@@ -80,9 +72,9 @@ def _ask(*command: str) -> str | None:
     if shutil.which(command[0]) is None:
         return None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if done.returncode != 0:
-        return "" if "Invalid job id" in done.stderr else None
-    return done.stdout
+    if answer.returncode != 0:
+        return "" if "Invalid job id" in answer.stderr else None
+    return answer.stdout

@@ -7,11 +7,10 @@ import platform
 import statistics
 from collections.abc import Sequence
 
+from tlft.names import Artifact, Param, Tag
 from tlft.runtime.device import available_threads
 from tlft.runtime.progress import describe_duration, describe_space
 from tlft.sweeps.jobs import PlannedJob
-from tlft.tracking.active_run import FILES_TAG, SECONDS_TAG
-from tlft.tracking.client import WEIGHTS_FILE
 from tlft.tracking.records import Record
 
 
@@ -41,32 +40,32 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
 
 def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> float | None:
     """Return the median time of like runs: on the same training images if there are such, per epoch if trained."""
-    trained = [record for record in records if ("training.epochs" in record.params) == (job.config.training.epochs > 0)]
+    trained = [record for record in records if (Param.EPOCHS in record.params) == (job.config.training.epochs > 0)]
     alike = _on_device(job.config.device, trained)
     images = job.identity.science["data"].get("train")
-    like = [record for record in alike if record.params.get("data.train") == images] or alike
+    like = [record for record in alike if record.params.get(Param.DATA_TRAIN) == images] or alike
     threads = available_threads() if on_all_cores else job.config.threads or available_threads()
     rates = [
-        float(record.tags[SECONDS_TAG]) * _threads(record, threads) / int(record.params.get("training.epochs", "1"))
+        float(record.tags[Tag.SECONDS]) * _threads(record, threads) / int(record.params.get(Param.EPOCHS, "1"))
         for record in like
-        if SECONDS_TAG in record.tags
+        if Tag.SECONDS in record.tags
     ]
     return statistics.median(rates) / threads * max(job.config.training.epochs, 1) if rates else None
 
 
 def _on_device(asked: str, records: Sequence[Record]) -> list[Record]:
     """Return the records of one kind of device: the one asked for, or that of the newest record."""
-    kinds = [record.tags.get("device", "").partition(":")[0] for record in records]
+    kinds = [record.tags.get(Tag.DEVICE, "").partition(":")[0] for record in records]
     wanted = asked.partition(":")[0] if asked != "auto" else next(iter(kinds), "")
     return [record for record, kind in zip(records, kinds, strict=True) if kind == wanted]
 
 
 def _threads(record: Record, otherwise: int) -> int:
     """Return how many threads a run had; on another device than the CPU their number says nothing of its time."""
-    told = record.tags.get("threads", "")
-    return int(told) if record.tags.get("device") == "cpu" and told.isdecimal() else otherwise
+    told = record.tags.get(Tag.THREADS, "")
+    return int(told) if record.tags.get(Tag.DEVICE) == "cpu" and told.isdecimal() else otherwise
 
 
 def _weights_size(record: Record) -> int:
-    size, _ = json.loads(record.tags.get(FILES_TAG, "{}")).get(WEIGHTS_FILE, (0, ""))
+    size, _ = json.loads(record.tags.get(Tag.FILES, "{}")).get(Artifact.WEIGHTS, (0, ""))
     return int(size)

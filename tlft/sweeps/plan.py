@@ -16,6 +16,7 @@ from tlft.runs.identify import Identity, identify, run_name
 from tlft.runtime.environment import source_state
 from tlft.sweeps.estimate import describe_cost
 from tlft.sweeps.jobs import Job, PlannedJob
+from tlft.tracking.claimed_run import tidy
 from tlft.tracking.outcome import RunStatus
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
@@ -54,7 +55,7 @@ def _look_up(job: Job, identity: Identity, store: Store) -> PlannedJob:
     """Say where the run of a job stands in its store."""
     key = identity.key
     if not job.config.force and (outcome := store.finished(key)):
-        store.tidy(key)
+        tidy(store, key)
         return PlannedJob(job, identity, store, RunStatus.SKIPPED, outcome)
     if store.owner(key) is not None:
         return PlannedJob(job, identity, store, RunStatus.ELSEWHERE)

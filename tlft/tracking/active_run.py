@@ -8,16 +8,16 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.errors import RunDeletedError
-from tlft.runtime.files import atomic_write, sha256_of
-from tlft.tracking.client import WEIGHTS_FILE
+from tlft.names import Artifact, Metric, Tag
+from tlft.runtime.files import sha256_of
+from tlft.tracking.client import find_run
 from tlft.tracking.journal import Entry, Journal
 from tlft.tracking.pyfunc_model import log_model
-from tlft.tracking.reader import find_run
+from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.server import reason_of
 
 if TYPE_CHECKING:
@@ -26,55 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILES_TAG = "tlft.files"
-SECONDS_TAG = "tlft.seconds"
-DIVERGED_TAG = "tlft.diverged"
-DAMAGED_TAG = "tlft.damaged"
 _PAUSE_SECONDS = 20.0
 _PAUSE_FACTOR = 10
 """A store that did not answer is not asked again before so many times what the question took: the training goes on."""
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """What is kept of an unfinished run on disk: which run it is, its journal, its checkpoints, its files."""
-
-    path: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where checkpoints are kept."""
-        return self.path / "checkpoint"
-
-    @property
-    def files(self) -> Path:
-        """Where the run's files wait until MLflow has them."""
-        return self.path / "files"
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether there is no journal: the run has just begun, or its `remove` was cut short."""
-        return not (self.path / "journal.jsonl").exists()
-
-    def read(self) -> dict[str, str]:
-        """Return what `remember` was told; nothing if there is no such run."""
-        try:
-            told = json.loads((self.path / "run.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        whole = isinstance(told, dict) and isinstance(told.get("run_id"), str) and isinstance(told.get("uri"), str)
-        return told if whole else {}
-
-    def remember(self, **told: str) -> None:
-        """Write which run this is, and where it is tracked."""
-        atomic_write(self.path / "run.json", json.dumps(told).encode())
-
-    def remove(self) -> None:
-        """Delete everything; `run.json` last, so that what a crash leaves is still known for what it is."""
-        for child in sorted(self.path.glob("*"), key=lambda child: child.name == "run.json"):
-            shutil.rmtree(child) if child.is_dir() else child.unlink()
-        if self.path.exists():
-            self.path.rmdir()
 
 
 class ActiveRun:
@@ -103,13 +57,11 @@ class ActiveRun:
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Log the scientific configuration; it never changes during a run."""
-        if not self.journal.has("params"):
-            self.journal.append(params=dict(params))
+        self.journal.append_once("params", dict(params))
 
     def log_inputs(self, name: str, source: str, digests: Mapping[str, str]) -> None:
         """Log the data set, each split with its digest, as what the run has read."""
-        if not self.journal.has("inputs"):
-            self.journal.append(inputs={"name": name, "source": source, "digests": dict(digests)})
+        self.journal.append_once("inputs", {"name": name, "source": source, "digests": dict(digests)})
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Log facts about the machine, or words of the user's."""
@@ -117,15 +69,12 @@ class ActiveRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0, *, with_system: bool = False) -> None:
         """Log figures under one step; with those of the machine at this moment if asked for."""
-        figures = dict(metrics)
-        if with_system:
-            figures |= self._measure_system()
-        self.journal.append_metrics(figures, step, _now())
+        system = self._measure_system() if with_system else {}
+        self.journal.append_metrics({**metrics, **system}, step, _now())
 
     def log_model(self, description: Mapping[str, Any]) -> None:
         """Log a model that `mlflow.pyfunc.load_model` loads; it refers to the weights that the run has logged."""
-        if not self.journal.has("model"):
-            self.journal.append(model={**description, "weights": f"{self.artifact_uri}/{WEIGHTS_FILE}"})
+        self.journal.append_once("model", {**description, "weights": f"{self.artifact_uri}/{Artifact.WEIGHTS}"})
 
     @contextmanager
     def writing_files(self) -> Iterator[Path]:
@@ -142,7 +91,7 @@ class ActiveRun:
             if path.is_file()
         }
         self.journal.append(files=True)
-        self.log_tags({FILES_TAG: json.dumps(files)})
+        self.log_tags({Tag.FILES: json.dumps(files)})
 
     def deliver(self, *, at_once: bool = False) -> bool:
         """Send the store what it has not got yet; tells whether it has everything now.
@@ -154,7 +103,7 @@ class ActiveRun:
         """
         if not at_once and time.monotonic() < self._not_before:
             return False
-        asked = time.monotonic()
+        started = time.monotonic()
         try:
             for entry in self.journal.undelivered():
                 self._deliver(entry)
@@ -164,7 +113,7 @@ class ActiveRun:
             if not self._not_before:
                 log.warning("the tracking store takes nothing now (%s); it is kept and delivered later", self.refusal)
             now = time.monotonic()
-            self._not_before = now + max(_PAUSE_SECONDS, _PAUSE_FACTOR * (now - asked))
+            self._not_before = now + max(_PAUSE_SECONDS, _PAUSE_FACTOR * (now - started))
             return False
         if self._not_before:
             log.info("the tracking store is back and has everything")
@@ -188,7 +137,7 @@ class ActiveRun:
     def finish(self) -> bool:
         """Say that the run is FINISHED; tells whether the store knows, or will be told later."""
         if not self.journal.has("end"):
-            self.log_tags({SECONDS_TAG: f"{time.monotonic() - self.started:.3f}"})
+            self.log_tags({Tag.SECONDS: f"{time.monotonic() - self.started:.3f}"})
             self.journal.append(end="FINISHED", time=_now())
         self._ended = True
         if self.deliver(at_once=True):
@@ -213,9 +162,9 @@ class ActiveRun:
             return
         try:
             if traceback:
-                self._client.log_text(self.run_id, traceback, "traceback.txt")
+                self._client.log_text(self.run_id, traceback, Artifact.TRACEBACK)
             if diverged:
-                self._client.set_tag(self.run_id, DIVERGED_TAG, "true")
+                self._client.set_tag(self.run_id, Tag.DIVERGED, "true")
             self._client.set_terminated(self.run_id, status)
             if diverged:
                 self.folder.remove()
@@ -224,16 +173,16 @@ class ActiveRun:
 
     def _deliver(self, entry: Entry) -> None:
         """Send one entry; a second time it changes nothing."""
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow import entities
 
         if "metrics" in entry:
-            figures = entry["metrics"].items()
-            metrics = [Metric(name, value, entry["time"], entry["step"]) for name, value in figures]
+            time, step = entry["time"], entry["step"]
+            metrics = [entities.Metric(name, value, time, step) for name, value in entry["metrics"].items()]
             self._client.log_batch(self.run_id, metrics=metrics)
         elif "params" in entry:
-            self._client.log_batch(self.run_id, params=[Param(*pair) for pair in entry["params"].items()])
+            self._client.log_batch(self.run_id, params=[entities.Param(*pair) for pair in entry["params"].items()])
         elif "tags" in entry:
-            self._client.log_batch(self.run_id, tags=[RunTag(*pair) for pair in entry["tags"].items()])
+            self._client.log_batch(self.run_id, tags=[entities.RunTag(*pair) for pair in entry["tags"].items()])
         elif "inputs" in entry:
             _log_inputs(self._client, self.run_id, **entry["inputs"])
         elif "files" in entry:
@@ -250,7 +199,7 @@ class ActiveRun:
         figures: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
-            figures |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
+            figures |= {Metric.SYSTEM + name: value for name, value in monitor.aggregate_metrics().items()}
             monitor.clear_metrics()
         return figures
 
@@ -274,9 +223,9 @@ def _log_inputs(client: MlflowClient, run_id: str, name: str, source: str, diges
 def _dataset_inputs(name: str, source: str, digests: Mapping[str, str]) -> list[Any]:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    told = json.dumps({"uri": source})
+    place = json.dumps({"uri": source})
     return [
-        DatasetInput(Dataset(name, digest[:_LONGEST_DIGEST], "local", told), [InputTag("mlflow.data.context", split)])
+        DatasetInput(Dataset(name, digest[:_LONGEST_DIGEST], "local", place), [InputTag(Tag.DATASET_SPLIT, split)])
         for split, digest in digests.items()
     ]
 

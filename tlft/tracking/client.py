@@ -1,4 +1,7 @@
-"""Reach the tracking store: its address, MLflow's client, and what MLflow says at the wrong moment."""
+"""Reach the tracking store: its address, MLflow's client, what is asked of that, and what MLflow says unasked.
+
+What a run means is not known here.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,12 @@ from urllib.request import url2pathname
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError
 from tlft.runtime.files import into_place
+from tlft.tracking.schema import database_path, find_problems
 from tlft.tracking.server import wait_for_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
-
-KEY_TAG = "tlft.run_key"
-SWEEP_TAG = "tlft.sweep"
-"""Is on runs that stand for sweeps, which have no run key, and on no other."""
-
-WEIGHTS_FILE = "weights/model.safetensors"
+    from mlflow.entities import Experiment, LoggedModel, Run
 
 _HTTP = {"MAX_RETRIES": "2", "BACKOFF_FACTOR": "1", "TIMEOUT": "5"}
 """A dead server would otherwise be four minutes of silence for each call."""
@@ -54,13 +52,13 @@ def connect(uri: str) -> MlflowClient:
     import mlflow
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of all that it raises
-    named = os.environ.get("MLFLOW_TRACKING_URI")
+    configured = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)  # logged models are written through the global address
     # MLflow has written it into the environment, where another job's `tracking=server` would find it.
-    if named is None:
+    if configured is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:
-        os.environ["MLFLOW_TRACKING_URI"] = named
+        os.environ["MLFLOW_TRACKING_URI"] = configured
     return mlflow.MlflowClient(tracking_uri=uri)
 
 
@@ -83,14 +81,86 @@ def create_database(path: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{path.name}.*.tmp*"):
-        left.unlink()
+    for leftover in path.parent.glob(f"{path.name}.*.tmp*"):
+        leftover.unlink()
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     store = SqlAlchemyStore(f"sqlite:///{beside}", artifacts.as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
     with closing(sqlite3.connect(beside)) as database:
         database.execute("pragma journal_mode=wal")
     into_place(beside, path)
+
+
+def is_there(uri: str) -> bool:
+    """Tell whether a store can be asked without being created: it is a server, or a database that exists.
+
+    Raises:
+        ConfigurationError: if the address is none, or the database is none or of another version.
+    """
+    if problems := find_problems(uri):
+        raise ConfigurationError(problems)
+    database = database_path(uri)
+    return database is None or database.exists()
+
+
+def connect_existing(uri: str, name: str) -> MlflowClient:
+    """Return MLflow's client for a store that must be there already: a database is not created.
+
+    Args:
+        uri: of the store.
+        name: of the run or model that is looked for.
+
+    Raises:
+        ConfigurationError: if the database is none, or is not there.
+    """
+    if not is_there(uri):
+        raise ConfigurationError(
+            f"{name}: no such run in {uri}, which is not there; set TLFT_HOME, or the store's address"
+        )
+    return connect(uri)
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, deleted or not; None if the store has none of this id."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def existing_run(client: MlflowClient, run_id: str) -> Run:
+    """Return a run that nobody has deleted.
+
+    Raises:
+        ConfigurationError: if there is none.
+    """
+    run = find_run(client, run_id)
+    if run is None or run.info.lifecycle_stage == "deleted":
+        raise ConfigurationError(
+            f"{run_id}: no such run in {client.tracking_uri}; `mlflow ui` and `run.py` tell the ids"
+        )
+    return run
+
+
+def all_runs(client: MlflowClient, experiment_id: str, *, only_deleted: bool = False) -> Iterator[Run]:
+    """Yield every run of an experiment, deleted ones too, or only those."""
+    from mlflow.entities import ViewType
+
+    view = ViewType.DELETED_ONLY if only_deleted else ViewType.ALL
+    token: str | None = None
+    while token is None or token:
+        page = client.search_runs([experiment_id], run_view_type=view, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def logged_models(client: MlflowClient, experiment_id: str, run_id: str) -> list[LoggedModel]:
+    """Return the models that a run has logged, also such as were not written to their end."""
+    return list(client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'"))
 
 
 def restore(kind: str, name: str, uri: str) -> str:

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.errors import ConfigurationError, TlftError
-from tlft.runtime.claims import Claim
+from tlft.errors import TlftError, one_line
+from tlft.names import Tag
 from tlft.runtime.garbage import Waste, waste
-from tlft.tracking.active_run import DIVERGED_TAG, RunFolder
-from tlft.tracking.client import connect, local_folder, quiet, restore, tracking_uri
+from tlft.tracking.client import all_runs, connect, is_there, local_folder, logged_models, quiet, restore, tracking_uri
 from tlft.tracking.journal import Journal
-from tlft.tracking.reader import find_run
-from tlft.tracking.schema import find_problems
+from tlft.tracking.run_folder import RunFolder, idle_folders
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
@@ -26,56 +24,45 @@ def orphan_checkpoints(home: Path) -> Iterator[Waste]:
 
     One that somebody works on is left out, and one that another run goes on from.
     """
-    for path in sorted((home / "checkpoints").glob("*")):
-        claim = Claim(home / "cache" / "locks", path.name)
-        if not claim.acquire():
-            continue
-        try:
-            if path.exists() and (found := _look_at(path, home)) is not None:
-                yield found
-        finally:
-            claim.release()
+    for folder in idle_folders(home):
+        if (orphan := _as_waste(folder, home)) is not None:
+            yield orphan
 
 
-def _look_at(path: Path, home: Path) -> Waste | None:
-    told = RunFolder(path).read()
-    if "run_id" not in told:
+def _as_waste(folder: RunFolder, home: Path) -> Waste | None:
+    """Say why nobody goes on from a folder, or why that cannot be known; None if a run does."""
+    path, address = folder.path, folder.address
+    if address is None:
         return waste(path, "names no run")
-    run_id = told["run_id"]
-    if not told.get("uri") and not (home / "mlflow.db").exists():  # MLflow would make a new one, and know no run
+    run_id = address.run_id
+    if not address.uri and not (home / "mlflow.db").exists():  # MLflow would make a new one, and know no run
         return waste(path, f"run {run_id} cannot be looked up: there is no {home / 'mlflow.db'}", kept=True)
     try:
-        state, mend = _state(connect(tracking_uri(told.get("uri") or None, home)), run_id)
+        client, run = address.look_up(home)
     except Exception as error:  # a server that is away: nothing is known of the run
-        return waste(path, f"run {run_id} cannot be looked up ({' '.join(str(error).split())[:120]})", kept=True)
-    if (damaged := _damaged(path)) is not None or not state:
-        return damaged
-    if waiting := Journal(path).waiting:
+        return waste(path, f"run {run_id} cannot be looked up ({one_line(error, 120)})", kept=True)
+    try:
+        waiting = Journal(path).waiting
+    except TlftError as error:  # it cannot be read, which keeps an unfinished run from going on
+        return waste(path, str(error), kept=True)
+    state, mend = _describe_end(run, run_id, str(client.tracking_uri))
+    if not state:
+        return None
+    if waiting:
         return waste(path, f"run {run_id} {state}, and {waiting} entries are not delivered; {mend}", kept=True)
     return waste(path, f"run {run_id} {state}")
 
 
-def _damaged(path: Path) -> Waste | None:
-    """Return what keeps an unfinished run from going on, if its journal cannot be read."""
-    try:
-        Journal(path)
-    except TlftError as error:
-        return waste(path, str(error), kept=True)
-    return None
-
-
-def _state(client: MlflowClient, run_id: str) -> tuple[str, str]:
+def _describe_end(run: Run | None, run_id: str, uri: str) -> tuple[str, str]:
     """Say why a run does not go on, and how what it has not delivered is saved; two empty texts if it goes on."""
     sync = "python -m tlft.sync first"
-    run = find_run(client, run_id)
     if run is None:
         return "is gone from MLflow", "nothing can take them: delete the folder yourself if you do not want them"
     if run.info.lifecycle_stage == "deleted":
-        back = restore("runs", run_id, str(client.tracking_uri))
-        return "was deleted", f"{back}, then {sync}; or delete the folder yourself"
+        return "was deleted", f"{restore('runs', run_id, uri)}, then {sync}; or delete the folder yourself"
     if run.info.status == "FINISHED":
         return "is finished", sync
-    if DIVERGED_TAG in run.data.tags:
+    if Tag.DIVERGED in run.data.tags:
         return "has diverged", sync
     return "", ""
 
@@ -86,21 +73,20 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
     Raises:
         TlftError: if the store cannot be opened.
     """
-    if not (home / "mlflow.db").exists():
+    uri = tracking_uri(None, home)
+    if not is_there(uri):
         return
     from mlflow.entities import ViewType
 
-    address = tracking_uri(None, home)
-    if problems := find_problems(address):
-        raise ConfigurationError(problems)
-    with answering(address), quiet():
-        client = connect(address)
-        experiments = [found.experiment_id for found in client.search_experiments(ViewType.ALL)]
-        runs = [run for one in experiments for run in _deleted_runs(client, one)]
+    with answering(uri), quiet():
+        client = connect(uri)
+        experiments = client.search_experiments(ViewType.ALL)
+        runs = [run for stored in experiments for run in all_runs(client, stored.experiment_id, only_deleted=True)]
     for run in runs:
         registered = _registered(client, run)
         why = f"run {run.info.run_id} ({run.info.run_name}) was deleted; restored, it has its figures and no files"
-        why = f"run {run.info.run_id} was deleted, but its model is registered as {registered}" if registered else why
+        if registered:
+            why = f"run {run.info.run_id} was deleted, but its model is registered as {registered}"
         for folder in _folders_of(client, run):
             if folder.resolve().is_relative_to(home.resolve()) and folder.is_dir() and any(folder.iterdir()):
                 yield waste(folder, why, kept=bool(registered))
@@ -108,25 +94,16 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
 
 def _registered(client: MlflowClient, run: Run) -> str:
     """Return the name under which somebody registered a model of a run, or an empty text."""
-    return next((str(one.name) for one in client.search_model_versions(f"run_id = '{run.info.run_id}'")), "")
-
-
-def _deleted_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
-    from mlflow.entities import ViewType
-
-    token: str | None = None
-    while token is None or token:
-        page = client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY, page_token=token)
-        yield from page
-        token = page.token or ""
+    versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
+    return next((str(version.name) for version in versions), "")
 
 
 def _folders_of(client: MlflowClient, run: Run) -> Iterator[Path]:
     """Yield the local folders of a run and its models; only such as bear their name."""
-    models = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
-    owned = [(run.info.run_id, run.info.artifact_uri)]
-    owned += [(model.model_id, model.artifact_location) for model in models]
-    for name, address in owned:
-        folder = local_folder(address)
+    models = logged_models(client, run.info.experiment_id, run.info.run_id)
+    places = [(run.info.run_id, run.info.artifact_uri)]
+    places += [(model.model_id, model.artifact_location) for model in models]
+    for name, place in places:
+        folder = local_folder(place)
         if folder is not None and folder.is_absolute() and folder.parent.name == name:
             yield folder.parent

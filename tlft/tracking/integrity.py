@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tlft.names import Tag
 from tlft.runtime.files import sha256_of
-from tlft.tracking.active_run import DAMAGED_TAG, FILES_TAG
 from tlft.tracking.client import local_folder
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ def find_damage(run: Run) -> str:
     """Say what is wrong with a run's files, as far as names and sizes on this machine tell; nothing if all is well."""
     folder = local_folder(run.info.artifact_uri)
     for name, (size, _) in _files(run).items():
-        if folder is not None and (said := _compare(folder / name, name, size)):
-            return said
-    if said := run.data.tags.get(DAMAGED_TAG, ""):
-        return f"{said} (if it was put back: python -m tlft.sync --verify)"
+        if folder is not None and (damage := _compare(folder / name, name, size)):
+            return damage
+    if damage := run.data.tags.get(Tag.DAMAGED, ""):
+        return f"{damage} (if it was put back: python -m tlft.sync --verify)"
     return ""
 
 
@@ -35,17 +35,22 @@ def find_damage_by_digest(client: MlflowClient, run: Run) -> str:
     """
     folder = local_folder(run.info.artifact_uri)
     for name, (size, sha256) in _files(run).items():
+        parent = name.rpartition("/")[0]
         with TemporaryDirectory() as fetched:
-            if folder is None and not _is_listed(client, run, name):
+            if folder is not None:
+                path = folder / name
+            elif any(file.path == name for file in client.list_artifacts(run.info.run_id, parent or None)):
+                path = Path(client.download_artifacts(run.info.run_id, name, fetched))
+            else:
                 return f"its {name} is missing"
-            path = folder / name if folder else Path(client.download_artifacts(run.info.run_id, name, fetched))
-            if said := _compare(path, name, size, sha256):
-                return said
+            if damage := _compare(path, name, size, sha256):
+                return damage
     return ""
 
 
 def _files(run: Run) -> dict[str, tuple[int, str]]:
-    return {name: (size, sha256) for name, (size, sha256) in json.loads(run.data.tags.get(FILES_TAG, "{}")).items()}
+    files: dict[str, tuple[int, str]] = json.loads(run.data.tags.get(Tag.FILES, "{}"))
+    return files
 
 
 def _compare(path: Path, name: str, size: int, sha256: str = "") -> str:
@@ -54,8 +59,3 @@ def _compare(path: Path, name: str, size: int, sha256: str = "") -> str:
     if path.stat().st_size != size or (sha256 and sha256_of(path) != sha256):
         return f"its {name} is damaged"
     return ""
-
-
-def _is_listed(client: MlflowClient, run: Run, name: str) -> bool:
-    parent = name.rpartition("/")[0] or None
-    return any(found.path == name for found in client.list_artifacts(run.info.run_id, parent))

@@ -59,7 +59,7 @@ class Journal:
         """Add an entry; on a full disk it waits in memory, and is written with the next one."""
         self.entries.append(entry)
         self._unwritten.append(entry)
-        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in self._unwritten)
+        text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in self._unwritten)
         size = self._path.stat().st_size if self._path.exists() else 0
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +73,11 @@ class Journal:
                 os.truncate(self._path, size)
             return
         self._unwritten.clear()
+
+    def append_once(self, kind: str, value: Any) -> None:
+        """Add an entry unless there is one of its kind."""
+        if not self.has(kind):
+            self.append(**{kind: value})
 
     def append_metrics(self, metrics: Mapping[str, float], step: int, time: int) -> None:
         """Add figures of a step, but for those that it has from before the run was interrupted.

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tlft.errors import TlftError
-from tlft.runtime.claims import Claim
-from tlft.tracking.active_run import DAMAGED_TAG, FILES_TAG, ActiveRun, RunFolder
+from tlft.errors import TlftError, one_line
+from tlft.names import Tag
+from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.client import connect, tracking_uri
 from tlft.tracking.integrity import find_damage_by_digest
 from tlft.tracking.journal import Journal
-from tlft.tracking.reader import find_run, load_records
+from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
+from tlft.tracking.run_folder import RunFolder, idle_folders
 from tlft.tracking.server import answering
 
 
 @dataclass(frozen=True)
-class Rest:
+class Delivery:
     """What became of a run whose journal was not empty.
 
     Attributes:
@@ -33,43 +34,36 @@ class Rest:
     error: str = ""
 
 
-def deliver_rest(home: Path) -> Iterator[Rest]:
-    """Deliver the journals of all runs that nobody works on now; yields a line's worth for each."""
-    for path in sorted((home / "checkpoints").glob("*")):
-        claim = Claim(home / "cache" / "locks", path.name)
-        if not claim.acquire():
-            continue
-        try:
-            if (rest := _deliver(RunFolder(path), home)) is not None:
-                yield rest
-        finally:
-            claim.release()
+def deliver_journals(home: Path) -> Iterator[Delivery]:
+    """Deliver the journals of all runs that nobody works on now."""
+    for folder in idle_folders(home):
+        if (delivery := _deliver(folder, home)) is not None:
+            yield delivery
 
 
-def _deliver(folder: RunFolder, home: Path) -> Rest | None:
-    told = folder.read()
-    if not told:
+def _deliver(folder: RunFolder, home: Path) -> Delivery | None:
+    if (address := folder.address) is None:
         return None
+    run_id = address.run_id
     try:
         journal = Journal(folder.path)
     except TlftError as error:
-        return Rest(told["run_id"], 0, 1, str(error))
+        return Delivery(run_id, 0, 1, str(error))
     before = journal.waiting
     if not before:
         if journal.has("end"):  # its process went before it could tidy up
             folder.remove()
         return None
     try:
-        client = connect(tracking_uri(told["uri"] or None, home))
-        found = find_run(client, told["run_id"])
-        if found is None:
-            return Rest(told["run_id"], 0, before, f"it is no longer there; delete {folder.path} if it is not missed")
-        run = ActiveRun(client, found, folder)
+        client, stored = address.look_up(home)
+        if stored is None:
+            return Delivery(run_id, 0, before, f"it is no longer there; delete {folder.path} if it is not missed")
+        run = ActiveRun(client, stored, folder)
     except Exception as error:  # a server that is away, a run that was deleted for good
-        return Rest(told["run_id"], 0, before, " ".join(str(error).split())[:200])
+        return Delivery(run_id, 0, before, one_line(error, 200))
     done = run.finish() if run.journal.has("end") else run.deliver(at_once=True)
     waiting = 0 if done else run.journal.waiting
-    return Rest(told["run_id"], before - waiting, waiting, "" if done else run.refusal)
+    return Delivery(run_id, before - waiting, waiting, "" if done else run.refusal)
 
 
 def verify(experiment: str, uri: str | None, home: Path) -> Iterator[tuple[Record, str]]:
@@ -81,14 +75,14 @@ def verify(experiment: str, uri: str | None, home: Path) -> Iterator[tuple[Recor
         TlftError: if the store does not answer, or not with the files.
     """
     for record in load_records(experiment, uri, home):
-        if record.status != "FINISHED" or record.deleted or FILES_TAG not in record.tags:
+        if record.status != "FINISHED" or record.deleted or Tag.FILES not in record.tags:
             continue
         address = tracking_uri(uri, home)
         client = connect(address)
         with answering(address):
-            wrong = find_damage_by_digest(client, client.get_run(record.run_id))
-            if wrong:
-                client.set_tag(record.run_id, DAMAGED_TAG, wrong)
-            elif DAMAGED_TAG in record.tags:  # somebody has put the files back
-                client.delete_tag(record.run_id, DAMAGED_TAG)
-        yield record, wrong
+            damage = find_damage_by_digest(client, client.get_run(record.run_id))
+            if damage:
+                client.set_tag(record.run_id, Tag.DAMAGED, damage)
+            elif Tag.DAMAGED in record.tags:  # somebody has put the files back
+                client.delete_tag(record.run_id, Tag.DAMAGED)
+        yield record, damage

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-HOLDOUT_ACCURACY, EVAL_ACCURACY = "holdout/accuracy", "eval/accuracy"
+from tlft.names import Metric
 
 
 class RunStatus(StrEnum):
@@ -67,7 +67,7 @@ class Outcome:
     @property
     def score(self) -> float | None:
         """The figure that a run returns: the hold-out's accuracy if there is one, else the evaluation's."""
-        return self.metrics.get(HOLDOUT_ACCURACY, self.metrics.get(EVAL_ACCURACY))
+        return self.metrics.get(Metric.HOLDOUT_ACCURACY, self.metrics.get(Metric.ACCURACY))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; the inverse of `from_dict`."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tlft.errors import TlftError
-from tlft.tracking.client import WEIGHTS_FILE, local_folder, quiet
+from tlft.errors import TlftError, one_line
+from tlft.names import Artifact
+from tlft.tracking.client import local_folder, logged_models, quiet
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,21 +35,21 @@ def log_model(client: MlflowClient, experiment_id: str, run_id: str, description
     from mlflow import pyfunc, set_experiment
     from mlflow.models import Model
 
-    for found in client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'"):
-        if found.status.value == "READY":
+    for logged in logged_models(client, experiment_id, run_id):
+        if logged.status.value == "READY":
             return
-        client.delete_logged_model(found.model_id)
+        client.delete_logged_model(logged.model_id)
     with TemporaryDirectory() as folder, quiet():
         set_experiment(experiment_id=experiment_id)  # else it goes to the experiment Default
-        told = Path(folder) / "model.json"
-        told.write_text(json.dumps({**description, "run_id": run_id}, indent=1))
+        file = Path(folder) / Artifact.MODEL_DESCRIPTION
+        file.write_text(json.dumps({**description, "run_id": run_id}, indent=1))
         Model.log(
             artifact_path=None,
             name="model",
             flavor=pyfunc,
             run_id=run_id,
             python_model=str(_CODE),
-            artifacts={"description": str(told)},
+            artifacts={"description": str(file)},
             signature=_signature(description["classes"]),
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in _PACKAGES],
         )
@@ -83,7 +84,7 @@ def set_served_model() -> None:
                 description = json.loads(Path(context.artifacts["description"]).read_text())
                 weights = local_folder(description["weights"])
                 if weights is None or not weights.is_file():
-                    weights = Path(download_artifacts(f"runs:/{description['run_id']}/{WEIGHTS_FILE}"))
+                    weights = Path(download_artifacts(f"runs:/{description['run_id']}/{Artifact.WEIGHTS}"))
                 self.classifier = Classifier.load(description, weights)
 
             def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> Any:
@@ -94,6 +95,6 @@ def set_served_model() -> None:
                 try:
                     return self.classifier.classify(list(images), paths=False)
                 except TlftError as error:
-                    raise MlflowException(" ".join(str(error).split()), BAD_REQUEST) from None
+                    raise MlflowException(one_line(error), BAD_REQUEST) from None
 
     set_model(ServedModel())

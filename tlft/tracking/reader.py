@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tlft.errors import ConfigurationError
+from tlft.names import Artifact, Tag
 from tlft.runtime.files import sha256_of
-from tlft.tracking import schema
-from tlft.tracking.client import KEY_TAG, SWEEP_TAG, connect, local_folder, refuse_deleted, tracking_uri
+from tlft.tracking.client import (
+    all_runs,
+    connect,
+    connect_existing,
+    existing_run,
+    is_there,
+    local_folder,
+    refuse_deleted,
+    tracking_uri,
+)
 from tlft.tracking.records import Record
 from tlft.tracking.server import answering
 
@@ -19,8 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-PREDICTIONS_FILE = "predictions.parquet"
 
 
 def load_records(experiment: str, uri: str | None = None, home: Path | None = None) -> list[Record]:
@@ -33,24 +40,18 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
         TlftError: if the store does not answer.
     """
     uri = tracking_uri(uri, home)
-    if problems := schema.find_problems(uri):
-        raise ConfigurationError(problems)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if not is_there(uri):
         return []
-    from mlflow.entities import ViewType
-
-    runs: list[Run] = []
     with answering(uri):
         client = connect(uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is not None:
-            refuse_deleted(found, uri)
-        token: str | None = None
-        while found is not None and (token is None or token):
-            page = client.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)
-            runs += [run for run in page if SWEEP_TAG not in run.data.tags]
-            token = page.token or ""
-    return sorted((to_record(run) for run in runs), key=lambda record: (record.start_time, record.run_id))
+        stored = client.get_experiment_by_name(experiment)
+        if stored is None:
+            return []
+        refuse_deleted(stored, uri)
+        records = [
+            to_record(run) for run in all_runs(client, stored.experiment_id) if Tag.SWEEP_KEY not in run.data.tags
+        ]
+    return sorted(records, key=lambda record: (record.start_time, record.run_id))
 
 
 class ArtifactReader:
@@ -58,7 +59,6 @@ class ArtifactReader:
 
     def __init__(self, uri: str | None = None, home: Path | None = None) -> None:
         self._uri = tracking_uri(uri, home)
-        self._client: MlflowClient | None = None
         self._read: dict[str, pd.DataFrame] = {}
 
     def predictions(self, records: Sequence[Record]) -> Mapping[str, pd.DataFrame]:
@@ -69,7 +69,7 @@ class ArtifactReader:
         """
         for record in records:
             if record.run_id not in self._read:
-                with self._file(record, PREDICTIONS_FILE) as path, suppress(OSError, ValueError):  # damaged
+                with self._file(record, Artifact.PREDICTIONS) as path, suppress(OSError, ValueError):  # damaged
                     if path is not None:
                         self._read[record.run_id] = _read_parquet(path)
         return self._read
@@ -94,19 +94,17 @@ class ArtifactReader:
         if folder is not None:
             yield folder / name if (folder / name).is_file() else None
             return
-        client = self._connected()
         with TemporaryDirectory() as fetched:
             try:
-                path: Path | None = Path(client.download_artifacts(record.run_id, name, fetched))
+                path: Path | None = Path(self._client.download_artifacts(record.run_id, name, fetched))
             except Exception:  # each kind of store has its own
                 path = None
             yield path
 
-    def _connected(self) -> MlflowClient:
-        if self._client is None:
-            with answering(self._uri):
-                self._client = connect(self._uri)
-        return self._client
+    @cached_property
+    def _client(self) -> MlflowClient:
+        with answering(self._uri):
+            return connect(self._uri)
 
 
 def load_curves(
@@ -122,10 +120,10 @@ def load_curves(
     with answering(uri):
         client = connect(uri)
         for record in records:
-            known = [name for name in names if name in record.metrics]
-            histories = {name: client.get_metric_history(record.run_id, name) for name in known}
             curves[record.run_id] = {
-                name: sorted((point.step, point.value) for point in points) for name, points in histories.items()
+                name: sorted((point.step, point.value) for point in client.get_metric_history(record.run_id, name))
+                for name in names
+                if name in record.metrics
             }
     return curves
 
@@ -149,51 +147,6 @@ def load_record(run_id: str, uri: str | None = None, home: Path | None = None) -
         return to_record(existing_run(connect_existing(uri, run_id), run_id))
 
 
-def connect_existing(uri: str, name: str) -> MlflowClient:
-    """Return MLflow's client for a store that must be there already: a database is not created.
-
-    Args:
-        uri: of the store.
-        name: of the run or model that is looked for.
-
-    Raises:
-        ConfigurationError: if the database is none, or is not there.
-    """
-    if problems := schema.find_problems(uri):
-        raise ConfigurationError(problems)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise ConfigurationError(
-            f"{name}: no such run in {uri}, which is not there; set TLFT_HOME, or the store's address"
-        )
-    return connect(uri)
-
-
-def existing_run(client: MlflowClient, run_id: str) -> Run:
-    """Return a run that nobody has deleted.
-
-    Raises:
-        ConfigurationError: if there is none.
-    """
-    run = find_run(client, run_id)
-    if run is None or run.info.lifecycle_stage == "deleted":
-        raise ConfigurationError(
-            f"{run_id}: no such run in {client.tracking_uri}; `mlflow ui` and `run.py` tell the ids"
-        )
-    return run
-
-
-def find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return a run, deleted or not; None if the store has none of this id."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-
-
 def to_record(run: Run) -> Record:
     """Turn MLflow's run into a record."""
     return Record(
@@ -202,7 +155,7 @@ def to_record(run: Run) -> Record:
         status=run.info.status,
         deleted=run.info.lifecycle_stage == "deleted",
         start_time=run.info.start_time or 0,
-        key=run.data.tags.get(KEY_TAG, ""),
+        key=run.data.tags.get(Tag.RUN_KEY, ""),
         params=dict(run.data.params),
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),

@@ -21,7 +21,7 @@ class Record:
         status: FINISHED, FAILED, KILLED, RUNNING or SCHEDULED.
         deleted: whether somebody deleted it in the user interface.
         start_time: milliseconds since 1970 (UTC).
-        key: SHA-256 that says which run it is (see identity.py); empty if tlft did not make it.
+        key: SHA-256 that says which run it is (see tlft/runs/run_key.py); empty if tlft did not make it.
         params: the scientific configuration, flattened: dotted names and texts.
         metrics: the last value of each.
         artifacts: the address of its files.

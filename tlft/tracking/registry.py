@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.errors import ConfigurationError, TlftError
-from tlft.tracking.client import SWEEP_TAG, WEIGHTS_FILE, local_folder, quiet, tracking_uri
-from tlft.tracking.reader import connect_existing, existing_run
+from tlft.names import Artifact, Tag
+from tlft.tracking.client import connect_existing, existing_run, local_folder, logged_models, quiet, tracking_uri
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
@@ -33,19 +33,17 @@ def find_model(name: str, uri: str | None = None, home: Path | None = None) -> t
         client = connect_existing(uri, name)
         run = existing_run(client, _run_of(client, name))
         model = _model_of(client, run)
-        told = _fetch(model.artifact_location, f"models:/{model.model_id}", _DESCRIPTION)
-        weights = _fetch(run.info.artifact_uri, f"runs:/{run.info.run_id}", WEIGHTS_FILE)
-    return json.loads(told.read_text(encoding="utf-8")), weights
-
-
-_DESCRIPTION = "artifacts/model.json"
+        description = _fetch(
+            model.artifact_location, f"models:/{model.model_id}", f"artifacts/{Artifact.MODEL_DESCRIPTION}"
+        )
+        weights = _fetch(run.info.artifact_uri, f"runs:/{run.info.run_id}", Artifact.WEIGHTS)
+    return json.loads(description.read_text(encoding="utf-8")), weights
 
 
 def _model_of(client: MlflowClient, run: Run) -> LoggedModel:
-    mine = f"source_run_id = '{run.info.run_id}'"
-    logged = client.search_logged_models([run.info.experiment_id], filter_string=mine)
+    logged = logged_models(client, run.info.experiment_id, run.info.run_id)
     ready = [model for model in logged if model.status.value == "READY"]
-    if SWEEP_TAG in run.data.tags:
+    if Tag.SWEEP_KEY in run.data.tags:
         raise ConfigurationError(f"{run.info.run_id}: stands for a sweep; name one of the runs that it holds")
     if not ready:
         raise ConfigurationError(
@@ -64,10 +62,11 @@ def _run_of(client: MlflowClient, name: str) -> str:
         raise ConfigurationError(f"{name}: write models:/NAME@ALIAS or models:/NAME/VERSION")
     model, alias, version = parts.groups()
     try:
-        found = client.get_model_version_by_alias(model, alias) if alias else client.get_model_version(model, version)
+        if alias:
+            return str(client.get_model_version_by_alias(model, alias).run_id)
+        return str(client.get_model_version(model, version).run_id)
     except MlflowException as error:
         raise ConfigurationError(f"{name}: no such registered model ({error.message}); register one first") from None
-    return str(found.run_id)
 
 
 def _fetch(artifact_uri: str, name: str, file: str) -> Path:
@@ -96,11 +95,11 @@ def register_model(run_id: str, name: str, alias: str, card: str, uri: str | Non
         model = _model_of(client, run)
         if not client.search_registered_models(filter_string=f"name = '{name}'"):
             client.create_registered_model(name)
-        versions = [
-            found for found in client.search_model_versions(f"name = '{name}'") if found.run_id == run.info.run_id
-        ]
-        source = f"models:/{model.model_id}"
-        made = versions[0] if versions else client.create_model_version(name, source, run_id, model_id=model.model_id)
-        client.update_model_version(name, made.version, description=card)
-        client.set_registered_model_alias(name, alias, made.version)
-    return str(made.version)
+        registered = client.search_model_versions(f"name = '{name}'")
+        version = next((str(version.version) for version in registered if version.run_id == run_id), None)
+        if version is None:
+            source = f"models:/{model.model_id}"
+            version = str(client.create_model_version(name, source, run_id, model_id=model.model_id).version)
+        client.update_model_version(name, version, description=card)
+        client.set_registered_model_alias(name, alias, version)
+    return version

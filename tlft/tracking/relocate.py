@@ -7,9 +7,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tlft.errors import ConfigurationError, TlftError
+from tlft.errors import TlftError
 from tlft.runtime.claims import owner_of
-from tlft.tracking.client import local_folder, tracking_uri
+from tlft.tracking.client import is_there, local_folder, tracking_uri
 from tlft.tracking.schema import find_problems
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,10 @@ def relocate(home: Path) -> int:
     Raises:
         TlftError: if somebody works here now, or the database cannot be written.
     """
-    database_file = home / "mlflow.db"
-    if not database_file.exists():
+    if not is_there(tracking_uri(None, home)):
         return 0
-    locks = home / "cache" / "locks"
-    if problems := find_problems(tracking_uri(None, home)):
-        raise ConfigurationError(problems)
-    if at_work := [word for word in locks.glob("*.owner") if owner_of(locks, word.stem) is not None]:
+    database_file, locks = home / "mlflow.db", home / "cache" / "locks"
+    if at_work := [file for file in locks.glob("*.owner") if owner_of(locks, file.stem) is not None]:
         raise TlftError(
             f"{database_file}: names files in another folder, and cannot be mended while {len(at_work)} runs are "
             f"being worked on; wait for them, then {COMMAND}"
@@ -57,27 +54,21 @@ def follow_move(home: Path) -> None:
     Raises:
         TlftError: if it was, and the database cannot be mended now.
     """
-    if find_problems(tracking_uri(None, home)):  # whoever opens the database says it; nothing is written to it
+    database_file = home / "mlflow.db"
+    if not database_file.exists() or find_problems(tracking_uri(None, home)):  # whoever opens the database says which
         return
-    if _names_another_home(home) and (count := relocate(home)):
+    try:
+        with closing(sqlite3.connect(f"{database_file.as_uri()}?mode=ro", uri=True, timeout=20)) as database:
+            places = [place for (place,) in database.execute("select artifact_location from experiments") if place]
+    except sqlite3.Error:  # as above
+        return
+    if any(_place_here(place, home) for place in places) and (count := relocate(home)):
         log.warning("%s was moved or copied here: mended %d places of files in its mlflow.db", home, count)
 
 
-def _names_another_home(home: Path) -> bool:
-    database_file = home / "mlflow.db"
-    if not database_file.exists():
-        return False
-    try:
-        with closing(sqlite3.connect(f"{database_file.as_uri()}?mode=ro", uri=True, timeout=20)) as database:
-            places = database.execute("select artifact_location from experiments").fetchall()
-    except sqlite3.Error:  # of another version, or none: that is said by who opens it
-        return False
-    return any(_place_here(place, home) for (place,) in places if place)
-
-
 def _mend(database: sqlite3.Connection, table: str, column: str, home: Path) -> int:
-    found = database.execute(f"select rowid, {column} from {table} where {column} is not null").fetchall()
-    mended = [(here, row) for row, place in found if (here := _place_here(place, home))]
+    rows = database.execute(f"select rowid, {column} from {table} where {column} is not null").fetchall()
+    mended = [(here, row) for row, place in rows if (here := _place_here(place, home))]
     database.executemany(f"update {table} set {column} = ? where rowid = ?", mended)
     return len(mended)
 
@@ -87,11 +78,11 @@ def _place_here(place: str, home: Path) -> str:
     folder = local_folder(place)
     if folder is None or not folder.is_absolute():
         return ""
-    before, found, rest = str(folder).rpartition("/mlruns/")
-    own, other = home / "mlruns", Path(before) / "mlruns"
-    if not found or own == other or (other.exists() and own.exists() and other.samefile(own)):
+    other_home, separator, name = str(folder).rpartition("/mlruns/")
+    mlruns, other = home / "mlruns", Path(other_home) / "mlruns"
+    if not separator or mlruns == other or (other.exists() and mlruns.exists() and other.samefile(mlruns)):
         return ""
-    here = own / rest
+    here = mlruns / name
     if other.exists() and not here.exists():
         return ""
     return here.as_uri() if place.startswith("file:") else str(here)

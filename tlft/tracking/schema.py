@@ -18,10 +18,10 @@ def find_problems(uri: str) -> list[str]:
     """Return what makes a tracking store unusable, in one line with its mend; a missing database is none."""
     scheme = uri.partition(":")[0]
     if scheme == "sqlite":
-        path = uri.removeprefix("sqlite:///")
-        if path == uri or not path:
+        path = database_path(uri)
+        if path is None:
             return [f"tracking.uri={uri}: names no file; give sqlite:////path/to/mlflow.db"]
-        return _find_problems(Path(path))
+        return _find_problems(path)
     if uri == "missing":
         return ["tracking=server: no address; give tracking.uri=http://HOST:PORT, or set MLFLOW_TRACKING_URI"]
     if scheme in ("http", "https"):
@@ -29,6 +29,12 @@ def find_problems(uri: str) -> list[str]:
     if scheme.startswith(("postgresql", "mysql", "mssql")):
         return []
     return [f"tracking.uri={uri}: give http://HOST:PORT of an MLflow server, or sqlite:////path/to/mlflow.db"]
+
+
+def database_path(uri: str) -> Path | None:
+    """Return the file of an SQLite database; None for any other address."""
+    path = uri.removeprefix("sqlite:///")
+    return Path(path) if path not in ("", uri) else None
 
 
 def _wrong_address(uri: str) -> list[str]:
@@ -60,7 +66,7 @@ def _find_problems(path: Path) -> list[str]:
                 return []
             if "alembic_version" not in tables:
                 return [f"{path}: is no MLflow database; move it away, or set paths.home or tracking.uri"]
-            found = database.execute("select version_num from alembic_version").fetchone()
+            row = database.execute("select version_num from alembic_version").fetchone()
     except sqlite3.OperationalError as error:  # not of its content: a full disk, a read-only folder, a lock
         locked = "another process holds it: type the same command again when that has ended"
         mend = locked if "locked" in str(error) else "make room, or give write access to its folder"
@@ -68,7 +74,7 @@ def _find_problems(path: Path) -> list[str]:
     except sqlite3.DatabaseError as error:
         return [f"{path}: the tracking database cannot be read ({error}); restore a copy of it, or move it away"]
     revisions, head = _revisions()
-    version = found[0] if found else ""
+    version = row[0] if row else ""
     if version == head:
         return []
     if version not in revisions:
@@ -86,7 +92,7 @@ def _revisions() -> tuple[frozenset[str], str]:
     assert spec is not None and spec.submodule_search_locations
     folder = Path(spec.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
     texts = [path.read_text() for path in folder.glob("*.py")]
-    revisions = {found[1] for text in texts if (found := re.search(r'^revision = "(\w+)"', text, re.MULTILINE))}
-    followed = {found[1] for text in texts if (found := re.search(r'^down_revision = "(\w+)"', text, re.MULTILINE))}
+    revisions = {match[1] for text in texts if (match := re.search(r'^revision = "(\w+)"', text, re.MULTILINE))}
+    followed = {match[1] for text in texts if (match := re.search(r'^down_revision = "(\w+)"', text, re.MULTILINE))}
     (head,) = revisions - followed
     return frozenset(revisions), head

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tlft.errors import TlftError
+from tlft.errors import TlftError, one_line
 from tlft.tracking.schema import find_problems
 
 if TYPE_CHECKING:
@@ -130,11 +130,11 @@ def answering(uri: str) -> Iterator[None]:
 
 def reason_of(error: Exception) -> str:
     """Say in a few words why a store did not answer: what a library puts around it is left out."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if "timed out" in text or "timeout" in text:
         return "it does not answer in time"
-    said = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text) or re.search(r"\(Caused by .*['\"]([^'\"]+)['\"]", text)
-    return said[1] if said else text.partition(" [SQL: ")[0].partition(" (Background on ")[0][:200]
+    match = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text) or re.search(r"\(Caused by .*['\"]([^'\"]+)['\"]", text)
+    return match[1] if match else text.partition(" [SQL: ")[0].partition(" (Background on ")[0][:200]
 
 
 def _greet(uri: str) -> None:
@@ -148,9 +148,9 @@ def _greet(uri: str) -> None:
     if answer.status_code == 401:
         raise TlftError(f"tracking.uri={uri}: refuses the credentials ({code}); {_CREDENTIALS}")
     if answer.status_code == 403:
-        said = " ".join(answer.text.split())[:100]
+        reason = one_line(answer.text, 100)
         raise TlftError(
-            f"tracking.uri={uri}: forbids it ({code}: {said}); give the user the right, or start the server with "
+            f"tracking.uri={uri}: forbids it ({code}: {reason}); give the user the right, or start the server with "
             "--allowed-hosts HOST"
         )
     if answer.status_code >= 500 or answer.status_code == 429:
@@ -197,7 +197,7 @@ class _Question:
 
 def _is_mlflow(text: str) -> bool:
     try:
-        told = json.loads(text)
+        answer = json.loads(text)
     except ValueError:
         return False
-    return isinstance(told, dict) and (not told or "experiments" in told)
+    return isinstance(answer, dict) and (not answer or "experiments" in answer)

@@ -1,6 +1,6 @@
 """The run that stands for a whole sweep in MLflow, and whose children are the runs of its jobs.
 
-Which figures it carries and what its note says is decided elsewhere (see tlft/parent.py).
+Which figures it carries and what its note says is decided elsewhere (see tlft/sweeps/parent_run.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from tlft.tracking.client import SWEEP_TAG
-from tlft.tracking.store import HOME_TAG, NOTE_TAG, Store
+from tlft.names import Metric, Tag
+from tlft.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 LONGEST_NOTE = 8000
 """Characters that a run's tag may have; MLflow cuts or refuses what is longer."""
 
-_JOBS = "sweep/jobs"
 _MOST_METRICS = 1000  # in one batch
 
 
@@ -38,20 +37,20 @@ class ParentRun:
         self._store = store
         self._digest = hashlib.sha256("\n".join(sorted(set(keys))).encode()).hexdigest()
         self._claim = store.claim_of(self._digest)
-        self._mine = False
+        self._is_holder = False
 
     def open(self, name: str, tags: Mapping[str, str]) -> str:
         """Return the run's id; it is RUNNING now, and created if there is none (any more)."""
         client = self._store.client
-        self._mine = self._claim.acquire()
+        self._is_holder = self._claim.acquire()
         with self._alone():
-            found = self._find()
-            if found is None:
-                own = {SWEEP_TAG: self._digest, HOME_TAG: self._store.home_id, "mlflow.source.name": "run.py"}
-                found = client.create_run(self._store.experiment_id, run_name=name, tags={**tags, **own})
-            elif self._mine:
-                client.update_run(found.info.run_id, status="RUNNING")
-        return str(found.info.run_id)
+            run = self._find()
+            if run is None:
+                all_tags = {**tags, Tag.SWEEP_KEY: self._digest, **self._store.origin_tags}
+                run = client.create_run(self._store.experiment_id, run_name=name, tags=all_tags)
+            elif self._is_holder:
+                client.update_run(run.info.run_id, status="RUNNING")
+        return str(run.info.run_id)
 
     @contextmanager
     def closing(self) -> Iterator[bool]:
@@ -61,10 +60,10 @@ class ParentRun:
         """
         with self._alone():
             try:
-                self._mine = self._mine or (self._find() is not None and self._claim.acquire())
-                yield self._mine
+                self._is_holder = self._is_holder or (self._find() is not None and self._claim.acquire())
+                yield self._is_holder
             finally:
-                if self._mine:
+                if self._is_holder:
                     self._claim.release()
 
     def write(self, status: str, jobs: int, figures: Mapping[str, float], note: str) -> None:
@@ -76,32 +75,30 @@ class ParentRun:
             figures: name -> value; what has changed since the last time is logged under the next step.
             note: Markdown, of at most `LONGEST_NOTE` characters.
         """
-        from mlflow.entities import Metric
+        from mlflow import entities
 
-        client, found = self._store.client, self._find()
-        if found is None:  # deleted while the sweep ran
+        client, run = self._store.client, self._find()
+        if run is None:  # deleted while the sweep ran
             return
-        run_id = found.info.run_id
-        metrics = {_JOBS: float(jobs), **figures}
-        if any(found.data.metrics.get(name) != value for name, value in metrics.items()):
-            step = len(client.get_metric_history(run_id, _JOBS))
+        run_id = run.info.run_id
+        metrics = {Metric.SWEEP_JOBS: float(jobs), **figures}
+        if any(run.data.metrics.get(name) != value for name, value in metrics.items()):
+            step = len(client.get_metric_history(run_id, Metric.SWEEP_JOBS))
             now = int(time.time() * 1000)
-            points = [Metric(name, value, now, step) for name, value in metrics.items()]
+            points = [entities.Metric(name, value, now, step) for name, value in metrics.items()]
             for start in range(0, len(points), _MOST_METRICS):
                 client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
-        client.set_tag(run_id, NOTE_TAG, note)
+        client.set_tag(run_id, Tag.NOTE, note)
         client.set_terminated(run_id, status)
 
     def log_file(self, path: Path) -> None:
         """Keep a file with the run, in place of one of the same name, within the block of `closing`."""
-        if (found := self._find()) is not None:
-            self._store.client.log_artifact(found.info.run_id, str(path))
+        if (run := self._find()) is not None:
+            self._store.client.log_artifact(run.info.run_id, str(path))
 
     def _find(self) -> Run | None:
-        found = self._store.client.search_runs(
-            [self._store.experiment_id], f"tags.`{SWEEP_TAG}` = '{self._digest}'", order_by=["attributes.start_time"]
-        )
-        return found[0] if found else None
+        condition = f"tags.`{Tag.SWEEP_KEY}` = '{self._digest}'"
+        return next(iter(self._store.search(condition, oldest_first=True)), None)
 
     def _alone(self) -> FileLock:
         return FileLock(self._store.home / "cache" / "sweeps.lock")

@@ -23,6 +23,7 @@ from tlft.runs import experiment
 from tlft.runs.experiment import run_experiment
 from tlft.runs.identify import identify, run_name
 from tlft.runtime import signals
+from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.outcome import Outcome
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store
@@ -193,7 +194,7 @@ def test_deleted_run_does_not_count(done: Done) -> None:
 
 def test_run_that_another_process_holds_is_left_to_it(done: Done) -> None:
     config = replace(done.config, seed=77)
-    with Store(config).claim(identify(config).key):
+    with claim_run(Store(config), identify(config).key):
         assert run_experiment(config).status == "elsewhere"
 
 

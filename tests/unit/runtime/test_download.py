@@ -581,7 +581,7 @@ def test_missing_archive_is_named(tmp_path: Path, folder: Path) -> None:
 def test_killed_unpacking_leaves_no_folder_and_the_next_one_cleans_up(tmp_path: Path, folder: Path) -> None:
     archive = pack(tmp_path / "a.zip", "train/1.jpg", "train/2.jpg")
     program = (
-        "import os, sys, zipfile\nfrom pathlib import Path\nfrom tlft.download import unpack_zip\n"
+        "import os, sys, zipfile\nfrom pathlib import Path\nfrom tlft.runtime.download import unpack_zip\n"
         "def killed(self, path, members):\n    self.extract(members[0], path)\n    os.kill(os.getpid(), 9)\n"
         "zipfile.ZipFile.extractall = killed\nunpack_zip(Path(sys.argv[1]), Path(sys.argv[2]))\n"
     )

@@ -16,7 +16,7 @@ from tlft.sweeps.launchers.monitor import Live
 
 
 def test_a_process_leaves_word_of_how_far_it_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "_told", tmp_path / "progress.json")
+    monkeypatch.setattr(progress_module, "_progress_file", tmp_path / "progress.json")
     with progress("training", 10, "images", done=2) as advance:
         advance(3, note="epoch 1/2, loss 0.5")
         told = json.loads((tmp_path / "progress.json").read_text())
@@ -32,7 +32,7 @@ def test_a_process_leaves_word_of_how_far_it_has_come(tmp_path: Path, monkeypatc
 
 
 def test_a_folder_that_is_gone_stops_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "_told", tmp_path / "gone" / "progress.json")
+    monkeypatch.setattr(progress_module, "_progress_file", tmp_path / "gone" / "progress.json")
     with progress("training", 10, "images") as advance:
         advance(3)
     assert list(tmp_path.iterdir()) == []

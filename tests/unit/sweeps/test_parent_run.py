@@ -17,6 +17,7 @@ from tlft.config.schema import Config
 from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.parent_run import SweepRun, compute_figures, make_table, write_note
 from tlft.sweeps.results import Result
+from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
@@ -221,7 +222,7 @@ def test_a_run_keeps_its_first_parent(configure: Configure) -> None:
     config: Config = configure()
 
     def begin(key: str, parent: str | None) -> None:
-        with Store(config).claim(key) as claim, claim.start("a run", {}, {}, parent=parent):
+        with claim_run(Store(config), key) as claim, claim.start("a run", {}, {}, parent=parent):
             raise KeyboardInterrupt
 
     for key, parent in (("a" * 64, "first"), ("a" * 64, "second"), ("b" * 64, None), ("b" * 64, "second")):

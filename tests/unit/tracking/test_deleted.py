@@ -15,6 +15,7 @@ from analysis import table
 from tlft.config.schema import Config
 from tlft.errors import RunDeletedError
 from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store
 
@@ -26,7 +27,7 @@ def config(configure: Configure) -> Config:
 
 @contextmanager
 def begun(config: Config) -> Iterator[ActiveRun]:
-    with Store(config).claim(KEY) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
+    with claim_run(Store(config), KEY) as claim, claim.start("a run", {"seed": "0"}, {"who": "me"}) as run:
         yield run
 
 
@@ -161,7 +162,7 @@ def test_a_run_that_is_deleted_while_it_is_computed_and_restored_has_lost_nothin
         Store(config).client.delete_run(run.run_id)
         run.log_metrics({"train/loss": 0.5}, step=1)
     Store(config).client.restore_run(run.run_id)
-    with Store(config).claim(KEY) as claim:  # it was computed to its end; only its words were not delivered
+    with claim_run(Store(config), KEY) as claim:  # it was computed to its end; only its words were not delivered
         assert claim.outcome is not None
         assert claim.outcome.run_id == run.run_id
     assert losses(config, run) == [(1, 0.5)]

@@ -21,10 +21,12 @@ from tlft import sync
 from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.runtime import signals
-from tlft.tracking.active_run import ActiveRun, RunFolder
-from tlft.tracking.outbox import deliver_rest
+from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.claimed_run import claim_run, tidy
+from tlft.tracking.outbox import deliver_journals
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
+from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.store import Store
 
 
@@ -140,7 +142,7 @@ def test_a_run_that_the_store_has_lost_is_run_again(undelivered: Config, caplog:
     """As when a server's database was made anew, whose experiments have the same ids."""
     lost = "f" * 32
     Store(undelivered).folder_of(KEY).remember(run_id=lost, uri="")
-    (rest,) = deliver_rest(undelivered.home)
+    (rest,) = deliver_journals(undelivered.home)
     assert (rest.run_id, rest.delivered) == (lost, 0)
     assert "it is no longer there" in rest.error
     with begun(undelivered) as run:
@@ -181,7 +183,7 @@ def test_what_is_left_is_delivered_by_sync(undelivered: Config, capsys: pytest.C
 
 
 def test_what_is_left_is_delivered_by_the_next_start(undelivered: Config) -> None:
-    with Store(undelivered).claim(KEY) as claim:
+    with claim_run(Store(undelivered), KEY) as claim:
         assert claim.outcome is not None
         assert claim.outcome.status == "skipped"
     assert is_whole(undelivered)
@@ -190,12 +192,12 @@ def test_what_is_left_is_delivered_by_the_next_start(undelivered: Config) -> Non
 def test_delivering_twice_changes_nothing(undelivered: Config) -> None:
     (folder,) = (undelivered.home / "checkpoints").iterdir()
     kept = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert list(deliver_rest(undelivered.home))
+    assert list(deliver_journals(undelivered.home))
     for path, content in kept.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     (folder / "delivered").unlink()
-    assert list(deliver_rest(undelivered.home))
+    assert list(deliver_journals(undelivered.home))
     assert is_whole(undelivered)
 
 
@@ -205,7 +207,7 @@ def test_sync_says_what_still_waits(
     def refuse(*args: object) -> None:
         raise TlftError("the server is away")
 
-    monkeypatch.setattr("tlft.tracking.outbox.connect", refuse)
+    monkeypatch.setattr("tlft.tracking.run_folder.connect", refuse)
     assert sync.main([]) == 1
     assert "still wait (the server is away)" in capsys.readouterr().out
 
@@ -272,7 +274,7 @@ def test_a_run_that_was_killed_while_its_folder_was_deleted_leaves_nothing(
         with begun(config) as run:
             leave_files(run)
     assert run.folder.path.exists()
-    Store(config).tidy(KEY)
+    tidy(Store(config), KEY)
     assert not run.folder.path.exists()
     assert only(config).status == "FINISHED"
 
@@ -282,8 +284,8 @@ def test_the_word_of_an_owner_who_was_killed_at_the_very_end_goes(config: Config
         pass
     claim = Store(config).claim_of(KEY)
     (config.home / "cache" / "locks" / f"{claim._owner_file.stem}.lock").touch()
-    claim._owner_file.write_text(json.dumps(vars(claim._me) | {"token": "gone"}))
-    Store(config).tidy(KEY)
+    claim._owner_file.write_text(json.dumps(vars(claim._process) | {"token": "gone"}))
+    tidy(Store(config), KEY)
     assert files_in(config.home / "cache" / "locks") == []
 
 
@@ -292,14 +294,14 @@ def test_what_is_left_of_a_finished_run_whose_process_was_killed_while_it_tidied
         leave_files(run)
     folder = run.folder
     folder.remember(run_id=run.run_id, uri="")
-    Store(config).tidy(KEY)
+    tidy(Store(config), KEY)
     assert not folder.path.exists()
     with begun(config, "a" * 64) as other:
         pass
     other.folder.remember(run_id=other.run_id, uri="")
     store = Store(config)
     store.client.update_run(other.run_id, status="KILLED")  # as of one that has only just begun
-    with store.claim("a" * 64) as claim:
+    with claim_run(store, "a" * 64) as claim:
         assert claim.outcome is None
         assert other.folder.path.exists()
 
@@ -330,7 +332,7 @@ def test_a_run_that_is_told_to_stop_while_it_is_finished_stays_finished(
             signal.signal(number, handler)
     monkeypatch.setattr(ActiveRun, "deliver", deliver)
     assert only(config).status == "FINISHED"
-    assert list(deliver_rest(config.home)) == []
+    assert list(deliver_journals(config.home)) == []
     assert only(config).status == "FINISHED"
     assert list(config.home.glob("checkpoints/*")) == []
 
@@ -375,5 +377,5 @@ def test_a_home_may_be_moved_while_something_waits(undelivered: Config, monkeypa
     moved = undelivered.home.with_name("moved")
     undelivered.home.rename(moved)
     monkeypatch.setenv("TLFT_HOME", str(moved))
-    (rest,) = deliver_rest(moved)
+    (rest,) = deliver_journals(moved)
     assert rest.waiting == 0

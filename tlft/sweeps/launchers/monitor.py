@@ -1,6 +1,6 @@
 """Show the jobs that run in other processes: a moving line for each on a terminal, plain lines in a log.
 
-Each job says in its folder how far it has come; see `tlft.progress.tell`.
+Each job says in its folder how far it has come; see `tlft.runtime.progress.report_to`.
 """
 
 from __future__ import annotations

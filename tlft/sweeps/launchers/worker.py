@@ -98,7 +98,7 @@ def perform_alone(order: JobOrder) -> None:
     descriptor = os.open(order.folder / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    progress.tell(order.folder / PROGRESS_FILE)
+    progress.report_to(order.folder / PROGRESS_FILE)
     signals.listen()
     register()
     setup_globals()

@@ -1,0 +1,148 @@
+"""Hold the run of a key, so that nobody else computes it meanwhile, and open it: a new run, or the unfinished one.
+
+Which runs of a key there are, and what a run logs, is known elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tlft.errors import NonFiniteLossError, RunDeletedError
+from tlft.names import Tag
+from tlft.runtime import signals
+from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.client import find_run
+from tlft.tracking.journal import Journal
+from tlft.tracking.outcome import Outcome, RunStatus
+from tlft.tracking.server import answering
+from tlft.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def claim_run(store: Store, key: str, *, force: bool = False) -> Iterator[ClaimedRun]:
+    """Hold the run of a key for this process, so that nobody else computes it meanwhile.
+
+    Args:
+        store: where the run belongs.
+        key: of the run.
+        force: compute it although it is finished.
+    """
+    claim = store.claim_of(key)
+    if not claim.acquire():
+        yield ClaimedRun(store, key, Outcome(RunStatus.ELSEWHERE))
+        return
+    try:
+        _deliver_end(store, key)
+        yield ClaimedRun(store, key, None if force else store.finished(key))
+    except (KeyboardInterrupt, signals.Stopped):
+        claim.release(stopped=True)
+        raise
+    finally:
+        claim.release()
+
+
+def tidy(store: Store, key: str) -> None:
+    """Delete what a process left of a finished run that was killed in its last moment."""
+    if store.has_traces(key):
+        with claim_run(store, key):
+            pass
+
+
+def _deliver_end(store: Store, key: str) -> None:
+    """Tell the store what it has not got of a run that was computed to its end, and delete what is left of it."""
+    folder = store.folder_of(key)
+    address = folder.address
+    if address is None:
+        return
+    journal = Journal(folder.path)
+    ended = journal.has("end")
+    if not (ended or folder.is_cut):
+        return
+    with answering(store.uri):
+        run = find_run(store.client, address.run_id)
+    if run is None:
+        if ended:
+            log.warning("run %s is not in %s any more: it is run again", address.run_id, store.uri)
+    elif run.info.status == "FINISHED" and not journal.waiting:  # its process was killed while it tidied up
+        folder.remove()
+    elif ended and run.info.lifecycle_stage != "deleted":  # else what it has computed was not wanted
+        ActiveRun(store.client, run, folder).finish()
+
+
+@dataclass(frozen=True)
+class ClaimedRun:
+    """A key that this process holds, or what is known of its run if there is nothing to do."""
+
+    store: Store
+    key: str
+    outcome: Outcome | None
+
+    @contextmanager
+    def start(
+        self, name: str, params: Mapping[str, str], tags: Mapping[str, str], *, parent: str | None = None
+    ) -> Iterator[ActiveRun]:
+        """Open a new run, or the unfinished one; it is FINISHED, FAILED or KILLED when the block is left.
+
+        Args:
+            name: of a new run.
+            params: of the run.
+            tags: of the run.
+            parent: id of the run that stands for the sweep; a run has its first parent for good.
+        """
+        all_tags = {Tag.RUN_KEY: self.key, **self.store.origin_tags, **tags}
+        if Tag.COMMIT in tags:
+            all_tags[Tag.SOURCE_COMMIT] = tags[Tag.COMMIT]
+        with answering(self.store.uri):
+            unfinished = self.store.unfinished(self.key)
+            if unfinished is not None:
+                run = self._continue(unfinished, all_tags)
+            else:
+                run = self._create(name, all_tags | ({Tag.PARENT: parent} if parent else {}))
+        try:
+            run.log_params(params)
+            run.deliver()
+            yield run
+            # Not in the middle of it: KILLED would come after FINISHED, and what the run goes on from would be gone.
+            with signals.deferred("stopping once this run is finished"):
+                run.finish()
+        except RunDeletedError:  # nothing more can be said of it
+            raise
+        except NonFiniteLossError:
+            run.stop("FAILED", traceback.format_exc(), diverged=True)
+            raise
+        except (KeyboardInterrupt, signals.Stopped):
+            run.stop("KILLED")
+            raise
+        except BaseException:  # SystemExit is one: something in the run has called sys.exit
+            run.stop("FAILED", traceback.format_exc())
+            raise
+        signals.stop_if_asked()
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> ActiveRun:
+        client, folder = self.store.client, self.store.folder_of(self.key)
+        for orphan in self.store.runs_with(self.key):
+            if orphan.info.status == "RUNNING":  # its process is gone, or this one would not hold the key
+                client.set_terminated(orphan.info.run_id, "KILLED")
+        folder.remove()
+        created = client.create_run(self.store.experiment_id, run_name=name, tags=dict(tags))
+        folder.remember(created.info.run_id, self.store.named_uri)
+        return ActiveRun(client, created, folder)
+
+    def _continue(self, run: Run, tags: Mapping[str, str]) -> ActiveRun:
+        client, folder = self.store.client, self.store.folder_of(self.key)
+        folder.remember(run.info.run_id, self.store.named_uri)
+        client.update_run(run.info.run_id, status="RUNNING")
+        active = ActiveRun(client, run, folder, resumed=True)
+        times_resumed = int(run.data.tags.get(Tag.RESUMED, "0")) + 1
+        active.log_tags({**tags, Tag.RESUMED: str(times_resumed)})
+        return active
