@@ -63,13 +63,13 @@ def truncated(tmp_path: Path) -> Path:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded, as a list that grows."""
     seen: list[Path] = []
-    original = decode._decode_file
+    original = decode.load_pixels
 
-    def counted(path: Path, digest: str, transform: Transform) -> np.ndarray:
+    def counted(path: Path, transform: Transform, digest: str) -> np.ndarray:
         seen.append(path)
-        return original(path, digest, transform)
+        return original(path, transform, digest)
 
-    monkeypatch.setattr(decode, "_decode_file", counted)
+    monkeypatch.setattr(decode, "load_pixels", counted)
     return seen
 
 
@@ -389,14 +389,14 @@ def test_interrupted_decoding_leaves_no_folder(
     photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = photographs[max(photographs)]
-    original = decode._decode_file
+    original = decode.load_pixels
 
-    def interrupted(path: Path, digest: str, transform: Transform) -> np.ndarray:
+    def interrupted(path: Path, transform: Transform, digest: str) -> np.ndarray:
         if path == last:
             raise KeyboardInterrupt
-        return original(path, digest, transform)
+        return original(path, transform, digest)
 
-    monkeypatch.setattr(decode, "_decode_file", interrupted)
+    monkeypatch.setattr(decode, "load_pixels", interrupted)
     with pytest.raises(KeyboardInterrupt):
         decode_images(photographs, SMALL, tmp_path / "cache")
     assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
