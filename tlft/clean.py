@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from tlft.config.paths import existing_home
-from tlft.data.cache import caches_over, halves
+from tlft.data.cache import caches_over, partial_caches
 from tlft.errors import ConfigurationError
 from tlft.runtime.command_line import exit_status
 from tlft.runtime.garbage import Waste, leftovers
@@ -38,7 +38,7 @@ def _do(arguments: argparse.Namespace, home: Path) -> int:
 def _find(home: Path, max_gb: float | None) -> Iterator[Waste]:
     caches: Iterable[Waste] = () if max_gb is None else caches_over(home, max_gb)
     return chain(
-        caches, halves(home), leftovers(home), _known_to_mlflow(home)
+        caches, partial_caches(home), leftovers(home), _known_to_mlflow(home)
     )  # in this order: a full disk opens no database
 
 

@@ -74,7 +74,7 @@ def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[
     frequencies of the grey image), and that of its mirror image. Computed once for each set of decoded images.
 
     Returns:
-        None if there are more than `MOST_IMAGES`, which is said.
+        None, and a line in the log, if there are more than `MOST_IMAGES`.
     """
     splits = [split for split in (images.eval, images.train, images.holdout) if split is not None]
     files = _files(splits)
@@ -105,7 +105,7 @@ def parse(text: str) -> list[Pair]:
     """Return the pairs that `to_json` was given.
 
     Raises:
-        ValueError: if the text is none of its own.
+        ValueError: if the text is no such JSON.
     """
     try:
         pairs = json.loads(text)["near_duplicates"]
