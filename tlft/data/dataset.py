@@ -218,7 +218,7 @@ def _split(folder: image_folder.Folder, digests: Mapping[Path, str], config: Dat
 def _draw(digests: Iterable[str], fraction: float, seed: int, purpose: str) -> set[str]:
     """Draw a share of the files by their content, so that names, order and copies of a file cannot matter.
 
-    A larger fraction holds all of a smaller one; at least one file is drawn and one is left, of a single file none drawn.
+    A larger fraction holds all of a smaller one; of several at least one is drawn and one is left.
     """
     ranked = sorted(digests, key=lambda digest: hashlib.sha256(f"{seed} {purpose} {digest}".encode()).digest())
     if fraction <= 0:

@@ -85,8 +85,8 @@ def _split_folders(root: Path, config: DataConfig) -> dict[str, str]:
     problems = []
     if not has_train:
         problems.append(
-            f"data.root={root}: has no folder {config.train_split} (there are {', '.join(subfolders) or 'none'}); name it "
-            "with data.train_split, or split <class>/* with data.eval_fraction=0.2"
+            f"data.root={root}: has no folder {config.train_split} (there are {', '.join(subfolders) or 'none'}); "
+            "name it with data.train_split, or split <class>/* with data.eval_fraction=0.2"
         )
     if has_train and evaluation is None:
         problems.append(f"data.root={root}: has no folder val or test; name it with data.eval_split")

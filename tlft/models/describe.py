@@ -16,9 +16,9 @@ def summarize(model: nn.Module, crop: int) -> str:
     def remember(name: str, module: nn.Module) -> None:
         def hook(_: nn.Module, __: object, output: object) -> None:
             shape = "x".join(str(n) for n in output.shape[1:]) if isinstance(output, Tensor) else "-"
-            own = list(module.parameters())
-            trained = "-" if not own else "trained" if any(p.requires_grad for p in own) else "frozen"
-            rows.append((name, type(module).__name__, shape, f"{sum(p.numel() for p in own):,}", trained))
+            weights = list(module.parameters())
+            state = "-" if not weights else "trained" if any(p.requires_grad for p in weights) else "frozen"
+            rows.append((name, type(module).__name__, shape, f"{sum(p.numel() for p in weights):,}", state))
 
         hooks.append(module.register_forward_hook(hook))
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
-from tlft.models.build import build_model
+from tlft.models.build import build_model, build_network
 from tlft.models.describe import summarize
 from tlft.models.freeze import freeze, set_training_mode, stages
 from tlft.models.head import head_name, replace_head
@@ -169,10 +169,7 @@ def test_task_head_replaces_exactly_the_classifier_of_lite0(configure: Configure
     ],
 )
 def test_any_network_gets_its_head_replaced(library: str, name: str, head: str) -> None:
-    from tlft.models.build import _build_untrained, _drop_auxiliary_heads
-
-    model = _build_untrained(library, name)
-    _drop_auxiliary_heads(model)
+    model = build_network(library, name)
     assert head_name(model) == head
     before = set(model.state_dict())
     replace_head(model, 3)
