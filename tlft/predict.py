@@ -11,6 +11,7 @@ import glob
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.runtime.progress import progress
 
 if TYPE_CHECKING:
-    from tlft.inference.image_files import Answer
+    from tlft.inference.classifier import Answer
 
 FORMATS = ("terminal", "csv", "json")
 
@@ -57,20 +58,20 @@ class _Writer:
     """Write answers as they come, in one of the formats, to standard output."""
 
     def __init__(self, format: str, classes: Sequence[str]) -> None:
-        self._format, self._classes, self._count = format, classes, 0
+        self._format, self._count = format, 0
         self._csv = csv.writer(sys.stdout, lineterminator="\n")
         if format == "csv":
             self._csv.writerow(["file", "label", "predicted", "confidence", *(f"p/{name}" for name in classes)])
 
-    def write(self, answer: Answer) -> None:
+    def write(self, file: Path, label: str | None, answer: Answer) -> None:
         name, confidence = answer.top[0]
         if self._format == "csv":
             figures = [f"{p:.6f}" for p in (confidence, *answer.probabilities.values())]
-            self._csv.writerow([answer.file, answer.label or "", name, *figures])
+            self._csv.writerow([file, label or "", name, *figures])
         elif self._format == "json":
             record = {
-                "file": str(answer.file),
-                "label": answer.label,
+                "file": str(file),
+                "label": label,
                 "predicted": name,
                 "confidence": confidence,
                 "top": [{"name": name, "probability": p} for name, p in answer.top],
@@ -79,8 +80,8 @@ class _Writer:
             print(("[\n" if not self._count else ",\n") + json.dumps(record, ensure_ascii=False), end="")
         else:
             likeliest = ", ".join(f"{name} {100 * p:.1f} %" for name, p in answer.top)
-            contradiction = "" if answer.label is None or answer.is_correct else f"   (its folder says {answer.label})"
-            print(f"{answer.file}: {likeliest}{contradiction}")
+            contradiction = "" if label in (None, name) else f"   (its folder says {label})"
+            print(f"{file}: {likeliest}{contradiction}")
         self._count += 1
 
     def close(self) -> None:
@@ -105,22 +106,25 @@ def _predict(arguments: argparse.Namespace) -> int:
     description, weights = find_model(arguments.model, arguments.uri)
     from tlft.inference.classifier import Classifier
     from tlft.inference.gradcam import Overlays
-    from tlft.inference.image_files import classify_files
+    from tlft.inference.sources import load_file
 
     classifier = Classifier.load(description, weights)
-    overlays = Overlays(classifier, arguments.explain) if arguments.explain is not None else None
+    explain = Overlays(classifier, arguments.explain).write if arguments.explain is not None else None
+    load = partial(load_file, transform=classifier.transform)
     writer = _Writer(arguments.format, classifier.label_space.classes)
     skipped = correct = labelled = 0
     with progress("classifying", len(files), "images") as advance:
-        for answer in classify_files(classifier, files, arguments.top, overlays):
+        for file, answer in zip(files, classifier.answers(files, load, arguments.top, explain), strict=True):
             advance()
             if isinstance(answer, TlftError):
                 print(f"skipped: {answer}", file=sys.stderr)
                 skipped += 1
                 continue
-            writer.write(answer)
-            labelled += answer.label is not None
-            correct += answer.is_correct
+            folder = file.absolute().parent.name
+            label = folder if folder in answer.probabilities else None
+            writer.write(file, label, answer)
+            labelled += label is not None
+            correct += label == answer.top[0][0]
     writer.close()
     if labelled:
         accuracy = f"accuracy {100 * correct / labelled:.3f} % ({correct} of {labelled} whose folder names a class)"

@@ -37,12 +37,12 @@ def correct(composer: Composer, tmp_path_factory: pytest.TempPathFactory) -> dic
         return round(153 * metrics["eval/accuracy"]), round(153 * metrics["eval/closed_set_accuracy"])
 
     imagenet = replace(images.transform, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    return {"own": count(images), "other": count(replace(images, transform=imagenet))}
+    return {"package": count(images), "imagenet": count(replace(images, transform=imagenet))}
 
 
 def test_untouched_lite0_gets_130_open_set_and_149_closed_set(correct: dict[str, tuple[int, int]]) -> None:
-    assert correct["own"] == (130, 149)
+    assert correct["package"] == (130, 149)
 
 
 def test_other_normalisation_would_show(correct: dict[str, tuple[int, int]]) -> None:
-    assert 100 <= correct["other"][0] <= 110  # 65 to 72 %: fifteen points below
+    assert 100 <= correct["imagenet"][0] <= 110  # 65 to 72 %: fifteen points below

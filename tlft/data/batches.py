@@ -23,11 +23,9 @@ from tlft.errors import TlftError
 class Pixels(Protocol):
     """Images of one size in a fixed order, uint8 [n, crop, crop, 3]; an array is one."""
 
-    def __len__(self) -> int:
-        """Count the images."""
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, indices: np.ndarray, /) -> np.ndarray:
-        """Return a copy of the images at some positions, int64 [b]."""
+    def __getitem__(self, indices: np.ndarray, /) -> np.ndarray: ...  # a copy of those at some positions, int64 [b]
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ class SelectedPixels:
         return len(self.rows)
 
     def __getitem__(self, indices: np.ndarray, /) -> np.ndarray:
-        """Return a copy of the images at some positions, int64 [b]."""
         return self.source[self.rows[indices]]
 
 

@@ -77,7 +77,7 @@ def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[
         None, and a line in the log, if there are more than `MOST_IMAGES`.
     """
     splits = [split for split in (images.eval, images.train, images.holdout) if split is not None]
-    files = _files(splits)
+    files = [file for split in splits for file in split.files]
     if len(files) > MOST_IMAGES:
         log.info("near-duplicates are not looked for among more than %d images", MOST_IMAGES)
         return None
@@ -88,7 +88,7 @@ def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[
     try:
         return parse(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        pairs = _find(dataset, splits)
+        pairs = _find(dataset, files, splits)
     try:
         atomic_write(memory, to_json(pairs).encode())
     except TlftError as error:  # a cache that may only be read, or another process has it
@@ -130,13 +130,8 @@ def _short(file: str) -> str:
     return file if len(file) <= 120 else f"{file[:60]}...{file[-57:]}"
 
 
-def _files(splits: Sequence[Split]) -> list[ImageFile]:
-    return [file for split in splits for file in split.files]
-
-
-def _find(dataset: Dataset, splits: Sequence[Split]) -> list[Pair]:
+def _find(dataset: Dataset, files: Sequence[ImageFile], splits: Sequence[Split]) -> list[Pair]:
     """Return for each image the nearest other in each split, where it is near enough, each pair once."""
-    files = _files(splits)
     hashes, mirrored_hashes = _hash(splits)
     contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
     ends = np.cumsum([len(split) for split in splits])

@@ -91,25 +91,22 @@ class Predictions:
         matrix = confusion_matrix(labels, self.predicted, labels=[*range(len(names) - 1), -1])[:-1]
         return (matrix, names) if matrix[:, -1].any() else (matrix[:, :-1], names[:-1])
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return a row for each image: predicted, confidence, and `p/<class>`."""
-        frame = pd.DataFrame({"predicted": self.names, "confidence": self.confidence})
-        for name, probabilities in zip(self.label_space.classes, self.probabilities.T, strict=True):
-            frame[f"p/{name}"] = probabilities.astype(np.float32)
-        return frame
-
 
 def predictions_frame(files: Sequence[ImageFile], predictions: Predictions, root: Path) -> pd.DataFrame:
     """Return a row for each image: file below `root`, sha256, label, predicted, confidence, and `p/<class>`."""
     classes = predictions.label_space.classes
-    identities = pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "file": [relative_name(image.path, root) for image in files],
             "sha256": [image.sha256 for image in files],
             "label": [classes[image.label] for image in files],
+            "predicted": predictions.names,
+            "confidence": predictions.confidence,
         }
     )
-    return pd.concat([identities, predictions.to_frame()], axis=1)
+    for name, probabilities in zip(classes, predictions.probabilities.T, strict=True):
+        frame[f"p/{name}"] = probabilities.astype(np.float32)
+    return frame
 
 
 def evaluate(

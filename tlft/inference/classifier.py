@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from tlft.data.label_space import LabelSpace
 from tlft.data.pixel_store import in_order
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.evaluation.predictions import BATCH_SIZE, Predictions, evaluate
+from tlft.evaluation.predictions import BATCH_SIZE, evaluate
 from tlft.inference.sources import Source, load_source
 from tlft.models.build import build_from_description
 from tlft.models.state_dict import load_state
@@ -30,21 +31,16 @@ _Source = TypeVar("_Source")
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Images that were opened and classified together.
+class Answer:
+    """What the network says of one image.
 
     Attributes:
-        images: in their order, as the network sees them, uint8 [crop, crop, 3]; an error in place of what is no image.
-        predictions: of those that are images, in the same order; None if there are none.
+        top: the likeliest of the head's outputs, by name, with their probabilities, 0..1.
+        probabilities: class of the data -> probability, all outputs competing.
     """
 
-    images: Sequence[np.ndarray | TlftError]
-    predictions: Predictions | None
-
-    @property
-    def pixels(self) -> list[np.ndarray]:
-        """Those that are images."""
-        return [image for image in self.images if not isinstance(image, TlftError)]
+    top: tuple[tuple[str, float], ...]
+    probabilities: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -91,35 +87,58 @@ class Classifier:
         Raises:
             TlftError: for what is no image.
         """
-        frames = []
-        for batch in self.classify_batches(images, lambda image: load_source(image, self.transform, paths=paths)):
-            for image in batch.images:
-                if isinstance(image, TlftError):
-                    raise image
-            assert batch.predictions is not None
-            frames.append(batch.predictions.to_frame())
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["predicted", "confidence"])
+        rows = []
+        for answer in self.answers(images, partial(load_source, transform=self.transform, paths=paths)):
+            if isinstance(answer, TlftError):
+                raise answer
+            predicted, confidence = answer.top[0]
+            rows.append((predicted, confidence, *answer.probabilities.values()))
+        columns = ["confidence", *(f"p/{name}" for name in self.label_space.classes)]
+        return pd.DataFrame(rows, columns=["predicted", *columns]).astype(dict.fromkeys(columns, np.float32))
 
-    def classify_batches(self, sources: Sequence[_Source], load: Callable[[_Source], np.ndarray]) -> Iterator[Batch]:
-        """Open and classify images in their order; what cannot be opened stops none of the others.
+    def answers(
+        self,
+        sources: Sequence[_Source],
+        load: Callable[[_Source], np.ndarray],
+        top: int = 1,
+        explain: Callable[[Sequence[_Source], Sequence[np.ndarray]], None] | None = None,
+    ) -> Iterator[Answer | TlftError]:
+        """Open and classify images in their order; yields an error in place of an answer for what is no image.
 
         Args:
             sources: what `load` takes; opened in threads while the network works.
             load: returns an image as the network sees it, uint8 [crop, crop, 3], or raises a TlftError.
+            top: how many outputs an answer has.
+            explain: is given the sources and the images of a batch that could be opened.
         """
 
-        def attempt(source: _Source) -> np.ndarray | TlftError:
+        def attempt(source: _Source) -> tuple[_Source, np.ndarray | TlftError]:
             try:
-                return load(source)
+                return source, load(source)
             except TlftError as error:
-                return error
+                return source, error
 
         with ThreadPoolExecutor(available_threads()) as pool:
             opened = in_order(pool, attempt, sources)
-            while images := list(islice(opened, BATCH_SIZE)):
-                batch = Batch(images, None)
-                if pixels := batch.pixels:
-                    stacked = np.stack(pixels)
-                    predictions = evaluate(self.model, stacked, self.transform, self.label_space, self.machine)
-                    batch = Batch(images, predictions)
-                yield batch
+            while batch := list(islice(opened, BATCH_SIZE)):
+                pixels = [image for _, image in batch if not isinstance(image, TlftError)]
+                answers = iter(self._answer_batch(np.stack(pixels), top) if pixels else [])
+                if explain is not None:
+                    explain([source for source, image in batch if not isinstance(image, TlftError)], pixels)
+                for _, image in batch:
+                    yield image if isinstance(image, TlftError) else next(answers)
+
+    def _answer_batch(self, pixels: np.ndarray, top: int) -> list[Answer]:
+        label_space = self.label_space
+        predictions = evaluate(self.model, pixels, self.transform, label_space, self.machine)
+        likeliest = np.argsort(-predictions.log_probabilities, axis=1, kind="stable")[:, :top]
+        confidences = np.exp(np.take_along_axis(predictions.log_probabilities, likeliest, axis=1))
+        return [
+            Answer(
+                top=tuple(zip(map(label_space.name_of, outputs), confidence, strict=True)),
+                probabilities=dict(zip(label_space.classes, probabilities, strict=True)),
+            )
+            for outputs, confidence, probabilities in zip(
+                likeliest.tolist(), confidences.tolist(), predictions.probabilities.tolist(), strict=True
+            )
+        ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlft.data.pixel_store import BadImageError, load_image, resize_and_crop
+from tlft.data.pixel_store import BadImageError, load_image, load_pixels, resize_and_crop
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 
@@ -38,6 +38,17 @@ def load_source(image: Source, transform: Transform, *, paths: bool = True) -> n
         raise TlftError(f"the image {error.reason}; send another") from None
     except ValueError as error:  # too narrow to be scaled
         raise TlftError(f"the image {error}; send another") from None
+
+
+def load_file(path: Path, transform: Transform) -> np.ndarray:
+    """Return the image of a file as a network sees it, uint8 [crop, crop, 3].
+
+    Raises:
+        TlftError: if it is no image.
+    """
+    if not path.is_file():  # a link to nowhere, or a pipe, which would be waited for
+        raise TlftError(f"{path}: is no file; replace or delete it")
+    return load_pixels(path, transform)
 
 
 def open_source(image: Source, *, paths: bool = True) -> Image.Image:
