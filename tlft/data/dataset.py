@@ -131,31 +131,24 @@ def _local_root(config: DataConfig, home: Path) -> Path | None:
 
 
 def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]:
+    """Return what people call the data, and its folder, which is fetched or drawn if need be."""
     local = _local_root(config, home)
-    drawing_seed = getattr(config, "drawing_seed", 0)
-    if config.name == "synthetic":
-        return "synthetic", _draw_synthetic(home, drawing_seed, workers)
-    if config.name == "imagefolder":
-        assert local is not None
-        return local.name, local
     if local is not None:
-        return "hymenoptera", local
-    if config.name == "hymenoptera":
-        return "hymenoptera", _fetch_hymenoptera(home)
-    try:
-        return "hymenoptera", _fetch_hymenoptera(home, deadline=SECONDS_FOR_A_DEMO)
-    except TlftError as error:
-        log.info("data: the photographs are not here (%s): using the drawn ants and bees", error)
-        return "synthetic", _draw_synthetic(home, drawing_seed, workers)
-
-
-def _draw_synthetic(home: Path, drawing_seed: int, workers: int) -> Path:
+        return local.name if config.name == "imagefolder" else "hymenoptera", local
+    assert config.name != "imagefolder"
+    if config.name != "synthetic":
+        try:
+            return "hymenoptera", _fetch_hymenoptera(home, SECONDS_FOR_A_DEMO if config.name == "demo" else None)
+        except TlftError as error:
+            if config.name != "demo":
+                raise
+            log.info("data: the photographs are not here (%s): using the drawn ants and bees", error)
     from tlft.data.synthetic.folder import synthetic_folder
 
-    return synthetic_folder(home / "data", drawing_seed, workers)
+    return "synthetic", synthetic_folder(home / "data", getattr(config, "drawing_seed", 0), workers)
 
 
-def _fetch_hymenoptera(home: Path, deadline: float | None = None) -> Path:
+def _fetch_hymenoptera(home: Path, deadline: float | None) -> Path:
     target = home / "data" / "hymenoptera_data"
     archive = fetch(
         HYMENOPTERA_URL,

@@ -1,6 +1,6 @@
 """Decode every image once, into a memory-mapped array of the transform's size that all runs share.
 
-Which images there are is dataset.py's business; normalisation and flips are batches.py's. No torch in here.
+Which images there are is the business of dataset.py; normalisation and flips, that of batches.py. No torch in here.
 """
 
 from __future__ import annotations

@@ -54,13 +54,8 @@ class Classifier:
     @classmethod
     def load(cls, description: Mapping[str, Any], weights: Path) -> Classifier:
         """Build the network that `description` (a run's `model.json`) tells of, with the weights of the file."""
-        model = build_from_description(
-            description["library"],
-            description["arch"],
-            len(description["classes"]),
-            description["head"],
-            load_state(weights),
-        )
+        library, arch, head = (description[key] for key in ("library", "arch", "head"))
+        model = build_from_description(library, arch, len(description["classes"]), head, load_state(weights))
         machine = prepare_to_apply(description.get("precision", "float32"))
         return cls(model.to(machine.device), description, machine)
 

@@ -86,7 +86,7 @@ def find_problems(config: Config) -> list[str]:
     """Return what is wrong with the names of the network and its weights; libraries are imported only for new names."""
     problems = []
     arch, model = config.arch, config.model
-    if (arch.library, arch.name) not in _configured_archs():
+    if (arch.library, arch.name) not in {(library, name) for library, name, _ in _configured_archs()}:
         problems = _name_problems(arch.library, arch.name)
     if model.weights_file is not None:
         path = Path(model.weights_file).expanduser()
@@ -97,7 +97,7 @@ def find_problems(config: Config) -> list[str]:
         problems += _package_problems(arch.name)
     elif not problems and model.weights not in (None, "auto", arch.weights):
         problems += _weights_problems(arch.library, arch.name, str(model.weights))
-    if not problems and (arch.library, arch.name, arch.weights) not in _configured_archs(with_weights=True):
+    if not problems and (arch.library, arch.name, arch.weights) not in _configured_archs():
         problems += _weights_problems(arch.library, arch.name, arch.weights)
     return problems
 
@@ -274,12 +274,10 @@ def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
 
 
 @cache
-def _configured_archs(with_weights: bool = False) -> set[tuple[str, ...]]:
-    """Return (library, name) or (library, name, weights) of the files in conf/arch, known to be right."""
+def _configured_archs() -> set[tuple[str, str, str]]:
+    """Return (library, name, weights) of the files in conf/arch, known to be right."""
     archs = [yaml.safe_load(path.read_text()) for path in (PROJECT / "conf" / "arch").glob("*.yaml")]
-    named = [arch for arch in archs if arch["name"] != "???"]
-    fields = ("library", "name", "weights") if with_weights else ("library", "name")
-    return {tuple(arch[field] for field in fields) for arch in named}
+    return {(arch["library"], arch["name"], arch["weights"]) for arch in archs if arch["name"] != "???"}
 
 
 @cache
