@@ -156,3 +156,11 @@ def quiet_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     yield
+
+
+@pytest.fixture(scope="session")
+def resnet50_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of weights for ResNet-50."""
+    from networks import save_random_resnet50
+
+    return save_random_resnet50(tmp_path_factory.mktemp("weights"))

@@ -24,7 +24,7 @@ def make_split(count: int = 10) -> Split:
     pixels = random.integers(0, 100, (count, 8, 8, 3), dtype=np.uint8)
     pixels[labels == 1, :, :, 0] += 100
     files = tuple(ImageFile(Path(f"{i}.png"), f"{i:064x}", "train", int(label)) for i, label in enumerate(labels))
-    return Split(files, np.arange(count), labels, pixels, TRANSFORM)
+    return Split(files, pixels, TRANSFORM)
 
 
 class TinyClassifier(nn.Module):

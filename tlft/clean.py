@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from tlft.config.paths import existing_home
-from tlft.data.cache import caches_over, halves
+from tlft.data.cache import caches_over, partial_caches
 from tlft.errors import ConfigurationError
 from tlft.runtime.command_line import command_parser, exit_status
 from tlft.runtime.garbage import Waste, leftovers
@@ -46,7 +46,8 @@ def _run(arguments: Namespace, home: Path) -> int:
     max_gb = _limit(arguments.max_gb)
     caches: Iterable[Waste] = () if max_gb is None else caches_over(home, max_gb)
     # In this order: a full disk opens no database.
-    return _clean(chain(caches, halves(home), leftovers(home), _known_to_mlflow(home)), home, delete=arguments.yes)
+    waste = chain(caches, partial_caches(home), leftovers(home), _known_to_mlflow(home))
+    return _clean(waste, home, delete=arguments.yes)
 
 
 def _known_to_mlflow(home: Path) -> Iterator[Waste]:

@@ -56,26 +56,26 @@ def home(composer: Composer, tmp_path_factory: pytest.TempPathFactory, tiny_fold
 
 def test_a_folder_is_classified_as_the_run_did(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict([home.fine_tuned, str(home.folder / "val"), "--format", "json"]) == 0
-    said = capsys.readouterr()
-    told = {Path(one["file"]).relative_to(home.folder).as_posix(): one for one in json.loads(said.out)}
-    assert set(told) == set(home.frame["file"])
+    output = capsys.readouterr()
+    answers = {Path(entry["file"]).relative_to(home.folder).as_posix(): entry for entry in json.loads(output.out)}
+    assert set(answers) == set(home.frame["file"])
     for _, row in home.frame.iterrows():
-        one = told[row["file"]]
-        assert (one["predicted"], one["label"]) == (row["predicted"], row["label"])
-        assert one["probabilities"]["ants"] == pytest.approx(row["p/ants"], abs=1e-4)
+        answer = answers[row["file"]]
+        assert (answer["predicted"], answer["label"]) == (row["predicted"], row["label"])
+        assert answer["probabilities"]["ants"] == pytest.approx(row["p/ants"], abs=1e-4)
     right = (home.frame["predicted"] == home.frame["label"]).sum()
-    assert f"({right} of {len(home.frame)} whose folder names a class)" in said.err
+    assert f"({right} of {len(home.frame)} whose folder names a class)" in output.err
 
 
 def test_csv_and_terminal(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    one = str(home.folder / "val" / "ants" / "0.png")
-    assert predict([home.fine_tuned, one, "--format", "csv"]) == 0
+    photograph = str(home.folder / "val" / "ants" / "0.png")
+    assert predict([home.fine_tuned, photograph, "--format", "csv"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert list(row) == ["file", "label", "predicted", "confidence", "p/ants", "p/bees"]
     assert float(row["p/ants"]) + float(row["p/bees"]) == pytest.approx(1, abs=1e-4)
-    assert predict([home.untouched, one, "--top", "3"]) == 0
+    assert predict([home.untouched, photograph, "--top", "3"]) == 0
     line, accuracy = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{one}: ")
+    assert line.startswith(f"{photograph}: ")
     assert line.count(" %") == 3
     assert "(its folder says ants)" in line
     assert accuracy == "accuracy 0.000 % (0 of 1 whose folder names a class)"
@@ -86,16 +86,16 @@ def test_what_is_no_image_is_named_and_skipped(home: Home, tmp_path: Path, capsy
     (tmp_path / ".hidden").write_text("no image")
     Image.new("RGB", (64, 48)).save(tmp_path / "fine.png")
     assert predict([home.fine_tuned, str(tmp_path)]) == 1
-    said = capsys.readouterr()
-    assert len(said.out.splitlines()) == 1
-    assert said.err.startswith(f"skipped: {tmp_path / 'notes.jpg'}: ")
-    assert "hidden" not in said.err
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 1
+    assert output.err.startswith(f"skipped: {tmp_path / 'notes.jpg'}: ")
+    assert "hidden" not in output.err
 
 
 def test_files_folders_and_patterns_are_found_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home.folder)
-    found = find_files(["val/ants", "val/ants/0.png", "val/*/1.png"])
-    assert len(found) == 7
+    files = find_files(["val/ants", "val/ants/0.png", "val/*/1.png"])
+    assert len(files) == 7
     with pytest.raises(ConfigurationError, match=r"nothing\.jpg: no such file, folder or pattern"):
         find_files(["nothing.jpg"])
 
@@ -109,7 +109,7 @@ def test_overlays_show_where_it_looked(home: Home, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reason"),
     [
         (["0" * 32], "no such run in sqlite:///"),
         (["models:/nothing@champion"], "no such registered model"),
@@ -117,10 +117,12 @@ def test_overlays_show_where_it_looked(home: Home, tmp_path: Path) -> None:
         (["x", "--top", "0"], "--top 0: give 1 or more"),
     ],
 )
-def test_mistakes_are_one_line(home: Home, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line(
+    home: Home, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert predict([arguments[0], str(home.folder), *arguments[1:]]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert reason in line
 
 
 def test_the_best_is_chosen_on_the_hold_out_alone() -> None:
@@ -130,10 +132,10 @@ def test_the_best_is_chosen_on_the_hold_out_alone() -> None:
     worse, better = (run(FINE_TUNE, accuracy, seed=str(accuracy)) for accuracy in (0.95, 0.9))
     worse.metrics["holdout/accuracy"], better.metrics["holdout/accuracy"] = 0.8, 0.9
     assert choose_best([plain, worse, better], "tlft") is better
-    other = run(FINE_TUNE, data__holdout="f0" * 32)
-    other.metrics["holdout/accuracy"] = 1.0
+    elsewhere = run(FINE_TUNE, data__holdout="f0" * 32)
+    elsewhere.metrics["holdout/accuracy"] = 1.0
     with pytest.raises(ConfigurationError, match="2 different hold-outs"):
-        choose_best([worse, other], "tlft")
+        choose_best([worse, elsewhere], "tlft")
 
 
 def test_a_run_is_registered_once_with_its_figures(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,10 +187,10 @@ def test_a_served_model_answers_an_image_and_refuses_the_rest(served: str, home:
     photograph = base64.b64encode(path.read_bytes()).decode()
     answer = ask(served, photograph)
     assert answer.status_code == 200, answer.text
-    (told,) = answer.json()["predictions"]
+    (served_row,) = answer.json()["predictions"]
     (row,) = home.frame[home.frame["file"] == "val/ants/0.png"].to_dict("records")
-    assert told["predicted"] == row["predicted"]
-    assert told["p/ants"] == pytest.approx(row["p/ants"], abs=1e-3)
+    assert served_row["predicted"] == row["predicted"]
+    assert served_row["p/ants"] == pytest.approx(row["p/ants"], abs=1e-3)
     bad = {
         "is not base64": "%%%",
         "is no image": base64.b64encode(b"hello, world").decode(),

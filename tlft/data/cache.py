@@ -48,13 +48,13 @@ def caches_over(home: Path, max_gb: float) -> Iterator[Waste]:
 def warn_of_caches(home: Path, max_gb: float | None) -> None:
     """Say that decoded images take more than they may; a run deletes none, since another may be about to open them."""
     if max_gb is not None and (size := size_of(home / "cache" / "decoded")) > max_gb * 1e9:
-        asked = f"python -m tlft.clean --max-gb {max_gb:g}"
+        command = f"python -m tlft.clean --max-gb {max_gb:g}"
         log.warning(
-            "decoded images take %.1f GB, more than cache.max_gb=%g; %s says which go", size / 1e9, max_gb, asked
+            "decoded images take %.1f GB, more than cache.max_gb=%g; %s says which go", size / 1e9, max_gb, command
         )
 
 
-def halves(home: Path) -> Iterator[Waste]:
+def partial_caches(home: Path) -> Iterator[Waste]:
     """Yield what processes left that were killed while they decoded."""
     for path in sorted((home / "cache" / "decoded").glob("*.partial")):
         try:

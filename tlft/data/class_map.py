@@ -1,6 +1,6 @@
 """The 1000 ImageNet classes, and which of them stand for which class of a data set.
 
-What a network predicts for them is evaluation.py's business.
+What a network predicts for them is the business of `tlft.evaluation`.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ def resolve_class_map(configured: Mapping[str, Any] | None, classes: Sequence[st
                 f"such as data.class_map={{{name}:[310]}}{_candidates(name)}"
             )
             continue
-        found, wrong = _resolve_outputs(name, outputs)
-        problems += wrong
-        resolved[name] = sorted(set(found))
+        resolved[name], problems_of_class = _resolve_outputs(name, outputs)
+        problems += problems_of_class
     problems += _claimed_twice(resolved)
     if problems:
         raise ConfigurationError(problems)
@@ -70,14 +69,15 @@ def find_problems(configured: Mapping[str, Any] | None, classes: Sequence[str] |
 
 
 def _resolve_outputs(name: str, outputs: Any) -> tuple[list[int], list[str]]:
-    listed = outputs if isinstance(outputs, list | tuple) else [outputs]
+    """Return the indices, sorted and each once, and what is wrong with the outputs, a line each."""
     key = f"data.class_map.{name}"
-    if not listed:
+    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    if not outputs:
         return [], [f"{key}: is empty; give at least one output by index or name"]
-    found, problems = [], []
-    for output in listed:
+    indices, problems = set(), []
+    for output in outputs:
         if isinstance(output, str) and not output.isdecimal():
-            index, problem = _by_name(key, output)
+            index, problem = _find_by_name(key, output)
         elif isinstance(output, bool) or not isinstance(output, int | str):
             index, problem = None, f"{key}: {output!r} is neither an index nor a name"
         else:
@@ -86,36 +86,36 @@ def _resolve_outputs(name: str, outputs: Any) -> tuple[list[int], list[str]]:
         if problem:
             problems.append(problem)
         elif index is not None:
-            found.append(index)
-    return found, problems
+            indices.add(index)
+    return sorted(indices), problems
 
 
-def _by_name(key: str, name: str) -> tuple[int | None, str]:
-    wanted = _plain(name)
-    names = [_plain(known) for known in class_names()]
-    exact = [index for index, known in enumerate(names) if known == wanted]
+def _find_by_name(key: str, name: str) -> tuple[int | None, str]:
+    """Return the index of the output with this name, or None and what is wrong."""
+    query, names = _normalize(name), [_normalize(imagenet_class) for imagenet_class in class_names()]
+    exact = [index for index, candidate in enumerate(names) if candidate == query]
     if len(exact) == 1:
         return exact[0], ""
-    if not exact:
-        exact = [index for index, known in enumerate(names) if wanted in known.split()]
-        if not exact:
-            return None, f"{key}: ImageNet has no class {name}{nearest(wanted, names)}"
-        return None, f"{key}: ImageNet has no class {name} by that full name; give an index: {_listed(exact)}"
-    return None, f"{key}: {name} names several ImageNet classes; give an index: {_listed(exact)}"
+    if exact:
+        return None, f"{key}: {name} names several ImageNet classes; give an index: {_list_outputs(exact)}"
+    similar = [index for index, candidate in enumerate(names) if query in candidate.split()]
+    if similar:
+        return None, f"{key}: ImageNet has no class {name} by that full name; give an index: {_list_outputs(similar)}"
+    return None, f"{key}: ImageNet has no class {name}{nearest(query, names)}"
 
 
 def _candidates(name: str) -> str:
-    wanted = {_plain(name), _plain(name).removesuffix("s")}
-    found = [index for index, known in enumerate(class_names()) if wanted & set(_plain(known).split())]
-    return f" (perhaps {_listed(found)})" if found else ""
+    queries = {_normalize(name), _normalize(name).removesuffix("s")}
+    indices = [index for index, candidate in enumerate(class_names()) if queries & set(_normalize(candidate).split())]
+    return f" (perhaps {_list_outputs(indices)})" if indices else ""
 
 
-def _listed(indices: Sequence[int], most: int = 8) -> str:
-    text = ", ".join(f"{index} ({class_names()[index]})" for index in indices[:most])
-    return text + (f" and {len(indices) - most} more" if len(indices) > most else "")
+def _list_outputs(indices: Sequence[int], limit: int = 8) -> str:
+    text = ", ".join(f"{index} ({class_names()[index]})" for index in indices[:limit])
+    return text + (f" and {len(indices) - limit} more" if len(indices) > limit else "")
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 

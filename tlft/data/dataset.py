@@ -114,13 +114,8 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
     digests = _digest_files(root, paths, home / "cache", workers)
     images = _split(folder, digests, config)
     _refuse_shared_images(images, root)
-    return Dataset(
-        name=name,
-        root=root,
-        classes=tuple(folder.classes),
-        images=tuple(sorted(images, key=lambda image: (image.split, image.label, image.sha256, str(image.path)))),
-        left_out=tuple(folder.left_out),
-    )
+    images.sort(key=lambda image: (image.split, image.label, image.sha256, str(image.path)))
+    return Dataset(name, root, tuple(folder.classes), tuple(images), tuple(folder.left_out))
 
 
 def _local_root(config: DataConfig, home: Path) -> Path | None:
@@ -128,40 +123,32 @@ def _local_root(config: DataConfig, home: Path) -> Path | None:
     if config.name == "imagefolder":
         return Path(config.root).expanduser().absolute() if config.root else None
     if config.name in ("hymenoptera", "demo"):
-        named = config.root or os.environ.get("TLFT_HYMENOPTERA")
-        if named:
-            return Path(named).expanduser().absolute()
+        if root := config.root or os.environ.get("TLFT_HYMENOPTERA"):
+            return Path(root).expanduser().absolute()
         default = home / "data" / "hymenoptera_data"
         return default if default.is_dir() else None
     return None
 
 
 def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]:
+    """Return what people call the data, and its folder, which is fetched or drawn if need be."""
     local = _local_root(config, home)
-    drawing_seed = getattr(config, "drawing_seed", 0)
-    if config.name == "synthetic":
-        return "synthetic", _draw_synthetic(home, drawing_seed, workers)
-    if config.name == "imagefolder":
-        assert local is not None
-        return local.name, local
     if local is not None:
-        return "hymenoptera", local
-    if config.name == "hymenoptera":
-        return "hymenoptera", _fetch_hymenoptera(home)
-    try:
-        return "hymenoptera", _fetch_hymenoptera(home, deadline=SECONDS_FOR_A_DEMO)
-    except TlftError as error:
-        log.info("data: the photographs are not here (%s): using the drawn ants and bees", error)
-        return "synthetic", _draw_synthetic(home, drawing_seed, workers)
-
-
-def _draw_synthetic(home: Path, drawing_seed: int, workers: int) -> Path:
+        return local.name if config.name == "imagefolder" else "hymenoptera", local
+    assert config.name != "imagefolder"
+    if config.name != "synthetic":
+        try:
+            return "hymenoptera", _fetch_hymenoptera(home, SECONDS_FOR_A_DEMO if config.name == "demo" else None)
+        except TlftError as error:
+            if config.name != "demo":
+                raise
+            log.info("data: the photographs are not here (%s): using the drawn ants and bees", error)
     from tlft.data.synthetic.folder import synthetic_folder
 
-    return synthetic_folder(home / "data", drawing_seed, workers)
+    return "synthetic", synthetic_folder(home / "data", getattr(config, "drawing_seed", 0), workers)
 
 
-def _fetch_hymenoptera(home: Path, deadline: float | None = None) -> Path:
+def _fetch_hymenoptera(home: Path, deadline: float | None) -> Path:
     target = home / "data" / "hymenoptera_data"
     archive = fetch(
         HYMENOPTERA_URL,
@@ -178,46 +165,42 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
     """Return each file's SHA-256, remembered by path, size, modification time and inode."""
     memory = cache / "digests" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
     try:
-        known: dict[str, str] = json.loads(memory.read_text())
+        remembered: dict[str, str] = json.loads(memory.read_text())
     except (OSError, ValueError):
-        known = {}
+        remembered = {}
 
     def digest(path: Path) -> tuple[str, str]:
         try:
             stat = path.stat()
             mark = f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
-            return mark, known.get(mark) or sha256_of(path)
+            return mark, remembered.get(mark) or sha256_of(path)
         except OSError as error:
             raise TlftError(f"{path}: cannot be read ({error.strerror}); put it back or take it out") from None
 
     with ThreadPoolExecutor(workers) as pool:
         marked = list(pool.map(digest, paths))
-    if any(mark not in known for mark, _ in marked):
+    if any(mark not in remembered for mark, _ in marked):
         atomic_write(memory, json.dumps(dict(marked)).encode())
     return {path: sha256 for path, (_, sha256) in zip(paths, marked, strict=True)}
 
 
 def _split(folder: image_folder.Folder, digests: Mapping[Path, str], config: DataConfig) -> list[ImageFile]:
+    def draw(paths: list[Path], fraction: float, purpose: str) -> tuple[list[Path], list[Path]]:
+        """Return the drawn files, and those that are left."""
+        drawn = _draw({digests[path] for path in paths}, fraction, config.split_seed, purpose)
+        return [path for path in paths if digests[path] in drawn], [
+            path for path in paths if digests[path] not in drawn
+        ]
+
     images = []
     for label, name in enumerate(folder.classes):
         splits = {split: by_class[name] for split, by_class in folder.splits.items()}
         if "all" in splits:
-            everything = splits.pop("all")
-            chosen = _draw({digests[p] for p in everything}, config.eval_fraction or 0, config.split_seed, "eval")
-            splits["eval"] = [p for p in everything if digests[p] in chosen]
-            splits["train"] = [p for p in everything if digests[p] not in chosen]
+            splits["eval"], splits["train"] = draw(splits.pop("all"), config.eval_fraction or 0, "eval")
         if config.holdout_fraction is not None:
-            train = splits["train"]
-            chosen = _draw({digests[p] for p in train}, config.holdout_fraction, config.split_seed, "holdout")
-            splits["holdout"] = [p for p in train if digests[p] in chosen]
-            splits["train"] = [p for p in train if digests[p] not in chosen]
+            splits["holdout"], splits["train"] = draw(splits["train"], config.holdout_fraction, "holdout")
         if config.train_fraction is not None:
-            train = splits["train"]
-            unique = {digests[p] for p in train}
-            dropped = (
-                _draw(unique, 1 - config.train_fraction, config.split_seed, "subset") if len(unique) > 1 else set()
-            )
-            splits["train"] = [p for p in train if digests[p] not in dropped]
+            _, splits["train"] = draw(splits["train"], 1 - config.train_fraction, "subset")
         for split, paths in splits.items():
             if not paths:
                 raise ConfigurationError(f"data: no image of class {name} is left for the {split} split; add images")
@@ -228,7 +211,7 @@ def _split(folder: image_folder.Folder, digests: Mapping[Path, str], config: Dat
 def _draw(digests: Iterable[str], fraction: float, seed: int, purpose: str) -> set[str]:
     """Draw a share of the files by their content, so that names, order and copies of a file cannot matter.
 
-    A larger fraction holds all of a smaller one; at least one file is drawn and one is left.
+    A larger fraction holds all of a smaller one; of several at least one is drawn and one is left.
     """
     ranked = sorted(digests, key=lambda digest: hashlib.sha256(f"{seed} {purpose} {digest}".encode()).digest())
     if fraction <= 0:
@@ -241,15 +224,15 @@ def _refuse_shared_images(images: Sequence[ImageFile], root: Path) -> None:
     first: dict[str, ImageFile] = {}
     pairs: list[tuple[ImageFile, ImageFile]] = []
     for image in images:
-        other = first.setdefault(image.sha256, image)
-        if (other.split, other.label) != (image.split, image.label):
-            pairs.append((other, image))
+        earlier = first.setdefault(image.sha256, image)
+        if (earlier.split, earlier.label) != (image.split, image.label):
+            pairs.append((earlier, image))
     if not pairs:
         return
-    one, other = pairs[0]
-    where = f"in {one.split} and in {other.split}" if one.split != other.split else "in two classes"
+    earlier, image = pairs[0]
+    where = f"in {earlier.split} and in {image.split}" if earlier.split != image.split else "in two classes"
     more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
-    names = f"{one.path.relative_to(root)} and {other.path.relative_to(root)}"
+    names = f"{earlier.path.relative_to(root)} and {image.path.relative_to(root)}"
     raise ConfigurationError(
         f"data.root={root}: {names} are the same image, {where}, which makes the figure wrong; delete one of them{more}"
     )

@@ -1,6 +1,6 @@
 """What a folder of images holds: its splits, its classes, its files; and what is wrong with it.
 
-Only names are looked at. What the files contain is dataset.py's and pixel_store.py's business.
+Only names are looked at. What the files contain is the business of dataset.py and pixel_store.py.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def scan(root: Path, config: DataConfig) -> Folder:
         raise ConfigurationError(
             f"{error.filename}: may not be read; give yourself the right to (chmod u+rX)"
         ) from None
-    problems = _wrong_classes(root, folder)
+    problems = _class_problems(root, folder)
     if problems:
         raise ConfigurationError(problems)
     return folder
@@ -72,8 +72,8 @@ def _check_root(root: Path, config: DataConfig) -> None:
 
 def _split_folders(root: Path, config: DataConfig) -> dict[str, str]:
     """Say which subfolder serves as which split; `all` is the root itself, to be split by `data.eval_fraction`."""
-    there = sorted(path.name for path in root.iterdir() if path.is_dir())
-    has_train = config.train_split in there
+    subfolders = sorted(path.name for path in root.iterdir() if path.is_dir())
+    has_train = config.train_split in subfolders
     if config.eval_fraction is not None:
         if has_train:
             raise ConfigurationError(
@@ -81,18 +81,18 @@ def _split_folders(root: Path, config: DataConfig) -> dict[str, str]:
                 f"data.eval_fraction out, or name the folder of classes (data.root={root / config.train_split})"
             )
         return {"all": ""}
-    evaluation = config.eval_split or next((name for name in ("test", "val") if name in there), None)
+    evaluation = config.eval_split or next((name for name in ("test", "val") if name in subfolders), None)
     problems = []
     if not has_train:
         problems.append(
-            f"data.root={root}: has no folder {config.train_split} (there are {', '.join(there) or 'none'}); name it "
-            "with data.train_split, or split <class>/* with data.eval_fraction=0.2"
+            f"data.root={root}: has no folder {config.train_split} (there are {', '.join(subfolders) or 'none'}); "
+            "name it with data.train_split, or split <class>/* with data.eval_fraction=0.2"
         )
     if has_train and evaluation is None:
         problems.append(f"data.root={root}: has no folder val or test; name it with data.eval_split")
-    elif evaluation is not None and evaluation not in there:
-        problems.append(f"data.eval_split={evaluation}: no such folder in {root}{nearest(evaluation, there)}")
-    holdout = {"holdout": "val"} if evaluation == "test" and config.eval_split is None and "val" in there else {}
+    elif evaluation is not None and evaluation not in subfolders:
+        problems.append(f"data.eval_split={evaluation}: no such folder in {root}{nearest(evaluation, subfolders)}")
+    holdout = {"holdout": "val"} if evaluation == "test" and config.eval_split is None and "val" in subfolders else {}
     if holdout and config.holdout_fraction is not None:
         problems.append(
             f"data.holdout_fraction={config.holdout_fraction}: {root} has train, val and test, and val is the "
@@ -123,7 +123,7 @@ def _list_classes(split: Path, left_out: list[Path]) -> ByClass:
     return by_class
 
 
-def _wrong_classes(root: Path, folder: Folder) -> list[str]:
+def _class_problems(root: Path, folder: Folder) -> list[str]:
     classes = folder.classes
     if not classes:
         return [f"data.root={root}: no image in any class folder (extensions {', '.join(EXTENSIONS)})"]

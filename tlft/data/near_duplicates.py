@@ -22,7 +22,7 @@ from tlft.errors import TlftError
 from tlft.runtime.files import atomic_write, relative_name
 
 if TYPE_CHECKING:
-    from tlft.data.batches import Images
+    from tlft.data.batches import Images, Split
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[
     frequencies of the grey image), and that of its mirror image. Computed once for each set of decoded images.
 
     Returns:
-        None if there are more than `MOST_IMAGES`, which is said.
+        None, and a line in the log, if there are more than `MOST_IMAGES`.
     """
     splits = [split for split in (images.eval, images.train, images.holdout) if split is not None]
     files = [file for split in splits for file in split.files]
@@ -82,13 +82,13 @@ def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[
         log.info("near-duplicates are not looked for among more than %d images", MOST_IMAGES)
         return None
     names = [[file.split, file.label, file.sha256, relative_name(file.path, dataset.root)] for file in files]
-    told = [_FORMAT, images.eval.transform.to_dict(), dataset.classes, names]
-    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    identity = [_FORMAT, images.eval.transform.to_dict(), dataset.classes, names]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     memory = cache / "near_duplicates" / f"{key}.json"
     try:
         return parse(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        pairs = _find(dataset, files, np.concatenate([split.rows for split in splits]), images.eval.pixels)
+        pairs = _find(dataset, files, splits)
     try:
         atomic_write(memory, to_json(pairs).encode())
     except TlftError as error:  # a cache that may only be read, or another process has it
@@ -105,11 +105,11 @@ def parse(text: str) -> list[Pair]:
     """Return the pairs that `to_json` was given.
 
     Raises:
-        ValueError: if the text is none of its own.
+        ValueError: if the text is no such JSON.
     """
     try:
-        told = json.loads(text)["near_duplicates"]
-        return [Pair(Member(**pair.pop("one")), Member(**pair.pop("other")), **pair) for pair in told]
+        pairs = json.loads(text)["near_duplicates"]
+        return [Pair(Member(**pair.pop("one")), Member(**pair.pop("other")), **pair) for pair in pairs]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no near-duplicates: {error}") from None
 
@@ -130,41 +130,43 @@ def _short(file: str) -> str:
     return file if len(file) <= 120 else f"{file[:60]}...{file[-57:]}"
 
 
-def _find(dataset: Dataset, files: Sequence[ImageFile], rows: np.ndarray, pixels: np.ndarray) -> list[Pair]:
+def _find(dataset: Dataset, files: Sequence[ImageFile], splits: Sequence[Split]) -> list[Pair]:
     """Return for each image the nearest other in each split, where it is near enough, each pair once."""
-    hashes, mirrored = _hash(pixels, rows)
+    hashes, mirrored_hashes = _hash(splits)
     contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
-    splits = np.array([file.split for file in files])
-    columns = [np.flatnonzero(splits == split) for split in dict.fromkeys(splits)]
-    found: dict[tuple[int, int], tuple[int, bool]] = {}
+    ends = np.cumsum([len(split) for split in splits])
+    columns = [np.arange(end - len(split), end) for split, end in zip(splits, ends, strict=True)]
+    matches: dict[tuple[int, int], tuple[int, bool]] = {}
     for start in range(0, len(files), _BLOCK):
         block = slice(start, start + _BLOCK)
-        for mirror, others in ((False, hashes), (True, mirrored)):
+        for is_mirrored, candidates in ((False, hashes), (True, mirrored_hashes)):
             for of_split in columns:
-                distance = (hashes.shape[1] - hashes[block] @ others[of_split].T) / 2
+                distance = (hashes.shape[1] - hashes[block] @ candidates[of_split].T) / 2
                 distance[contents[block, None] == contents[None, of_split]] = np.inf  # copies of a file
                 nearest = distance.argmin(axis=1)
                 for row in np.flatnonzero(distance.min(axis=1) <= LARGEST_DISTANCE):
-                    one, other = sorted((start + int(row), int(of_split[nearest[row]])))
-                    near = (int(distance[row, nearest[row]]), mirror)
-                    found[one, other] = min(found.get((one, other), near), near)
-    ranked = sorted(found.items(), key=lambda item: (item[1], item[0]))
+                    first, second = sorted((start + int(row), int(of_split[nearest[row]])))
+                    match = (int(distance[row, nearest[row]]), is_mirrored)
+                    matches[first, second] = min(matches.get((first, second), match), match)
+    ranked = sorted(matches.items(), key=lambda item: (item[1], item[0]))
     if len(ranked) > MOST_PAIRS:
         log.info("%d pairs of images are nearly the same; the nearest %d are kept", len(ranked), MOST_PAIRS)
     members = [
         Member(relative_name(file.path, dataset.root), file.sha256, file.split, dataset.classes[file.label])
         for file in files
     ]
-    return [Pair(members[one], members[other], *near) for (one, other), near in ranked[:MOST_PAIRS]]
+    return [Pair(members[first], members[second], *match) for (first, second), match in ranked[:MOST_PAIRS]]
 
 
-def _hash(pixels: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _hash(splits: Sequence[Split]) -> tuple[np.ndarray, np.ndarray]:
     """Return the hash of each image and of its mirror image, float32 [n, 64] of -1 and 1: a product tells distances."""
     from imagehash import phash
 
-    hashes = np.empty((2, len(rows), 64), dtype=np.float32)
-    for index, row in enumerate(rows):
-        image = Image.fromarray(pixels[row])
-        for which, seen in enumerate((image, ImageOps.mirror(image))):
-            hashes[which, index] = np.asarray(phash(seen).hash, dtype=np.float32).ravel() * 2 - 1
-    return hashes[0], hashes[1]
+    hashes: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for split in splits:
+        for position in range(len(split)):
+            image = Image.fromarray(split.pixels[np.array([position])][0])
+            hashes[0].append(phash(image).hash.ravel())
+            hashes[1].append(phash(ImageOps.mirror(image)).hash.ravel())
+    plain, mirrored = (np.array(bits, dtype=np.float32) * 2 - 1 for bits in hashes)
+    return plain, mirrored

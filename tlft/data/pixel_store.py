@@ -1,6 +1,6 @@
 """Decode every image once, into a memory-mapped array of the transform's size that all runs share.
 
-Which images there are is dataset.py's business; normalisation and flips are batches.py's. No torch in here.
+Which images there are is the business of dataset.py; normalisation and flips, that of batches.py. No torch in here.
 """
 
 from __future__ import annotations
@@ -108,6 +108,28 @@ def resize_and_crop(image: Image.Image, transform: Transform) -> np.ndarray:
     return np.asarray(scaled.crop((left, top, left + transform.crop, top + transform.crop)))
 
 
+def load_pixels(path: Path, transform: Transform, digest: str | None = None) -> np.ndarray:
+    """Return the image of a file, scaled and cut: uint8 [crop, crop, 3].
+
+    Args:
+        path: the file.
+        transform: what the image is scaled and cut to.
+        digest: the SHA-256 that the file must still have, or None.
+
+    Raises:
+        BadImageError: if the file is no image, or one that is too narrow to be scaled.
+        TlftError: if the file cannot be read, or changed.
+    """
+    data = _read(path)
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise TlftError(f"{path}: the file changed after its digest was taken; start again")
+    image = _upright_rgb(data, path)
+    try:
+        return resize_and_crop(image, transform)
+    except ValueError as error:
+        raise BadImageError(path, str(error)) from None
+
+
 def decode_images(
     files: Mapping[str, Path], transform: Transform, cache: Path, *, on_bad_image: str = "error", workers: int = 2
 ) -> DecodedImages:
@@ -167,17 +189,17 @@ def _reason(error: Exception, data: bytes) -> str:
         return "is no image, or its beginning is broken"
     if isinstance(error, Image.DecompressionBombError):
         return f"is larger than Pillow's limit against decompression bombs ({2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels)"
-    said = " ".join(str(error).split()) or type(error).__name__
-    return "is truncated" if "truncated" in said.lower() else f"cannot be decoded ({said})"
+    message = " ".join(str(error).split()) or type(error).__name__
+    return "is truncated" if "truncated" in message.lower() else f"cannot be decoded ({message})"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _to_eight_bits(image)
     elif image.has_transparency_data:
-        over = image.convert("RGBA")
-        image = Image.new("RGBA", over.size, "white")
-        image.alpha_composite(over)
+        foreground = image.convert("RGBA")
+        image = Image.new("RGBA", foreground.size, "white")
+        image.alpha_composite(foreground)
     return image.convert("RGB")
 
 
@@ -235,9 +257,9 @@ def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Trans
                 return decoded
             _decode(folder, files, transform, workers)
     except OSError as error:
-        why = error.strerror or error
+        reason = error.strerror or error
         raise TlftError(
-            f"{folder}: cannot write the decoded images ({why}); free space there, or set paths.home"
+            f"{folder}: cannot write the decoded images ({reason}); free space there, or set paths.home"
         ) from None
     decoded = _open(folder, files, transform)
     assert decoded is not None
@@ -274,7 +296,7 @@ def _write(folder: Path, files: Mapping[str, Path], transform: Transform, pool: 
 
     def decode(digest: str) -> np.ndarray | BadImageError:
         try:
-            return _decode_file(files[digest], digest, transform)
+            return load_pixels(files[digest], transform, digest)
         except BadImageError as error:
             return error
 
@@ -296,21 +318,10 @@ def _write(folder: Path, files: Mapping[str, Path], transform: Transform, pool: 
 
 def in_order(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
     """Map with a bounded number of results in memory (`Executor.map` keeps all that are not yet taken)."""
-    waiting: deque[Future[_Out]] = deque()
+    pending: deque[Future[_Out]] = deque()
     for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= 32:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _decode_file(path: Path, digest: str, transform: Transform) -> np.ndarray:
-    data = _read(path)
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise TlftError(f"{path}: the file changed after its digest was taken; start again")
-    image = _upright_rgb(data, path)
-    try:
-        return resize_and_crop(image, transform)
-    except ValueError as error:
-        raise BadImageError(path, str(error)) from None
+        pending.append(pool.submit(function, item))
+        if len(pending) >= 32:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

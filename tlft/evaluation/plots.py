@@ -1,6 +1,6 @@
 """Draw what people look at first in a run: a gallery of evaluation images and the confusion matrix.
 
-Nothing is computed or logged here: predictions come from evaluation.py, and tracking.py keeps the pictures.
+Nothing is computed or logged here: predictions come from predictions.py, and `tlft.tracking` keeps the pictures.
 """
 
 from __future__ import annotations
@@ -80,20 +80,20 @@ def select_for_gallery(correct: np.ndarray, confidence: np.ndarray, labels: np.n
 
 def draw_gallery(items: Sequence[GalleryItem], columns: int = 5, rows: int = 4) -> Image.Image:
     """Draw images with true class, prediction and confidence; mistakes come first, in red and with a cross."""
-    shown = sorted(items, key=lambda item: item.correct)[: columns * rows]
-    lines = max(-(-len(shown) // columns), 1)
+    ranked = sorted(items, key=lambda item: item.correct)[: columns * rows]
+    lines = max(-(-len(ranked) // columns), 1)
     width = _GAP + columns * (_TILE + _GAP)
     height = _HEADER + lines * (_TILE + _CAPTION + _GAP)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-    if not shown:
+    if not ranked:
         draw.text((width / 2, height / 2), "no images to show", _GREY, _font(18), anchor="mm")
         return sheet
-    mistakes = sum(not item.correct for item in shown)
-    header = f"evaluation images shown: {len(shown)}, mistakes among them: {mistakes}"
+    mistakes = sum(not item.correct for item in ranked)
+    header = f"evaluation images shown: {len(ranked)}, mistakes among them: {mistakes}"
     header += " (\N{BALLOT X}, in red)" if mistakes else ""
     draw.text((_GAP, _HEADER / 2), _fit(header, _font(15), width - 2 * _GAP), _BLACK, _font(15), anchor="lm")
-    for index, item in enumerate(shown):
+    for index, item in enumerate(ranked):
         line, column = divmod(index, columns)
         left = _GAP + column * (_TILE + _GAP)
         _draw_tile(sheet, draw, item, left, _HEADER + line * (_TILE + _CAPTION + _GAP))

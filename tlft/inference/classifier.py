@@ -5,28 +5,42 @@ Where the run's files are is its caller's business; training and evaluation of a
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from tlft.data.batches import Split
-from tlft.data.dataset import ImageFile
-from tlft.data.pixel_store import BadImageError, load_image, resize_and_crop
+from tlft.data.label_space import LabelSpace
+from tlft.data.pixel_store import in_order
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.evaluation.predictions import BATCH_SIZE, evaluate
+from tlft.inference.sources import Source, load_source
 from tlft.models.build import build_from_description
 from tlft.models.state_dict import load_state
-from tlft.runtime.device import Machine, prepare_to_apply
+from tlft.runtime.device import Machine, available_threads, prepare_to_apply
 
-Source = str | bytes | Path
+_Source = TypeVar("_Source")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network says of one image.
+
+    Attributes:
+        top: the likeliest of the head's outputs, by name, with their probabilities, 0..1.
+        probabilities: class of the data -> probability, all outputs competing.
+    """
+
+    top: tuple[tuple[str, float], ...]
+    probabilities: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -40,13 +54,8 @@ class Classifier:
     @classmethod
     def load(cls, description: Mapping[str, Any], weights: Path) -> Classifier:
         """Build the network that `description` (a run's `model.json`) tells of, with the weights of the file."""
-        model = build_from_description(
-            description["library"],
-            description["arch"],
-            len(description["classes"]),
-            description["head"],
-            load_state(weights),
-        )
+        library, arch, head = (description[key] for key in ("library", "arch", "head"))
+        model = build_from_description(library, arch, len(description["classes"]), head, load_state(weights))
         machine = prepare_to_apply(description.get("precision", "float32"))
         return cls(model.to(machine.device), description, machine)
 
@@ -56,15 +65,9 @@ class Classifier:
         return Transform.from_dict(self.description["transform"])
 
     @property
-    def classes(self) -> list[str]:
-        """The classes of the data that the network was evaluated on."""
-        return list(self.description["classes"])
-
-    def split(self, pixels: Sequence[np.ndarray]) -> Split:
-        """Return images, each uint8 [crop, crop, 3], as the split that evaluation takes."""
-        rows = np.arange(len(pixels))
-        files = tuple(ImageFile(Path(str(row)), "", "eval", 0) for row in rows)
-        return Split(files, rows, np.zeros(len(rows), np.int64), np.stack(pixels), self.transform)
+    def label_space(self) -> LabelSpace:
+        """What the outputs stand for: the classes of the data that the network was evaluated on."""
+        return LabelSpace(tuple(self.description["classes"]), self.description["class_map"])
 
     def classify(self, images: Sequence[Source], *, paths: bool = True) -> pd.DataFrame:
         """Classify images given as bytes, base64 text or paths.
@@ -79,62 +82,58 @@ class Classifier:
         Raises:
             TlftError: for what is no image.
         """
-        frames = []
-        for start in range(0, len(images), BATCH_SIZE):
-            pixels = [self._open(image, paths) for image in images[start : start + BATCH_SIZE]]
-            predictions = evaluate(
-                self.model, self.split(pixels), self.classes, self.description["class_map"], self.machine
+        rows = []
+        for answer in self.answers(images, partial(load_source, transform=self.transform, paths=paths)):
+            if isinstance(answer, TlftError):
+                raise answer
+            predicted, confidence = answer.top[0]
+            rows.append((predicted, confidence, *answer.probabilities.values()))
+        columns = ["confidence", *(f"p/{name}" for name in self.label_space.classes)]
+        return pd.DataFrame(rows, columns=["predicted", *columns]).astype(dict.fromkeys(columns, np.float32))
+
+    def answers(
+        self,
+        sources: Sequence[_Source],
+        load: Callable[[_Source], np.ndarray],
+        top: int = 1,
+        explain: Callable[[Sequence[_Source], Sequence[np.ndarray]], None] | None = None,
+    ) -> Iterator[Answer | TlftError]:
+        """Open and classify images in their order; yields an error in place of an answer for what is no image.
+
+        Args:
+            sources: what `load` takes; opened in threads while the network works.
+            load: returns an image as the network sees it, uint8 [crop, crop, 3], or raises a TlftError.
+            top: how many outputs an answer has.
+            explain: is given the sources and the images of a batch that could be opened.
+        """
+
+        def attempt(source: _Source) -> tuple[_Source, np.ndarray | TlftError]:
+            try:
+                return source, load(source)
+            except TlftError as error:
+                return source, error
+
+        with ThreadPoolExecutor(available_threads()) as pool:
+            opened = in_order(pool, attempt, sources)
+            while batch := list(islice(opened, BATCH_SIZE)):
+                pixels = [image for _, image in batch if not isinstance(image, TlftError)]
+                answers = iter(self._answer_batch(np.stack(pixels), top) if pixels else [])
+                if explain is not None:
+                    explain([source for source, image in batch if not isinstance(image, TlftError)], pixels)
+                for _, image in batch:
+                    yield image if isinstance(image, TlftError) else next(answers)
+
+    def _answer_batch(self, pixels: np.ndarray, top: int) -> list[Answer]:
+        label_space = self.label_space
+        predictions = evaluate(self.model, pixels, self.transform, label_space, self.machine)
+        likeliest = np.argsort(-predictions.log_probabilities, axis=1, kind="stable")[:, :top]
+        confidences = np.exp(np.take_along_axis(predictions.log_probabilities, likeliest, axis=1))
+        return [
+            Answer(
+                top=tuple(zip(map(label_space.name_of, outputs), confidence, strict=True)),
+                probabilities=dict(zip(label_space.classes, probabilities, strict=True)),
             )
-            frames.append(predictions.to_frame(Path()).drop(columns=["file", "sha256", "label"]))
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["predicted", "confidence"])
-
-    def _open(self, image: Source, paths: bool) -> np.ndarray:
-        try:
-            return resize_and_crop(open_source(image, paths=paths), self.transform)
-        except BadImageError as error:
-            if paths and not isinstance(image, bytes):
-                raise
-            raise TlftError(f"the image {error.reason}; send another") from None
-        except ValueError as error:  # too small or too long for the crop
-            raise TlftError(f"the image {error}; send another") from None
-
-
-def open_source(image: Source, *, paths: bool = True) -> Any:
-    """Open an image given as bytes, base64 text, or a path; upright and RGB.
-
-    Raises:
-        TlftError: if it is none of these, or no image.
-    """
-    if isinstance(image, bytes):
-        return load_image(image)
-    if not paths:
-        return load_image(_decode(image))
-    if isinstance(image, str):
-        try:
-            return load_image(base64.b64decode(image.partition("base64,")[2] or image, validate=True))
-        except (binascii.Error, ValueError, TlftError):
-            pass
-    path = Path(image)
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError):
-        is_file = False
-    if not is_file:
-        raise TlftError(f"{str(image)[:60]}: is neither an image in base64 nor the path of a file")
-    return load_image(path)
-
-
-LARGEST = 30_000_000
-"""Characters that an image in base64 may have."""
-
-
-def _decode(image: object) -> bytes:
-    """Return the bytes of an image in base64, with or without what a browser puts before it."""
-    if not isinstance(image, str) or not image.strip():
-        raise TlftError("image: is empty or no text; send an image file in base64")
-    if len(image) > LARGEST:
-        raise TlftError(f"image: has {len(image)} characters; send at most {LARGEST}")
-    try:
-        return base64.b64decode(image.partition("base64,")[2] or image, validate=True)
-    except (binascii.Error, ValueError):
-        raise TlftError(f"image: {image[:40]!r} is not base64; send an image file in base64") from None
+            for outputs, confidence, probabilities in zip(
+                likeliest.tolist(), confidences.tolist(), predictions.probabilities.tolist(), strict=True
+            )
+        ]

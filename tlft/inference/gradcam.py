@@ -8,17 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from tlft.data.batches import normalize
 from tlft.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from tlft.inference.classifier import Classifier
+from tlft.inference.classifier import Classifier
 
 _STRENGTH = 0.55
 _AT_ONCE = 16  # gradients need the memory of a whole pass
@@ -54,26 +53,26 @@ class Overlays:
         """
         from captum.attr import LayerAttribution
 
-        split = self._classifier.split(pixels)
-        size = self._classifier.transform.crop
+        transform, machine = self._classifier.transform, self._classifier.machine
         for start in range(0, len(pixels), _AT_ONCE):
             chosen = range(start, min(start + _AT_ONCE, len(pixels)))
-            batch, _ = split.batch(np.array(chosen), self._classifier.machine.device)
-            with torch.no_grad(), self._classifier.machine.autocast():
-                winners = self._classifier.model(batch).argmax(dim=1)
-            spoke = self._cam.attribute(batch.requires_grad_(), target=winners, relu_attributions=True)
-            maps = LayerAttribution.interpolate(spoke.detach(), (size, size), "bilinear")[:, 0].cpu().numpy()
+            batch = normalize(np.stack([pixels[index] for index in chosen]), transform, machine.device)
+            with torch.no_grad(), machine.autocast():
+                outputs = self._classifier.model(batch).argmax(dim=1)
+            relevance = self._cam.attribute(batch.requires_grad_(), target=outputs, relu_attributions=True).detach()
+            size = (transform.crop, transform.crop)
+            maps = LayerAttribution.interpolate(relevance, size, "bilinear")[:, 0].cpu().numpy()
             for index, heat in zip(chosen, maps, strict=True):
                 _overlay(pixels[index], heat).save(self._folder / _name(paths[index]))
 
 
 def _find_layer(classifier: Classifier) -> nn.Module:
     """Return the last convolution that still has a place for each part of the image."""
-    found: list[nn.Module] = []
+    spatial: list[nn.Module] = []
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] > 1:
-            found.append(module)
+            spatial.append(module)
 
     convolutions = [module for module in classifier.model.modules() if isinstance(module, nn.Conv2d)]
     hooks = [module.register_forward_hook(note) for module in convolutions]
@@ -82,11 +81,11 @@ def _find_layer(classifier: Classifier) -> nn.Module:
         classifier.model(torch.zeros(1, 3, crop, crop, device=classifier.machine.device))
     for hook in hooks:
         hook.remove()
-    if len(found) < 2:  # a transformer has one, which cuts the image into patches
+    if len(spatial) < 2:  # a transformer has one, which cuts the image into patches
         raise ConfigurationError(
             f"--explain: is for convolutional networks, and {classifier.description['arch']} is none; leave it out"
         )
-    return found[-1]
+    return spatial[-1]
 
 
 def _name(path: Path) -> str:

@@ -13,7 +13,7 @@ from tlft.errors import ConfigurationError
 from tlft.models.freeze import freeze
 from tlft.models.head import replace_head
 from tlft.models.state_dict import load_weights
-from tlft.models.weights import Weights, fetch_weights
+from tlft.models.weights import Weights
 from tlft.runtime.seeds import derive_seed
 
 
@@ -32,12 +32,13 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
         TlftError: if the weights cannot be fetched or do not fit.
     """
     with _random_state(derive_seed(config.seed, "weights")):
-        model = _build_untrained(config.arch.library, config.arch.name)
-        _drop_auxiliary_heads(model)
+        model = build_network(config.arch.library, config.arch.name)
     if config.model.name == "pretrained":
-        load_weights(model, config, weights, fetch_weights(weights))
+        load_weights(model, config, weights)
         if config.arch.bn_momentum is not None:
-            _set_bn_momentum(model, config.arch.bn_momentum)
+            for module in model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.momentum = config.arch.bn_momentum
     if config.head.name == "task":
         with _random_state(derive_seed(config.seed, "head")):
             replace_head(model, num_classes)
@@ -50,18 +51,11 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     return model.to(memory_format=torch.channels_last)
 
 
-def _set_bn_momentum(model: nn.Module, momentum: float) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = momentum
-
-
 def build_from_description(
     library: str, name: str, num_classes: int, head: str, state: Mapping[str, Tensor]
 ) -> nn.Module:
     """Build a trained network again from what was kept of it, ready to evaluate."""
-    model = _build_untrained(library, name)
-    _drop_auxiliary_heads(model)
+    model = build_network(library, name)
     if head == "task":
         replace_head(model, num_classes)
     model.load_state_dict(dict(state))
@@ -75,23 +69,24 @@ def _random_state(seed: int) -> Iterator[None]:
         yield
 
 
-def _build_untrained(library: str, name: str) -> nn.Module:
+def build_network(library: str, name: str) -> nn.Module:
+    """Build a network with random weights and its 1000-class head.
+
+    The second and third classifier of the Inception networks are left out: the last layer alone is the head.
+    """
+    model: nn.Module
     if library == "torchvision":
         from torchvision.models import get_model
 
-        extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        model: nn.Module = get_model(name, weights=None, **extra)
-        return model
-    import timm
+        options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+        model = get_model(name, weights=None, **options)
+    else:
+        import timm
 
-    built: nn.Module = timm.create_model(name, pretrained=False)
-    return built
-
-
-def _drop_auxiliary_heads(model: nn.Module) -> None:
-    """Take out the second and third classifier of the Inception networks; the last layer alone is the head."""
+        model = timm.create_model(name, pretrained=False)
     if getattr(model, "aux_logits", False):
         model.aux_logits = False  # type: ignore[assignment]
-        for name in ("AuxLogits", "aux1", "aux2"):
-            if hasattr(model, name):
-                setattr(model, name, None)
+        for auxiliary in ("AuxLogits", "aux1", "aux2"):
+            if hasattr(model, auxiliary):
+                setattr(model, auxiliary, None)
+    return model

@@ -11,20 +11,15 @@ from tlft.models.freeze import set_training_mode
 def summarize(model: nn.Module, crop: int) -> str:
     """List every layer with its output shape (for one image), its parameters, and whether it is trained."""
     rows: list[tuple[str, str, str, str, str]] = []
-    hooks = []
+    names = {module: name for name, module in model.named_modules() if name and not list(module.children())}
 
-    def remember(name: str, module: nn.Module) -> None:
-        def hook(_: nn.Module, __: object, output: object) -> None:
-            shape = "x".join(str(n) for n in output.shape[1:]) if isinstance(output, Tensor) else "-"
-            own = list(module.parameters())
-            trained = "-" if not own else "trained" if any(p.requires_grad for p in own) else "frozen"
-            rows.append((name, type(module).__name__, shape, f"{sum(p.numel() for p in own):,}", trained))
+    def add_row(module: nn.Module, _: object, output: object) -> None:
+        shape = "x".join(str(n) for n in output.shape[1:]) if isinstance(output, Tensor) else "-"
+        weights = list(module.parameters())
+        state = "-" if not weights else "trained" if any(p.requires_grad for p in weights) else "frozen"
+        rows.append((names[module], type(module).__name__, shape, f"{sum(p.numel() for p in weights):,}", state))
 
-        hooks.append(module.register_forward_hook(hook))
-
-    for name, module in model.named_modules():
-        if name and not any(True for _ in module.children()):
-            remember(name, module)
+    hooks = [module.register_forward_hook(add_row) for module in names]
     was_training = model.training
     device = next(model.parameters()).device
     with torch.inference_mode():

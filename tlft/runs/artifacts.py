@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tlft.config.schema import Config
 from tlft.names import Artifact
 from tlft.runs.identify import Identity, run_name
@@ -31,7 +33,10 @@ def write_artifacts(
     layers: str,
 ) -> None:
     """Write every file that is kept of a run into `folder`."""
-    predictions.to_frame(known.dataset.root).to_parquet(folder / Artifact.PREDICTIONS, index=False)
+    from tlft.evaluation.predictions import predictions_frame
+
+    frame = predictions_frame(split.files, predictions, known.dataset.root)
+    frame.to_parquet(folder / Artifact.PREDICTIONS, index=False)
     _draw(folder, split, predictions, run_name(config))
     environment = json.dumps(describe_environment(machine), indent=1)
     texts = {
@@ -56,20 +61,22 @@ def write_artifacts(
 def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> None:
     from tlft.evaluation.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
 
-    chosen = select_for_gallery(predictions.correct, predictions.confidence, predictions.labels)
+    classes, confidence, names = predictions.label_space.classes, predictions.confidence, predictions.names
+    correct = predictions.correct(split.labels)
+    chosen = select_for_gallery(correct, confidence, split.labels)
     items = [
         GalleryItem(
-            pixels=split.pixels[split.rows[index]],
-            label=predictions.classes[predictions.labels[index]],
-            predicted=predictions.names[index],
-            confidence=float(predictions.confidence[index]),
-            correct=bool(predictions.correct[index]),
+            pixels=pixels,
+            label=classes[split.labels[index]],
+            predicted=names[index],
+            confidence=float(confidence[index]),
+            correct=bool(correct[index]),
         )
-        for index in chosen
+        for index, pixels in zip(chosen, split.pixels[np.array(chosen, dtype=np.int64)], strict=True)
     ]
     draw_gallery(items).save(folder / Artifact.GALLERY)
-    matrix, columns = predictions.confusion()
-    (folder / Artifact.CONFUSION).write_bytes(draw_confusion(matrix, predictions.classes, columns, title))
+    matrix, columns = predictions.confusion(split.labels)
+    (folder / Artifact.CONFUSION).write_bytes(draw_confusion(matrix, classes, columns, title))
 
 
 def describe_model(config: Config, known: Identity, machine: Machine) -> dict[str, Any]:

@@ -104,6 +104,7 @@ def _work(
     config: Config, known: Identity, machine: Machine, model: nn.Module, run: ActiveRun, composed: str
 ) -> dict[str, float]:
     """Decode, train, evaluate, and log the outcome."""
+    from tlft.data.label_space import LabelSpace
     from tlft.data.near_duplicates import to_json
     from tlft.evaluation.metrics import compute_metrics
     from tlft.evaluation.predictions import evaluate
@@ -123,11 +124,12 @@ def _work(
         train(model, images.train, config, machine, state, reporter)
 
     clock = time.monotonic()
-    predictions = evaluate(model, images.eval, known.dataset.classes, known.class_map, machine)
-    metrics = compute_metrics(predictions)
+    label_space = LabelSpace(known.dataset.classes, known.class_map)
+    predictions = evaluate(model, images.eval.pixels, images.eval.transform, label_space, machine)
+    metrics = compute_metrics(predictions, images.eval.labels)
     if images.holdout is not None:
-        held_out = evaluate(model, images.holdout, known.dataset.classes, known.class_map, machine)
-        metrics[Metric.HOLDOUT_ACCURACY] = compute_metrics(held_out, "holdout")[Metric.HOLDOUT_ACCURACY]
+        held_out = evaluate(model, images.holdout.pixels, images.holdout.transform, label_space, machine)
+        metrics[Metric.HOLDOUT_ACCURACY] = float(held_out.correct(images.holdout.labels).mean())
     eval_seconds = time.monotonic() - clock
 
     with run.writing_files() as folder:

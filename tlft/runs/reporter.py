@@ -16,6 +16,7 @@ from torch import nn
 
 from tlft.config.schema import Config
 from tlft.data.batches import Images
+from tlft.data.label_space import LabelSpace
 from tlft.errors import TlftError
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
@@ -111,6 +112,7 @@ class Reporter:
         self._cost = self._saved - started
 
     def _curve(self, model: nn.Module) -> dict[str, float]:
-        classes, class_map = self.known.dataset.classes, self.known.class_map
-        curve = compute_metrics(evaluate(model, self.images.eval, classes, class_map, self.machine))
+        split, label_space = self.images.eval, LabelSpace(self.known.dataset.classes, self.known.class_map)
+        predictions = evaluate(model, split.pixels, split.transform, label_space, self.machine)
+        curve = compute_metrics(predictions, split.labels)
         return {Metric.CURVE_ACCURACY: curve[Metric.ACCURACY], Metric.CURVE_LOSS: curve[Metric.LOSS]}

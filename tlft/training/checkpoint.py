@@ -60,24 +60,19 @@ class Checkpoints:
             tensors |= {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
             tensors |= {f"best/{name}": tensor for name, tensor in (state.best_weights or {}).items()}
             digest = _write_tensors(tensors, self._path(number, "safetensors"))
-            payload = self._payload(digest, scalars, state, machine)
+            payload = {
+                "format": FORMAT,
+                "key": self.key,
+                "tensors": digest,
+                "state": {name: getattr(state, name) for name in _COUNTERS},
+                "best_loss": state.best_loss if math.isfinite(state.best_loss) else None,
+                "optimizer": scalars,
+                "machine": _describe(machine),
+            }
             text = json.dumps({"payload": payload, "sha256": _digest(payload)})
             atomic_write(self._path(number, "json"), text.encode())
             self._delete_all_but(number, self._newest)
             self._newest = number
-
-    def _payload(
-        self, digest: str, scalars: Mapping[str, Any], state: TrainingState, machine: Machine
-    ) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "key": self.key,
-            "tensors": digest,
-            "state": {name: getattr(state, name) for name in _COUNTERS},
-            "best_loss": state.best_loss if math.isfinite(state.best_loss) else None,
-            "optimizer": scalars,
-            "machine": _describe(machine),
-        }
 
     def restore(self, model: nn.Module, state: TrainingState, machine: Machine) -> bool:
         """Put the newest whole checkpoint into a model and a state built for the same run; False if there is none."""
@@ -87,9 +82,9 @@ class Checkpoints:
             except _UnusableError as error:
                 log.warning("%s: %s; the one before is used, if there is one", self._path(number, "json"), error)
                 continue
-            if payload["machine"] != (here := _describe(machine)):
-                told = [f"{name} {payload['machine'].get(name)}, now {here[name]}" for name in here]
-                log.warning("begun with %s: the last bits of the result may differ", "; ".join(told))
+            if payload["machine"] != (current := _describe(machine)):
+                changes = [f"{name} {payload['machine'].get(name)}, now {value}" for name, value in current.items()]
+                log.warning("begun with %s: the last bits of the result may differ", "; ".join(changes))
             model.load_state_dict(_below("model/", tensors))
             state.best_weights = _below("best/", tensors) or None
             state.best_loss = math.inf if payload["best_loss"] is None else payload["best_loss"]
@@ -105,9 +100,9 @@ class Checkpoints:
         """Return what the two files of a checkpoint hold, once every digest is right."""
         path = self._path(number, "safetensors")
         try:
-            told = json.loads(self._path(number, "json").read_text())
-            payload = told["payload"]
-            if told["sha256"] != _digest(payload):
+            record = json.loads(self._path(number, "json").read_text())
+            payload: dict[str, Any] = record["payload"]
+            if record["sha256"] != _digest(payload):
                 raise _UnusableError("is damaged")
             if payload["format"] != FORMAT:
                 raise _UnusableError(f"is of another version (format {payload['format']}, here {FORMAT})")
@@ -150,13 +145,13 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    seen: set[int] = set()
+    pointers: set[int] = set()
     plain: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         copy = tensor.detach().cpu().contiguous()
-        if copy.data_ptr() in seen:  # tied weights; the format knows no sharing
+        if copy.data_ptr() in pointers:  # tied weights; the format knows no sharing
             copy = copy.clone()
-        seen.add(copy.data_ptr())
+        pointers.add(copy.data_ptr())
         plain[name] = copy
     path.touch()  # raises what a full or read-only disk raises; the library has an error of its own for both
     try:
@@ -194,9 +189,9 @@ def _put_together(
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in scalars.items()}
     for path, tensor in tensors.items():
         index, _, name = path.partition("/")
-        like = parameters[int(index)]
+        parameter = parameters[int(index)]
         # Elementwise arithmetic rounds alike only if both operands lie alike in memory (channels last).
-        laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        laid_out = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
         state.setdefault(int(index), {})[name] = laid_out
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -27,7 +27,7 @@ def test_configured_outputs_beat_the_built_in_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({}, "no ImageNet output stands for class cats; give its outputs by index or name"),
         ({"cats": [1000]}, "output 1000 is outside 0..999"),
@@ -41,10 +41,10 @@ def test_configured_outputs_beat_the_built_in_ones() -> None:
         ({"cats": [1], "catz": [2]}, "data.class_map.catz: the data has no such class; did you mean cats?"),
     ],
 )
-def test_wrong_map_is_one_line_with_its_mend(given: dict[str, object], said: str) -> None:
+def test_wrong_map_is_one_line_with_its_mend(given: dict[str, object], message: str) -> None:
     problems = find_problems(given, ["cats"])
     assert len(problems) == 1
-    assert said in problems[0]
+    assert message in problems[0]
 
 
 def test_an_output_stands_for_one_class_only() -> None:

@@ -64,19 +64,19 @@ def test_missing_photographs_are_fetched_with_a_mend(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     monkeypatch.delenv("TLFT_HYMENOPTERA", raising=False)
-    asked: dict[str, object] = {}
+    request: dict[str, object] = {}
 
     def fetch(url: str, target: Path, **options: object) -> Path:
-        asked.update(options, url=url, target=target)
+        request.update(options, url=url, target=target)
         raise TlftError("no network")
 
     monkeypatch.setattr(data, "fetch", fetch)
     with pytest.raises(TlftError, match="no network"):
         opened(configure())
-    assert asked["url"] == "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
-    assert (asked["size"], str(asked["sha256"])[:8]) == (47_286_322, "fbc41b31")
-    assert asked["target"] == home / "data" / "hymenoptera_data.zip"
-    assert "data=synthetic needs no network" in str(asked["mend"])
+    assert request["url"] == "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
+    assert (request["size"], str(request["sha256"])[:8]) == (47_286_322, "fbc41b31")
+    assert request["target"] == home / "data" / "hymenoptera_data.zip"
+    assert "data=synthetic needs no network" in str(request["mend"])
 
 
 def test_digest_follows_content_and_not_names(configure: Configure, folder: Path, tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_same_image_in_both_splits_is_an_error_that_names_the_pair(configure: Co
     shutil.copy(folder / "train" / "ants" / "3.png", folder / "val" / "ants" / "copy.png")
     with pytest.raises(ConfigurationError) as caught:
         opened(configure("data=imagefolder", f"data.root={folder}"))
-    said = str(caught.value)
-    assert "val/ants/copy.png" in said
-    assert "train/ants/3.png" in said
-    assert "are the same image, in" in said
+    message = str(caught.value)
+    assert "val/ants/copy.png" in message
+    assert "train/ants/3.png" in message
+    assert "are the same image, in" in message
 
 
 def test_image_in_training_and_hold_out_is_an_error(configure: Configure, folder: Path) -> None:
@@ -161,8 +161,8 @@ def test_a_folder_that_may_not_be_read_is_said(
 
     config = configure("data=imagefolder", f"data.root={folder}")
     monkeypatch.setattr(Path, "iterdir", refuse)
-    (found,) = find_problems(config.data, config.home)[1]
-    assert "may not be read; give yourself the right to (chmod u+rX)" in found
+    (problem,) = find_problems(config.data, config.home)[1]
+    assert "may not be read; give yourself the right to (chmod u+rX)" in problem
 
 
 def test_splits_by_fraction_and_by_folders_exclude_each_other(configure: Configure, flat: Path) -> None:
@@ -172,14 +172,14 @@ def test_splits_by_fraction_and_by_folders_exclude_each_other(configure: Configu
 
 def test_flat_folder_is_split_by_content_and_split_seed(configure: Configure, flat: Path) -> None:
     common = ("data=imagefolder", f"data.root={flat}", "data.eval_fraction=0.25")
-    one = opened(configure(*common))
-    assert (len(one.split("train")), len(one.split("eval"))) == (12, 4)
-    assert {image.label for image in one.split("eval")} == {0, 1}
-    assert opened(configure(*common, "seed=5")).digests == one.digests
-    assert opened(configure(*common, "data.split_seed=1")).digests != one.digests
+    dataset = opened(configure(*common))
+    assert (len(dataset.split("train")), len(dataset.split("eval"))) == (12, 4)
+    assert {image.label for image in dataset.split("eval")} == {0, 1}
+    assert opened(configure(*common, "seed=5")).digests == dataset.digests
+    assert opened(configure(*common, "data.split_seed=1")).digests != dataset.digests
     for path in sorted((flat / "ants").iterdir()):
         path.rename(path.with_name(f"renamed{path.name}"))
-    assert opened(configure(*common)).digests == one.digests
+    assert opened(configure(*common)).digests == dataset.digests
 
 
 def test_copies_of_a_file_stay_on_one_side(configure: Configure, flat: Path) -> None:
@@ -242,7 +242,7 @@ def spoil(folder: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         ("missing", "/insects?"),
         ("file", "is a file; name the folder"),
@@ -254,11 +254,11 @@ def spoil(folder: Path, how: str) -> Path:
         ("no images", "no image in any class folder"),
     ],
 )
-def test_wrong_folder_is_one_line_with_its_mend(configure: Configure, folder: Path, how: str, said: str) -> None:
+def test_wrong_folder_is_one_line_with_its_mend(configure: Configure, folder: Path, how: str, message: str) -> None:
     config = configure("data=imagefolder", f"data.root={spoil(folder, how)}")
     _, problems = find_problems(config.data, config.home)
     assert len(problems) == 1
-    assert said in problems[0]
+    assert message in problems[0]
 
 
 def test_fraction_of_a_folder_that_is_split_already_is_refused(configure: Configure, folder: Path) -> None:
@@ -284,7 +284,7 @@ def test_demo_takes_the_drawings_where_photographs_cannot_be_had(
         raise TlftError("no network")
 
     monkeypatch.setattr(data, "fetch", fetch)
-    monkeypatch.setattr(data, "_draw_synthetic", lambda home, seed, workers: folder)
+    monkeypatch.setattr("tlft.data.synthetic.folder.synthetic_folder", lambda home, seed, workers: folder)
     assert opened(configure("data=demo")).name == "synthetic"
     assert "using the drawn ants and bees" in caplog.text
     monkeypatch.setenv("TLFT_HYMENOPTERA", str(folder))

@@ -49,26 +49,26 @@ def test_copy_of_a_training_image_is_found_whatever_was_done_to_it(
     tmp_path: Path, alter: Alter, mirrored: bool
 ) -> None:
     root = folder_of(tmp_path / "scenes", {"val/bees/copy.jpg": alter(scene(500))})  # of train/ants/0.png
-    _, found = search(root, tmp_path)
-    assert found is not None
-    (pair,) = found
+    _, pairs = search(root, tmp_path)
+    assert pairs is not None
+    (pair,) = pairs
     assert (pair.one.file, pair.other.file) == ("val/bees/copy.jpg", "train/ants/0.png")
     assert (pair.one.split, pair.other.split, pair.leaks) == ("eval", "train", True)
     assert (pair.one.label, pair.other.label, pair.mirrored) == ("bees", "ants", mirrored)
     assert pair.distance <= duplicates.LARGEST_DISTANCE
-    assert describe_leaks(found) == (
+    assert describe_leaks(pairs) == (
         "1 evaluation image has a near-duplicate among the training images (val/bees/copy.jpg and train/ants/0.png)"
     )
 
 
 def test_pairs_within_a_split_and_in_the_hold_out_do_not_leak(tmp_path: Path) -> None:
     copies = {"train/ants/a.jpg": scene(500), "val/ants/b.jpg": scene(300)}
-    _, found = search(folder_of(tmp_path / "scenes", copies), tmp_path)
-    assert found is not None
-    assert [{pair.one.file, pair.other.file} for pair in found] == [
+    _, pairs = search(folder_of(tmp_path / "scenes", copies), tmp_path)
+    assert pairs is not None
+    assert [{pair.one.file, pair.other.file} for pair in pairs] == [
         *({"val/ants/0.png", "val/ants/b.jpg"}, {"train/ants/0.png", "train/ants/a.jpg"})
     ]
-    assert describe_leaks(found) == ""
+    assert describe_leaks(pairs) == ""
     dataset, held_out = search(tmp_path / "scenes", tmp_path, holdout_fraction=0.5)
     assert held_out is not None
     assert len(held_out) == 2
@@ -103,9 +103,9 @@ def test_too_many_images_are_not_searched(
 
 
 def test_pairs_survive_json_and_other_texts_are_none(tmp_path: Path) -> None:
-    _, found = search(folder_of(tmp_path / "scenes", {"val/bees/copy.jpg": scene(500)}), tmp_path)
-    assert found
-    assert parse(to_json(found)) == found
+    _, pairs = search(folder_of(tmp_path / "scenes", {"val/bees/copy.jpg": scene(500)}), tmp_path)
+    assert pairs
+    assert parse(to_json(pairs)) == pairs
     for text in ("", "{}", "[]", "nonsense", '{"near_duplicates": [{}]}', '{"near_duplicates": 3}'):
         with pytest.raises(ValueError):
             parse(text)

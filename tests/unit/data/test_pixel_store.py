@@ -37,8 +37,8 @@ def pixel(path: Path, x: int = 0, y: int = 0) -> tuple[int, ...]:
     return value
 
 
-def close(found: tuple[int, ...], expected: tuple[int, ...], tolerance: int = 6) -> bool:
-    return all(abs(a - b) <= tolerance for a, b in zip(found, expected, strict=True))
+def close(actual: tuple[int, ...], expected: tuple[int, ...], tolerance: int = 6) -> bool:
+    return all(abs(a - b) <= tolerance for a, b in zip(actual, expected, strict=True))
 
 
 @pytest.fixture
@@ -62,15 +62,15 @@ def truncated(tmp_path: Path) -> Path:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded, as a list that grows."""
-    seen: list[Path] = []
-    original = decode._decode_file
+    decoded: list[Path] = []
+    original = decode.load_pixels
 
-    def counted(path: Path, digest: str, transform: Transform) -> np.ndarray:
-        seen.append(path)
-        return original(path, digest, transform)
+    def counted(path: Path, transform: Transform, digest: str) -> np.ndarray:
+        decoded.append(path)
+        return original(path, transform, digest)
 
-    monkeypatch.setattr(decode, "_decode_file", counted)
-    return seen
+    monkeypatch.setattr(decode, "load_pixels", counted)
+    return decoded
 
 
 # one file
@@ -195,8 +195,8 @@ def test_pixels_are_torchvisions_bit_for_bit(interpolation: str, size: tuple[int
     image = noise(*size)
     mode = transforms.InterpolationMode(interpolation)
     expected = transforms.CenterCrop(crop)(transforms.Resize(resize, interpolation=mode)(image))
-    found = resize_and_crop(image, Transform(resize, crop, interpolation, HALF, HALF))
-    assert np.array_equal(found, np.asarray(expected))
+    pixels = resize_and_crop(image, Transform(resize, crop, interpolation, HALF, HALF))
+    assert np.array_equal(pixels, np.asarray(expected))
 
 
 def test_image_too_narrow_to_scale_is_bad(tmp_path: Path) -> None:
@@ -303,10 +303,10 @@ def test_large_image_below_the_limit_gives_no_warning(
     photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert not decode_images(photographs, SMALL, tmp_path / "cache", on_bad_image="skip").bad
-    assert not seen
+    assert not caught
 
 
 def test_changed_file_is_not_cached_under_its_old_digest(photographs: dict[str, Path], tmp_path: Path) -> None:
@@ -389,14 +389,14 @@ def test_interrupted_decoding_leaves_no_folder(
     photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = photographs[max(photographs)]
-    original = decode._decode_file
+    original = decode.load_pixels
 
-    def interrupted(path: Path, digest: str, transform: Transform) -> np.ndarray:
+    def interrupted(path: Path, transform: Transform, digest: str) -> np.ndarray:
         if path == last:
             raise KeyboardInterrupt
-        return original(path, digest, transform)
+        return original(path, transform, digest)
 
-    monkeypatch.setattr(decode, "_decode_file", interrupted)
+    monkeypatch.setattr(decode, "load_pixels", interrupted)
     with pytest.raises(KeyboardInterrupt):
         decode_images(photographs, SMALL, tmp_path / "cache")
     assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]

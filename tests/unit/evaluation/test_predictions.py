@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from tlft.data.batches import Split
+from tlft.data.class_map import ClassMap
 from tlft.data.dataset import ImageFile
+from tlft.data.label_space import LabelSpace
 from tlft.data.transforms import Transform
 from tlft.evaluation.metrics import compute_metrics
-from tlft.evaluation.predictions import Predictions, evaluate, predict
+from tlft.evaluation.predictions import Predictions, evaluate, predictions_frame
 from tlft.names import escape_all
 from tlft.runtime.device import Machine
 
@@ -23,7 +25,13 @@ def make_split(labels: list[int]) -> Split:
     files = tuple(ImageFile(Path(f"/root/val/{i}.jpg"), f"{i:064x}", "eval", label) for i, label in enumerate(labels))
     pixels = np.zeros((len(labels), 4, 4, 3), np.uint8)
     pixels[:, 0, 0, 0] = np.arange(len(labels))
-    return Split(files, np.arange(len(labels)), np.array(labels), pixels, TRANSFORM)
+    return Split(files, pixels, TRANSFORM)
+
+
+def evaluate_split(
+    model: nn.Module, split: Split, classes: list[str], class_map: ClassMap | None = None
+) -> Predictions:
+    return evaluate(model, split.pixels, split.transform, LabelSpace(tuple(classes), class_map), CPU)
 
 
 class Table(nn.Module):
@@ -39,6 +47,9 @@ class Table(nn.Module):
         return self.logits[(images[:, 0, 0, 0] * 127.5 + 127.5).round().long()]
 
 
+SPLIT = make_split([0, 0, 0, 0, 1, 1])
+
+
 def imagenet_predictions() -> Predictions:
     """Four ants and two bees; the outputs 310 and 312 stand for ants, 309 for bees."""
     logits = torch.full((6, 1000), -50.0)
@@ -48,25 +59,24 @@ def imagenet_predictions() -> Predictions:
     logits[3, [309, 310, 312]] = torch.tensor([1.0, 0.6, 0.6])  # a bee wins, but the two ant outputs sum to more
     logits[4, 309] = 1.0  # right
     logits[5, [310, 309]] = torch.tensor([1.0, 0.0])  # wrong both ways
-    split = make_split([0, 0, 0, 0, 1, 1])
-    return evaluate(Table(logits), split, ["ants", "bees"], {"ants": [310, 312], "bees": [309]}, CPU)
+    return evaluate_split(Table(logits), SPLIT, ["ants", "bees"], {"ants": [310, 312], "bees": [309]})
 
 
 def test_open_set_lets_all_outputs_compete() -> None:
     predictions = imagenet_predictions()
-    assert predictions.correct.tolist() == [True, True, False, False, True, False]
-    assert compute_metrics(predictions)["eval/accuracy"] == 3 / 6
+    assert predictions.correct(SPLIT.labels).tolist() == [True, True, False, False, True, False]
+    assert compute_metrics(predictions, SPLIT.labels)["eval/accuracy"] == 3 / 6
 
 
 def test_closed_set_sums_the_outputs_of_a_class() -> None:
-    assert compute_metrics(imagenet_predictions())["eval/closed_set_accuracy"] == 5 / 6
+    assert compute_metrics(imagenet_predictions(), SPLIT.labels)["eval/closed_set_accuracy"] == 5 / 6
 
 
 def test_prediction_outside_the_classes_is_a_miss() -> None:
     predictions = imagenet_predictions()
     assert predictions.predicted.tolist() == [0, 0, -1, 1, 1, 0]
     assert predictions.names[2] == "fly"
-    metrics = compute_metrics(predictions)
+    metrics = compute_metrics(predictions, SPLIT.labels)
     assert metrics["eval/recall/ants"] == 2 / 4
     assert metrics["eval/recall/bees"] == 1 / 2
     precision_ants, precision_bees = 2 / 3, 1 / 2
@@ -75,13 +85,13 @@ def test_prediction_outside_the_classes_is_a_miss() -> None:
 
 
 def test_confusion_has_a_column_for_other_classes() -> None:
-    matrix, columns = imagenet_predictions().confusion()
+    matrix, columns = imagenet_predictions().confusion(SPLIT.labels)
     assert columns == ["ants", "bees", "other"]
     assert matrix.tolist() == [[2, 1, 1], [1, 1, 0]]
 
 
 def test_probabilities_are_raw_and_not_renormalised() -> None:
-    frame = imagenet_predictions().to_frame(Path("/root"))
+    frame = predictions_frame(SPLIT.files, imagenet_predictions(), Path("/root"))
     assert list(frame.columns) == ["file", "sha256", "label", "predicted", "confidence", "p/ants", "p/bees"]
     row = frame.iloc[2]
     total = np.exp([2.0, 1.0, 0.0]).sum()
@@ -94,25 +104,26 @@ def test_probabilities_are_raw_and_not_renormalised() -> None:
 def test_loss_is_the_cross_entropy_of_a_task_head() -> None:
     logits = torch.tensor([[1.0, 0.0], [0.3, 0.2], [-1.0, 2.0]])
     labels = torch.tensor([0, 1, 1])
-    predictions = evaluate(Table(logits), make_split(labels.tolist()), ["ants", "bees"], None, CPU)
+    predictions = evaluate_split(Table(logits), make_split(labels.tolist()), ["ants", "bees"])
     expected = nn.functional.cross_entropy(logits, labels).item()
-    assert compute_metrics(predictions)["eval/loss"] == pytest.approx(expected, rel=1e-6)
+    assert compute_metrics(predictions, labels.numpy())["eval/loss"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_every_image_is_evaluated_once_in_a_fixed_order() -> None:
     model = Table(torch.eye(2)[torch.arange(150) % 2])
-    predictions = evaluate(model, make_split([i % 2 for i in range(150)]), ["ants", "bees"], None, CPU)
+    split = make_split([i % 2 for i in range(150)])
+    predictions = evaluate_split(model, split, ["ants", "bees"])
     assert model.batches == [64, 64, 22]
-    assert len(predictions.labels) == 150
-    assert predictions.correct.all()
+    assert len(predictions.predicted) == 150
+    assert predictions.correct(split.labels).all()
 
 
 def test_name_of_another_output_cannot_be_taken_for_a_class() -> None:
     logits = np.log(np.full((1, 1000), 1e-4))
     logits[0, 308] = 0.0
-    predictions = predict(logits, make_split([0]), ["fly", "bees"], {"fly": [0], "bees": [309]})
+    predictions = Predictions(logits, LabelSpace(("fly", "bees"), {"fly": [0], "bees": [309]}))
     assert predictions.names == ("fly (ImageNet 308)",)
-    assert not predictions.correct.any()
+    assert not predictions.correct(np.array([0])).any()
 
 
 def test_class_names_become_metric_names() -> None:

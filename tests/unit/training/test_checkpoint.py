@@ -64,8 +64,9 @@ def run(config: Config, folder: Path, killed_after: int | None = None, every: in
     return model, report
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+def same(first: nn.Module, second: nn.Module) -> bool:
+    states = (first.state_dict().values(), second.state_dict().values())
+    return all(torch.equal(a, b) for a, b in zip(*states, strict=True))
 
 
 OPTIMIZERS = [
@@ -89,9 +90,9 @@ def test_killed_after_any_step_the_run_ends_with_the_same_bits(
     resumed, report = run(config, tmp_path / "killed")
     assert same(undisturbed, resumed)
     assert report.steps == whole.steps[killed_after:]
-    for one, other in zip(reversed(report.epochs), reversed(whole.epochs), strict=False):
-        assert one["train/loss"] == other["train/loss"]
-        assert one["train/lr"] == other["train/lr"]
+    for metrics, expected in zip(reversed(report.epochs), reversed(whole.epochs), strict=False):
+        assert metrics["train/loss"] == expected["train/loss"]
+        assert metrics["train/lr"] == expected["train/lr"]
 
 
 def test_what_was_done_since_the_checkpoint_is_done_again_with_the_same_bits(
