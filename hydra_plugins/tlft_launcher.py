@@ -83,7 +83,7 @@ class _TlftLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Do jobs for another sweeper than tlft's; each leaves its outcome in its folder."""
-        from tlft.runs.experiment import SweepMembership
+        from tlft.runs.context import SweepMembership
         from tlft.sweeps.jobs import compose_jobs
         from tlft.sweeps.launchers.worker import JobOrder
 

@@ -11,7 +11,6 @@ from conftest import PHOTOGRAPHS, needs_photographs
 from tlft.config.compose import Composer, to_config
 from tlft.config.schema import resolve
 from tlft.data.batches import Split, open_images
-from tlft.data.label_space import LabelSpace
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
 from tlft.models.build import build_model
@@ -29,7 +28,7 @@ def correct(composer: Composer, tmp_path_factory: pytest.TempPathFactory) -> dic
     config = resolve(to_config(composer.compose([f"paths.home={home}", *overrides])))
     identity, machine = identify(config), prepare_machine(config)
     images = open_images(identity.dataset, identity.weights.transform, home, "error", 2).eval
-    label_space = LabelSpace(identity.dataset.classes, identity.class_map)
+    label_space = identity.label_space
     model = build_model(config, identity.weights, 2)
 
     def count(split: Split) -> tuple[int, int]:

@@ -6,59 +6,49 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tlft.config.schema import Config
 from tlft.names import Artifact
-from tlft.runs.identify import Identity, run_name
-from tlft.runtime.device import Machine
+from tlft.runs.context import RunContext
+from tlft.runs.identify import run_name
 from tlft.runtime.environment import describe_environment, source_state
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from tlft.data.batches import Split
     from tlft.evaluation.predictions import Predictions
 
 
-def write_artifacts(
-    folder: Path,
-    config: Config,
-    known: Identity,
-    split: Split,
-    model: nn.Module,
-    predictions: Predictions,
-    machine: Machine,
-    composed: str,
-    layers: str,
-) -> None:
+def write_artifacts(context: RunContext, predictions: Predictions, folder: Path) -> None:
     """Write every file that is kept of a run into `folder`."""
+    from tlft.data.near_duplicates import to_json
     from tlft.evaluation.predictions import predictions_frame
+    from tlft.models.describe import summarize
+    from tlft.training.checkpoint import save_tensors
 
-    frame = predictions_frame(split.files, predictions, known.dataset.root)
+    identity, split = context.identity, context.images.eval
+    frame = predictions_frame(split.files, predictions, identity.dataset.root)
     frame.to_parquet(folder / Artifact.PREDICTIONS, index=False)
-    _draw(folder, split, predictions, run_name(config))
-    environment = json.dumps(describe_environment(machine), indent=1)
+    _draw(folder, split, predictions, run_name(context.config))
+    class_map, near_duplicates = identity.label_space.class_map, context.near_duplicates
     texts = {
-        Artifact.LAYERS: layers,
-        Artifact.CONFIG: composed,
-        Artifact.ENVIRONMENT: environment,
-        Artifact.RUN_KEY: json.dumps(known.science, indent=1, sort_keys=True),
+        Artifact.LAYERS: summarize(context.model, identity.weights.transform.crop),
+        Artifact.CONFIG: context.composed,
+        Artifact.ENVIRONMENT: json.dumps(describe_environment(context.machine), indent=1),
+        Artifact.RUN_KEY: json.dumps(identity.science, indent=1, sort_keys=True),
         Artifact.DIFF: source_state().diff,
-        Artifact.CLASS_MAP: json.dumps(known.class_map, ensure_ascii=False) if known.class_map else "",
+        Artifact.CLASS_MAP: json.dumps(class_map, ensure_ascii=False) if class_map else "",
+        Artifact.NEAR_DUPLICATES: "" if near_duplicates is None else to_json(near_duplicates),
     }
     for name, text in texts.items():
         if text:
             (folder / name).write_text(text, encoding="utf-8")
-    if config.tracking.weights:
-        from tlft.training.checkpoint import save_tensors
-
+    if context.config.tracking.weights:
         path = folder / Artifact.WEIGHTS
         path.parent.mkdir()
-        save_tensors(model.state_dict(), path)
+        save_tensors(context.model.state_dict(), path)
 
 
 def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> None:
+    import numpy as np
+
     from tlft.evaluation.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
 
     classes, confidence, names = predictions.label_space.classes, predictions.confidence, predictions.names
@@ -79,15 +69,16 @@ def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> N
     (folder / Artifact.CONFUSION).write_bytes(draw_confusion(matrix, classes, columns, title))
 
 
-def describe_model(config: Config, known: Identity, machine: Machine) -> dict[str, Any]:
+def describe_model(context: RunContext) -> dict[str, Any]:
     """Return what it takes to build the network again, as plain JSON types."""
+    arch, identity = context.config.arch, context.identity
     return {
-        "library": config.arch.library,
-        "arch": config.arch.name,
-        "head": config.head.name,
-        "classes": list(known.dataset.classes),
-        "class_map": known.class_map,
-        "transform": known.weights.transform.to_dict(),
-        "precision": machine.precision,
-        "run_key": known.key,
+        "library": arch.library,
+        "arch": arch.name,
+        "head": context.config.head.name,
+        "classes": list(identity.dataset.classes),
+        "class_map": identity.label_space.class_map,
+        "transform": identity.weights.transform.to_dict(),
+        "precision": context.machine.precision,
+        "run_key": identity.key,
     }

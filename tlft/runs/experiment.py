@@ -9,14 +9,16 @@ import logging
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.config.columns import column_of
 from tlft.config.schema import Config
 from tlft.data.cache import warn_of_caches
-from tlft.names import Artifact, Metric, Tag
+from tlft.names import Metric, Tag
 from tlft.runs.artifacts import describe_model, write_artifacts
+from tlft.runs.context import RunContext, SweepMembership
 from tlft.runs.identify import Identity, identify, run_name
 from tlft.runs.replay import refuse_others
 from tlft.runtime import signals
@@ -30,27 +32,13 @@ from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from tlft.data.batches import Images
     from tlft.data.near_duplicates import Pair
+    from tlft.evaluation.predictions import Predictions
 
 log = logging.getLogger(__name__)
 
 DEBUG_BATCHES = 2
-
-
-@dataclass(frozen=True)
-class SweepMembership:
-    """What a run is told of the sweep that it is part of.
-
-    Attributes:
-        name: of the preset that the sweep was made of, or `custom`.
-        parent: id of the run that stands for the sweep, if it has one.
-    """
-
-    name: str
-    parent: str | None
 
 
 def run_experiment(
@@ -73,139 +61,126 @@ def run_experiment(
         TlftError: for what goes wrong on the way; the run is then FAILED, its traceback kept.
     """
     wait_for_server(config.tracking.uri or "", patience)
-    known = identify(config)
-    refuse_others(config, known.science, known.key)
+    identity = identify(config)
+    refuse_others(config, identity)
     store = Store(config)
     store.end_lost_runs()
-    with claim_run(store, known.key, force=config.force) as claim:
+    with claim_run(store, identity.key, force=config.force) as claim:
         if claim.outcome is not None:
             return claim.outcome
         from tlft.models.build import build_model
 
         started = time.monotonic()
         machine = prepare_machine(config)
-        params = flatten(known.science)
         # Before the run: a network that cannot be built as it is asked for is no failed run but a wrong configuration.
-        model = build_model(config, known.weights, len(known.dataset.classes)).to(machine.device)
-        tags = _tags(config, known, machine, sweep)
-        with claim.start(run_name(config), params, tags, parent=sweep.parent if sweep else None) as run:
+        model = build_model(config, identity.weights, len(identity.dataset.classes)).to(machine.device)
+        tags, parent = _tags(config, identity, machine, sweep), sweep.parent if sweep else None
+        with claim.start(run_name(config), flatten(identity.science), tags, parent=parent) as run:
             on_start(run.run_id)
-            read = {
-                split: digest
-                for split, digest in known.dataset.digests.items()
-                if split != "train" or config.training.epochs
-            }
-            run.log_inputs(known.dataset.name, str(known.dataset.root), read)
-            metrics = _work(config, known, machine, model, run, composed)
+            _log_inputs(config, identity, run)
+            images, near_duplicates = _open_images(config, identity, machine, run)
+            context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates)
+            metrics = _compute(context)
     return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, time.monotonic() - started)
 
 
-def _work(
-    config: Config, known: Identity, machine: Machine, model: nn.Module, run: ActiveRun, composed: str
-) -> dict[str, float]:
-    """Decode, train, evaluate, and log the outcome."""
-    from tlft.data.label_space import LabelSpace
-    from tlft.data.near_duplicates import to_json
-    from tlft.evaluation.metrics import compute_metrics
-    from tlft.evaluation.predictions import evaluate
-    from tlft.runs.reporter import Reporter
-    from tlft.training.checkpoint import Checkpoints
-    from tlft.training.loop import fresh_state, train
-
-    images, near_duplicates = _open_images(config, known, machine, run)
-    layers = _describe_layers(model, known)
-    state = fresh_state(config, model)
-    checkpoints = Checkpoints(run.folder.checkpoints, known.key)
-    if run.resumed and checkpoints.restore(model, state, machine):
-        log.info("%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, run.run_id)
-    ready = time.monotonic()
-    reporter = Reporter(config, known, images, machine, run, checkpoints)
-    with reporter.shown(state), signals.patient():
-        train(model, images.train, config, machine, state, reporter)
-
-    clock = time.monotonic()
-    label_space = LabelSpace(known.dataset.classes, known.class_map)
-    predictions = evaluate(model, images.eval.pixels, images.eval.transform, label_space, machine)
-    metrics = compute_metrics(predictions, images.eval.labels)
-    if images.holdout is not None:
-        held_out = evaluate(model, images.holdout.pixels, images.holdout.transform, label_space, machine)
-        metrics[Metric.HOLDOUT_ACCURACY] = float(held_out.correct(images.holdout.labels).mean())
-    eval_seconds = time.monotonic() - clock
-
+def _compute(context: RunContext) -> dict[str, float]:
+    """Train, evaluate, and log the outcome; returns the measures."""
+    begun = time.monotonic()
+    train_seconds = _train(context)
+    trained = time.monotonic()
+    predictions, metrics = _evaluate(context)
+    evaluated = time.monotonic()
+    config, run = context.config, context.run
     with run.writing_files() as folder:
-        write_artifacts(folder, config, known, images.eval, model, predictions, machine, composed, layers)
-        if near_duplicates is not None:
-            (folder / Artifact.NEAR_DUPLICATES).write_text(to_json(near_duplicates), encoding="utf-8")
+        write_artifacts(context, predictions, folder)
     if config.tracking.weights:
-        run.log_model(describe_model(config, known, machine))
-    training = clock - ready
-    overhead = time.monotonic() - run.started - training - eval_seconds
+        run.log_model(describe_model(context))
     times = {
-        Metric.TRAIN_SECONDS: state.train_seconds,
-        Metric.EVAL_SECONDS: eval_seconds,
-        Metric.OVERHEAD_SECONDS: overhead,
+        Metric.TRAIN_SECONDS: train_seconds,
+        Metric.EVAL_SECONDS: evaluated - trained,
+        Metric.OVERHEAD_SECONDS: time.monotonic() - run.started - (evaluated - begun),
     }
     run.log_metrics({**metrics, **times}, step=config.training.epochs, with_system=config.training.epochs == 0)
     return metrics
 
 
-def _open_images(config: Config, known: Identity, machine: Machine, run: ActiveRun) -> tuple[Images, list[Pair] | None]:
+def _train(context: RunContext) -> float:
+    """Train from the last checkpoint, if there is one; returns the seconds that all steps took."""
+    from tlft.runs.reporter import Reporter
+    from tlft.training.checkpoint import Checkpoints
+    from tlft.training.loop import fresh_state, train
+
+    config, run = context.config, context.run
+    state = fresh_state(config, context.model)
+    checkpoints = Checkpoints(run.folder.checkpoints, context.identity.key)
+    if run.resumed and checkpoints.restore(context.model, state, context.machine):
+        log.info("%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, run.run_id)
+    reporter = Reporter(context, checkpoints)
+    with reporter.shown(state), signals.patient():
+        train(context.model, context.images.train, config, context.machine, state, reporter)
+    return state.train_seconds
+
+
+def _evaluate(context: RunContext) -> tuple[Predictions, dict[str, float]]:
+    """Return what the network says of the evaluation images, and the measures of it and of the hold-out."""
+    from tlft.evaluation.metrics import compute_metrics
+    from tlft.evaluation.predictions import evaluate
+
+    split, holdout, label_space = context.images.eval, context.images.holdout, context.identity.label_space
+    predictions = evaluate(context.model, split.pixels, split.transform, label_space, context.machine)
+    metrics = compute_metrics(predictions, split.labels)
+    if holdout is not None:
+        held_out = evaluate(context.model, holdout.pixels, holdout.transform, label_space, context.machine)
+        metrics[Metric.HOLDOUT_ACCURACY] = float(held_out.correct(holdout.labels).mean())
+    return predictions, metrics
+
+
+def _log_inputs(config: Config, identity: Identity, run: ActiveRun) -> None:
+    digests = identity.dataset.digests
+    read = {split: digest for split, digest in digests.items() if split != "train" or config.training.epochs}
+    run.log_inputs(identity.dataset.name, str(identity.dataset.root), read)
+
+
+def _open_images(
+    config: Config, identity: Identity, machine: Machine, run: ActiveRun
+) -> tuple[Images, list[Pair] | None]:
     """Decode the images and look for near-duplicates among them; what a reader must know becomes a tag."""
     from tlft.data.batches import open_images
     from tlft.data.near_duplicates import describe_leaks, find_near_duplicates
 
-    cache = config.home / "cache"
-    images = open_images(known.dataset, known.weights.transform, cache, config.data.on_bad_image, machine.threads)
+    dataset, cache = identity.dataset, config.home / "cache"
+    images = open_images(dataset, identity.weights.transform, cache, config.data.on_bad_image, machine.threads)
     warn_of_caches(config.home, config.cache.max_gb)
     if images.skipped:
         run.log_tags({Tag.SKIPPED_IMAGES: str(len(images.skipped))})
-    near_duplicates = find_near_duplicates(known.dataset, images, cache)
+    near_duplicates = find_near_duplicates(dataset, images, cache)
     if leaks := describe_leaks(near_duplicates or []):
-        log.warning("%s: %s; delete one of each pair, or the figures flatter", known.dataset.name, leaks)
+        log.warning("%s: %s; delete one of each pair, or the figures flatter", dataset.name, leaks)
         run.log_tags({Tag.NEAR_DUPLICATES: leaks})
-    return (_cut(images, config.training.batch_size) if config.debug else images), near_duplicates
+    return (_cut(images, DEBUG_BATCHES * config.training.batch_size) if config.debug else images), near_duplicates
 
 
-def _cut(images: Images, batch_size: int) -> Images:
-    from dataclasses import replace
-
-    count = DEBUG_BATCHES * batch_size
+def _cut(images: Images, count: int) -> Images:
     holdout = images.holdout.thinned(count) if images.holdout else None
     return replace(images, train=images.train.thinned(count), eval=images.eval.thinned(count), holdout=holdout)
 
 
-def _describe_layers(model: nn.Module, known: Identity) -> str:
-    from tlft.models.describe import summarize
-
-    return summarize(model, known.weights.transform.crop)
-
-
-def _tags(config: Config, known: Identity, machine: Machine, sweep: SweepMembership | None) -> dict[str, str]:
-    environment = describe_environment(machine)
-    state = source_state()
-    facts = {
-        name: str(environment[name]) for name in (Tag.DEVICE, Tag.HARDWARE, Tag.PRECISION, Tag.THREADS, Tag.COMMAND)
-    }
-    from tlft.config.columns import column_of
-
-    column = column_of(flatten(known.science))
-    kind = {
+def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMembership | None) -> dict[str, str]:
+    environment, source = describe_environment(machine), source_state()
+    column = column_of(flatten(identity.science))
+    facts = (Tag.DEVICE, Tag.HARDWARE, Tag.PRECISION, Tag.THREADS, Tag.COMMAND)
+    return {
+        **{str(name): str(text) for name, text in (config.tracking.tags or {}).items()},
+        **{name: str(environment[name]) for name in facts},
         **({Tag.COLUMN: column.key} if column is not None else {}),
         **({Tag.SWEEP: sweep.name} if sweep else {}),
         Tag.HOST: platform.node(),
-        Tag.DATA: known.dataset.name,
+        Tag.DATA: identity.dataset.name,
         Tag.ARCH: config.arch.name,
         Tag.DEBUG: str(config.debug).lower(),
-    }
-    code = {
-        Tag.COMMIT: state.commit,
-        Tag.DIRTY: str(state.dirty).lower(),
+        Tag.COMMIT: source.commit,
+        Tag.DIRTY: str(source.dirty).lower(),
         Tag.TORCH: environment["packages"]["torch"],
-    }
-    return {
-        **{str(name): str(text) for name, text in (config.tracking.tags or {}).items()},
-        **facts,
-        **kind,
-        **code,
-        Tag.WEIGHTS: Path(config.model.weights_file or known.weights.spec.name).name,
+        Tag.WEIGHTS: Path(config.model.weights_file or identity.weights.spec.name).name,
     }

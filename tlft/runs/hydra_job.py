@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError, out_of_memory
 from tlft.names import Metric
-from tlft.runs.experiment import SweepMembership, run_experiment
+from tlft.runs.context import SweepMembership
+from tlft.runs.experiment import run_experiment
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.replay import verify
 from tlft.runtime import signals

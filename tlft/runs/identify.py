@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlft.config.schema import Config
-from tlft.data.class_map import ClassMap, resolve_class_map
+from tlft.data.class_map import resolve_class_map
 from tlft.data.dataset import Dataset, open_dataset
+from tlft.data.label_space import LabelSpace
 from tlft.models.weights import Weights, find_weights
 from tlft.runs.run_key import run_key, scientific_config
 from tlft.runtime.device import available_threads
@@ -15,11 +16,11 @@ from tlft.runtime.device import available_threads
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run is, known before any work: its data, its weights, and its key."""
+    """What a run is: its data, its weights, what its outputs stand for, and the key that all of it makes."""
 
     dataset: Dataset
     weights: Weights
-    class_map: ClassMap | None
+    label_space: LabelSpace
     science: dict[str, Any]
     key: str
 
@@ -32,7 +33,7 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
     if config.head.name == "imagenet1k":
         class_map = resolve_class_map(config.data.class_map, dataset.classes)
     science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map)
-    return Identity(dataset, weights, class_map, science, run_key(science))
+    return Identity(dataset, weights, LabelSpace(dataset.classes, class_map), science, run_key(science))
 
 
 def run_name(config: Config) -> str:

@@ -18,6 +18,7 @@ from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.names import Artifact, Tag
+from tlft.runs.identify import Identity
 from tlft.tracking.reader import ArtifactReader, load_record
 from tlft.tracking.records import Record, flatten
 
@@ -98,13 +99,8 @@ def write_value(value: Any) -> str:
     return json.dumps(value)
 
 
-def refuse_others(config: Config, science: Mapping[str, Any], key: str) -> None:
-    """Refuse to repeat a run with other data, weights or settings than it had.
-
-    Args:
-        config: whose `from_run` is repeated; nothing is done without it.
-        science: what the run here is made of (see identity.py).
-        key: its run key.
+def refuse_others(config: Config, identity: Identity) -> None:
+    """Refuse to repeat a run with other data, weights or settings than it had; nothing is done without `from_run`.
 
     Raises:
         ConfigurationError: with the first things that differ.
@@ -112,9 +108,9 @@ def refuse_others(config: Config, science: Mapping[str, Any], key: str) -> None:
     if config.from_run is None:
         return
     record = load_record(config.from_run, config.tracking.uri, config.home)
-    if record.key == key:
+    if record.key == identity.key:
         return
-    here, there = flatten(science), record.params
+    here, there = flatten(identity.science), record.params
     differing = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
     listed = ", ".join(
         f"{name} is {here.get(name, '-')[:16]} and was {there.get(name, '-')[:16]}" for name in differing[:4]

@@ -1,6 +1,6 @@
 """Hear from a training, and tell MLflow, the log and the terminal; save checkpoints, and stop where it was asked for.
 
-How a step is taken is training.py's story; what a checkpoint holds is checkpoint.py's.
+How a step is taken, and what a checkpoint holds, is the story of `tlft.training`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-from tlft.config.schema import Config
-from tlft.data.batches import Images
-from tlft.data.label_space import LabelSpace
+from tlft.config.schema import TrainingConfig
 from tlft.errors import TlftError
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
 from tlft.names import Metric
+from tlft.runs.context import RunContext
 from tlft.runtime import signals
-from tlft.runtime.device import Machine
 from tlft.runtime.progress import Advance, progress
-from tlft.tracking.active_run import ActiveRun
 from tlft.training.checkpoint import Checkpoints
 from tlft.training.loop import TrainingState
-
-if TYPE_CHECKING:
-    from tlft.runs.identify import Identity
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +32,18 @@ MOST_TIME_SAVING = 0.05
 
 @dataclass
 class Reporter:
-    """What a run does while it is trained, but for the training; see `tlft.training.Report`."""
+    """What a run does while it is trained, but for the training; see `tlft.training.loop.Report`."""
 
-    config: Config
-    known: Identity
-    images: Images
-    machine: Machine
-    run: ActiveRun
+    context: RunContext
     checkpoints: Checkpoints
     _advance: Advance = field(default=lambda n=1, note="": None, init=False)
     _saved: float = field(default_factory=time.monotonic, init=False)
     _cost: float = field(default=0.0, init=False)
     _unsaved: bool = field(default=False, init=False)
+
+    @property
+    def _training(self) -> TrainingConfig:
+        return self.context.config.training
 
     @contextmanager
     def shown(self, state: TrainingState) -> Iterator[None]:
@@ -58,35 +51,35 @@ class Reporter:
         if state.optimizer is None:
             yield
             return
-        done = state.epoch * len(self.images.train) + state.seen
-        total = self.config.training.epochs * len(self.images.train)
-        with progress(self.run.name, total, "images", done) as self._advance:
+        done = state.epoch * len(self.context.images.train) + state.seen
+        total = self._training.epochs * len(self.context.images.train)
+        with progress(self.context.run.name, total, "images", done) as self._advance:
             yield
 
     def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
         """Move the bar, and save a checkpoint if one is due, or if somebody asks the run to stop."""
-        self._advance(images, note=f"epoch {state.epoch + 1}/{self.config.training.epochs}, loss {loss:.4f}")
+        self._advance(images, note=f"epoch {state.epoch + 1}/{self._training.epochs}, loss {loss:.4f}")
         if signals.asked_to_stop():
             self._save(model, state)
             signals.stop()
-        minutes = self.config.checkpoint.every_minutes
+        minutes = self.context.config.checkpoint.every_minutes
         if minutes is not None and time.monotonic() - self._saved >= 60 * minutes:
             self._save(model, state)
 
     def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
         """Log the epoch's metrics, with a point of the evaluation curve if one is due."""
         epoch = state.epoch
-        every = self.config.training.eval_every
-        if every is not None and (epoch % every == 0 or epoch == self.config.training.epochs):
+        every = self._training.eval_every
+        if every is not None and (epoch % every == 0 or epoch == self._training.epochs):
             metrics = metrics | self._curve(model)
-        self.run.log_metrics(metrics, step=epoch, with_system=True)
+        self.context.run.log_metrics(metrics, step=epoch, with_system=True)
         self._save_after_epoch(model, state)
-        self.run.deliver()
+        self.context.run.deliver()
         log.info(
             "%s: epoch %d/%d, loss %.4f, accuracy %.1f %%, %.1f images/s",
-            self.run.name,
+            self.context.run.name,
             epoch,
-            self.config.training.epochs,
+            self._training.epochs,
             metrics[Metric.TRAIN_LOSS],
             100 * metrics[Metric.TRAIN_ACCURACY],
             metrics[Metric.TRAIN_IMAGES_PER_SECOND],
@@ -94,7 +87,7 @@ class Reporter:
 
     def _save_after_epoch(self, model: nn.Module, state: TrainingState) -> None:
         """Save if an epoch is due, but never so often that saving takes more than a small part of the time."""
-        every = self.config.checkpoint.every_epochs
+        every = self.context.config.checkpoint.every_epochs
         if every is None or state.epoch % every:
             return
         if time.monotonic() - self._saved >= self._cost / MOST_TIME_SAVING:
@@ -103,7 +96,7 @@ class Reporter:
     def _save(self, model: nn.Module, state: TrainingState) -> None:
         started = time.monotonic()
         try:
-            self.checkpoints.save(model, state, self.machine)
+            self.checkpoints.save(model, state, self.context.machine)
             self._unsaved = False
         except TlftError as error:
             log.log(logging.DEBUG if self._unsaved else logging.WARNING, "%s; the training goes on", error)
@@ -112,7 +105,7 @@ class Reporter:
         self._cost = self._saved - started
 
     def _curve(self, model: nn.Module) -> dict[str, float]:
-        split, label_space = self.images.eval, LabelSpace(self.known.dataset.classes, self.known.class_map)
-        predictions = evaluate(model, split.pixels, split.transform, label_space, self.machine)
+        split, label_space = self.context.images.eval, self.context.identity.label_space
+        predictions = evaluate(model, split.pixels, split.transform, label_space, self.context.machine)
         curve = compute_metrics(predictions, split.labels)
         return {Metric.CURVE_ACCURACY: curve[Metric.ACCURACY], Metric.CURVE_LOSS: curve[Metric.LOSS]}

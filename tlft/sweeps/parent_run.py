@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.names import escape_all
-from tlft.runs.experiment import SweepMembership
+from tlft.runs.context import SweepMembership
 from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.results import Result
 from tlft.tracking.outcome import RunStatus

@@ -165,7 +165,7 @@ def test_logged_model_says_what_is_no_image(done: Done) -> None:
 
 
 def test_finished_run_is_skipped_and_its_figures_returned(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "_work", lambda *args: pytest.fail("the run was done again"))
+    monkeypatch.setattr(experiment, "_compute", lambda *args: pytest.fail("the run was done again"))
     again = run_experiment(done.config)
     assert (again.status, again.run_id) == ("skipped", done.outcome.run_id)
     assert again.metrics["eval/accuracy"] == done.outcome.metrics["eval/accuracy"]

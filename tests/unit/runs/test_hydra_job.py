@@ -13,7 +13,7 @@ from conftest import Configure
 
 from tlft.config.schema import Config
 from tlft.errors import out_of_memory
-from tlft.runs.experiment import SweepMembership
+from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import OUTCOME_FILE, _explain, read_outcome
 from tlft.runtime.command_line import exit_status
 from tlft.sweeps.jobs import Job

@@ -19,7 +19,7 @@ from hydra.core.utils import setup_globals
 from tlft.config.compose import altered, register
 from tlft.config.hydra_internals import run_task
 from tlft.config.paths import PROJECT
-from tlft.runs.experiment import SweepMembership
+from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
 from tlft.runtime import progress, signals
 from tlft.sweeps.jobs import Job

@@ -1,0 +1,49 @@
+"""What the steps of one run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tlft.config.schema import Config
+from tlft.runs.identify import Identity
+from tlft.runtime.device import Machine
+from tlft.tracking.active_run import ActiveRun
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tlft.data.batches import Images
+    from tlft.data.near_duplicates import Pair
+
+
+@dataclass(frozen=True)
+class SweepMembership:
+    """What a run is told of the sweep that it is part of.
+
+    Attributes:
+        name: of the preset that the sweep was made of, or `custom`.
+        parent: id of the run that stands for the sweep, if it has one.
+    """
+
+    name: str
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run while it is computed: what it is, where it is logged, and what it is computed with.
+
+    Attributes:
+        composed: the configuration as Hydra composed it (YAML), kept with the run.
+        near_duplicates: pairs of images that are nearly the same; None if they were not looked for.
+    """
+
+    config: Config
+    identity: Identity
+    composed: str
+    machine: Machine
+    run: ActiveRun
+    model: nn.Module
+    images: Images
+    near_duplicates: list[Pair] | None
