@@ -152,8 +152,8 @@ class Composer:
 
     def _with_all(self, texts: list[str], keys: list[str]) -> list[str]:
         """Return overrides with all others that are right, or alone if they do not go together."""
-        own = {text.partition("=")[0] for text in texts}
-        whole = [*texts, *(text for text in keys if text.partition("=")[0] not in own)]
+        given = {text.partition("=")[0] for text in texts}
+        whole = [*texts, *(text for text in keys if text.partition("=")[0] not in given)]
         try:
             self.compose(whole)
         except COMPOSITION_ERRORS:
@@ -197,41 +197,41 @@ class Composer:
             elif override.is_delete():
                 problems.append(f"{text}: a key cannot be taken out; set it to another value")
             elif override.is_add() and not key.startswith(_OPEN) and not self.is_group(override):
-                known = key in self.keys()
-                mend = "is there already; leave the + out" if known else f"no such key{self._nearest_key(key)}"
+                is_there = key in self.keys()
+                mend = "is there already; leave the + out" if is_there else f"no such key{self._nearest_key(key)}"
                 problems.append(f"{_shorten(text, 120)}: {mend}")
         return problems
 
     def translate(self, text: str, error: Exception, key: str = "") -> str:
         """Say in one line what Hydra or OmegaConf says in several."""
-        said = " ".join(f"{error} {error.__cause__ or ''}".split())
+        message = " ".join(f"{error} {error.__cause__ or ''}".split())
         key = (key or text.partition("=")[0]).lstrip("+~")
         value = text.partition("=")[2]
-        if key in self.groups() and ("Could not find" in said or "Could not load" in said):
+        if key in self.groups() and ("Could not find" in message or "Could not load" in message):
             return _no_option(key, value, self.options(key))
-        if any(sign in said for sign in _NO_KEY):
+        if any(sign in message for sign in _NO_KEY):
             return f"{text}: no such key{self._nearest_key(key)}"
         for pattern, kind in _KINDS.items():
-            if re.search(pattern, said):
+            if re.search(pattern, message):
                 return f"{_shorten(text, 120)}: give {kind}"
-        return f"{_shorten(text, 120)}: {_shorten(said.removeprefix(f'Error merging override {text}').strip())}"
+        return f"{_shorten(text, 120)}: {_shorten(message.removeprefix(f'Error merging override {text}').strip())}"
 
     def _nearest_key(self, key: str) -> str:
         if key.startswith(_OPEN):
             return f" yet; write +{key}=..."
-        known = [*self.keys(), *self.groups()]
+        names = [*self.keys(), *self.groups()]
         for group, options in _KEYS_OF_OPTIONS.items():
             for option in options:
-                if key not in known and key in _dotted(self.compose([f"{group}={option}"])):
+                if key not in names and key in _dotted(self.compose([f"{group}={option}"])):
                     return f" here; it belongs to {group}={option}"
         last = key.rpartition(".")[2]
-        by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
+        by_last = {name.rpartition(".")[2]: name for name in reversed(names)}
         if last in by_last:
             return f"; did you mean {by_last[last]}?"
-        if whole := nearest(key, known):
-            return whole
-        found = re.search(r"did you mean (.+)\?", nearest(last, by_last))
-        return f"; did you mean {by_last[found[1]]}?" if found else "; `python run.py --help` lists them"
+        if hint := nearest(key, names):
+            return hint
+        match = re.search(r"did you mean (.+)\?", nearest(last, by_last))
+        return f"; did you mean {by_last[match[1]]}?" if match else "; `python run.py --help` lists them"
 
 
 def altered(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
@@ -291,5 +291,5 @@ def _no_option(group: str, value: str, options: Sequence[str]) -> str:
     return f"{group}={value}: no such option{nearest(value, options)} (there are {listed}{hint})"
 
 
-def _shorten(said: str, length: int = 300) -> str:
-    return said if len(said) <= length else said[: length - 3] + "..."
+def _shorten(text: str, length: int = 300) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

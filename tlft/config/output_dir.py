@@ -16,18 +16,18 @@ from tlft.errors import ConfigurationError
 _CLAIM = ".claimed"
 
 
-def claim_folder(wanted: Path, *, exact: bool = False) -> Path:
-    """Create `wanted`, or with a number behind its name if it is taken, and return the folder that is ours.
+def claim_folder(path: Path, *, exact: bool = False) -> Path:
+    """Create `path`, or with a number behind its name if it is taken, and return the folder that is ours.
 
     Args:
-        wanted: the folder.
+        path: the folder.
         exact: refuse a folder that is taken, since a user named it.
 
     Raises:
         FileExistsError: if it is taken and `exact`.
     """
     for number in itertools.count():
-        folder = wanted if number == 0 else wanted.with_name(f"{wanted.name}_{number}")
+        folder = path if number == 0 else path.with_name(f"{path.name}_{number}")
         folder.mkdir(parents=True, exist_ok=True)
         try:
             (folder / _CLAIM).open("x").close()
@@ -45,13 +45,13 @@ def claim_hydra_folder(config: DictConfig, mode: str) -> Path:
     Raises:
         ConfigurationError: if a user named it, and it is taken.
     """
-    wanted = Path(str(config.hydra[mode].dir)).absolute()
+    path = Path(str(config.hydra[mode].dir)).absolute()
     named = any(str(override).startswith(f"hydra.{mode}.dir=") for override in config.hydra.overrides.hydra)
     try:
-        return claim_folder(wanted, exact=named)
+        return claim_folder(path, exact=named)
     except FileExistsError:
         raise ConfigurationError(
-            f"hydra.{mode}.dir={wanted}: holds the output of an earlier run; name another folder"
+            f"hydra.{mode}.dir={path}: holds the output of an earlier run; name another folder"
         ) from None
 
 

@@ -98,8 +98,8 @@ def _wrong_device(config: Config) -> list[str]:
     )
     if well_formed:
         return []
-    known = ("auto", "cpu", "cuda", "cuda:1", "mps")
-    return [f"device={config.device}: choose one of {', '.join(known)}{nearest(config.device, known)}"]
+    choices = ("auto", "cpu", "cuda", "cuda:1", "mps")
+    return [f"device={config.device}: choose one of {', '.join(choices)}{nearest(config.device, choices)}"]
 
 
 def _wrong_data(config: Config) -> list[str]:

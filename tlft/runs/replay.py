@@ -45,11 +45,11 @@ def expand(argv: Sequence[str]) -> list[str]:
     flags = [text for text in argv if text.startswith("-")]
     given = [text for text in argv if not text.startswith("-")]
     try:
-        here = Composer().compose([text for text in given if not text.startswith((f"{_KEY}=", "verify="))])
+        composed = Composer().compose([text for text in given if not text.startswith((f"{_KEY}=", "verify="))])
     except COMPOSITION_ERRORS:
         return list(argv)  # what is wrong is said when the command line is checked
-    home = Path(str(here.paths.home)).expanduser()
-    uri = OmegaConf.select(here, "tracking.uri")
+    home = Path(str(composed.paths.home)).expanduser()
+    uri = OmegaConf.select(composed, "tracking.uri")
     record = load_record(named[-1], uri, home)
     stored = _read(ArtifactReader(uri, home).text(record, Artifact.CONFIG), record)
     overrides = [*_overrides(stored), *_of_the_machine(record, stored)]
@@ -110,10 +110,10 @@ def refuse_others(config: Config, identity: Identity) -> None:
     record = load_record(config.from_run, config.tracking.uri, config.home)
     if record.key == identity.key:
         return
-    here, there = flatten(identity.science), record.params
-    differing = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
+    params, before = flatten(identity.science), record.params
+    differing = [name for name in sorted({*params, *before}) if params.get(name) != before.get(name)]
     listed = ", ".join(
-        f"{name} is {here.get(name, '-')[:16]} and was {there.get(name, '-')[:16]}" for name in differing[:4]
+        f"{name} is {params.get(name, '-')[:16]} and was {before.get(name, '-')[:16]}" for name in differing[:4]
     )
     raise ConfigurationError(
         f"{_KEY}={config.from_run}: cannot be repeated here: {listed or 'its key was made by another version'}; point "
@@ -129,13 +129,13 @@ def verify(config: Config, run_id: str) -> bool:
     from analysis.diff import compare_runs, describe_differences, load_run_contents
 
     assert config.from_run is not None
-    kept = [load_run_contents(one, config.tracking.uri, config.home) for one in (config.from_run, run_id)]
-    found = compare_runs(*kept)
-    effects = [one for one in found if one.kind in ("metrics", "weights", "images")]
+    runs = [load_run_contents(run, config.tracking.uri, config.home) for run in (config.from_run, run_id)]
+    differences = compare_runs(*runs)
+    effects = [difference for difference in differences if difference.kind in ("metrics", "weights", "images")]
     if not effects:
-        compared = "predictions and metrics (no weights were kept)" if kept[0].weights is None else _COMPARED
+        compared = "predictions and metrics (no weights were kept)" if runs[0].weights is None else _COMPARED
         print(f"verified: run {run_id} has the bits of run {config.from_run}: {compared}")
     else:
         print(f"not the same bits: run {config.from_run} | run {run_id}; the first difference: {effects[0].name}")
-        print(describe_differences(found))
+        print(describe_differences(differences))
     return not effects

@@ -33,8 +33,8 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
         seconds.append(_seconds(job, earlier[key], on_all_cores))
         if job.config.tracking.weights:
             sizes += [size for size in map(_weights_size, earlier[key]) if size][:1]
-    known = [one for one in seconds if one is not None]
-    time = f", about {describe_duration(sum(known))}" if jobs and len(known) == len(seconds) else ""
+    estimated = [estimate for estimate in seconds if estimate is not None]
+    time = f", about {describe_duration(sum(estimated))}" if jobs and len(estimated) == len(seconds) else ""
     return time + (f", {describe_space(sum(sizes))}" if sizes else "")
 
 
@@ -53,17 +53,17 @@ def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> 
     return statistics.median(rates) / threads * max(job.config.training.epochs, 1) if rates else None
 
 
-def _on_device(asked: str, records: Sequence[Record]) -> list[Record]:
+def _on_device(device: str, records: Sequence[Record]) -> list[Record]:
     """Return the records of one kind of device: the one asked for, or that of the newest record."""
     kinds = [record.tags.get(Tag.DEVICE, "").partition(":")[0] for record in records]
-    wanted = asked.partition(":")[0] if asked != "auto" else next(iter(kinds), "")
+    wanted = device.partition(":")[0] if device != "auto" else next(iter(kinds), "")
     return [record for record, kind in zip(records, kinds, strict=True) if kind == wanted]
 
 
 def _threads(record: Record, otherwise: int) -> int:
     """Return how many threads a run had; on another device than the CPU their number says nothing of its time."""
-    told = record.tags.get(Tag.THREADS, "")
-    return int(told) if record.tags.get(Tag.DEVICE) == "cpu" and told.isdecimal() else otherwise
+    threads = record.tags.get(Tag.THREADS, "")
+    return int(threads) if record.tags.get(Tag.DEVICE) == "cpu" and threads.isdecimal() else otherwise
 
 
 def _weights_size(record: Record) -> int:

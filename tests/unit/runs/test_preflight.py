@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import files_in, run_py
+from conftest import files_in
 from mlflow_database import newer_database
 
 from tlft.errors import ConfigurationError
@@ -23,11 +21,6 @@ def problems(home: Path, *arguments: str) -> list[str]:
 def test_what_is_right_is_not_blamed_for_what_is_wrong_beside_it(home: Path) -> None:
     right = ("data=demo", "arch=timm", "arch.name=test_efficientnet", "model=scratch")
     assert problems(home, *right, "seed=x") == ["seed=x: give a whole number"]
-
-
-def test_a_number_of_jobs_that_is_none_is_refused(home: Path) -> None:
-    done = run_py("-m", "seed=0,1", "hydra/launcher=parallel", "hydra.launcher.jobs=0", "data=demo", home=home)
-    assert (done.returncode, done.stderr) == (2, "hydra.launcher.jobs=0: give 1 or more\n")
 
 
 @pytest.mark.parametrize(
@@ -177,43 +170,3 @@ def test_unusable_database_is_said(home: Path, what: str, said: str) -> None:
         check_command_line([])
     assert said in caught.value.problems[0]
     assert files_in(home) == before
-
-
-def lines(done: subprocess.CompletedProcess[str]) -> Sequence[str]:
-    return (done.stdout + done.stderr).strip().splitlines()
-
-
-def test_exit_status_is_2_in_a_single_run(home: Path) -> None:
-    done = run_py("sedd=1", "optimizer.lr=0", home=home, cold=True)
-    assert done.returncode == 2
-    assert len(lines(done)) == 2
-    assert files_in(home) == []
-
-
-def test_wrong_job_refuses_the_whole_sweep(home: Path, tiny_folder: Path) -> None:
-    done = run_py(
-        "-m", "data=imagefolder", f"data.root={tiny_folder}", "seed=1,-2", "optimizer.lr=0.1,nan", home=home, cold=True
-    )
-    assert done.returncode == 2
-    assert lines(done) == [
-        "jobs 1, 3: optimizer.lr=nan: give a finite number above 0, such as 0.01",
-        "jobs 2, 3: seed=-2: give a whole number of at least 0",
-    ]
-    assert files_in(home) == []
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["--cfg", "job"], ["--info", "config"], ["sweep=demo", "--cfg", "hydra"]]
-)
-def test_commands_that_show_something_still_work(home: Path, arguments: list[str]) -> None:
-    done = run_py(*arguments, home=home, cold=True)
-    assert done.returncode == 0, done.stderr
-    assert "optimizer" in done.stdout or "sweeper" in done.stdout
-    assert files_in(home) == []
-
-
-def test_plan_of_a_single_run_writes_no_run(home: Path, tiny_folder: Path) -> None:
-    done = run_py("data=imagefolder", f"data.root={tiny_folder}", "plan=true", home=home, cold=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 job: 1 new")
-    assert not (home / "outputs").exists()

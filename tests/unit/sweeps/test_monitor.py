@@ -12,7 +12,7 @@ from rich.console import Console
 from tlft.runtime import progress as progress_module
 from tlft.runtime.progress import bars, progress
 from tlft.sweeps.launchers import monitor as live_module
-from tlft.sweeps.launchers.monitor import Live
+from tlft.sweeps.launchers.monitor import Monitor
 
 
 def test_a_process_leaves_word_of_how_far_it_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,13 +53,13 @@ def test_a_log_gets_a_plain_line_for_each_job_that_runs(
 ) -> None:
     monkeypatch.setattr(live_module, "_SECONDS_BETWEEN_LINES", 0.0)
     with caplog.at_level(logging.INFO):
-        Live(None).look(folders)
+        Monitor(None).look(folders)
     assert caplog.messages == ["job 0: resnet18 s0: 40 of 100 images, epoch 1/2, 0.5 images/s, 2 min left"]
 
 
 def test_a_terminal_gets_a_moving_line_for_each_job_that_runs(folders: dict[int, Path]) -> None:
     shown = bars()
-    lines = Live(shown)
+    lines = Monitor(shown)
     lines.look(folders)
     (task,) = shown.tasks
     assert (task.description, task.completed, task.total) == ("job 0: resnet18 s0", 40, 100)

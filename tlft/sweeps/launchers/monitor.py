@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 60.0
 
 
-class Live:
+class Monitor:
     """The lines of the jobs that run."""
 
-    def __init__(self, shown: Progress | None) -> None:
-        self._shown = shown
+    def __init__(self, display: Progress | None) -> None:
+        self._display = display
         self._lines: dict[int, TaskID] = {}
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
 
     def look(self, folders: Mapping[int, Path]) -> None:
         """Look how far the running jobs have come.
@@ -38,21 +38,21 @@ class Live:
         Args:
             folders: number of each job that runs -> its folder.
         """
-        if self._shown is not None:
-            self._move(self._shown, folders)
-        elif time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
-            self._said = time.monotonic()
+        if self._display is not None:
+            self._move(self._display, folders)
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
             for number, state in _read(folders.items()):
                 log.info("job %d: %s", number, _in_words(state))
 
-    def _move(self, shown: Progress, folders: Mapping[int, Path]) -> None:
+    def _move(self, display: Progress, folders: Mapping[int, Path]) -> None:
         for number in [number for number in self._lines if number not in folders]:
-            shown.remove_task(self._lines.pop(number))
+            display.remove_task(self._lines.pop(number))
         for number, state in _read(folders.items()):
             words = f"job {number}: {state['description']}"
             if number not in self._lines:
-                self._lines[number] = shown.add_task(words, total=None, note="", unit="")
-            shown.update(
+                self._lines[number] = display.add_task(words, total=None, note="", unit="")
+            display.update(
                 self._lines[number],
                 description=words,
                 total=state["total"] or None,
@@ -63,13 +63,13 @@ class Live:
 
 
 @contextmanager
-def live() -> Iterator[Live]:
+def monitoring() -> Iterator[Monitor]:
     """Yield what shows the running jobs, within the block."""
     if not on_terminal():
-        yield Live(None)
+        yield Monitor(None)
         return
-    with bars() as shown:
-        yield Live(shown)
+    with bars() as display:
+        yield Monitor(display)
 
 
 def _read(folders: Iterable[tuple[int, Path]]) -> Iterator[tuple[int, dict[str, Any]]]:

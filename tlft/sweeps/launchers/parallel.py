@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 import psutil
 
 from tlft.runtime.device import available_threads, count_gpus, memory_limit
-from tlft.sweeps.launchers.monitor import live
+from tlft.sweeps.launchers.monitor import monitoring
 from tlft.sweeps.launchers.worker import (
     OUTPUT_FILE,
     JobOrder,
@@ -71,7 +71,7 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
     waiting = [order.with_threads(threads) for order in orders]
     running: list[_Running] = []
     try:
-        with live() as shown:
+        with monitoring() as monitor:
             while waiting or running:
                 while waiting and len(running) < at_once:
                     running.append(_start(server, waiting.pop(0)))
@@ -84,7 +84,7 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
                         waiting.clear()
                 for job in running:
                     job.look()
-                shown.look({job.order.number: job.order.folder for job in running})
+                monitor.look({job.order.number: job.order.folder for job in running})
     except BaseException as error:
         _stop(running, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
         raise

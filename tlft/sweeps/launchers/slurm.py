@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tlft.errors import TlftError
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import squeue
-from tlft.sweeps.launchers.monitor import Live, live
+from tlft.sweeps.launchers.monitor import Monitor, monitoring
 from tlft.sweeps.launchers.worker import (
     OUTPUT_FILE,
     JobOrder,
@@ -94,8 +94,8 @@ def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit:
         on_submit(job.order.number, job.slurm_id)
     log.info("%d jobs submitted to Slurm: %s", len(running), _ids(running))
     try:
-        with live() as shown:
-            _watch(running, shown, stop_on_failure=stops_on_failure(orders))
+        with monitoring() as monitor:
+            _watch(running, monitor, stop_on_failure=stops_on_failure(orders))
     except (KeyboardInterrupt, SystemExit):
         going_on = _ids(running)
         log.warning(
@@ -128,17 +128,17 @@ def _executor(folder: Path, settings: Mapping[str, Any]) -> SlurmExecutor:
     return executor
 
 
-def _watch(running: list[_Submitted], shown: Live, *, stop_on_failure: bool) -> None:
-    waits, asked = "", 0.0
+def _watch(running: list[_Submitted], monitor: Monitor, *, stop_on_failure: bool) -> None:
+    reasons, asked_at = "", 0.0
     while running:
-        if time.monotonic() - asked >= _ASK_SECONDS:
-            asked = time.monotonic()
+        if time.monotonic() - asked_at >= _ASK_SECONDS:
+            asked_at = time.monotonic()
             states = squeue.states([job.slurm_id for job in running])
             if states is not None:
                 if _end_those_over(running, states) and stop_on_failure:
                     _cancel_waiting(running, states)
-                waits = _say_waiting(states, waits)
-        shown.look({job.order.number: job.order.folder for job in running})
+                reasons = _say_waiting(states, reasons)
+        monitor.look({job.order.number: job.order.folder for job in running})
         time.sleep(_LOOK_SECONDS if running else 0)
 
 
@@ -160,8 +160,8 @@ def _end_those_over(running: list[_Submitted], states: Mapping[str, tuple[str, s
 
 
 def _cause(job: _Submitted) -> str:
-    said = squeue.last_words(job.slurm_id)
-    return f"Slurm ended its job {job.slurm_id} ({said}; its output: {job.order.folder / OUTPUT_FILE})"
+    state = squeue.last_words(job.slurm_id)
+    return f"Slurm ended its job {job.slurm_id} ({state}; its output: {job.order.folder / OUTPUT_FILE})"
 
 
 def _cancel_waiting(running: list[_Submitted], states: Mapping[str, tuple[str, str]]) -> None:
@@ -178,8 +178,8 @@ def _say_waiting(states: Mapping[str, tuple[str, str]], before: str) -> str:
     reasons = Counter(reason for state, reason in states.values() if state == "PENDING")
     words = ", ".join(f"{count} for {reason}" for reason, count in sorted(reasons.items()))
     if words and words != before:
-        one = next(job for job, (state, _) in states.items() if state == "PENDING")
-        log.info("jobs that wait in Slurm: %s (`scontrol show job %s` tells more)", words, one)
+        example = next(job for job, (state, _) in states.items() if state == "PENDING")
+        log.info("jobs that wait in Slurm: %s (`scontrol show job %s` tells more)", words, example)
     return words
 
 

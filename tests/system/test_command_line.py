@@ -1,0 +1,89 @@
+"""Whole commands: what is said, which status they end with, and what they leave."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from conftest import TINY_ARCH, files_in, run_py
+
+from tlft.config.paths import PROJECT
+
+
+def test_a_number_of_jobs_that_is_none_is_refused(home: Path) -> None:
+    done = run_py("-m", "seed=0,1", "hydra/launcher=parallel", "hydra.launcher.jobs=0", "data=demo", home=home)
+    assert (done.returncode, done.stderr) == (2, "hydra.launcher.jobs=0: give 1 or more\n")
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> Sequence[str]:
+    return (done.stdout + done.stderr).strip().splitlines()
+
+
+def test_exit_status_is_2_in_a_single_run(home: Path) -> None:
+    done = run_py("sedd=1", "optimizer.lr=0", home=home, cold=True)
+    assert done.returncode == 2
+    assert len(lines(done)) == 2
+    assert files_in(home) == []
+
+
+def test_wrong_job_refuses_the_whole_sweep(home: Path, tiny_folder: Path) -> None:
+    done = run_py(
+        "-m", "data=imagefolder", f"data.root={tiny_folder}", "seed=1,-2", "optimizer.lr=0.1,nan", home=home, cold=True
+    )
+    assert done.returncode == 2
+    assert lines(done) == [
+        "jobs 1, 3: optimizer.lr=nan: give a finite number above 0, such as 0.01",
+        "jobs 2, 3: seed=-2: give a whole number of at least 0",
+    ]
+    assert files_in(home) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job"], ["--info", "config"], ["sweep=demo", "--cfg", "hydra"]]
+)
+def test_commands_that_show_something_still_work(home: Path, arguments: list[str]) -> None:
+    done = run_py(*arguments, home=home, cold=True)
+    assert done.returncode == 0, done.stderr
+    assert "optimizer" in done.stdout or "sweeper" in done.stdout
+    assert files_in(home) == []
+
+
+def test_plan_of_a_single_run_writes_no_run(home: Path, tiny_folder: Path) -> None:
+    done = run_py("data=imagefolder", f"data.root={tiny_folder}", "plan=true", home=home, cold=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 job: 1 new")
+    assert not (home / "outputs").exists()
+
+
+COUNTING = """
+import runpy, sys
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+compose, count = ConfigLoaderImpl.load_configuration, 0
+def counted(*args, **options):
+    global count
+    count += 1
+    return compose(*args, **options)
+ConfigLoaderImpl.load_configuration = counted
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as error:
+    assert not error.code, error.code
+print("composed:", count)
+"""
+
+
+@pytest.mark.parametrize(("arguments", "count"), [((), 1), (("plan=true",), 1), (("-m", "plan=true", "seed=0,1,2"), 4)])
+def test_a_configuration_is_composed_once(
+    home: Path, tiny_folder: Path, arguments: tuple[str, ...], count: int
+) -> None:
+    """A single run once, and a sweep once with each of its jobs."""
+    run = ("data=imagefolder", f"data.root={tiny_folder}", *TINY_ARCH, "model=scratch", "training.epochs=0")
+    program = COUNTING.replace("sys.argv[0]", repr(str(PROJECT / "run.py")))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments, *run], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"composed: {count}"
