@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.names import escape_all
+from tlft.names import Metric, Tag, escape_all
 from tlft.runs.context import SweepMembership
 from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.results import Result
@@ -60,7 +60,7 @@ class SweepRun:
 
     def _open(self) -> str | None:
         if self._run_id is None:
-            tags = {"sweep": self.name, "command": command(), "host": platform.node()}
+            tags = {Tag.SWEEP: self.name, Tag.COMMAND: command(), Tag.HOST: platform.node()}
             try:
                 self._run_id = self._parent.open(_name(self._preset), tags)
             except Exception as error:  # whatever MLflow, its database or its server raise
@@ -81,15 +81,15 @@ class SweepRun:
             Exception: if the store does not answer.
         """
         config = self._jobs[0].config
-        with self._parent.closing() as mine:
+        with self._parent.closing() as is_ours:
             records = load_records(config.tracking.experiment, config.tracking.uri, config.home)
-            if mine:
+            if is_ours:
                 keys = {job.identity.key for job in self._jobs}
-                own = [record for record in records if record.key in keys and not record.deleted]
+                runs = [record for record in records if record.key in keys and not record.deleted]
                 try:
-                    table = make_table(own, read)
-                    status = _status([result for result in results if self._has(result.planned)], own)
-                    self._parent.write(status, len(self._jobs), compute_figures(self._jobs, own), write_note(table))
+                    table = make_table(runs, read)
+                    status = _status([result for result in results if self._has(result.planned)], runs)
+                    self._parent.write(status, len(self._jobs), compute_figures(self._jobs, runs), write_note(table))
                     if report is not None and table.rows:
                         self._parent.log_file(report(table))
                 except Exception as error:
@@ -132,27 +132,26 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
         records: of its runs, the oldest first.
     """
     from analysis.comparison_table import build_table
-    from analysis.rows import ACCURACY
 
     accuracies = {
-        record.key: record.metrics[ACCURACY]
+        record.key: record.metrics[Metric.ACCURACY]
         for record in records
-        if record.status == "FINISHED" and ACCURACY in record.metrics
+        if record.status == "FINISHED" and Metric.ACCURACY in record.metrics
     }
-    planned = {job.identity.key: _as_if_done(job, ACCURACY) for job in jobs}
+    planned = {job.identity.key: _as_if_done(job) for job in jobs}
     rows = build_table(list(planned.values()), all_columns=True).rows
-    figures = {"sweep/runs": float(len(accuracies))}
+    figures = {Metric.SWEEP_RUNS: float(len(accuracies))}
     for row, label in zip(rows, _labels(rows), strict=True):
         for column, cell in row.cells.items():
             if values := [accuracies[key] for key in cell.run_ids if key in accuracies]:
-                figures[f"column/{column}/accuracy{label}"] = statistics.fmean(values)
+                figures[Metric.of_column(column, label)] = statistics.fmean(values)
     return figures
 
 
-def _as_if_done(job: PlannedJob, metric: str) -> Record:
+def _as_if_done(job: PlannedJob) -> Record:
     identity = job.identity
-    tags, params = {"data": identity.dataset.name}, flatten(identity.science)
-    return Record(identity.key, "", "FINISHED", False, 0, identity.key, params, tags, {metric: 0.0})
+    tags, params = {Tag.DATA: identity.dataset.name}, flatten(identity.science)
+    return Record(identity.key, "", "FINISHED", False, 0, identity.key, params, tags, {Metric.ACCURACY: 0.0})
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:
@@ -184,10 +183,10 @@ def write_note(table: Table) -> str:
     from analysis.render import render
 
     def write(rows: int) -> str:
-        shown: Table = replace(table, rows=table.rows[:rows])
-        left = len(table.rows) - rows
-        short = f"\n\nA note has room for no more: {left} rows are left out here." if left else ""
-        return f"{headline(table)}\n\n{render(shown, 'markdown')}{short}"
+        shortened: Table = replace(table, rows=table.rows[:rows])
+        left_out = len(table.rows) - rows
+        remark = f"\n\nA note has room for no more: {left_out} rows are left out here." if left_out else ""
+        return f"{headline(table)}\n\n{render(shortened, 'markdown')}{remark}"
 
     fitting = (text for rows in range(len(table.rows), -1, -1) if len(text := write(rows)) <= LONGEST_NOTE)
     return next(fitting, headline(table)[:LONGEST_NOTE])
