@@ -137,6 +137,7 @@ def test_failed_job_does_not_stop_the_others_and_is_named(tmp_path: Path, tiny_f
     assert [record.status for record in load_records("tlft", home=tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
     assert re.search(r"job 1 failed: the loss became (nan|inf) in epoch \d", done.stdout)
     assert "Traceback" not in done.stderr
+    assert "Error executing job" not in done.stderr
     assert re.search(r"just this job again: python run.py (?!-m).* optimizer.lr=1e\+?30$", done.stdout, re.MULTILINE)
     (folder,) = (tmp_path / "multirun").glob("*/*")
     told = json.loads((folder / "sweep.json").read_text())

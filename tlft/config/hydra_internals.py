@@ -10,7 +10,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path, get_args_parser, run_and_report
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobRuntime, configure_log, run_job, setup_globals
+from hydra.core.utils import JobRuntime, JobStatus, configure_log, run_job, setup_globals
 from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -58,7 +58,11 @@ def run_task(task: TaskFunction, config: DictConfig, mode: str) -> Any:
     )
     if mode == "run":
         callbacks.on_run_end(**event, job_return=done)
-    return done.return_value
+        return done.return_value
+    # Without Hydra's own announcement of a failure: whoever has launched the job says what is to be said.
+    if done.status == JobStatus.FAILED:
+        raise done._return_value
+    return done._return_value
 
 
 def run_single(task: TaskFunction, config: DictConfig) -> None:
