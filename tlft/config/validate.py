@@ -6,6 +6,7 @@ What a folder, a network or the tracking store says of a configuration is asked 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from operator import attrgetter
 
 from tlft.config.schema import Config
@@ -22,6 +23,22 @@ _CHOICES = {
     "data.on_bad_image": ("error", "skip"),
     "sweep.on_failure": ("continue", "stop"),
     "data.name": ("hymenoptera", "synthetic", "imagefolder", "demo"),
+}
+
+
+_AT_LEAST_ZERO = (
+    *("seed", "training.epochs", "data.split_seed", "data.drawing_seed", "checkpoint.every_minutes", "cache.max_gb"),
+    *("schedule.warmup_epochs", "optimizer.weight_decay", "optimizer.momentum"),
+)
+_AT_LEAST_ONE = ("threads", "training.batch_size", "training.eval_every", "checkpoint.every_epochs")
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "optimizer.lr": (lambda lr: lr > 0 and math.isfinite(lr), "a finite number above 0, such as 0.01"),
+    "optimizer.beta1": (lambda beta: 0 <= beta < 1, "a number from 0 to below 1"),
+    "optimizer.beta2": (lambda beta: 0 <= beta < 1, "a number from 0 to below 1"),
+    "data.eval_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
+    "data.holdout_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
+    "arch.bn_momentum": (lambda momentum: 0 < momentum <= 1, "a number above 0 and up to 1, such as 0.1"),
+    "data.train_fraction": (lambda share: 0 < share <= 1, "a number above 0 and up to 1"),
 }
 
 
@@ -47,48 +64,31 @@ def _wrong_choices(config: Config) -> list[str]:
 
 
 def _wrong_numbers(config: Config) -> list[str]:
-    training, optimizer, data = config.training, config.optimizer, config.data
-    at_least: list[tuple[str, float | None, float]] = [
-        ("seed", config.seed, 0),
-        ("threads", config.threads, 1),
-        ("training.epochs", training.epochs, 0),
-        ("training.batch_size", training.batch_size, 1),
-        ("training.eval_every", training.eval_every, 1),
-        ("data.split_seed", data.split_seed, 0),
-        ("data.drawing_seed", getattr(data, "drawing_seed", 0), 0),
-        ("checkpoint.every_epochs", config.checkpoint.every_epochs, 1),
-        ("checkpoint.every_minutes", config.checkpoint.every_minutes, 0),
-        ("cache.max_gb", config.cache.max_gb, 0),
-        ("schedule.warmup_epochs", config.schedule.warmup_epochs, 0),
-        ("optimizer.weight_decay", optimizer.weight_decay, 0),
-        ("optimizer.momentum", getattr(optimizer, "momentum", 0), 0),
-    ]
-    problems = [
-        f"{key}={value}: give a {'whole ' if isinstance(value, int) else ''}number of at least {least}"
-        for key, value, least in at_least
-        if value is not None and not (value >= least and math.isfinite(value))
-    ]
-    if config.seed >= 2**63 or data.split_seed >= 2**63:
+    problems = []
+    for key in (*_AT_LEAST_ZERO, *_AT_LEAST_ONE):
+        least, value = int(key in _AT_LEAST_ONE), _value_of(config, key)
+        if value is not None and not (value >= least and math.isfinite(value)):
+            kind = "whole number" if isinstance(value, int) else "number"
+            problems.append(f"{key}={value}: give a {kind} of at least {least}")
+    if config.seed >= 2**63 or config.data.split_seed >= 2**63:
         problems.append("seed and data.split_seed: give numbers below 2**63")
-    if not (optimizer.lr > 0 and math.isfinite(optimizer.lr)):
-        problems.append(f"optimizer.lr={optimizer.lr}: give a finite number above 0, such as 0.01")
-    for key in ("beta1", "beta2"):
-        value = getattr(optimizer, key, 0.0)
-        if not 0 <= value < 1:
-            problems.append(f"optimizer.{key}={value}: give a number from 0 to below 1")
+    for key, (is_right, mend) in _RANGES.items():
+        value = _value_of(config, key)
+        if value is not None and not is_right(value):
+            problems.append(f"{key}={value}: give {mend}")
+    optimizer = config.optimizer
     if not getattr(optimizer, "eps", 1.0) > 0:
         problems.append("optimizer.eps: give a number above 0, such as 1e-8")
     if getattr(optimizer, "nesterov", False) and not getattr(optimizer, "momentum", 0) > 0:
         problems.append("optimizer.nesterov=true: needs optimizer.momentum above 0")
-    for key in ("eval_fraction", "holdout_fraction"):
-        value = getattr(data, key)
-        if value is not None and not 0 < value < 1:
-            problems.append(f"data.{key}={value}: give a number between 0 and 1, such as 0.2")
-    if config.arch.bn_momentum is not None and not 0 < config.arch.bn_momentum <= 1:
-        problems.append(f"arch.bn_momentum={config.arch.bn_momentum}: give a number above 0 and up to 1, such as 0.1")
-    if data.train_fraction is not None and not 0 < data.train_fraction <= 1:
-        problems.append(f"data.train_fraction={data.train_fraction}: give a number above 0 and up to 1")
     return problems
+
+
+def _value_of(config: Config, key: str) -> float | None:
+    """Return the value of a dotted key; None where the options that were chosen have no such key."""
+    group, _, name = key.rpartition(".")
+    value: float | None = getattr(attrgetter(group)(config) if group else config, name, None)
+    return value
 
 
 def _wrong_device(config: Config) -> list[str]:
