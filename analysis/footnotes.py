@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 
 from analysis.comparison_table import Table
 from analysis.evidence import Evidence
-from analysis.narrative import capitalize, describe, format_interval, head_row, rounded, short_phrase
-from analysis.rows import ACCURACY, Row
+from analysis.narrative import capitalize, describe, format_interval, head_row, phrase, rounded
+from analysis.rows import Row
 from analysis.statistics import THIS_NETWORK
+from tlft.names import Metric, Param, Tag
 
 
 def footnotes(table: Table) -> tuple[str, ...]:
     """Return all that is to be said below a table."""
     row = head_row(table)
+    repeated = any(cell.n > 1 for row in table.rows for cell in row.cells.values())
     notes = [
-        _metric(table),
-        _closed_set(table) if table.metric == ACCURACY else "",
+        f"Figures: {table.metric}{'; mean ± sample standard deviation over n seeds' if repeated else ''}.",
+        _closed_set(table) if table.metric == Metric.ACCURACY else "",
         _precisions(table),
         *(_evidence(table, table.evidence, row) if table.evidence is not None and row is not None else ()),
         *_leaks(table),
@@ -35,14 +38,9 @@ def list_reasons(left_out: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} ({count})" for reason, count in left_out.items()) or "nothing"
 
 
-def _metric(table: Table) -> str:
-    repeated = any(cell.n > 1 for row in table.rows for cell in row.cells.values())
-    return f"Figures: {table.metric}{'; mean ± sample standard deviation over n seeds' if repeated else ''}."
-
-
 def _closed_set(table: Table) -> str:
     """Say how the 1000-class head does among the data's classes; a cell that stands in several rows is named once."""
-    precisions = {run.run_id: run.params.get("precision", "") for run in table.runs}
+    precisions = {run.run_id: run.params.get(Param.PRECISION, "") for run in table.runs}
     several = len(set(precisions.values())) > 1
     figures: dict[tuple[str, tuple[str, ...]], str] = {}
     for row in table.rows:
@@ -50,7 +48,7 @@ def _closed_set(table: Table) -> str:
         if cell is not None and cell.closed_set_accuracy is not None:
             precision = f", precision {precisions[cell.run_ids[0]]}" if several else ""
             figure = f"{rounded(100 * cell.closed_set_accuracy, 3)} %"
-            figures.setdefault((f"{row.data}, {row.arch}{precision}", cell.run_ids), figure)
+            figures.setdefault((f"{row.place}{precision}", cell.run_ids), figure)
     if not figures:
         return ""
     counts = Counter(name for name, _ in figures)
@@ -65,19 +63,20 @@ def _closed_set(table: Table) -> str:
 
 
 def _precisions(table: Table) -> str:
-    resolved = {run.tags.get("precision", "") for run in table.runs if run.params.get("precision") == "auto"} - {""}
+    automatic = [run for run in table.runs if run.params.get(Param.PRECISION) == "auto"]
+    resolved = {run.tags[Tag.PRECISION] for run in automatic if run.tags.get(Tag.PRECISION)}
     return f"precision=auto was {' in some runs, '.join(sorted(resolved))} in others." if len(resolved) > 1 else ""
 
 
 def _leaks(table: Table) -> list[str]:
     """Say which evaluation images were trained on, nearly; each run was told when it looked at its images."""
-    leaks = dict.fromkeys((run.tags.get("data", "the data"), run.tags.get("near_duplicates")) for run in table.runs)
+    leaks = dict.fromkeys((run.tags.get(Tag.DATA, "the data"), run.tags.get(Tag.NEAR_DUPLICATES)) for run in table.runs)
     return [f"{data}: {leak}, which flatters the trained networks." for data, leak in leaks if leak]
 
 
 def _commits(table: Table) -> str:
     commits = dict.fromkeys(
-        run.tags.get("commit", "unknown")[:7] + (" (dirty)" if run.tags.get("dirty") == "true" else "")
+        run.tags.get(Tag.COMMIT, "unknown")[:7] + (" (dirty)" if run.tags.get(Tag.DIRTY) == "true" else "")
         for run in table.runs
     )
     return f"Code: {', '.join(commits)}." if commits else ""
@@ -88,7 +87,7 @@ def _evidence(table: Table, evidence: Evidence, head: Row) -> Iterator[str]:
     rows = [row for row in table.rows if not row.published] if table.full else [head]
     yield _intervals(evidence)
     for row in rows:
-        place = f"{row.data}, {row.arch} ({row.recipe}): " if len(rows) > 1 else ""
+        place = f"{row.place} ({row.recipe}): " if len(rows) > 1 else ""
         for claim in evidence.claims_of(row):
             yield capitalize(f"{place}{describe(claim)}.")
     yield _seeds(evidence)
@@ -144,19 +143,17 @@ def _power(evidence: Evidence, row: Row) -> str:
 def _choice(table: Table) -> list[str]:
     """Warn where rows are so many tries on the same evaluation images."""
     tries = Counter(
-        (row.data, row.arch, key)
+        (row.place, key)
         for row in table.rows
         for key in row.cells
         if not row.published and key != "zero_shot"  # which has no recipe to choose
     )
-    most: dict[tuple[str, str], int] = {}
-    for (data, arch, _), count in tries.items():
-        most[data, arch] = max(most.get((data, arch), 0), count)
+    most = {place: count for (place, _), count in sorted(tries.items(), key=itemgetter(1))}
     return [
-        f"{data}, {arch}: {count} recipes were tried on the same evaluation images; the best would be chosen on these "
-        "images, and looks better than it is. Choose by --metric holdout/accuracy (data.holdout_fraction)."
-        for (data, arch), count in most.items()
-        if count > 1
+        f"{place}: {most[place]} recipes were tried on the same evaluation images; the best would be chosen on these "
+        f"images, and looks better than it is. Choose by --metric {Metric.HOLDOUT_ACCURACY} (data.holdout_fraction)."
+        for place in dict.fromkeys(place for place, _ in tries)
+        if most[place] > 1
     ]
 
 
@@ -167,6 +164,6 @@ def _calibration(table: Table, evidence: Evidence) -> Iterator[str]:
             interval = cell.closed_set_interval
             closed_set = f"; closed-set interval {format_interval(interval)}" if interval is not None else ""
             yield (
-                f"{row.data}, {row.arch} ({row.recipe}), {short_phrase(key)}: expected calibration error "
+                f"{row.place} ({row.recipe}), {phrase(key)}: expected calibration error "
                 f"{rounded(100 * cell.reliability.error, 1)} %; found of each class: {recalls}{closed_set}."
             )

@@ -6,23 +6,23 @@ Nothing is computed here but the rounding of figures; what else must be said bel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 from analysis.comparison_table import Table
 from analysis.evidence import Claim
-from analysis.rows import ACCURACY, Cell, Row
+from analysis.rows import Cell, Row
 from analysis.statistics import Interval
-from tlft.config.columns import THREE
+from tlft.config.columns import THREE, Column
+from tlft.names import Metric
 
-SHORT_TITLES = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
+_SHORT_TITLES = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
 _PHRASES = {
     "zero_shot": "leaving the pretrained network untouched",
     "fine_tune": "fine-tuning the pretrained network",
     "from_scratch": "training from scratch",
     "linear_probe": "training only the head",
 }
-_SHORT_PHRASES = {"zero_shot": "the untouched network", "fine_tune": "fine-tuning"}
-_LATER_PHRASES = {"zero_shot": "leaving it untouched"}  # where the network was named before
+_SHORT_PHRASES = _PHRASES | {"zero_shot": "the untouched network", "fine_tune": "fine-tuning"}
+_LATER_PHRASES = _PHRASES | {"zero_shot": "leaving it untouched"}  # where the network was named before
 
 
 def is_share(metric: str) -> bool:
@@ -50,18 +50,18 @@ def format_p(p: float) -> str:
     return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}" if p < 0.095 else f"p = {p:.2f}"
 
 
-def _phrase(column: str, phrases: Mapping[str, str] = MappingProxyType({})) -> str:
-    return phrases.get(column) or _PHRASES.get(column, column.replace("_", " "))
+def short_title(column: Column) -> str:
+    """Return what a column is called in few words."""
+    return _SHORT_TITLES.get(column.key, column.title.rpartition(", ")[2])
 
 
-def short_phrase(column: str) -> str:
+def phrase(column: str, phrases: Mapping[str, str] = _SHORT_PHRASES) -> str:
     """Return what is done in a column, as part of a sentence."""
-    return _phrase(column, _SHORT_PHRASES)
+    return phrases.get(column, column.replace("_", " "))
 
 
 def _points(claim: Claim) -> str:
-    interval = claim.comparison.interval
-    low, high = rounded(100 * interval.low, 1), rounded(100 * interval.high, 1)
+    low, high = (rounded(100 * end, 1) for end in (claim.comparison.interval.low, claim.comparison.interval.high))
     difference = rounded(100 * claim.comparison.difference, 1)
     sign = "" if difference.startswith("-") or float(difference) == 0 else "+"
     return f"{sign}{difference} points (95 % interval {low} to {high}, {format_p(claim.p)})"
@@ -80,7 +80,7 @@ def describe(claim: Claim) -> str:
     mean = "" if single else " on average"
     closed_set = ", scored on the data's classes alone," if claim.closed_set else ""
     sentence = (
-        f"{short_phrase(claim.new)}{mean} corrects {corrected} {images} that {short_phrase(claim.old)}{closed_set} "
+        f"{phrase(claim.new)}{mean} corrects {corrected} {images} that {phrase(claim.old)}{closed_set} "
         f"gets wrong and spoils {spoiled}, of {comparison.images}: {_points(claim)}"
     )
     if not claim.significant:
@@ -108,14 +108,13 @@ def headline(table: Table) -> str:
     row = head_row(table)
     if row is None:
         return "No finished runs yet."
-    titles = SHORT_TITLES | {
-        column.key: column.title.rpartition(", ")[2] for column in table.columns if column not in THREE
-    }
+    columns = sorted(table.columns, key=lambda column: column.key != "fine_tune")
+    titles = {column.key: short_title(column) for column in columns}
     figures = [f"{title} {_figure(row.cells[key], table.metric)}" for key, title in titles.items() if key in row.cells]
-    siblings = [r for r in table.rows if (r.data, r.arch, r.published) == (row.data, row.arch, False)]
+    siblings = [sibling for sibling in table.rows if sibling.place == row.place and not sibling.published]
     recipe = f" ({row.recipe})" if len(siblings) > 1 else ""
-    metric = "" if table.metric == ACCURACY else f", {table.metric}"
-    sentences = [f"On {row.data}, {row.arch}{recipe}{metric}: {', '.join(figures)}."]
+    metric = "" if table.metric == Metric.ACCURACY else f", {table.metric}"
+    sentences = [f"On {row.place}{recipe}{metric}: {', '.join(figures)}."]
     elsewhere = {key for sibling in siblings for key in sibling.cells} - set(row.cells)
     if uncompared := [title for key, title in titles.items() if key in elsewhere]:
         sentences.append(f"Of other recipes, and so not compared: {', '.join(uncompared)}.")
@@ -134,10 +133,10 @@ def _verdict(row_claims: Sequence[Claim]) -> str:
     claims = [claim for claim in row_claims if not claim.closed_set and claim.new == row_claims[0].new]
     if not claims:
         return ""
-    parts = [f"{_relation(claim)} {_phrase(claim.old, _LATER_PHRASES)}, {_points(claim)}" for claim in claims]
+    parts = [f"{_relation(claim)} {phrase(claim.old, _LATER_PHRASES)}, {_points(claim)}" for claim in claims]
     few_seeds = any(claim.comparison.seeds_unknown for claim in claims)
     warning = " Some of this rests on too few seeds to say how others would do." if few_seeds else ""
-    return capitalize(f"{_phrase(claims[0].new)} {', and '.join(parts)}.{warning}")
+    return capitalize(f"{phrase(claims[0].new, _PHRASES)} {', and '.join(parts)}.{warning}")
 
 
 def _relation(claim: Claim) -> str:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
-from analysis.html_page import render_part
+from analysis.html_page import describe_table, draw_runs, render_part
 from analysis.image_review import compare_photographs
 from analysis.narrative import head_row, headline
 from analysis.query import TableQuery, load_table
 from analysis.render import render
-from analysis.rows import ACCURACY
-from analysis.template_context import describe_table, draw_runs
 from tlft.config.columns import column_of
+from tlft.names import Metric
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -157,7 +156,7 @@ def compare(
     arch: Collection[str] | None = None,
     columns: str = "three",
     published: bool = False,
-    metric: str = ACCURACY,
+    metric: str = Metric.ACCURACY,
     stats: str = "short",
 ) -> Comparison:
     """Put the finished runs of an experiment side by side, as `python -m analysis.table` does with the same options.

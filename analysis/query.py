@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from analysis.comparison_table import Table, add_evidence, arch_names, as_set, build_table, data_names
 from analysis.footnotes import list_reasons
-from analysis.rows import ACCURACY
 from tlft.errors import ConfigurationError, nearest
+from tlft.names import Metric
 from tlft.runtime.command_line import add_experiment, add_uri
 from tlft.tracking.records import Record
 
@@ -42,7 +42,7 @@ class TableQuery:
     arch: Collection[str] | None = None
     columns: str = "three"
     published: bool = False
-    metric: str = ACCURACY
+    metric: str = Metric.ACCURACY
     stats: str = "short"
 
     @classmethod
@@ -87,8 +87,8 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
     for option, choices in (("columns", COLUMNS), ("stats", STATS)):
         if getattr(query, option) not in choices:
             raise ConfigurationError(f"{option}={getattr(query, option)}: give one of {', '.join(choices)}")
-    if query.published and query.metric != ACCURACY:
-        raise ConfigurationError(f"--published --metric {query.metric}: the published figures are of {ACCURACY}")
+    if query.published and query.metric != Metric.ACCURACY:
+        raise ConfigurationError(f"--published --metric {query.metric}: the published figures are of {Metric.ACCURACY}")
     records = load_records(query.experiment, query.uri)
     if not records:
         raise ConfigurationError(
@@ -110,7 +110,7 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
         hint = "; --columns all shows other columns" if "other columns" in table.left_out else ""
         raise ConfigurationError(f"no run to show; left out: {list_reasons(table.left_out)}{hint}")
     reader = ArtifactReader(query.uri)
-    if query.stats != "none" and table.metric == ACCURACY:
+    if query.stats != "none" and table.metric == Metric.ACCURACY:
         table = add_evidence(table, reader.predictions(table.runs), full=query.stats == "full")
     return table, reader
 
@@ -119,7 +119,7 @@ def _unknown_names(query: TableQuery, records: Sequence[Record]) -> list[str]:
     """Return a line for each name that no run has, with the nearest that one has."""
     data = {name for names in data_names(records).values() for name in names}
     archs = {name for record in records for name in arch_names(record)}
-    metrics = {ACCURACY, *(name for record in records for name in record.metrics)}
+    metrics = {Metric.ACCURACY, *(name for record in records for name in record.metrics)}
     options = [("--data", name, data) for name in sorted(as_set(query.data or ()))]
     options += [("--arch", name, archs) for name in sorted(as_set(query.arch or ()))]
     options.append(("--metric", query.metric, metrics))

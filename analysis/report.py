@@ -19,14 +19,13 @@ import numpy as np
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
-from analysis.html_page import render_page
+from analysis.html_page import describe_column, describe_table, draw_runs, render_page, used_columns
 from analysis.image_review import Photograph, Verdict, compare_photographs, draw_thumbnails, image_roots
 from analysis.narrative import head_row, headline, rounded
 from analysis.query import TableQuery, add_table_options, load_table
 from analysis.recipes import shorten
 from analysis.rows import Row
 from analysis.svg_charts import Curve, draw_confusion, draw_curves, draw_reliability
-from analysis.template_context import describe_column, describe_table, draw_runs, used_columns
 from tlft.config.columns import Column
 from tlft.config.paths import home_folder
 from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.names import escape_all
+from tlft.names import Metric, escape_all
 from tlft.runs.experiment import SweepMembership
 from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.results import Result
@@ -132,14 +132,13 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
         records: of its runs, the oldest first.
     """
     from analysis.comparison_table import build_table
-    from analysis.rows import ACCURACY
 
     accuracies = {
-        record.key: record.metrics[ACCURACY]
+        record.key: record.metrics[Metric.ACCURACY]
         for record in records
-        if record.status == "FINISHED" and ACCURACY in record.metrics
+        if record.status == "FINISHED" and Metric.ACCURACY in record.metrics
     }
-    planned = {job.identity.key: _as_if_done(job, ACCURACY) for job in jobs}
+    planned = {job.identity.key: _as_if_done(job, Metric.ACCURACY) for job in jobs}
     rows = build_table(list(planned.values()), all_columns=True).rows
     figures = {"sweep/runs": float(len(accuracies))}
     for row, label in zip(rows, _labels(rows), strict=True):
