@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from pandas import DataFrame
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
@@ -18,10 +20,7 @@ from analysis.narrative import head_row, headline
 from analysis.query import TableQuery, load_table
 from analysis.render import render
 from tlft.config.columns import column_of
-from tlft.names import Metric
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from tlft.names import Metric, Tag
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,6 @@ class Comparison:
         `p_corrected` is corrected for all lines (Holm); `closed_set` tells whether the old side is scored on the data's
         classes alone; `unlike` in what the sides differ that is not the question. Empty for another metric.
         """
-        import pandas as pd
-
         return pd.DataFrame(
             [
                 {
@@ -89,13 +86,11 @@ class Comparison:
     @cached_property
     def runs(self) -> DataFrame:
         """A line per run of the table, by its id: when, which column, every param and every metric's last value."""
-        import pandas as pd
-
         lines = [
             {
                 "name": run.name,
                 "started": pd.Timestamp(run.start_time, unit="ms", tz="UTC"),
-                "data": run.tags.get("data", ""),
+                "data": run.tags.get(Tag.DATA, ""),
                 "column": column.key if (column := column_of(run.params)) is not None else "",
                 **run.params,
                 **run.metrics,
@@ -107,8 +102,6 @@ class Comparison:
     @cached_property
     def predictions(self) -> DataFrame:
         """A line per run and image: run_id, column, file, sha256, label, predicted, confidence, and p/<class>."""
-        import pandas as pd
-
         columns = self.runs["column"]
         frames = [
             frame.assign(run_id=run_id, column=columns[run_id])
@@ -127,19 +120,12 @@ class Comparison:
         `disagreement` is the mean difference between two columns' shares of right networks; then for each column what
         most of its networks say, the share of them that is right, and the mean probability of the label.
         """
-        import pandas as pd
-
         row = head_row(self.table)
         if row is None:
             return pd.DataFrame()
         lines = []
         for photograph in compare_photographs(row, list(row.cells), self.frames):
-            line: dict[str, str | float] = {
-                "file": photograph.file,
-                "sha256": photograph.sha256,
-                "label": photograph.label,
-                "disagreement": photograph.disagreement,
-            }
+            line = {name: getattr(photograph, name) for name in ("file", "sha256", "label", "disagreement")}
             for verdict in photograph.verdicts:
                 line[f"{verdict.column}_predicted"] = verdict.predicted
                 line[f"{verdict.column}_right"] = verdict.right

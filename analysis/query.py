@@ -5,17 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 from analysis.comparison_table import Table, add_evidence, arch_names, as_set, build_table, data_names
 from analysis.footnotes import list_reasons
 from tlft.errors import ConfigurationError, nearest
 from tlft.names import Metric
 from tlft.runtime.command_line import add_experiment, add_uri
+from tlft.tracking.client import tracking_uri
+from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.records import Record
-
-if TYPE_CHECKING:
-    from tlft.tracking.reader import ArtifactReader
 
 COLUMNS = ("three", "all")
 STATS = ("none", "short", "full")
@@ -68,22 +66,12 @@ def add_table_options(parser: ArgumentParser) -> None:
 
 
 def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactReader]:
-    """Load runs from the tracking store and put them into a table.
-
-    Args:
-        query: which runs, and what the table shows of them.
-        command: what makes this table again, for the footnote.
-
-    Returns:
-        The table, and what reads the files of its runs.
+    """Load runs from the tracking store and put them into a table; return it, and what reads the files of its runs.
 
     Raises:
         ConfigurationError: if there is nothing to show.
         TlftError: if the store does not answer.
     """
-    from tlft.tracking.client import tracking_uri
-    from tlft.tracking.reader import ArtifactReader, load_records
-
     for option, choices in (("columns", COLUMNS), ("stats", STATS)):
         if getattr(query, option) not in choices:
             raise ConfigurationError(f"{option}={getattr(query, option)}: give one of {', '.join(choices)}")
@@ -117,19 +105,18 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
 
 def _unknown_names(query: TableQuery, records: Sequence[Record]) -> list[str]:
     """Return a line for each name that no run has, with the nearest that one has."""
-    data = {name for names in data_names(records).values() for name in names}
-    archs = {name for record in records for name in arch_names(record)}
-    metrics = {Metric.ACCURACY, *(name for record in records for name in record.metrics)}
+    data = set().union(*data_names(records).values())
+    archs = set().union(*map(arch_names, records))
+    metrics = {Metric.ACCURACY}.union(*(record.metrics for record in records))
     options = [("--data", name, data) for name in sorted(as_set(query.data or ()))]
     options += [("--arch", name, archs) for name in sorted(as_set(query.arch or ()))]
     options.append(("--metric", query.metric, metrics))
     return [
-        f"{option} {name}: no run has it" + (nearest(name, existing) or _list(existing))
+        f"{option} {name}: no run has it" + (nearest(name, existing) or f"; there are {_list_some(existing)}")
         for option, name, existing in options
         if name not in existing
     ]
 
 
-def _list(names: set[str]) -> str:
-    first = sorted(names)[:12]
-    return f"; there are {', '.join(first)}" + (", ..." if len(first) < len(names) else "")
+def _list_some(names: set[str]) -> str:
+    return ", ".join([*sorted(names)[:12], *(["..."] if len(names) > 12 else [])])

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from types import MappingProxyType
 
 from markupsafe import Markup
 
@@ -20,13 +19,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 36, 10, 10, 34
 
 def _tag(name: str, content: object = "", **attributes: object) -> Markup:
     """Return an element; texts are escaped, and `class_` and `stroke_width` are spelled as SVG spells them."""
-    spelled = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
-    listed = Markup("").join(Markup(' {}="{}"').format(key, _number(value)) for key, value in spelled)
+    listed = Markup("")
+    for key, value in attributes.items():
+        text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+        listed += Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), text)
     return Markup("<{name}{listed}>{content}</{name}>").format(name=Markup(name), listed=listed, content=content)
-
-
-def _number(value: object) -> object:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
 
 
 def _picture(title: str, height: float, parts: Sequence[Markup]) -> Markup:
@@ -104,13 +101,7 @@ class Strip:
 
 
 def draw_dots(strips: Sequence[Strip], label: str, *, percent: bool) -> Markup:
-    """Draw every run as a dot on the line of its cell, with the cell's interval.
-
-    Args:
-        strips: the lines.
-        label: of the axis.
-        percent: whether the figures are percentages, none of which is above 100.
-    """
+    """Draw every run as a dot on the line of its cell, with the cell's interval; no percentage is above 100."""
     step = 46
     height = _TOP + step * len(strips) + _BOTTOM
     values = [value for strip in strips for value in (*strip.values, *(strip.interval or ()))]
@@ -161,11 +152,9 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
 
-def draw_curves(
-    title: str, label: str, curves: Sequence[Curve], unit: float = 1.0, names: Mapping[str, str] = MappingProxyType({})
-) -> Markup:
-    """Draw each run as a thin line, with the name of its column behind its end."""
-    height, right = 220, WIDTH - (_NAMES if names else _RIGHT)
+def draw_curves(title: str, curves: Sequence[Curve], names: Mapping[str, str], unit: float = 1.0) -> Markup:
+    """Draw each run as a thin line by epoch, with the name of its column behind its end."""
+    height, right = 220, WIDTH - _NAMES
     drawn = [curve for curve in curves if curve.points]
     xs = [x for curve in drawn for x, _ in curve.points]
     ys = [y for curve in drawn for _, y in curve.points]
@@ -174,11 +163,10 @@ def draw_curves(
     alone = 0.5 if min(xs) == max(xs) else 0.0
     across = _Scale(min(xs) - alone, max(xs) + alone, _LEFT, right, whole=True)
     up = _Scale(max(low - pad, 0.0), high + pad, height - _BOTTOM, _TOP)
-    parts = [*_axis(across, height - _BOTTOM, _TOP, label), *_side(up, _LEFT, right, unit)]
+    parts = [*_axis(across, height - _BOTTOM, _TOP, "epoch"), *_side(up, _LEFT, right, unit)]
     for column, y in _ends_of_columns(drawn, up, height - _BOTTOM):
-        if column in names:
-            name = _cut(names[column], _NAMES - 4)
-            parts.append(_tag("text", name, x=right + 5, y=y + 4, class_=f"direct {column_class(column)}"))
+        name = _cut(names[column], _NAMES - 4)
+        parts.append(_tag("text", name, x=right + 5, y=y + 4, class_=f"direct {column_class(column)}"))
     for curve in drawn:
         points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve.points)
         parts.append(_tag("polyline", points=points, class_=f"thin {column_class(curve.column)}"))
@@ -200,7 +188,7 @@ def _ends_of_columns(curves: Sequence[Curve], up: _Scale, bottom: float) -> list
     means = {column: sum(heights) / len(heights) for column, heights in ends.items()}
     for column, y in sorted(means.items(), key=itemgetter(1)):
         placed.append((column, max(y, placed[-1][1] + 14 if placed else y)))
-    over = max(placed[-1][1] - bottom, 0.0) if placed else 0.0
+    over = max(placed[-1][1] - bottom, 0.0)
     return [(column, y - over) for column, y in placed]
 
 
