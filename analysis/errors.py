@@ -48,11 +48,6 @@ class Findings:
     near_duplicates: tuple[Pair, ...] | None
     roots: tuple[Path, ...]
 
-    @property
-    def leaks(self) -> tuple[Pair, ...]:
-        """The pairs of which one was trained on and the other is reported."""
-        return tuple(pair for pair in self.near_duplicates or () if pair.leaks)
-
     def describe(self) -> str:
         """Return the findings in a sentence or two."""
         search, pairs = self.search, self.near_duplicates
@@ -65,9 +60,8 @@ class Findings:
             labels = "no network is shown to beat naming the commonest class, so nothing can be said of the labels"
         if pairs is None:
             return f"{self.data}: {labels}; near-duplicates were not looked for."
-        across, others = (
-            f"{count or 'no'} pair{'s' * (count != 1)}" for count in (len(self.leaks), len(pairs) - len(self.leaks))
-        )
+        leaks = sum(pair.leaks for pair in pairs)
+        across, others = (f"{count or 'no'} pair{'s' * (count != 1)}" for count in (leaks, len(pairs) - leaks))
         return (
             f"{self.data}: {labels}; {across} of a training and an evaluation image, and {others} within a split or "
             "with the hold-out, are nearly the same."

@@ -1,6 +1,6 @@
 """What the runs of a table prove: an interval for each cell, paired comparisons of the columns of each row.
 
-How a method works is in statistics.py; how it is said to people, in narrative.py and footnotes.py.
+How a method works is in statistics.py; how it is said to people, in narrative.py.
 """
 
 from __future__ import annotations

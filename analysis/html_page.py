@@ -17,8 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.comparison_table import Table
-from analysis.footnotes import footnotes
-from analysis.narrative import format_interval, is_share, short_title
+from analysis.narrative import footnotes, format_interval, is_share, short_title
 from analysis.render import format_cell
 from analysis.rows import Row
 from analysis.svg_charts import Strip, column_class, draw_dots
@@ -52,14 +51,9 @@ def render_part(template: str, **context: Any) -> str:
     return environment.get_template(template).render(**context)
 
 
-def used_columns(table: Table) -> list[Column]:
-    """Return the columns that have a figure in some row."""
-    return [column for column in table.columns if any(column.key in row.cells for row in table.rows)]
-
-
 def describe_table(table: Table) -> dict[str, Any]:
     """Return what `table.html.j2` shows, and the notes below it."""
-    columns = used_columns(table)
+    columns = [column for column in table.columns if any(column.key in row.cells for row in table.rows)]
     return {
         "caption": table.metric + (", with 95 % intervals" if table.evidence is not None else ""),
         "columns": [describe_column(column) for column in columns],
@@ -95,7 +89,7 @@ def draw_runs(table: Table) -> dict[str, Any]:
     rows = [row for row in table.rows if not row.published]
     for row in rows:
         place = f"{row.place}, {row.recipe}" if len(rows) > 1 else ""
-        for column in used_columns(table):
+        for column in table.columns:
             if (cell := row.cells.get(column.key)) is None:
                 continue
             interval = table.interval(row, column.key)

@@ -102,16 +102,11 @@ class Comparison:
     @cached_property
     def predictions(self) -> DataFrame:
         """A line per run and image: run_id, column, file, sha256, label, predicted, confidence, and p/<class>."""
-        columns = self.runs["column"]
-        frames = [
-            frame.assign(run_id=run_id, column=columns[run_id])
-            for run_id, frame in self.frames.items()
-            if run_id in columns.index
-        ]
+        columns = dict(self.runs["column"])
+        frames = {(run_id, columns[run_id]): frame for run_id, frame in self.frames.items() if run_id in columns}
         if not frames:
             return pd.DataFrame()
-        predictions = pd.concat(frames, ignore_index=True)
-        return predictions.set_index(["run_id", "column"]).reset_index()
+        return pd.concat(frames, names=["run_id", "column"]).reset_index([0, 1]).reset_index(drop=True)
 
     @cached_property
     def photographs(self) -> DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 
 from analysis.comparison_table import Table, add_evidence, arch_names, as_set, build_table, data_names
-from analysis.footnotes import list_reasons
+from analysis.narrative import list_reasons
 from tlft.errors import ConfigurationError, nearest
 from tlft.names import Metric
 from tlft.runtime.command_line import add_experiment, add_uri
@@ -21,16 +21,12 @@ STATS = ("none", "short", "full")
 
 @dataclass(frozen=True)
 class TableQuery:
-    """What a table is to be made of.
+    """What a table is to be made of; `data`, `arch`, `published` and `metric` are as for `build_table`.
 
     Attributes:
         experiment: its name in MLflow.
         uri: of the tracking store; None takes mlflow.db in TLFT_HOME, else in the project folder.
-        data: names of data sets; None takes all.
-        arch: names of architectures; None takes all.
         columns: `three`, or `all`: those of other uses of the network too.
-        published: add the published figures as a row.
-        metric: the figure of a cell.
         stats: `none`, `short` or `full`: intervals and comparisons.
     """
 
@@ -105,18 +101,14 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
 
 def _unknown_names(query: TableQuery, records: Sequence[Record]) -> list[str]:
     """Return a line for each name that no run has, with the nearest that one has."""
-    data = set().union(*data_names(records).values())
-    archs = set().union(*map(arch_names, records))
-    metrics = {Metric.ACCURACY}.union(*(record.metrics for record in records))
-    options = [("--data", name, data) for name in sorted(as_set(query.data or ()))]
-    options += [("--arch", name, archs) for name in sorted(as_set(query.arch or ()))]
-    options.append(("--metric", query.metric, metrics))
-    return [
-        f"{option} {name}: no run has it" + (nearest(name, existing) or f"; there are {_list_some(existing)}")
-        for option, name, existing in options
-        if name not in existing
-    ]
-
-
-def _list_some(names: set[str]) -> str:
-    return ", ".join([*sorted(names)[:12], *(["..."] if len(names) > 12 else [])])
+    options = {
+        "--data": (query.data or (), set().union(*data_names(records).values())),
+        "--arch": (query.arch or (), set().union(*map(arch_names, records))),
+        "--metric": (query.metric, {Metric.ACCURACY}.union(*(record.metrics for record in records))),
+    }
+    problems = []
+    for option, (names, existing) in options.items():
+        some = ", ".join([*sorted(existing)[:12], *(["..."] if len(existing) > 12 else [])])
+        for name in sorted(as_set(names) - existing):
+            problems.append(f"{option} {name}: no run has it" + (nearest(name, existing) or f"; there are {some}"))
+    return problems

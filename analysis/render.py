@@ -1,6 +1,6 @@
 """Write a table for a terminal, as Markdown, CSV, JSON or LaTeX.
 
-No figure is computed here, only rounded; what is said below a table is in footnotes.py.
+No figure is computed here, only rounded; what is said below a table is in narrative.py.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from operator import attrgetter
 from typing import Any
 
 from analysis.comparison_table import Table
-from analysis.footnotes import footnotes
-from analysis.narrative import format_interval, is_share, rounded
+from analysis.narrative import footnotes, format_interval, is_share, rounded
 from analysis.rows import Cell, Row
 from analysis.statistics import Interval
 

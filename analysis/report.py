@@ -20,7 +20,7 @@ from analysis.comparison_table import Table
 from analysis.correctness import Frames
 from analysis.html_page import describe_column, describe_table, draw_runs, render_page
 from analysis.image_review import Photograph, Verdict, compare_photographs, draw_thumbnails, image_roots
-from analysis.narrative import head_row, headline, rounded, short_title
+from analysis.narrative import head_row, headline, percent, short_title
 from analysis.query import TableQuery, add_table_options, load_table
 from analysis.recipes import shorten
 from analysis.rows import Row
@@ -162,7 +162,7 @@ def _draw_classes(material: Material, row: Row, columns: Sequence[Column]) -> di
         picture = draw_confusion(f"Confusion matrix, {caption}", names[: len(shares)], names, shares)
         confusions.append({"caption": caption, "colour": colour, "picture": picture})
         bins = evidence.reliability
-        caption = f"{title}: expected calibration error {rounded(100 * bins.error, 1)}\u00a0%"
+        caption = f"{title}: expected calibration error {percent(bins.error)}\u00a0%"
         picture = draw_reliability(
             f"Reliability, {title}", column.key, bins.confidence.tolist(), bins.accuracy.tolist(), bins.count.tolist()
         )

@@ -7,8 +7,7 @@ from dataclasses import replace
 from fabricated import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, ZERO_SHOT, predict, run, table_of
 
 from analysis.comparison_table import build_table
-from analysis.footnotes import footnotes
-from analysis.narrative import headline
+from analysis.narrative import footnotes, headline
 
 
 def test_auto_precision_that_was_two_things_is_said() -> None:
