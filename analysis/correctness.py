@@ -80,7 +80,7 @@ def common_images(frames: Sequence[DataFrame]) -> list[str]:
     if not frames:
         return []
     images = frames[0].index
-    for frame in frames:
+    for frame in frames[1:]:
         if not frame.index.equals(images):
             images = images[images.isin(frame.index)]
     return list(images)

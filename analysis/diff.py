@@ -26,11 +26,10 @@ from tlft.tracking.reader import ArtifactReader, load_curves, load_record
 from tlft.tracking.records import Record, flatten
 
 _CODE = (Tag.COMMIT, Tag.DIRTY)
-_MISSING, _NOT_KEPT, _UNREADABLE = "missing", "not kept", "missing or damaged"
+_MISSING, _NOT_KEPT = "missing", "not kept"
 _MAX_LISTED = 10
 
-History = Sequence[tuple[int, float]]
-"""Values of a metric: (step, value)."""
+History = Sequence[tuple[int, float]]  # of a metric: (step, value)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _compare_weights(first: str | None, second: str | None) -> list[Difference]:
 def _compare_images(first: DataFrame | None, second: DataFrame | None) -> list[Difference]:
     """Return the images that only one run saw, then those with another prediction, then those with other bits."""
     if first is None or second is None:
-        states = ["there" if frame is not None else _UNREADABLE for frame in (first, second)]
+        states = ["there" if frame is not None else "missing or damaged" for frame in (first, second)]
         return [Difference("images", Artifact.PREDICTIONS, *states)]
     a, b = index_by_image(first), index_by_image(second)
     only_a, only_b = a.drop(b.index, errors="ignore"), b.drop(a.index, errors="ignore")
@@ -160,8 +159,7 @@ def describe_differences(differences: Sequence[Difference]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 if nothing differs; 1 if something does; 2 if asked wrongly."""
     parser = command_parser(
-        "analysis.diff",
-        "Say in what two runs differ: configuration, code, environment, metrics, weights, images.",
+        "analysis.diff", "Say in what two runs differ: configuration, code, environment, metrics, weights, images."
     )
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id")
     parser.add_argument("--format", choices=("terminal", "json"), default="terminal")

@@ -38,7 +38,6 @@ class Findings:
     """What is doubtful in one data set.
 
     Attributes:
-        data: its name.
         near_duplicates: those that leak into the evaluation first; None if no run has looked for any.
         roots: folders in which the images may lie.
     """

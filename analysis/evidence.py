@@ -98,13 +98,7 @@ class Evidence:
 
 
 def gather_evidence(rows: Sequence[Row], runs: Sequence[Record], frames: Frames) -> Evidence:
-    """Look at the predictions behind every cell, and compare the columns of each row.
-
-    Args:
-        rows: of a table of `eval/accuracy`; other metrics have no predictions to look at.
-        runs: all that stand in the rows.
-        frames: what `tlft.tracking.ArtifactReader.predictions` gives for the runs.
-    """
+    """Look at the predictions of the runs behind every cell of `eval/accuracy`, and compare the columns of each row."""
     runs_by_id = {run.run_id: run for run in runs}
     run_ids_of_cells = {cell.run_ids for row in rows for cell in row.cells.values()}  # a cell may stand in several rows
     readable = {

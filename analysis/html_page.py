@@ -28,14 +28,7 @@ _MAX_CELLS_DRAWN = 60
 
 
 def render_page(template: str, title: str, headline: str, **context: Any) -> str:
-    """Return a page.
-
-    Args:
-        template: name of a file in `templates/` that extends `base.html.j2`.
-        title: of the page.
-        headline: the sentence that it opens with.
-        context: what the template shows.
-    """
+    """Return a page that opens with a headline; the template is a file in `templates/` that extends `base.html.j2`."""
     folder = files("analysis").joinpath("templates")
     assets: dict[str, str] = {}
     for name, file in (("style", "page.css"), ("script", "page.js")):

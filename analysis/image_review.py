@@ -32,10 +32,8 @@ class Verdict:
     """What the networks of one column predict for an image.
 
     Attributes:
-        column: key of the column.
         predicted: the class that most of them predict.
         right: share of the networks that were right, 0..1.
-        networks: how many there are.
         probability: of the true class, all outputs competing, a mean over the networks, 0..1.
     """
 
@@ -48,12 +46,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Photograph:
-    """An evaluation image.
-
-    Attributes:
-        file: below the data's folder.
-        disagreement: mean over pairs of columns of the difference of `right`, 0..1.
-    """
+    """An evaluation image; `disagreement` is the mean over pairs of columns of the difference of `right`, 0..1."""
 
     sha256: str
     file: str

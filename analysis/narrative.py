@@ -239,22 +239,20 @@ def _evidence(table: Table, evidence: Evidence, head: Row) -> Iterator[str]:
 
 def _intervals(evidence: Evidence) -> str:
     kinds = {cell.interval.kind for cells in evidence.cells for cell in cells.values()}
-    if kinds <= {THIS_NETWORK}:
-        alone = (
-            "Intervals in brackets are of 95 %, for each trained network only, on new images: other seeds may differ."
-        )
-        return alone if kinds else ""
-    return (
-        "Intervals in brackets are of 95 %: of a new seed on new images where there are three seeds or more, of the "
-        "trained networks alone on new images where there are fewer."
-    )
+    if not kinds:
+        return ""
+    if kinds == {THIS_NETWORK}:
+        meaning = ", for each trained network only, on new images: other seeds may differ."
+    else:
+        meaning = ": of a new seed on new images where there are three seeds or more, of the trained networks alone on "
+        meaning += "new images where there are fewer."
+    return f"Intervals in brackets are of 95 %{meaning}"
 
 
 def _seeds(evidence: Evidence) -> str:
     """Warn where a claim rests on too few seeds."""
     seeds_unknown = {claim.key: claim.comparison.seeds_unknown for claim in evidence.claims}
-    few = sum(seeds_unknown.values())
-    if not few:
+    if not (few := sum(seeds_unknown.values())):
         return ""
     subject = "The comparisons hold" if few == len(seeds_unknown) else f"{few} of the comparisons hold"
     return f"{subject} for the networks that were trained, on new images; how other seeds would do is not known."

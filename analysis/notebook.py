@@ -25,12 +25,7 @@ from tlft.names import Metric, Tag
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table, what it proves, and the runs and predictions behind it; a notebook shows the table with its notes.
-
-    Attributes:
-        table: the table.
-        frames: run id -> predictions.
-    """
+    """A table, what it proves, and the runs and predictions behind it; a notebook shows the table with its notes."""
 
     table: Table
     frames: Frames

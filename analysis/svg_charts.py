@@ -13,6 +13,8 @@ from operator import itemgetter
 
 from markupsafe import Markup
 
+from analysis.statistics import Reliability
+
 WIDTH = 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 36, 10, 10, 34
 
@@ -89,9 +91,7 @@ class Strip:
     """One line of the dots picture: the runs of a cell, and its interval.
 
     Attributes:
-        column: key of the table's column, for the colour.
-        values: figure of each run, in the unit of the axis.
-        interval: low and high, in the same unit, or None.
+        values: figure of each run, in the unit of the axis, as are both ends of the interval.
     """
 
     label: str
@@ -184,8 +184,8 @@ def _ends_of_columns(curves: Sequence[Curve], up: _Scale, bottom: float) -> list
     ends: dict[str, list[float]] = {}
     for curve in curves:
         ends.setdefault(curve.column, []).append(up(curve.points[-1][1]))
-    placed: list[tuple[str, float]] = []
     means = {column: sum(heights) / len(heights) for column, heights in ends.items()}
+    placed: list[tuple[str, float]] = []
     for column, y in sorted(means.items(), key=itemgetter(1)):
         placed.append((column, max(y, placed[-1][1] + 14 if placed else y)))
     over = max(placed[-1][1] - bottom, 0.0)
@@ -217,22 +217,14 @@ def draw_confusion(
             x = left + size * place
             box = _tag("rect", x=x, y=y, width=size - 1, height=size - 1, class_="cell", fill_opacity=share)
             tooltip = _tag("title", f"{name}, predicted {columns[place]}: {100 * share:.1f} %")
-            figure = _tag(
-                "text",
-                f"{100 * share:.0f}",
-                x=x + size / 2,
-                y=y + size / 2 + 4,
-                text_anchor="middle",
-                class_="on" if share > 0.5 else "off",
-            )
+            at = {"x": x + size / 2, "y": y + size / 2 + 4, "text_anchor": "middle"}
+            figure = _tag("text", f"{100 * share:.0f}", **at, class_="on" if share > 0.5 else "off")
             parts.append(_tag("g", tooltip + box + (figure if size >= 22 else "")))
     parts.append(_tag("text", "% of each true class, over all runs", x=left, y=height - 6, class_="label"))
     return _picture(title, height, parts)
 
 
-def draw_reliability(
-    title: str, column: str, confidence: Sequence[float], accuracy: Sequence[float], count: Sequence[int]
-) -> Markup:
+def draw_reliability(title: str, column: str, bins: Reliability) -> Markup:
     """Draw the accuracy of each bin of confidence; the area of a dot is its number of predictions."""
     height, top = 250, 18
     across = _Scale(0, 1, _LEFT, WIDTH - 18)
@@ -243,8 +235,8 @@ def draw_reliability(
         _tag("line", x1=across(0), y1=up(0), x2=across(1), y2=up(1), class_="ideal"),
         _tag("text", "dashed: right as often as sure", x=across(0.99), y=up(0.04), text_anchor="end", class_="label"),
     ]
-    for x, y, n in zip(confidence, accuracy, count, strict=True):
-        radius = 2.5 + 9 * math.sqrt(n / max(count))
+    for x, y, n in zip(bins.confidence.tolist(), bins.accuracy.tolist(), bins.count.tolist(), strict=True):
+        radius = 2.5 + 9 * math.sqrt(n / bins.count.max())
         tooltip = _tag("title", f"{n} predictions with {100 * x:.0f} % confidence: {100 * y:.0f} % right")
         dot = _tag("circle", cx=across(x), cy=up(y), r=radius, class_=f"blob {column_class(column)}")
         parts.append(_tag("g", tooltip + dot))
