@@ -161,4 +161,4 @@ def _differing_params(new: Mapping[str, str], old: Mapping[str, str]) -> tuple[s
     """Say in what two sides differ, of what both have and should share."""
     names = sorted((set(new) & set(old)) - _IN_QUESTION)
     pairs = [(name, shorten(new[name]), shorten(old[name])) for name in names]
-    return tuple(f"{name} {ours} and {theirs}" for name, ours, theirs in pairs if ours != theirs)
+    return tuple(f"{name} {value} and {old_value}" for name, value, old_value in pairs if value != old_value)

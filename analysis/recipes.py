@@ -6,7 +6,7 @@ A recipe is what a run's params say beyond its column and its seed; which runs s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from tlft.names import Param
 
@@ -46,7 +46,7 @@ _NAMES = {
 }
 
 
-def describe(params: Params) -> str:
+def _describe(params: Params) -> str:
     """Return a recipe in a few words, such as `sgd lr 0.01 momentum 0.5, batch 64, 50 epochs`."""
     if Param.OPTIMIZER not in params:
         return "no training"
@@ -56,36 +56,33 @@ def describe(params: Params) -> str:
 def describe_all(rows: Sequence[tuple[str, str, Params]]) -> list[str]:
     """Return the labels of all rows of a table, given as data set, architecture and params.
 
-    A param that differs between rows of a data set is named in each of them, unless its words in `describe` tell.
+    A param that differs between rows of a data set is named in each of them, unless its words in `_describe` tell.
     What one row has and the other lacks is named where two rows would read the same otherwise.
     """
-    labels = [describe(params) for _, _, params in rows]
+    labels = [_describe(params) for _, _, params in rows]
     for of_an_arch in (False, True):
-        for indices in _indices((data, arch if of_an_arch else "") for data, arch, _ in rows):
-            for name in _names(rows[i][2] for i in indices):
-                values = {rows[i][2][name] for i in indices if name in rows[i][2]}
-                if len(values) < 2 or name.startswith(_OF_AN_ARCH) != of_an_arch or name in _TOLD_APART:
-                    continue
-                for i in indices:
-                    if name in rows[i][2]:
-                        labels[i] += f", {_name_and_value(name, rows[i][2][name])}"
-    for indices in _indices((data, arch, label) for (data, arch, _), label in zip(rows, labels, strict=True)):
-        for name in _names(rows[i][2] for i in indices):
-            if len({rows[i][2].get(name) for i in indices}) > 1:
-                for i in indices:
-                    labels[i] += f", {_name_and_value(name, rows[i][2].get(name))}"
+        for name, values in _values_by_group(rows, [(data, arch if of_an_arch else "") for data, arch, _ in rows]):
+            if name.startswith(_OF_AN_ARCH) != of_an_arch or name in _TOLD_APART:
+                continue
+            if len(set(values.values()) - {None}) > 1:
+                for index, value in values.items():
+                    labels[index] += "" if value is None else f", {_name_and_value(name, value)}"
+    places = [(data, arch, label) for (data, arch, _), label in zip(rows, labels, strict=True)]
+    for name, values in _values_by_group(rows, places):
+        if len(set(values.values())) > 1:
+            for index, value in values.items():
+                labels[index] += f", {_name_and_value(name, value)}"
     return labels
 
 
-def _names(all_params: Iterable[Params]) -> list[str]:
-    return sorted({name for params in all_params for name in params})
-
-
-def _indices(keys: Iterable[Hashable]) -> list[list[int]]:
-    groups: dict[Hashable, list[int]] = {}
-    for index, key in enumerate(keys):
-        groups.setdefault(key, []).append(index)
-    return list(groups.values())
+def _values_by_group(
+    rows: Sequence[tuple[str, str, Params]], keys: Sequence[Hashable]
+) -> Iterator[tuple[str, dict[int, str | None]]]:
+    """Yield each param of each group of rows that share a key: its name, and index of a row -> its value."""
+    for key in dict.fromkeys(keys):
+        group = {index: params for index, (_, _, params) in enumerate(rows) if keys[index] == key}
+        for name in sorted(set().union(*group.values())):
+            yield name, {index: params.get(name) for index, params in group.items()}
 
 
 def _name_and_value(name: str, value: str | None) -> str:
