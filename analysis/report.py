@@ -46,8 +46,6 @@ _CURVES = {
 }
 """Metrics that are drawn by epoch, with what they are called and the factor of their axis."""
 
-Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
-
 
 @dataclass(frozen=True)
 class Material:
@@ -63,7 +61,7 @@ class Material:
 
     table: Table
     frames: Frames
-    curves: Curves
+    curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
     roots: tuple[Path, ...]
     environment: tuple[str, ...]
     commands: tuple[str, ...]
