@@ -5,16 +5,18 @@ It is made of records and predictions alone: which runs a person asks for, and h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from analysis.columns import order_columns, select_runs
 from analysis.correctness import Frames
 from analysis.evidence import CellEvidence, Evidence, gather_evidence
-from analysis.rows import ACCURACY, Row, arch_of, build_rows
+from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
-from tlft.config.columns import Column, column_of
+from tlft.config.columns import THREE, Column, column_of
+from tlft.names import Metric, Param, Tag
 from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
@@ -62,12 +64,11 @@ class Table:
         for column in self.columns:
             cells = [row.cells.get(column.key) for row in self.rows]
             for name, kind in kinds.items():
-                figures = [None if cell is None else getattr(cell, name) for cell in cells]
-                frame[f"{column.key}_{name}"] = pd.Series(figures, dtype=kind)
+                frame[f"{column.key}_{name}"] = pd.Series([getattr(cell, name, None) for cell in cells], dtype=kind)
             if self.evidence is not None:
                 intervals = [self.interval(row, column.key) for row in self.rows]
                 for end in ("low", "high"):
-                    ends = [None if interval is None else getattr(interval, end) for interval in intervals]
+                    ends = [getattr(interval, end, None) for interval in intervals]
                     frame[f"{column.key}_{end}"] = pd.Series(ends, dtype="Float64")
         return frame
 
@@ -75,7 +76,7 @@ class Table:
 def build_table(
     records: Sequence[Record],
     *,
-    metric: str = ACCURACY,
+    metric: str = Metric.ACCURACY,
     data: Collection[str] | None = None,
     arch: Collection[str] | None = None,
     all_columns: bool = False,
@@ -100,16 +101,64 @@ def build_table(
         if (data is None or not names[record.run_id].isdisjoint(as_set(data)))
         and (arch is None or not arch_names(record).isdisjoint(as_set(arch)))
     ]
-    selection = select_runs(candidates, metric, all_columns=all_columns)
-    columns = {column for run in selection.runs if (column := column_of(run.params)) is not None}
+    runs, left_out = _select_runs(candidates, metric, all_columns)
     return Table(
         metric=metric,
-        columns=order_columns(columns),
-        rows=build_rows(selection.runs, metric, published=published),
-        left_out=selection.left_out,
-        runs=selection.runs,
+        columns=_order_columns({column for run in runs if (column := column_of(run.params)) is not None}),
+        rows=build_rows(runs, metric, published=published),
+        left_out=left_out,
+        runs=runs,
         command=" ".join(command.splitlines()),
     )
+
+
+def _order_columns(columns: set[Column]) -> tuple[Column, ...]:
+    """Return the three columns, whether or not they are among `columns`, and then the others."""
+
+    def rank(column: Column) -> tuple[int, int, str]:
+        name, _, number = column.key.partition("_")
+        families = ("linear", "partial")
+        return (families.index(name) if name in families else 2, int(number) if number.isdecimal() else 0, column.key)
+
+    return (*THREE, *sorted(columns - set(THREE), key=rank))
+
+
+def _select_runs(
+    records: Sequence[Record], metric: str, all_columns: bool
+) -> tuple[tuple[Record, ...], dict[str, int]]:
+    """Return the runs that count, the oldest first, and how many do not, by the first reason that applies.
+
+    A run's name and tags say nothing here but that it was for debugging.
+    """
+    records = sorted(records, key=lambda record: (record.start_time, record.run_id))
+    newest = {record.key: record for record in records if _disqualification(record) is None}
+    reasons = [_exclusion(record, newest, metric, all_columns) for record in records]
+    runs = tuple(record for record, reason in zip(records, reasons, strict=True) if reason is None)
+    return runs, dict(sorted(Counter(reason for reason in reasons if reason is not None).items()))
+
+
+def _disqualification(record: Record) -> str | None:
+    """Return why a run cannot stand for its key, or None if it can."""
+    if not record.key or column_of(record.params) is None:
+        return "not a tlft run"
+    if record.deleted:
+        return "deleted"
+    if record.tags.get(Tag.DEBUG) == "true":
+        return "debug"
+    if record.status != "FINISHED":
+        return "failed" if record.status == "FAILED" else "unfinished"
+    return None
+
+
+def _exclusion(record: Record, newest: Mapping[str, Record], metric: str, all_columns: bool) -> str | None:
+    """Return why a run is left out, or None if it is not."""
+    if reason := _disqualification(record):
+        return reason
+    if newest[record.key] is not record:
+        return "superseded"
+    if not all_columns and column_of(record.params) not in THREE:
+        return "other columns"
+    return None if math.isfinite(record.metrics.get(metric, math.nan)) else f"without {metric}"
 
 
 def add_evidence(table: Table, frames: Frames, *, full: bool = False) -> Table:
@@ -120,7 +169,7 @@ def add_evidence(table: Table, frames: Frames, *, full: bool = False) -> Table:
         frames: run id -> its predictions (`tlft.tracking.ArtifactReader.predictions`).
         full: say all that is known below the table, not only what concerns its fullest row.
     """
-    if table.metric != ACCURACY:
+    if table.metric != Metric.ACCURACY:
         return table
     return replace(table, evidence=gather_evidence(table.rows, table.runs, frames), full=full)
 
@@ -132,10 +181,10 @@ def as_set(names: Collection[str]) -> set[str]:
 
 def data_names(records: Sequence[Record]) -> dict[str, set[str]]:
     """Return what each run's data set is called: by its own tag, or by that of any run with the same images."""
-    digests = {record.run_id: record.params.get("data.eval") or record.run_id for record in records}
+    digests = {record.run_id: record.params.get(Param.DATA_EVAL) or record.run_id for record in records}
     names: dict[str, set[str]] = {}
     for record in records:
-        names.setdefault(digests[record.run_id], set()).add(record.tags.get("data", "unknown"))
+        names.setdefault(digests[record.run_id], set()).add(record.tags.get(Tag.DATA, "unknown"))
     return {run_id: names[digest] for run_id, digest in digests.items()}
 
 

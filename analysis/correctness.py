@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tlft.names import Param
 from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def compute_correctness(runs: Sequence[Record], frames: Frames) -> Correctness |
         correct=np.array([frame["predicted"].to_numpy(str) == labels for frame in aligned], np.float64),
         correct_closed_set=np.array([_predict_closed_set(frame) == labels for frame in aligned], np.float64),
         confidence=np.array([frame["confidence"].to_numpy(np.float64) for frame in aligned]),
-        seeded=any("seed" in run.params for run in runs),
+        seeded=any(Param.SEED in run.params for run in runs),
         open_set=any("class_map" in run.params for run in runs),
     )
 

@@ -1,6 +1,6 @@
 """`python -m analysis.diff RUN RUN`: in what two runs differ, from their configuration to their predictions.
 
-The order is that of cause and effect: configuration, code, environment, then metrics, weights and images.
+The order is that of cause and effect: configuration, code, environment, then metrics, weights, images.
 """
 
 from __future__ import annotations
@@ -13,28 +13,23 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
 from analysis.correctness import PROBABILITY, index_by_image
 from tlft.errors import ConfigurationError
-from tlft.names import Artifact, Tag
+from tlft.names import Artifact, Metric, Tag
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
+from tlft.tracking.reader import ArtifactReader, load_curves, load_record
 from tlft.tracking.records import Record, flatten
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-_OF_THE_MACHINE = ("time/", "throughput/", "system/")
-"""Metrics that differ from run to run by nature."""
-
-_CODE = ("commit", "dirty")
-_MISSING, _NOT_KEPT, _UNREADABLE = "missing", "not kept", "missing or damaged"
+_CODE = (Tag.COMMIT, Tag.DIRTY)
+_MISSING, _NOT_KEPT = "missing", "not kept"
 _MAX_LISTED = 10
 
-History = Sequence[tuple[int, float]]
-"""Values of a metric: (step, value)."""
+History = Sequence[tuple[int, float]]  # of a metric: (step, value)
 
 
 @dataclass(frozen=True)
@@ -57,11 +52,7 @@ class RunContents:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing in which two runs differ.
-
-    Attributes:
-        kind: `configuration`, `code`, `environment`, `metrics`, `weights` or `images`.
-    """
+    """One thing in which two runs differ; its kind is one of those that the module's docstring puts in order."""
 
     kind: str
     name: str
@@ -91,7 +82,7 @@ def _compare_metrics(first: Mapping[str, History], second: Mapping[str, History]
     """Return for each metric the first step at which the runs part; what is not a number equals itself."""
     differences = []
     for name in sorted({*first, *second}):
-        if name.startswith(_OF_THE_MACHINE):
+        if name.startswith(Metric.OF_THE_MACHINE):
             continue
         a, b = ({step: repr(value) for step, value in run.get(name, ())} for run in (first, second))
         step = min((step for step in {*a, *b} if a.get(step) != b.get(step)), default=None)
@@ -109,10 +100,10 @@ def _compare_weights(first: str | None, second: str | None) -> list[Difference]:
 def _compare_images(first: DataFrame | None, second: DataFrame | None) -> list[Difference]:
     """Return the images that only one run saw, then those with another prediction, then those with other bits."""
     if first is None or second is None:
-        states = ["there" if frame is not None else _UNREADABLE for frame in (first, second)]
-        return [Difference("images", "predictions.parquet", *states)]
+        states = ["there" if frame is not None else "missing or damaged" for frame in (first, second)]
+        return [Difference("images", Artifact.PREDICTIONS, *states)]
     a, b = index_by_image(first), index_by_image(second)
-    only_a, only_b = (ours.loc[ours.index.difference(theirs.index, sort=False)] for ours, theirs in ((a, b), (b, a)))
+    only_a, only_b = a.drop(b.index, errors="ignore"), b.drop(a.index, errors="ignore")
     differences = [
         *(Difference("images", str(row.file), str(row.predicted), "not seen") for row in only_a.itertuples()),
         *(Difference("images", str(row.file), "not seen", str(row.predicted)) for row in only_b.itertuples()),
@@ -135,12 +126,10 @@ def load_run_contents(run_id: str, uri: str | None, home: Path | None = None) ->
         ConfigurationError: if the store has no such run.
         TlftError: if it does not answer.
     """
-    from tlft.tracking.reader import ArtifactReader, load_curves, load_record
-
     record = load_record(run_id, uri, home)
     reader = ArtifactReader(uri, home)
     try:
-        environment = flatten(json.loads(reader.text(record, "environment.json") or "{}"))
+        environment = flatten(json.loads(reader.text(record, Artifact.ENVIRONMENT) or "{}"))
         files: dict[str, Any] = json.loads(record.tags.get(Tag.FILES, "{}"))
     except ValueError:
         environment, files = {}, {}
@@ -170,8 +159,7 @@ def describe_differences(differences: Sequence[Difference]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 if nothing differs; 1 if something does; 2 if asked wrongly."""
     parser = command_parser(
-        "analysis.diff",
-        "Say in what two runs differ: configuration, code, environment, metrics, weights, images.",
+        "analysis.diff", "Say in what two runs differ: configuration, code, environment, metrics, weights, images."
     )
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id")
     parser.add_argument("--format", choices=("terminal", "json"), default="terminal")

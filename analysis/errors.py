@@ -10,8 +10,9 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
@@ -21,13 +22,11 @@ from analysis.label_errors import Search, Suspect, find_suspects
 from analysis.query import TableQuery, add_run_options, load_table
 from tlft.config.paths import home_folder
 from tlft.data.near_duplicates import Pair, parse
-from tlft.names import Artifact
+from tlft.names import Artifact, Param, Tag
 from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
 from tlft.runtime.files import atomic_write
+from tlft.tracking.reader import ArtifactReader
 from tlft.tracking.records import Record
-
-if TYPE_CHECKING:
-    from tlft.tracking.reader import ArtifactReader
 
 _MAX_PICTURE_CHARACTERS = 4_000_000
 _MAX_ON_PAGE = 200
@@ -39,7 +38,6 @@ class Findings:
     """What is doubtful in one data set.
 
     Attributes:
-        data: its name.
         near_duplicates: those that leak into the evaluation first; None if no run has looked for any.
         roots: folders in which the images may lie.
     """
@@ -48,11 +46,6 @@ class Findings:
     search: Search
     near_duplicates: tuple[Pair, ...] | None
     roots: tuple[Path, ...]
-
-    @property
-    def leaks(self) -> tuple[Pair, ...]:
-        """The pairs of which one was trained on and the other is reported."""
-        return tuple(pair for pair in self.near_duplicates or () if pair.leaks)
 
     def describe(self) -> str:
         """Return the findings in a sentence or two."""
@@ -66,9 +59,8 @@ class Findings:
             labels = "no network is shown to beat naming the commonest class, so nothing can be said of the labels"
         if pairs is None:
             return f"{self.data}: {labels}; near-duplicates were not looked for."
-        across, others = (
-            f"{count or 'no'} pair{'s' * (count != 1)}" for count in (len(self.leaks), len(pairs) - len(self.leaks))
-        )
+        leaks = sum(pair.leaks for pair in pairs)
+        across, others = (f"{count or 'no'} pair{'s' * (count != 1)}" for count in (leaks, len(pairs) - leaks))
         return (
             f"{self.data}: {labels}; {across} of a training and an evaluation image, and {others} within a split or "
             "with the hold-out, are nearly the same."
@@ -76,26 +68,20 @@ class Findings:
 
 
 def find_errors(table: Table, frames: Frames, reader: ArtifactReader, home: Path) -> list[Findings]:
-    """Look at each data set of a table.
-
-    Args:
-        table: whose runs are looked at.
-        frames: run id -> predictions.
-        reader: reads what else the runs keep.
-        home: whose data folder may hold the images.
+    """Look at each data set of a table; `home` is the one whose data folder may hold the images.
 
     Raises:
         ConfigurationError: if cleanlab is not installed.
     """
     by_data: dict[str, list[Record]] = {}
     for run in table.runs:
-        by_data.setdefault(run.params.get("data.eval") or run.run_id, []).append(run)
+        by_data.setdefault(run.params.get(Param.DATA_EVAL) or run.run_id, []).append(run)
     return [
         Findings(
-            data=runs[-1].tags.get("data", "the data"),
+            data=runs[-1].tags.get(Tag.DATA, "the data"),
             search=find_suspects([frames[run.run_id] for run in runs if run.run_id in frames]),
             near_duplicates=_near_duplicates([reader.text(run, Artifact.NEAR_DUPLICATES) for run in runs]),
-            roots=image_roots([reader.text(run, "config.yaml") for run in runs], home),
+            roots=image_roots([reader.text(run, Artifact.CONFIG) for run in runs], home),
         )
         for runs in by_data.values()
     ]
@@ -103,17 +89,15 @@ def find_errors(table: Table, frames: Frames, reader: ArtifactReader, home: Path
 
 def _near_duplicates(texts: Sequence[str]) -> tuple[Pair, ...] | None:
     """Put together what the runs found: they may have seen the same images at several sizes, or fewer of them."""
-    pairs: dict[frozenset[tuple[str, str]], Pair] = {}
-    searched = False
+    searches = []
     for text in texts:
-        with suppress(ValueError):
-            for pair in parse(text):
-                members = frozenset((member.sha256, member.split) for member in (pair.one, pair.other))
-                pairs.setdefault(members, pair)
-            searched = True
-    if not searched:
-        return None
-    return tuple(sorted(pairs.values(), key=lambda pair: (not pair.leaks, pair.distance, pair.one.file)))
+        with suppress(ValueError):  # of a run that did not look, or damaged
+            searches.append(parse(text))
+    pairs: dict[frozenset[tuple[str, str]], Pair] = {}
+    for pair in chain.from_iterable(searches):
+        pairs.setdefault(frozenset((member.sha256, member.split) for member in (pair.one, pair.other)), pair)
+    ordered = sorted(pairs.values(), key=lambda pair: (not pair.leaks, pair.distance, pair.one.file))
+    return tuple(ordered) if searches else None
 
 
 def render_errors(findings: Sequence[Findings], title: str) -> str:
@@ -137,22 +121,15 @@ def _describe(findings: Findings, budget: int) -> dict[str, Any]:
         "data": findings.data,
         "search": findings.search,
         "searched_pairs": findings.near_duplicates is not None,
-        "suspects": [_suspect(suspect, images) for suspect in suspects],
+        "suspects": [
+            {**vars(suspect), "image": images.get(suspect.sha256), "text": _describe_suspect(suspect)}
+            for suspect in suspects
+        ],
         "leaks": [_pair(pair, images) for pair in pairs if pair.leaks],
         "others": [_pair(pair, images) for pair in pairs if not pair.leaks],
         "suspects_left_out": len(all_suspects) - len(suspects),
         "pairs_left_out": len(all_pairs) - len(pairs),
         "without_files": bool(files) and not images,
-    }
-
-
-def _suspect(suspect: Suspect, images: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "label": suspect.label,
-        "file": suspect.file,
-        "image": images.get(suspect.sha256),
-        "text": _describe_suspect(suspect),
-        "doubted": suspect.doubted,
     }
 
 

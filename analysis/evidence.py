@@ -1,6 +1,6 @@
 """What the runs of a table prove: an interval for each cell, paired comparisons of the columns of each row.
 
-How a method works is in statistics.py; how it is said to people, in narrative.py and footnotes.py.
+How a method works is in statistics.py; how it is said to people, in narrative.py.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ from analysis.statistics import (
     smallest_difference,
 )
 from tlft.config.columns import COLUMN_PARAMS
+from tlft.names import Param
 from tlft.tracking.records import Record
 
-_FIRST, _LAST = ("fine_tune",), ("zero_shot", "from_scratch")
-"""Of two columns the new way is the one that stands first; all others stand between these."""
-
-_IN_QUESTION = {*COLUMN_PARAMS, "seed", "class_map", "model.weights"}
+_IN_QUESTION = {*COLUMN_PARAMS, Param.SEED, "class_map", Param.WEIGHTS}
 """Params in which two sides of a comparison may differ."""
 
 
@@ -53,8 +51,7 @@ class Claim:
     """What one column does that another does not, in one row.
 
     Attributes:
-        new: key of a column.
-        old: key of another.
+        new, old: keys of the two columns.
         closed_set: whether the old side is scored on the data's classes alone.
         p: two-sided, after Holm's correction for all claims of the table.
         caveats: in what the two sides differ that is not the question, such as `training.epochs 50 and 15`.
@@ -101,41 +98,28 @@ class Evidence:
 
 
 def gather_evidence(rows: Sequence[Row], runs: Sequence[Record], frames: Frames) -> Evidence:
-    """Look at the predictions behind every cell, and compare the columns of each row.
-
-    Args:
-        rows: of a table of `eval/accuracy`; other metrics have no predictions to look at.
-        runs: all that stand in the rows.
-        frames: what `tlft.tracking.ArtifactReader.predictions` gives for the runs.
-    """
+    """Look at the predictions of the runs behind every cell of `eval/accuracy`, and compare the columns of each row."""
     runs_by_id = {run.run_id: run for run in runs}
-    cell_runs = {  # a cell may stand in several rows
-        cell.run_ids: [runs_by_id[run_id] for run_id in cell.run_ids] for row in rows for cell in row.cells.values()
-    }
+    run_ids_of_cells = {cell.run_ids for row in rows for cell in row.cells.values()}  # a cell may stand in several rows
     readable = {
         run_ids: correctness
-        for run_ids, members in cell_runs.items()
-        if (correctness := compute_correctness(members, frames)) is not None
+        for run_ids in run_ids_of_cells
+        if (correctness := compute_correctness([runs_by_id[run_id] for run_id in run_ids], frames)) is not None
     }
     cells, claims = [], []
     for row in rows:
         columns = {key: readable[cell.run_ids] for key, cell in row.cells.items() if cell.run_ids in readable}
         cells.append({key: _cell_evidence(correctness) for key, correctness in columns.items()})
         for new, old in _pairs(columns):
-            caveats = _differing_params(*(cell_runs[row.cells[key].run_ids][0].params for key in (new, old)))
+            caveats = _differing_params(*(runs_by_id[row.cells[key].run_ids[0]].params for key in (new, old)))
             claims += _compare_columns(row, new, old, columns, caveats)
+    p_values = {claim.key: claim.comparison.p for claim in claims}  # what stands in several rows counts once
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return Evidence(
         cells=tuple(cells),
-        claims=_correct_for_number(claims),
+        claims=tuple(replace(claim, p=corrected[claim.key]) for claim in claims),
         unreadable=sum(run_id not in frames for run_id in runs_by_id),
     )
-
-
-def _correct_for_number(claims: Sequence[Claim]) -> tuple[Claim, ...]:
-    """Correct the p-values for there being several; a comparison that stands in several rows counts once."""
-    p_values = {claim.key: claim.comparison.p for claim in claims}
-    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return tuple(replace(claim, p=corrected[claim.key]) for claim in claims)
 
 
 def _cell_evidence(correctness: Correctness) -> CellEvidence:
@@ -149,8 +133,8 @@ def _cell_evidence(correctness: Correctness) -> CellEvidence:
 
 def _pairs(columns: Collection[str]) -> list[tuple[str, str]]:
     """Return every two columns, the new way before the old one."""
-    between = [key for key in columns if key not in (*_FIRST, *_LAST)]
-    return list(combinations([key for key in (*_FIRST, *between, *_LAST) if key in columns], 2))
+    places = {"fine_tune": 0, "zero_shot": 2, "from_scratch": 3}
+    return list(combinations(sorted(columns, key=lambda key: places.get(key, 1)), 2))
 
 
 def _compare_columns(
@@ -177,4 +161,4 @@ def _differing_params(new: Mapping[str, str], old: Mapping[str, str]) -> tuple[s
     """Say in what two sides differ, of what both have and should share."""
     names = sorted((set(new) & set(old)) - _IN_QUESTION)
     pairs = [(name, shorten(new[name]), shorten(old[name])) for name in names]
-    return tuple(f"{name} {ours} and {theirs}" for name, ours, theirs in pairs if ours != theirs)
+    return tuple(f"{name} {value} and {old_value}" for name, value, old_value in pairs if value != old_value)

@@ -13,17 +13,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image, ImageOps
 
 from analysis.correctness import PROBABILITY, Frames, common_images, index_by_image
 from analysis.rows import Row
 
-_EDGE = 320
-_QUALITY = 72
+_EDGE = 320  # pixels
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,8 @@ class Verdict:
     """What the networks of one column predict for an image.
 
     Attributes:
-        column: key of the column.
         predicted: the class that most of them predict.
         right: share of the networks that were right, 0..1.
-        networks: how many there are.
         probability: of the true class, all outputs competing, a mean over the networks, 0..1.
     """
 
@@ -47,12 +46,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Photograph:
-    """An evaluation image.
-
-    Attributes:
-        file: below the data's folder.
-        disagreement: mean over pairs of columns of the difference of `right`, 0..1.
-    """
+    """An evaluation image; `disagreement` is the mean over pairs of columns of the difference of `right`, 0..1."""
 
     sha256: str
     file: str
@@ -68,19 +62,16 @@ class Photograph:
 
 def compare_photographs(row: Row, columns: Sequence[str], frames: Frames) -> list[Photograph]:
     """Return the images that every column of a row saw, the most disputed first, then those that most got wrong."""
-    cells = [(key, row.cells[key].run_ids) for key in columns if key in row.cells]
     by_column = {
-        key: [index_by_image(frames[run_id]) for run_id in run_ids]
-        for key, run_ids in cells
-        if run_ids and all(run_id in frames for run_id in run_ids)
+        key: [index_by_image(frames[run_id]) for run_id in row.cells[key].run_ids]
+        for key in columns
+        if frames.keys() >= set(row.cells[key].run_ids)
     }
     if not by_column:
         return []
-    all_frames = [frame for column_frames in by_column.values() for frame in column_frames]
+    all_frames = list(chain.from_iterable(by_column.values()))
     images = common_images(all_frames)
-    predictions = {
-        key: [frame.loc[images].to_dict("index") for frame in column_frames] for key, column_frames in by_column.items()
-    }
+    predictions = {key: [frame.loc[images].to_dict("index") for frame in group] for key, group in by_column.items()}
     photographs = []
     for image, digest, file, label in all_frames[0].loc[images, ["sha256", "file", "label"]].itertuples():
         verdicts = tuple(
@@ -104,14 +95,7 @@ def _disagreement(verdicts: Sequence[Verdict]) -> float:
 
 
 def image_roots(configs: Sequence[str], home: Path) -> tuple[Path, ...]:
-    """Return the folders in which the images of some runs may lie.
-
-    Args:
-        configs: each run's configuration (YAML); what is none counts nothing.
-        home: whose data folder may hold them.
-    """
-    import yaml
-
+    """Return folders in which the images of some runs may lie: those of their configurations (YAML), and of a home."""
     roots = [os.environ.get("TLFT_HYMENOPTERA")]
     for text in dict.fromkeys(configs):
         with suppress(yaml.YAMLError, AttributeError):
@@ -158,5 +142,5 @@ def _small(data: bytes) -> str:
         image = ImageOps.exif_transpose(opened).convert("RGB")
     image.thumbnail((_EDGE, _EDGE), Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    image.save(out, "JPEG", quality=72, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame
 
 from analysis.correctness import PROBABILITY, common_images, index_by_image
 from tlft.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -24,11 +21,8 @@ class Suspect:
     """An image whose label may be wrong.
 
     Attributes:
-        file: below the data's folder.
-        label: the class that it stands in.
         likely: the class that the networks give it, taken together.
-        networks: how many were asked.
-        against: how many of them predict another class than the label; only the data's classes compete.
+        against: how many of the networks predict another class than the label; only the data's classes compete.
         probability: of the label, by all networks together, 0..1.
         doubted: whether confident learning counts the label as wrong.
     """
@@ -49,8 +43,7 @@ class Search:
 
     Attributes:
         suspects: the least believable label first.
-        images: how many were looked at.
-        networks: how many were asked.
+        images: how many were looked at, and `networks` how many were asked.
         guessing: how many others were not, not being shown to be better than naming the commonest class every time.
     """
 

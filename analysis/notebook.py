@@ -8,31 +8,24 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from pandas import DataFrame
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
-from analysis.html_page import render_part
+from analysis.html_page import describe_table, draw_runs, render_part
 from analysis.image_review import compare_photographs
 from analysis.narrative import head_row, headline
 from analysis.query import TableQuery, load_table
 from analysis.render import render
-from analysis.rows import ACCURACY
-from analysis.template_context import describe_table, draw_runs
 from tlft.config.columns import column_of
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from tlft.names import Metric, Tag
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table, what it proves, and the runs and predictions behind it; a notebook shows the table with its notes.
-
-    Attributes:
-        table: the table.
-        frames: run id -> predictions.
-    """
+    """A table, what it proves, and the runs and predictions behind it; a notebook shows the table with its notes."""
 
     table: Table
     frames: Frames
@@ -61,8 +54,6 @@ class Comparison:
         `p_corrected` is corrected for all lines (Holm); `closed_set` tells whether the old side is scored on the data's
         classes alone; `unlike` in what the sides differ that is not the question. Empty for another metric.
         """
-        import pandas as pd
-
         return pd.DataFrame(
             [
                 {
@@ -90,13 +81,11 @@ class Comparison:
     @cached_property
     def runs(self) -> DataFrame:
         """A line per run of the table, by its id: when, which column, every param and every metric's last value."""
-        import pandas as pd
-
         lines = [
             {
                 "name": run.name,
                 "started": pd.Timestamp(run.start_time, unit="ms", tz="UTC"),
-                "data": run.tags.get("data", ""),
+                "data": run.tags.get(Tag.DATA, ""),
                 "column": column.key if (column := column_of(run.params)) is not None else "",
                 **run.params,
                 **run.metrics,
@@ -108,18 +97,11 @@ class Comparison:
     @cached_property
     def predictions(self) -> DataFrame:
         """A line per run and image: run_id, column, file, sha256, label, predicted, confidence, and p/<class>."""
-        import pandas as pd
-
-        columns = self.runs["column"]
-        frames = [
-            frame.assign(run_id=run_id, column=columns[run_id])
-            for run_id, frame in self.frames.items()
-            if run_id in columns.index
-        ]
+        columns = dict(self.runs["column"])
+        frames = {(run_id, columns[run_id]): frame for run_id, frame in self.frames.items() if run_id in columns}
         if not frames:
             return pd.DataFrame()
-        predictions = pd.concat(frames, ignore_index=True)
-        return predictions.set_index(["run_id", "column"]).reset_index()
+        return pd.concat(frames, names=["run_id", "column"]).reset_index([0, 1]).reset_index(drop=True)
 
     @cached_property
     def photographs(self) -> DataFrame:
@@ -128,19 +110,12 @@ class Comparison:
         `disagreement` is the mean difference between two columns' shares of right networks; then for each column what
         most of its networks say, the share of them that is right, and the mean probability of the label.
         """
-        import pandas as pd
-
         row = head_row(self.table)
         if row is None:
             return pd.DataFrame()
         lines = []
         for photograph in compare_photographs(row, list(row.cells), self.frames):
-            line: dict[str, str | float] = {
-                "file": photograph.file,
-                "sha256": photograph.sha256,
-                "label": photograph.label,
-                "disagreement": photograph.disagreement,
-            }
+            line = {name: getattr(photograph, name) for name in ("file", "sha256", "label", "disagreement")}
             for verdict in photograph.verdicts:
                 line[f"{verdict.column}_predicted"] = verdict.predicted
                 line[f"{verdict.column}_right"] = verdict.right
@@ -157,7 +132,7 @@ def compare(
     arch: Collection[str] | None = None,
     columns: str = "three",
     published: bool = False,
-    metric: str = ACCURACY,
+    metric: str = Metric.ACCURACY,
     stats: str = "short",
 ) -> Comparison:
     """Put the finished runs of an experiment side by side, as `python -m analysis.table` does with the same options.

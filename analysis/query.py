@@ -5,17 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 from analysis.comparison_table import Table, add_evidence, arch_names, as_set, build_table, data_names
-from analysis.footnotes import list_reasons
-from analysis.rows import ACCURACY
+from analysis.narrative import list_reasons
 from tlft.errors import ConfigurationError, nearest
+from tlft.names import Metric
 from tlft.runtime.command_line import add_experiment, add_uri
+from tlft.tracking.client import tracking_uri
+from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.records import Record
-
-if TYPE_CHECKING:
-    from tlft.tracking.reader import ArtifactReader
 
 COLUMNS = ("three", "all")
 STATS = ("none", "short", "full")
@@ -23,16 +21,12 @@ STATS = ("none", "short", "full")
 
 @dataclass(frozen=True)
 class TableQuery:
-    """What a table is to be made of.
+    """What a table is to be made of; `data`, `arch`, `published` and `metric` are as for `build_table`.
 
     Attributes:
         experiment: its name in MLflow.
         uri: of the tracking store; None takes mlflow.db in TLFT_HOME, else in the project folder.
-        data: names of data sets; None takes all.
-        arch: names of architectures; None takes all.
         columns: `three`, or `all`: those of other uses of the network too.
-        published: add the published figures as a row.
-        metric: the figure of a cell.
         stats: `none`, `short` or `full`: intervals and comparisons.
     """
 
@@ -42,7 +36,7 @@ class TableQuery:
     arch: Collection[str] | None = None
     columns: str = "three"
     published: bool = False
-    metric: str = ACCURACY
+    metric: str = Metric.ACCURACY
     stats: str = "short"
 
     @classmethod
@@ -68,27 +62,17 @@ def add_table_options(parser: ArgumentParser) -> None:
 
 
 def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactReader]:
-    """Load runs from the tracking store and put them into a table.
-
-    Args:
-        query: which runs, and what the table shows of them.
-        command: what makes this table again, for the footnote.
-
-    Returns:
-        The table, and what reads the files of its runs.
+    """Load runs from the tracking store and put them into a table; return it, and what reads the files of its runs.
 
     Raises:
         ConfigurationError: if there is nothing to show.
         TlftError: if the store does not answer.
     """
-    from tlft.tracking.client import tracking_uri
-    from tlft.tracking.reader import ArtifactReader, load_records
-
     for option, choices in (("columns", COLUMNS), ("stats", STATS)):
         if getattr(query, option) not in choices:
             raise ConfigurationError(f"{option}={getattr(query, option)}: give one of {', '.join(choices)}")
-    if query.published and query.metric != ACCURACY:
-        raise ConfigurationError(f"--published --metric {query.metric}: the published figures are of {ACCURACY}")
+    if query.published and query.metric != Metric.ACCURACY:
+        raise ConfigurationError(f"--published --metric {query.metric}: the published figures are of {Metric.ACCURACY}")
     records = load_records(query.experiment, query.uri)
     if not records:
         raise ConfigurationError(
@@ -110,26 +94,21 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
         hint = "; --columns all shows other columns" if "other columns" in table.left_out else ""
         raise ConfigurationError(f"no run to show; left out: {list_reasons(table.left_out)}{hint}")
     reader = ArtifactReader(query.uri)
-    if query.stats != "none" and table.metric == ACCURACY:
+    if query.stats != "none" and table.metric == Metric.ACCURACY:
         table = add_evidence(table, reader.predictions(table.runs), full=query.stats == "full")
     return table, reader
 
 
 def _unknown_names(query: TableQuery, records: Sequence[Record]) -> list[str]:
     """Return a line for each name that no run has, with the nearest that one has."""
-    data = {name for names in data_names(records).values() for name in names}
-    archs = {name for record in records for name in arch_names(record)}
-    metrics = {ACCURACY, *(name for record in records for name in record.metrics)}
-    options = [("--data", name, data) for name in sorted(as_set(query.data or ()))]
-    options += [("--arch", name, archs) for name in sorted(as_set(query.arch or ()))]
-    options.append(("--metric", query.metric, metrics))
-    return [
-        f"{option} {name}: no run has it" + (nearest(name, existing) or _list(existing))
-        for option, name, existing in options
-        if name not in existing
-    ]
-
-
-def _list(names: set[str]) -> str:
-    first = sorted(names)[:12]
-    return f"; there are {', '.join(first)}" + (", ..." if len(first) < len(names) else "")
+    options = {
+        "--data": (query.data or (), set().union(*data_names(records).values())),
+        "--arch": (query.arch or (), set().union(*map(arch_names, records))),
+        "--metric": (query.metric, {Metric.ACCURACY}.union(*(record.metrics for record in records))),
+    }
+    problems = []
+    for option, (names, existing) in options.items():
+        some = ", ".join([*sorted(existing)[:12], *(["..."] if len(existing) > 12 else [])])
+        for name in sorted(as_set(names) - existing):
+            problems.append(f"{option} {name}: no run has it" + (nearest(name, existing) or f"; there are {some}"))
+    return problems

@@ -6,7 +6,9 @@ A recipe is what a run's params say beyond its column and its seed; which runs s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+from tlft.names import Param
 
 Params = Mapping[str, str]
 
@@ -14,37 +16,39 @@ _OF_AN_ARCH = ("arch.", "transform.", "model.", "class_map")
 """What differs between architectures by nature; between the rows of one it is worth a word."""
 
 _PHRASES: dict[str, Callable[[str], str]] = {
-    "optimizer.name": lambda v: v,
-    "optimizer.lr": lambda v: f" lr {v}",
-    "optimizer.momentum": lambda v: "" if v == "0.0" else f" momentum {v}",
-    "optimizer.nesterov": lambda v: " nesterov" if v == "true" else "",
+    Param.OPTIMIZER: lambda v: v,
+    Param.LR: lambda v: f" lr {v}",
+    Param.MOMENTUM: lambda v: "" if v == "0.0" else f" momentum {v}",
+    Param.NESTEROV: lambda v: " nesterov" if v == "true" else "",
     "optimizer.beta1": lambda v: "" if v == "0.9" else f" beta1 {v}",
     "optimizer.beta2": lambda v: "" if v == "0.999" else f" beta2 {v}",
-    "optimizer.eps": lambda v: "" if v == "1e-08" else f" eps {v}",
-    "optimizer.weight_decay": lambda v: "" if v == "0.0" else f" weight decay {v}",
-    "schedule.name": lambda v: "" if v == "constant" else f", {v}",
-    "schedule.warmup_epochs": lambda v: "" if v == "0.0" else f", warm-up {v} epochs",
-    "training.batch_size": lambda v: f", batch {v}",
-    "training.epochs": lambda v: f", {v} epoch" if v == "1" else f", {v} epochs",
-    "training.flip": lambda v: "" if v == "true" else ", no flips",
-    "training.keep": lambda v: "" if v == "last" else f", keep {v}",
-    "data.holdout": lambda v: ", with a hold-out",
+    Param.EPS: lambda v: "" if v == "1e-08" else f" eps {v}",
+    Param.WEIGHT_DECAY: lambda v: "" if v == "0.0" else f" weight decay {v}",
+    Param.SCHEDULE: lambda v: "" if v == "constant" else f", {v}",
+    Param.WARMUP_EPOCHS: lambda v: "" if v == "0.0" else f", warm-up {v} epochs",
+    Param.BATCH_SIZE: lambda v: f", batch {v}",
+    Param.EPOCHS: lambda v: f", {v} epoch" if v == "1" else f", {v} epochs",
+    Param.FLIP: lambda v: "" if v == "true" else ", no flips",
+    Param.KEEP: lambda v: "" if v == "last" else f", keep {v}",
+    Param.DATA_HOLDOUT: lambda v: ", with a hold-out",
 }
 """In the order of a label. Each value but one default has words of its own, so these are always told apart."""
 
+_TOLD_APART = _PHRASES.keys() - {Param.DATA_HOLDOUT}  # whose words do not say which images
+
 _NAMES = {
-    "model.weights": "weights",
-    "model.bn_momentum": "batch-norm momentum",
+    Param.WEIGHTS: "weights",
+    Param.BN_MOMENTUM: "batch-norm momentum",
     "class_map": "class map",
-    "data.train": "training images",
-    "data.eval": "evaluation images",
-    "data.holdout": "hold-out",
+    Param.DATA_TRAIN: "training images",
+    Param.DATA_EVAL: "evaluation images",
+    Param.DATA_HOLDOUT: "hold-out",
 }
 
 
-def describe(params: Params) -> str:
+def _describe(params: Params) -> str:
     """Return a recipe in a few words, such as `sgd lr 0.01 momentum 0.5, batch 64, 50 epochs`."""
-    if "optimizer.name" not in params:
+    if Param.OPTIMIZER not in params:
         return "no training"
     return "".join(phrase(params[name]) for name, phrase in _PHRASES.items() if name in params)
 
@@ -52,45 +56,33 @@ def describe(params: Params) -> str:
 def describe_all(rows: Sequence[tuple[str, str, Params]]) -> list[str]:
     """Return the labels of all rows of a table, given as data set, architecture and params.
 
-    A param that differs between rows of a data set is named in each of them, unless its words in `describe` tell.
+    A param that differs between rows of a data set is named in each of them, unless its words in `_describe` tell.
     What one row has and the other lacks is named where two rows would read the same otherwise.
     """
-    labels = [describe(params) for _, _, params in rows]
+    labels = [_describe(params) for _, _, params in rows]
     for of_an_arch in (False, True):
-        groups = _indices([(data, arch if of_an_arch else "") for data, arch, _ in rows])
-        for indices in groups:
-            for name in _names(rows[i][2] for i in indices):
-                values = {rows[i][2][name] for i in indices if name in rows[i][2]}
-                if len(values) < 2 or name.startswith(_OF_AN_ARCH) != of_an_arch or _has_phrase(name):
-                    continue
-                for i in indices:
-                    if name in rows[i][2]:
-                        labels[i] += f", {_name_and_value(name, rows[i][2][name])}"
-    _tell_twins_apart(labels, rows)
+        for name, values in _values_by_group(rows, [(data, arch if of_an_arch else "") for data, arch, _ in rows]):
+            if name.startswith(_OF_AN_ARCH) != of_an_arch or name in _TOLD_APART:
+                continue
+            if len(set(values.values()) - {None}) > 1:
+                for index, value in values.items():
+                    labels[index] += "" if value is None else f", {_name_and_value(name, value)}"
+    places = [(data, arch, label) for (data, arch, _), label in zip(rows, labels, strict=True)]
+    for name, values in _values_by_group(rows, places):
+        if len(set(values.values())) > 1:
+            for index, value in values.items():
+                labels[index] += f", {_name_and_value(name, value)}"
     return labels
 
 
-def _tell_twins_apart(labels: list[str], rows: Sequence[tuple[str, str, Params]]) -> None:
-    for indices in _indices([(data, arch, label) for (data, arch, _), label in zip(rows, labels, strict=True)]):
-        for name in _names(rows[i][2] for i in indices):
-            if len({rows[i][2].get(name) for i in indices}) > 1:
-                for i in indices:
-                    labels[i] += f", {_name_and_value(name, rows[i][2].get(name))}"
-
-
-def _has_phrase(name: str) -> bool:
-    return name in _PHRASES and name != "data.holdout"  # its words do not say which images
-
-
-def _names(all_params: Iterable[Params]) -> list[str]:
-    return sorted({name for params in all_params for name in params})
-
-
-def _indices(keys: Sequence[Hashable]) -> list[list[int]]:
-    groups: dict[Hashable, list[int]] = {}
-    for index, key in enumerate(keys):
-        groups.setdefault(key, []).append(index)
-    return list(groups.values())
+def _values_by_group(
+    rows: Sequence[tuple[str, str, Params]], keys: Sequence[Hashable]
+) -> Iterator[tuple[str, dict[int, str | None]]]:
+    """Yield each param of each group of rows that share a key: its name, and index of a row -> its value."""
+    for key in dict.fromkeys(keys):
+        group = {index: params for index, (_, _, params) in enumerate(rows) if keys[index] == key}
+        for name in sorted(set().union(*group.values())):
+            yield name, {index: params.get(name) for index, params in group.items()}
 
 
 def _name_and_value(name: str, value: str | None) -> str:

@@ -1,6 +1,6 @@
 """Write a table for a terminal, as Markdown, CSV, JSON or LaTeX.
 
-No figure is computed here, only rounded; what is said below a table is in footnotes.py.
+No figure is computed here, only rounded; what is said below a table is in narrative.py.
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ import json
 import re
 import shutil
 import textwrap
-from collections.abc import Callable
 from dataclasses import asdict
 from io import StringIO
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from analysis.comparison_table import Table
-from analysis.evidence import Claim
-from analysis.footnotes import footnotes
-from analysis.narrative import format_interval, is_share, rounded
+from analysis.narrative import footnotes, format_interval, is_share, rounded
 from analysis.rows import Cell, Row
 from analysis.statistics import Interval
 
 FORMATS = ("terminal", "markdown", "csv", "json", "latex")
 
-_WIDTH_ELSEWHERE = 120
 _RECIPE_WIDTH = 36
 _CELL_WIDTH = 23  # 95.42 ± 0.65 % (n=3), and the gap
 _NARROW_RECIPE_WIDTH = 25
@@ -40,14 +37,10 @@ def render(table: Table, format: str, *, width: int | None = None) -> str:
         width: columns of a terminal; those of this one, or 120 where there is none, if not given.
     """
     if format == "terminal":
-        return _terminal(table, width or shutil.get_terminal_size((_WIDTH_ELSEWHERE, 24)).columns)
-    writers: dict[str, Callable[[Table], str]] = {
-        "markdown": _markdown,
-        "csv": lambda table: table.to_frame().to_csv(index=False, lineterminator="\n").rstrip("\n"),
-        "json": _json,
-        "latex": _latex,
-    }
-    return writers[format](table)
+        return _terminal(table, width or shutil.get_terminal_size((120, 24)).columns)
+    if format == "csv":
+        return str(table.to_frame().to_csv(index=False, lineterminator="\n")).rstrip("\n")
+    return {"markdown": _markdown, "json": _json, "latex": _latex}[format](table)
 
 
 def format_cell(cell: Cell | None, metric: str, separator: str = " ", interval: Interval | None = None) -> str:
@@ -58,8 +51,7 @@ def format_cell(cell: Cell | None, metric: str, separator: str = " ", interval: 
     behind = "" if interval is None else f"{separator}{format_interval(interval)}"
     if cell.std is None:
         return rounded(scale * cell.accuracy, 3 if unit else 4) + unit + behind
-    decimals = 2 if unit else 4
-    mean, std = rounded(scale * cell.accuracy, decimals), rounded(scale * cell.std, decimals)
+    mean, std = (rounded(scale * figure, 2 if unit else 4) for figure in (cell.accuracy, cell.std))
     return f"{mean} ± {std}{unit}{separator}(n={cell.n}){behind}"
 
 
@@ -77,17 +69,16 @@ def _terminal(table: Table, width: int) -> str:
     grid.add_column("\ndata set, architecture\n  recipe", min_width=_NARROW_RECIPE_WIDTH - 3)
     for column in table.columns:
         grid.add_column(column.title.replace(", ", ",\n"), min_width=_NARROW_CELL_WIDTH - 3)
-    for place, rows in groupby(table.rows, key=_place):
+    for place, rows in groupby(table.rows, key=attrgetter("place")):
         grid.add_section()
         grid.add_row(Text(place))
         for row in rows:
             grid.add_row(Padding(Text(row.recipe), (0, 0, 0, 2)), *map(Text, _figures(table, row, separator)))
     # A file of its own: neither colours nor the width of the real terminal get in. Too wide is better than cut.
     least = _NARROW_RECIPE_WIDTH + _NARROW_CELL_WIDTH * len(table.columns)
-    page = Console(file=StringIO(), width=max(width, least), color_system=None, legacy_windows=False)
-    page.print(grid)
-    assert isinstance(page.file, StringIO)
-    lines = [line.rstrip() for line in page.file.getvalue().rstrip().splitlines()]
+    page = StringIO()
+    Console(file=page, width=max(width, least), color_system=None, legacy_windows=False).print(grid)
+    lines = [line.rstrip() for line in page.getvalue().rstrip().splitlines()]
     notes = [
         textwrap.fill(note, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
         for note in _notes(table)
@@ -123,10 +114,6 @@ def _markdown_text(text: str) -> str:
     return re.sub(r"([\\|*<>`\[\]])", r"\\\1", text)
 
 
-def _place(row: Row) -> str:
-    return f"{row.data}, {row.arch}"
-
-
 def _figures(table: Table, row: Row, separator: str = " ") -> list[str]:
     return [
         format_cell(row.cells.get(column.key), table.metric, separator, table.interval(row, column.key))
@@ -150,34 +137,36 @@ def _json(table: Table) -> str:
             "recalls": evidence.recalls,
         }
 
-    def plain(row: Row) -> dict[str, Any]:
-        return {
+    rows = [
+        {
             "data": row.data,
             "arch": row.arch,
             "recipe": row.recipe,
             "published": row.published,
             "cells": {column.key: plain_cell(row, column.key) for column in table.columns},
         }
-
-    def plain_claim(claim: Claim) -> dict[str, Any]:
-        return {
+        for row in table.rows
+    ]
+    comparisons = [
+        {
             "row": table.rows.index(claim.row),
             "new": claim.new,
             "old": claim.old,
             "old_is_closed_set": claim.closed_set,
             "p_holm": claim.p,
             **asdict(claim.comparison),
-            "unlike": list(claim.caveats),
+            "unlike": claim.caveats,
             "smallest_difference": claim.smallest_difference,
         }
-
+        for claim in (table.evidence.claims if table.evidence else ())
+    ]
     whole = {
         "metric": table.metric,
         "columns": {column.key: column.title for column in table.columns},
-        "rows": [plain(row) for row in table.rows],
-        "comparisons": [plain_claim(claim) for claim in (table.evidence.claims if table.evidence else ())],
+        "rows": rows,
+        "comparisons": comparisons,
         "left_out": table.left_out,
-        "footnotes": list(footnotes(table)),
+        "footnotes": footnotes(table),
         "command": table.command,
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
@@ -229,7 +218,7 @@ def _latex(table: Table) -> str:
 
 def _latex_rows(table: Table) -> list[str]:
     lines: list[str] = []
-    for place, rows in groupby(table.rows, key=_place):
+    for place, rows in groupby(table.rows, key=attrgetter("place")):
         lines += [r"\addlinespace"] if lines else []
         lines.append(rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{{_latex_text(place)}}} \\")
         for row in rows:

@@ -11,47 +11,40 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
-from analysis.html_page import render_page
+from analysis.html_page import describe_column, describe_table, draw_runs, render_page
 from analysis.image_review import Photograph, Verdict, compare_photographs, draw_thumbnails, image_roots
-from analysis.narrative import head_row, headline, rounded
+from analysis.narrative import head_row, headline, percent, short_title
 from analysis.query import TableQuery, add_table_options, load_table
 from analysis.recipes import shorten
 from analysis.rows import Row
-from analysis.svg_charts import Curve, draw_confusion, draw_curves, draw_reliability
-from analysis.template_context import describe_column, describe_table, draw_runs, used_columns
+from analysis.svg_charts import Curve, column_class, draw_confusion, draw_curves, draw_reliability
 from tlft.config.columns import Column
 from tlft.config.paths import home_folder
+from tlft.names import Artifact, Metric, Param, Tag
 from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
 from tlft.runtime.files import atomic_write
+from tlft.tracking.reader import ArtifactReader, load_curves
 from tlft.tracking.records import Record, flatten
 
-if TYPE_CHECKING:
-    from tlft.tracking.reader import ArtifactReader
-
 MAX_CHARACTERS = 5_000_000
-"""Of a report."""
-
 _MAX_PICTURE_CHARACTERS = 3_600_000
 _MAX_PHOTOGRAPHS = 1500  # each costs the page some 700 characters even without a picture
 _MAX_COMMANDS = 10
 _MAX_CLASSES = 24
 _MAX_ROWS = 12
 _CURVES = {
-    "train/loss": ("loss on the training images", 1.0),
-    "train/accuracy": ("accuracy on the training images, %", 100.0),
-    "curve/eval_accuracy": ("accuracy on the evaluation images, %, for looking only", 100.0),
+    Metric.TRAIN_LOSS: ("loss on the training images", 1.0),
+    Metric.TRAIN_ACCURACY: ("accuracy on the training images, %", 100.0),
+    Metric.CURVE_ACCURACY: ("accuracy on the evaluation images, %, for looking only", 100.0),
 }
 """Metrics that are drawn by epoch, with what they are called and the factor of their axis."""
-
-Curves = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ class Material:
 
     table: Table
     frames: Frames
-    curves: Curves
+    curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
     roots: tuple[Path, ...]
     environment: tuple[str, ...]
     commands: tuple[str, ...]
@@ -80,8 +73,6 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path) -
     Raises:
         TlftError: if the store does not answer.
     """
-    from tlft.tracking.reader import load_curves
-
     row = head_row(table)
     row_ids = {run_id for cell in row.cells.values() for run_id in cell.run_ids} if row is not None else set()
     runs = [run for run in table.runs if run.run_id in row_ids]
@@ -89,8 +80,8 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path) -
         table=table,
         frames=reader.predictions(table.runs),
         curves=load_curves(runs, list(_CURVES), uri, home),
-        roots=image_roots([reader.text(run, "config.yaml") for run in runs], home),
-        environment=_environment(reader.text(runs[-1], "environment.json")) if runs else (),
+        roots=image_roots([reader.text(run, Artifact.CONFIG) for run in runs], home),
+        environment=_environment(reader.text(runs[-1], Artifact.ENVIRONMENT)) if runs else (),
         commands=_commands(table),
     )
 
@@ -105,7 +96,7 @@ def _environment(text: str) -> tuple[str, ...]:
 
 def _commands(table: Table) -> tuple[str, ...]:
     """Return the commands that the runs came from, the newest first, and the one that makes the table."""
-    typed = [run.tags.get("command", "") for run in reversed(table.runs)]
+    typed = [run.tags.get(Tag.COMMAND, "") for run in reversed(table.runs)]
     commands = [f"python {command}" for command in dict.fromkeys(typed) if command]
     more = [f"# and {len(commands) - _MAX_COMMANDS} others"] if len(commands) > _MAX_COMMANDS else []
     return (*commands[:_MAX_COMMANDS], *more, *([table.command] if table.command else []))
@@ -118,50 +109,50 @@ def render_report(material: Material, title: str) -> str:
 
 def _describe(material: Material) -> dict[str, Any]:
     table = material.table
-    row, columns = head_row(table), used_columns(table)
-    present = [column for column in columns if row is not None and column.key in row.cells]
-    return {
+    context: dict[str, Any] = {
         **describe_table(table),
-        "row_columns": [describe_column(column) for column in present],
-        "left_out": table.left_out,
         **draw_runs(table),
-        **_training(material, row),
-        **_classes(material, row, present),
-        **_photographs(material, row, present),
+        "left_out": table.left_out,
+        "curves": [],
+        "confusions": [],
+        "photographs": [],
         "differences": _differences(table),
         "commands": material.commands,
         "environment": material.environment,
     }
+    if (row := head_row(table)) is not None:
+        columns = [column for column in table.columns if column.key in row.cells]
+        context |= _draw_training(material, row, columns) | _draw_classes(material, row, columns)
+        context |= _show_photographs(material, row, columns)
+    return context
 
 
-def _training(material: Material, row: Row | None) -> dict[str, Any]:
-    names = {column.key: describe_column(column)["short"] for column in used_columns(material.table)}
+def _draw_training(material: Material, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
+    names = {column.key: short_title(column) for column in columns}
     charts = []
     longest = 0
     for name, (caption, unit) in _CURVES.items():
         curves = [
             Curve(key, tuple((float(step), value) for step, value in material.curves.get(run_id, {}).get(name, ())))
-            for key, cell in (row.cells.items() if row is not None else ())
+            for key, cell in row.cells.items()
             for run_id in cell.run_ids
         ]
         if any(curve.points for curve in curves):
             longest = max(longest, *(len(curve.points) for curve in curves))
-            charts.append({"caption": caption, "picture": draw_curves(caption, "epoch", curves, unit, names)})
+            charts.append({"caption": caption, "picture": draw_curves(caption, curves, names, unit)})
     mark = "thin line" if longest > 1 else "dot"
-    note = "" if row is None else f"{row.data}, {row.arch}, {row.recipe}: each {mark} is a run."
-    return {"curves": charts, "curves_note": note}
+    return {"curves": charts, "curves_note": f"{row.place}, {row.recipe}: each {mark} is a run."}
 
 
-def _classes(material: Material, row: Row | None, columns: Sequence[Column]) -> dict[str, Any]:
+def _draw_classes(material: Material, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
     """Draw the confusion matrix and the reliability of each column of a row."""
     confusions, reliabilities = [], []
     for column in columns:
-        assert row is not None
         evidence = material.table.evidence_of(row, column.key)
         frames = [material.frames[run] for run in row.cells[column.key].run_ids if run in material.frames]
         if evidence is None or not frames:
             continue
-        title, colour = itemgetter("short", "colour")(describe_column(column))
+        title, colour = short_title(column), column_class(column.key)
         names, shares, classes = _confusion(frames)
         runs = f"{len(frames)} runs" if len(frames) > 1 else "one run"
         limit = f"; the first {len(shares)} of {classes} classes" if len(shares) < classes else ""
@@ -169,38 +160,34 @@ def _classes(material: Material, row: Row | None, columns: Sequence[Column]) -> 
         picture = draw_confusion(f"Confusion matrix, {caption}", names[: len(shares)], names, shares)
         confusions.append({"caption": caption, "colour": colour, "picture": picture})
         bins = evidence.reliability
-        caption = f"{title}: expected calibration error {rounded(100 * bins.error, 1)}\u00a0%"
-        picture = draw_reliability(
-            f"Reliability, {title}", column.key, bins.confidence.tolist(), bins.accuracy.tolist(), bins.count.tolist()
-        )
+        caption = f"{title}: expected calibration error {percent(bins.error)}\u00a0%"
+        picture = draw_reliability(f"Reliability, {title}", column.key, bins)
         reliabilities.append({"caption": caption, "colour": colour, "picture": picture})
     return {"confusions": confusions, "reliabilities": reliabilities}
 
 
-def _confusion(frames: Sequence[Any]) -> tuple[list[str], list[list[float]], int]:
+def _confusion(frames: Sequence[pd.DataFrame]) -> tuple[list[str], list[list[float]], int]:
     """Return the columns' names, the share of each true class predicted as each of them, and the number of classes."""
-    labels = np.concatenate([frame["label"].to_numpy(str) for frame in frames])
-    predicted = np.concatenate([frame["predicted"].to_numpy(str) for frame in frames])
-    all_classes = [str(name) for name in np.unique(labels)]
+    labels, predicted = (pd.concat([frame[name] for frame in frames]).astype(str) for name in ("label", "predicted"))
+    all_classes = sorted(labels.unique())
     classes = all_classes[:_MAX_CLASSES]
     other = "other" if "other" not in all_classes else "none of these"
-    among_classes = np.isin(predicted, classes)
-    names = classes if among_classes.all() else [*classes, other]
-    place = np.where(among_classes, np.searchsorted(classes, predicted), len(classes))
-    shares = [[float((place[labels == name] == index).mean()) for index in range(len(names))] for name in classes]
-    return names, shares, len(all_classes)
+    predicted = predicted.where(predicted.isin(classes), other)
+    names = [*classes, other] if other in set(predicted) else classes
+    shares = pd.crosstab(labels.to_numpy(), predicted.to_numpy(), normalize="index")
+    return names, shares.reindex(index=classes, columns=names, fill_value=0.0).to_numpy().tolist(), len(all_classes)
 
 
-def _photographs(material: Material, row: Row | None, columns: Sequence[Column]) -> dict[str, Any]:
-    photographs = [] if row is None else compare_photographs(row, [column.key for column in columns], material.frames)
-    if row is None or not photographs:
-        return {"photographs": [], "photographs_in_all": 0, "photographs_note": "", "classes": []}
+def _show_photographs(material: Material, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
+    photographs = compare_photographs(row, [column.key for column in columns], material.frames)
+    if not photographs:
+        return {}
     first = photographs[:_MAX_PHOTOGRAPHS]
     files = [(photograph.file, photograph.sha256) for photograph in first]
     thumbnails = draw_thumbnails(files, material.roots, _MAX_PICTURE_CHARACTERS)
     titles = {column.key: describe_column(column) for column in columns}
     order = "about which the columns disagree most" if len(columns) > 1 else "that most networks get wrong"
-    note = f"{row.data}, {row.arch}, {row.recipe}: {len(photographs)} evaluation images, those first {order}."
+    note = f"{row.place}, {row.recipe}: {len(photographs)} evaluation images, those first {order}."
     note += " A figure behind a prediction is the probability of the true class."
     if any(verdict.networks > 1 for verdict in photographs[0].verdicts):
         note += " Of several runs it is the mean, and an image counts as right where more than half of them are."
@@ -211,6 +198,7 @@ def _photographs(material: Material, row: Row | None, columns: Sequence[Column])
     elif len(thumbnails) < len(first):
         note += f" {len(first) - len(thumbnails)} of them are shown by name alone, to keep this page small."
     return {
+        "row_columns": titles.values(),
         "photographs_in_all": len(photographs),
         "photographs": [_photograph(photograph, titles, thumbnails) for photograph in first],
         "photographs_note": note,
@@ -259,8 +247,8 @@ def _differences(table: Table) -> dict[str, Any] | None:
 def _recipe(row: Row, runs: Mapping[str, Record]) -> dict[str, str]:
     """Return the params of a row's trained runs, else of any."""
     params_of_runs = [runs[run_id].params for cell in row.cells.values() for run_id in cell.run_ids]
-    trained = [params for params in params_of_runs if "optimizer.name" in params] or params_of_runs
-    return {name: value for name, value in trained[0].items() if name != "seed"}
+    trained = [params for params in params_of_runs if Param.OPTIMIZER in params] or params_of_runs
+    return {name: value for name, value in trained[0].items() if name != Param.SEED}
 
 
 _EXAMPLES = """\

@@ -1,6 +1,6 @@
 """Put runs that differ in nothing but the seed into one cell, and the cells of one recipe into one row.
 
-Runs arrive selected, each with a column (see columns.py); how a table looks is not known here.
+Runs arrive selected, each with a column (see comparison_table.py); how a table looks is not known here.
 """
 
 from __future__ import annotations
@@ -13,17 +13,13 @@ from dataclasses import dataclass, field
 
 from analysis.recipes import describe_all, shorten
 from tlft.config.columns import COLUMN_PARAMS, column_of
+from tlft.names import Metric, Param, Tag
 from tlft.tracking.records import Record
 
-_WEIGHTS = "model.weights"
-_OF_PRETRAINED = (_WEIGHTS, "model.bn_momentum")
+_OF_PRETRAINED = (Param.WEIGHTS, Param.BN_MOMENTUM)
 """What a network that starts from weights has, and one from scratch has not."""
 
-ACCURACY = "eval/accuracy"
-"""What a table shows if no other metric is asked for."""
-
-_CLOSED_SET = "eval/closed_set_accuracy"
-_PREFERRED = ("precision", "data.holdout", "format")
+_PREFERRED = (Param.PRECISION, Param.DATA_HOLDOUT, "format")
 
 
 @dataclass(frozen=True)
@@ -60,13 +56,14 @@ class Row:
     newest: int = 0
     published: bool = False
 
+    @property
+    def place(self) -> str:
+        """Data set and architecture."""
+        return f"{self.data}, {self.arch}"
+
 
 _PUBLISHED_ARCH = ("torchvision", "resnet50")
-_PUBLISHED = {
-    "zero_shot": Cell(133 / 153, None, 1, None, ()),
-    "fine_tune": Cell(146 / 153, None, 1, None, ()),
-    "from_scratch": Cell(105 / 153, None, 1, None, ()),
-}
+_PUBLISHED_CORRECT = {"zero_shot": 133, "fine_tune": 146, "from_scratch": 105}  # of 153 images
 
 
 @dataclass
@@ -92,7 +89,7 @@ def build_rows(runs: Sequence[Record], metric: str, *, published: bool = False) 
     data_names = _name_data(runs)
     arch_names = _name_archs([*(arch_of(run.params) for run in runs), *([_PUBLISHED_ARCH] if published else [])])
     places = [
-        (data_names[draft.params.get("data.eval", "")], arch_names[arch_of(draft.params)], draft.params)
+        (data_names[draft.params.get(Param.DATA_EVAL, "")], arch_names[arch_of(draft.params)], draft.params)
         for draft in drafts
     ]
     rows = [
@@ -106,11 +103,12 @@ def build_rows(runs: Sequence[Record], metric: str, *, published: bool = False) 
         for draft, (data, arch, _), recipe in zip(drafts, places, describe_all(places), strict=True)
     ]
     if published:
-        rows.append(Row("hymenoptera", arch_names[_PUBLISHED_ARCH], "published", dict(_PUBLISHED), published=True))
-    return tuple(sorted(rows, key=lambda row: (row.data, row.arch, row.published, _natural(row.recipe))))
+        cells = {column: Cell(correct / 153, None, 1, None, ()) for column, correct in _PUBLISHED_CORRECT.items()}
+        rows.append(Row("hymenoptera", arch_names[_PUBLISHED_ARCH], "published", cells, published=True))
+    return tuple(sorted(rows, key=lambda row: (row.data, row.arch, row.published, _natural_order(row.recipe))))
 
 
-def _natural(text: str) -> list[tuple[int, float, str]]:
+def _natural_order(text: str) -> list[tuple[int, float, str]]:
     """Return a sorting key by which `5 epochs` comes before `10 epochs`."""
     parts = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|\D+", text)
     return [(0, float(part), "") if part[0].isdecimal() else (1, 0.0, part) for part in parts]
@@ -118,7 +116,7 @@ def _natural(text: str) -> list[tuple[int, float, str]]:
 
 def _cell(runs: Sequence[Record], metric: str) -> Cell:
     values = [run.metrics[metric] for run in runs]
-    closed_set = [run.metrics[_CLOSED_SET] for run in runs if _CLOSED_SET in run.metrics]
+    closed_set = [run.metrics[Metric.CLOSED_SET_ACCURACY] for run in runs if Metric.CLOSED_SET_ACCURACY in run.metrics]
     return Cell(
         accuracy=statistics.fmean(values),
         std=statistics.stdev(values) if len(values) > 1 else None,
@@ -133,7 +131,7 @@ def _group_by_recipe(runs: Sequence[Record]) -> list[_Group]:
     for run in runs:
         column = column_of(run.params)
         assert column is not None
-        params = {name: text for name, text in run.params.items() if name not in (*COLUMN_PARAMS, "seed")}
+        params = {name: text for name, text in run.params.items() if name not in (*COLUMN_PARAMS, Param.SEED)}
         group = groups.setdefault((column.key, frozenset(params.items())), _Group(column.key, params))
         group.runs.append(run)
     return list(groups.values())
@@ -147,10 +145,10 @@ def _draft_rows(groups: Sequence[_Group], metric: str) -> list[_Draft]:
     3. What was not trained has no recipe: it joins the rows of its data and architecture, if only one fits.
     4. What fits nowhere has a row of its own.
     """
-    trained = [group for group in groups if "optimizer.name" in group.params]
-    untrained = [group for group in groups if "optimizer.name" not in group.params]
+    trained = [group for group in groups if Param.OPTIMIZER in group.params]
+    untrained = [group for group in groups if Param.OPTIMIZER not in group.params]
     drafts: list[_Draft] = []
-    for group in sorted(trained, key=lambda group: _WEIGHTS not in group.params):
+    for group in sorted(trained, key=lambda group: Param.WEIGHTS not in group.params):
         matches = [draft for draft in drafts if _same_recipe(group.params, draft.params)]
         if not matches:
             matches = [_Draft(group.params)]
@@ -168,7 +166,7 @@ def _draft_rows(groups: Sequence[_Group], metric: str) -> list[_Draft]:
 
 
 def _same_recipe(params: dict[str, str], row_params: dict[str, str]) -> bool:
-    if _WEIGHTS in params:
+    if Param.WEIGHTS in params:
         return params == row_params
     return params == {name: text for name, text in row_params.items() if name not in _OF_PRETRAINED}
 
@@ -176,16 +174,15 @@ def _same_recipe(params: dict[str, str], row_params: dict[str, str]) -> bool:
 def _fits(params: dict[str, str], row_params: dict[str, str], metric: str) -> bool:
     """Tell whether an untrained network saw the row's images through the row's transform, with the row's weights."""
     split = f"data.{metric.partition('/')[0]}"
-    weights = {params.get(_WEIGHTS), row_params.get(_WEIGHTS)} - {None}
+    weights = {params.get(Param.WEIGHTS), row_params.get(Param.WEIGHTS)} - {None}
     must_agree = {name for name in (*params, *row_params) if name.startswith(("arch.", "transform."))}
-    must_agree |= {"data.eval", split}
+    must_agree |= {Param.DATA_EVAL, split}
     return len(weights) <= 1 and all(params.get(name) == row_params.get(name) for name in must_agree)
 
 
 def _only_one(groups: list[_Group], row_params: dict[str, str]) -> _Group | None:
     for name in _PREFERRED:
-        alike = [group for group in groups if group.params.get(name) == row_params.get(name)]
-        groups = alike or groups
+        groups = [group for group in groups if group.params.get(name) == row_params.get(name)] or groups
     return groups[0] if len(groups) == 1 else None
 
 
@@ -194,14 +191,14 @@ def _name_data(runs: Sequence[Record]) -> dict[str, str]:
 
     Two sets of images that share a name carry their digests too.
     """
-    names = {run.params.get("data.eval", ""): run.tags.get("data", "unknown") for run in runs}
+    names = {run.params.get(Param.DATA_EVAL, ""): run.tags.get(Tag.DATA, "unknown") for run in runs}
     counts = Counter(names.values())
     return {digest: name if counts[name] == 1 else f"{name} ({shorten(digest)})" for digest, name in names.items()}
 
 
 def arch_of(params: Mapping[str, str]) -> tuple[str, str]:
     """Return the library and the name of a run's architecture."""
-    return params.get("arch.library", ""), params.get("arch.name", "unknown")
+    return params.get(Param.ARCH_LIBRARY, ""), params.get(Param.ARCH, "unknown")
 
 
 def _name_archs(archs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -5,6 +5,7 @@ All of it takes plain arrays: which run stands in which column is not known here
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,20 +16,13 @@ CorrectMatrix = NDArray[np.float64]
 """Of shape (networks, images), zeros and ones: whether a network was right about an image."""
 
 LEVEL = 0.95
-"""Of every interval."""
-
 POWER = 0.8
-FEWEST_SEEDS = 3
-"""From which on the spread over seeds is estimated; two say too little."""
+FEWEST_SEEDS = 3  # from which on the spread over seeds is estimated; two say too little
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval of a share, or of a difference of two shares.
-
-    Attributes:
-        kind: what it holds for: `this trained network only`, `these trained networks only`, or `images and seeds`.
-    """
+    """A 95 % interval of a share, or of a difference of two shares; `kind` says what it holds for."""
 
     low: float
     high: float
@@ -73,8 +67,7 @@ def accuracy_interval(correct: CorrectMatrix) -> Interval:
         terms += _spread_over_seeds(correct)
     variance, freedom = _satterthwaite(terms)
     if variance == 0:  # all right, or all wrong: the networks say the same of every image
-        same = wilson_interval(mean * images, images)
-        return replace(same, kind=kind)
+        return replace(wilson_interval(mean * images, images), kind=kind)
     from scipy.special import expit, logit
 
     reach = _quantile(max(freedom, seeds - 1)) * np.sqrt(variance) / (mean * (1 - mean))
@@ -88,11 +81,7 @@ def _mean_squares(correct: CorrectMatrix) -> tuple[float, float, float]:
     by_image = seeds * ((correct.mean(axis=0) - mean) ** 2).sum()
     by_seed = images * ((correct.mean(axis=1) - mean) ** 2).sum()
     left = max(((correct - mean) ** 2).sum() - by_image - by_seed, 0.0)
-    return (
-        float(by_image / (images - 1)),
-        float(by_seed / (seeds - 1)),
-        float(left / ((images - 1) * (seeds - 1))),
-    )
+    return float(by_image / (images - 1)), float(by_seed / (seeds - 1)), float(left / ((images - 1) * (seeds - 1)))
 
 
 def _spread_over_seeds(correct: CorrectMatrix) -> list[tuple[float, float]]:
@@ -238,8 +227,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def smallest_difference(spoil_rate: float, images: int, power: float = POWER, level: float = LEVEL) -> float | None:
-    """Return the smallest true difference that the exact McNemar test finds with a given power, 0..1.
+def smallest_difference(spoil_rate: float, images: int) -> float | None:
+    """Return the smallest true difference that the exact McNemar test finds with 80 % power, 0..1.
 
     The number of images about which two networks disagree is binomial, and so is its part that the new one corrects
     (Lachenbruch 1992, Stat. Med. 11:1521).
@@ -247,33 +236,26 @@ def smallest_difference(spoil_rate: float, images: int, power: float = POWER, le
     Args:
         spoil_rate: share of the images that the new network spoils, 0..1.
         images: how many there are.
-        power: chance to find it, 0..1.
-        level: 1 minus the significance level.
 
     Returns:
         A multiple of one image; None if no difference would be found.
     """
     rates = np.arange(1, images + 1) / images
     rates = rates[rates + 2 * spoil_rate <= 1]
-    low, high = 0, len(rates)  # power grows with the difference, so the first that suffices is found by bisection
-    while low < high:
-        middle = (low + high) // 2
-        if _power(float(rates[middle]) + spoil_rate, spoil_rate, images, level) >= power:
-            high = middle
-        else:
-            low = middle + 1
-    return float(rates[low]) if low < len(rates) else None
+    # Power grows with the difference, so the first that suffices is found by bisection.
+    first = bisect_left(rates, POWER, key=lambda rate: _power(rate + spoil_rate, spoil_rate, images))
+    return float(rates[first]) if first < len(rates) else None
 
 
-def _power(correct_rate: float, spoil_rate: float, images: int, level: float) -> float:
+def _power(correct_rate: float, spoil_rate: float, images: int) -> float:
     """Return the chance that the exact test rejects in favour of the new network."""
     from scipy.stats import binom
 
     disagreed = np.arange(images + 1)
     chance = binom.pmf(disagreed, images, correct_rate + spoil_rate)
-    most_spoiled = binom.ppf((1 - level) / 2, disagreed, 0.5)
-    too_likely = binom.cdf(most_spoiled, disagreed, 0.5) > (1 - level) / 2
-    most_spoiled = most_spoiled - too_likely  # the most for which twice the tail is at most 1 - level
+    most_spoiled = binom.ppf((1 - LEVEL) / 2, disagreed, 0.5)
+    too_likely = binom.cdf(most_spoiled, disagreed, 0.5) > (1 - LEVEL) / 2
+    most_spoiled = most_spoiled - too_likely  # the most for which twice the tail is at most 1 - LEVEL
     share = spoil_rate / (correct_rate + spoil_rate)
     return float((chance * binom.cdf(most_spoiled, disagreed, share)).sum())
 
@@ -283,9 +265,7 @@ class Reliability:
     """How sure networks were, and how often right, in bins of equal width of the confidence.
 
     Attributes:
-        confidence: mean of each bin that is not empty, 0..1, of shape (bins,).
-        accuracy: of the same shape.
-        count: of the same shape.
+        confidence: mean of each bin that is not empty, 0..1, of shape (bins,), as of `accuracy` and `count`.
         error: the expected calibration error, 0..1.
     """
 
@@ -296,13 +276,7 @@ class Reliability:
 
 
 def reliability(confidence: NDArray[np.float64], correct: NDArray[np.float64], bins: int = 15) -> Reliability:
-    """Bin predictions by their confidence (Guo et al. 2017, On Calibration of Modern Neural Networks, section 2).
-
-    Args:
-        confidence: probability of the predicted class, of any shape.
-        correct: whether it was right, of the same shape.
-        bins: between 0 and 1, of equal width.
-    """
+    """Bin predictions of any shape by their confidence (Guo et al. 2017, arXiv:1706.04599, section 2)."""
     confidence, correct = confidence.ravel(), correct.ravel()
     which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)  # a bin holds its upper edge
     count = np.bincount(which, minlength=bins)

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from types import MappingProxyType
 
 from markupsafe import Markup
+
+from analysis.statistics import Reliability
 
 WIDTH = 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 36, 10, 10, 34
@@ -20,13 +21,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 36, 10, 10, 34
 
 def _tag(name: str, content: object = "", **attributes: object) -> Markup:
     """Return an element; texts are escaped, and `class_` and `stroke_width` are spelled as SVG spells them."""
-    spelled = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
-    listed = Markup("").join(Markup(' {}="{}"').format(key, _number(value)) for key, value in spelled)
+    listed = Markup("")
+    for key, value in attributes.items():
+        text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+        listed += Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), text)
     return Markup("<{name}{listed}>{content}</{name}>").format(name=Markup(name), listed=listed, content=content)
-
-
-def _number(value: object) -> object:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
 
 
 def _picture(title: str, height: float, parts: Sequence[Markup]) -> Markup:
@@ -92,9 +91,7 @@ class Strip:
     """One line of the dots picture: the runs of a cell, and its interval.
 
     Attributes:
-        column: key of the table's column, for the colour.
-        values: figure of each run, in the unit of the axis.
-        interval: low and high, in the same unit, or None.
+        values: figure of each run, in the unit of the axis, as are both ends of the interval.
     """
 
     label: str
@@ -104,13 +101,7 @@ class Strip:
 
 
 def draw_dots(strips: Sequence[Strip], label: str, *, percent: bool) -> Markup:
-    """Draw every run as a dot on the line of its cell, with the cell's interval.
-
-    Args:
-        strips: the lines.
-        label: of the axis.
-        percent: whether the figures are percentages, none of which is above 100.
-    """
+    """Draw every run as a dot on the line of its cell, with the cell's interval; no percentage is above 100."""
     step = 46
     height = _TOP + step * len(strips) + _BOTTOM
     values = [value for strip in strips for value in (*strip.values, *(strip.interval or ()))]
@@ -161,11 +152,9 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
 
-def draw_curves(
-    title: str, label: str, curves: Sequence[Curve], unit: float = 1.0, names: Mapping[str, str] = MappingProxyType({})
-) -> Markup:
-    """Draw each run as a thin line, with the name of its column behind its end."""
-    height, right = 220, WIDTH - (_NAMES if names else _RIGHT)
+def draw_curves(title: str, curves: Sequence[Curve], names: Mapping[str, str], unit: float = 1.0) -> Markup:
+    """Draw each run as a thin line by epoch, with the name of its column behind its end."""
+    height, right = 220, WIDTH - _NAMES
     drawn = [curve for curve in curves if curve.points]
     xs = [x for curve in drawn for x, _ in curve.points]
     ys = [y for curve in drawn for _, y in curve.points]
@@ -174,11 +163,10 @@ def draw_curves(
     alone = 0.5 if min(xs) == max(xs) else 0.0
     across = _Scale(min(xs) - alone, max(xs) + alone, _LEFT, right, whole=True)
     up = _Scale(max(low - pad, 0.0), high + pad, height - _BOTTOM, _TOP)
-    parts = [*_axis(across, height - _BOTTOM, _TOP, label), *_side(up, _LEFT, right, unit)]
+    parts = [*_axis(across, height - _BOTTOM, _TOP, "epoch"), *_side(up, _LEFT, right, unit)]
     for column, y in _ends_of_columns(drawn, up, height - _BOTTOM):
-        if column in names:
-            name = _cut(names[column], _NAMES - 4)
-            parts.append(_tag("text", name, x=right + 5, y=y + 4, class_=f"direct {column_class(column)}"))
+        name = _cut(names[column], _NAMES - 4)
+        parts.append(_tag("text", name, x=right + 5, y=y + 4, class_=f"direct {column_class(column)}"))
     for curve in drawn:
         points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve.points)
         parts.append(_tag("polyline", points=points, class_=f"thin {column_class(curve.column)}"))
@@ -196,11 +184,11 @@ def _ends_of_columns(curves: Sequence[Curve], up: _Scale, bottom: float) -> list
     ends: dict[str, list[float]] = {}
     for curve in curves:
         ends.setdefault(curve.column, []).append(up(curve.points[-1][1]))
-    placed: list[tuple[str, float]] = []
     means = {column: sum(heights) / len(heights) for column, heights in ends.items()}
+    placed: list[tuple[str, float]] = []
     for column, y in sorted(means.items(), key=itemgetter(1)):
         placed.append((column, max(y, placed[-1][1] + 14 if placed else y)))
-    over = max(placed[-1][1] - bottom, 0.0) if placed else 0.0
+    over = max(placed[-1][1] - bottom, 0.0)
     return [(column, y - over) for column, y in placed]
 
 
@@ -229,22 +217,14 @@ def draw_confusion(
             x = left + size * place
             box = _tag("rect", x=x, y=y, width=size - 1, height=size - 1, class_="cell", fill_opacity=share)
             tooltip = _tag("title", f"{name}, predicted {columns[place]}: {100 * share:.1f} %")
-            figure = _tag(
-                "text",
-                f"{100 * share:.0f}",
-                x=x + size / 2,
-                y=y + size / 2 + 4,
-                text_anchor="middle",
-                class_="on" if share > 0.5 else "off",
-            )
+            at = {"x": x + size / 2, "y": y + size / 2 + 4, "text_anchor": "middle"}
+            figure = _tag("text", f"{100 * share:.0f}", **at, class_="on" if share > 0.5 else "off")
             parts.append(_tag("g", tooltip + box + (figure if size >= 22 else "")))
     parts.append(_tag("text", "% of each true class, over all runs", x=left, y=height - 6, class_="label"))
     return _picture(title, height, parts)
 
 
-def draw_reliability(
-    title: str, column: str, confidence: Sequence[float], accuracy: Sequence[float], count: Sequence[int]
-) -> Markup:
+def draw_reliability(title: str, column: str, bins: Reliability) -> Markup:
     """Draw the accuracy of each bin of confidence; the area of a dot is its number of predictions."""
     height, top = 250, 18
     across = _Scale(0, 1, _LEFT, WIDTH - 18)
@@ -255,8 +235,8 @@ def draw_reliability(
         _tag("line", x1=across(0), y1=up(0), x2=across(1), y2=up(1), class_="ideal"),
         _tag("text", "dashed: right as often as sure", x=across(0.99), y=up(0.04), text_anchor="end", class_="label"),
     ]
-    for x, y, n in zip(confidence, accuracy, count, strict=True):
-        radius = 2.5 + 9 * math.sqrt(n / max(count))
+    for x, y, n in zip(bins.confidence.tolist(), bins.accuracy.tolist(), bins.count.tolist(), strict=True):
+        radius = 2.5 + 9 * math.sqrt(n / bins.count.max())
         tooltip = _tag("title", f"{n} predictions with {100 * x:.0f} % confidence: {100 * y:.0f} % right")
         dot = _tag("circle", cx=across(x), cy=up(y), r=radius, class_=f"blob {column_class(column)}")
         parts.append(_tag("g", tooltip + dot))

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.comparison_table import Table
-from analysis.footnotes import footnotes
+from analysis.narrative import footnotes
 from analysis.query import STATS, TableQuery, add_table_options, load_table
 from analysis.render import FORMATS, render
-from analysis.rows import ACCURACY
+from tlft.names import Metric
 from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
 from tlft.runtime.files import atomic_write
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "analysis.table", "Regenerate the comparison table from the runs that MLflow keeps.", _EXAMPLES
     )
     add_table_options(parser)
-    parser.add_argument("--metric", default=ACCURACY, help=f"the figure of a cell (default: {ACCURACY})")
+    parser.add_argument("--metric", default=Metric.ACCURACY, help=f"the figure of a cell (default: {Metric.ACCURACY})")
     parser.add_argument(
         "--stats",
         choices=STATS,

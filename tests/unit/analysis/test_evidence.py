@@ -8,8 +8,7 @@ import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, IMAGES, LINEAR_PROBE, ZERO_SHOT, predict, run, table_of, three_columns
 
 from analysis.comparison_table import Table
-from analysis.footnotes import footnotes
-from analysis.narrative import headline
+from analysis.narrative import footnotes, headline
 from analysis.statistics import wilson_interval
 from tlft.tracking.reader import ArtifactReader
 from tlft.tracking.records import Record

@@ -11,7 +11,7 @@ def test_pictures_say_what_they_show() -> None:
     dots = draw_dots([Strip("a & b", "fine_tune", (50.0, 75.0), (40.0, 90.0))], "accuracy, %", percent=True)
     assert "<title>a &amp; b: 50.0 %, 75.0 %</title>" in dots
     assert dots.count("<circle") == 2
-    curve = draw_curves("loss", "epoch", [Curve("fine_tune", ((1, 0.5),)), Curve("other", ())])
+    curve = draw_curves("loss", [Curve("fine_tune", ((1, 0.5),)), Curve("other", ())], {"fine_tune": "fine-tuned"})
     assert "<circle" in curve
     matrix = draw_confusion("m", ["a", "b"], ["a", "b", "other"], [[0.5, 0.25, 0.25], [0, 1, 0]])
     assert "<title>a, predicted other: 25.0 %</title>" in matrix

@@ -27,7 +27,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> None:
             raise TlftError("the server does not answer")
         return golden_records() if experiment == "tlft" else []
 
-    monkeypatch.setattr("tlft.tracking.reader.load_records", load)
+    monkeypatch.setattr("analysis.query.load_records", load)
 
 
 @pytest.mark.usefixtures("stored")

@@ -13,7 +13,7 @@ from fabricated import FINE_TUNE, folder_of, run, scene
 from PIL import Image, ImageEnhance, ImageOps
 
 from analysis.comparison_table import build_table
-from analysis.footnotes import footnotes
+from analysis.narrative import footnotes
 from tlft.config.schema import DataConfig
 from tlft.data import near_duplicates as duplicates
 from tlft.data.batches import open_images
