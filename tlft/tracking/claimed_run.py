@@ -53,7 +53,7 @@ def claim_run(store: Store, key: str, *, force: bool = False) -> Iterator[Claime
 
 def tidy(store: Store, key: str) -> None:
     """Delete what a process left of a finished run that was killed in its last moment."""
-    if store.has_traces(key):
+    if store.folder_of(key).path.exists() or store.claim_of(key).has_files():
         with claim_run(store, key):
             pass
 

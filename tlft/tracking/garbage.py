@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
-from tlft.runtime.garbage import Waste, waste
+from tlft.runtime.garbage import Waste
 from tlft.tracking.client import all_runs, connect, is_there, local_folder, logged_models, quiet, restore, tracking_uri
 from tlft.tracking.journal import Journal
 from tlft.tracking.run_folder import RunFolder, idle_folders
@@ -33,24 +33,24 @@ def _as_waste(folder: RunFolder, home: Path) -> Waste | None:
     """Say why nobody goes on from a folder, or why that cannot be known; None if a run does."""
     path, address = folder.path, folder.address
     if address is None:
-        return waste(path, "names no run")
+        return Waste(path, "names no run")
     run_id = address.run_id
     if not address.uri and not (home / "mlflow.db").exists():  # MLflow would make a new one, and know no run
-        return waste(path, f"run {run_id} cannot be looked up: there is no {home / 'mlflow.db'}", kept=True)
+        return Waste(path, f"run {run_id} cannot be looked up: there is no {home / 'mlflow.db'}", kept=True)
     try:
         client, run = address.look_up(home)
     except Exception as error:  # a server that is away: nothing is known of the run
-        return waste(path, f"run {run_id} cannot be looked up ({one_line(error, 120)})", kept=True)
+        return Waste(path, f"run {run_id} cannot be looked up ({one_line(error, 120)})", kept=True)
     try:
         waiting = Journal(path).waiting
     except TlftError as error:  # it cannot be read, which keeps an unfinished run from going on
-        return waste(path, str(error), kept=True)
+        return Waste(path, str(error), kept=True)
     state, mend = _describe_end(run, run_id, str(client.tracking_uri))
     if not state:
         return None
     if waiting:
-        return waste(path, f"run {run_id} {state}, and {waiting} entries are not delivered; {mend}", kept=True)
-    return waste(path, f"run {run_id} {state}")
+        return Waste(path, f"run {run_id} {state}, and {waiting} entries are not delivered; {mend}", kept=True)
+    return Waste(path, f"run {run_id} {state}")
 
 
 def _describe_end(run: Run | None, run_id: str, uri: str) -> tuple[str, str]:
@@ -89,7 +89,7 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
             why = f"run {run.info.run_id} was deleted, but its model is registered as {registered}"
         for folder in _folders_of(client, run):
             if folder.resolve().is_relative_to(home.resolve()) and folder.is_dir() and any(folder.iterdir()):
-                yield waste(folder, why, kept=bool(registered))
+                yield Waste(folder, why, kept=bool(registered))
 
 
 def _registered(client: MlflowClient, run: Run) -> str:

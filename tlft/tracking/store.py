@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from tlft.config.schema import Config
 from tlft.names import Param, Tag
-from tlft.runtime import claims
+from tlft.runtime.claims import Claim
 from tlft.runtime.files import atomic_write
 from tlft.tracking import schema
 from tlft.tracking.client import connect, create_database, quiet, refuse_deleted, tracking_uri
@@ -127,21 +127,9 @@ class Store:
         """Tags that say where a run comes from."""
         return {Tag.HOME: self.home_id, Tag.SOURCE_NAME: "run.py"}
 
-    def has_traces(self, key: str) -> bool:
-        """Tell whether this home has anything of a process that works on the run of a key, or was killed at it."""
-        return self.folder_of(key).path.exists() or claims.is_left(self._locks, self._claim_name(key))
-
-    def claim_of(self, key: str) -> claims.Claim:
+    def claim_of(self, key: str) -> Claim:
         """Return the right to work on the run of a key, which is still to be acquired."""
-        return claims.Claim(self._locks, self._claim_name(key))
-
-    def owner(self, key: str) -> claims.Owner | None:
-        """Return who works on the run of a key, or None if nobody does."""
-        return claims.owner_of(self._locks, self._claim_name(key))
-
-    def mark_submitted(self, key: str, slurm_job: str) -> None:
-        """Leave word that a Slurm job will work on the run of a key."""
-        claims.mark_submitted(self._locks, self._claim_name(key), slurm_job)
+        return Claim(self._locks, self._claim_name(key))
 
     def _claim_name(self, key: str) -> str:
         return f"{self.place}-{key[:32]}"
@@ -171,7 +159,7 @@ class Store:
     def _is_lost(self, run: Run) -> bool:
         tags = run.data.tags
         claimed_key = tags.get(Tag.RUN_KEY) or tags.get(Tag.SWEEP_KEY, "")
-        return tags.get(Tag.HOME) == self.home_id and self.owner(claimed_key) is None
+        return tags.get(Tag.HOME) == self.home_id and self.claim_of(claimed_key).owner() is None
 
     def set_note(self, text: str) -> None:
         """Write the experiment's note (Markdown), which the user interface shows above its runs."""
