@@ -30,13 +30,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def claim_run(store: Store, key: str, *, force: bool = False) -> Iterator[ClaimedRun]:
-    """Hold the run of a key for this process, so that nobody else computes it meanwhile.
-
-    Args:
-        store: where the run belongs.
-        key: of the run.
-        force: compute it although it is finished.
-    """
+    """Hold the run of a key, by force also a finished one, so that nobody but this process computes it meanwhile."""
     claim = store.claim_of(key)
     if not claim.acquire():
         yield ClaimedRun(store, key, Outcome(RunStatus.ELSEWHERE))
@@ -66,7 +60,7 @@ def _deliver_end(store: Store, key: str) -> None:
         return
     journal = Journal(folder.path)
     ended = journal.has("end")
-    if not (ended or folder.is_cut):
+    if journal.entries and not ended:  # none has a run that has just begun, or whose folder was being removed
         return
     with answering(store.uri):
         run = find_run(store.client, address.run_id)
@@ -93,11 +87,7 @@ class ClaimedRun:
     ) -> Iterator[ActiveRun]:
         """Open a new run, or the unfinished one; it is FINISHED, FAILED or KILLED when the block is left.
 
-        Args:
-            name: of a new run.
-            params: of the run.
-            tags: of the run.
-            parent: id of the run that stands for the sweep; a run has its first parent for good.
+        The `parent` is the run that stands for the sweep; a run has its first parent for good.
         """
         all_tags = {Tag.RUN_KEY: self.key, **self.store.origin_tags, **tags}
         if Tag.COMMIT in tags:

@@ -83,19 +83,13 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
         experiments = client.search_experiments(ViewType.ALL)
         runs = [run for stored in experiments for run in all_runs(client, stored.experiment_id, only_deleted=True)]
     for run in runs:
-        registered = _registered(client, run)
+        versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
         why = f"run {run.info.run_id} ({run.info.run_name}) was deleted; restored, it has its figures and no files"
-        if registered:
-            why = f"run {run.info.run_id} was deleted, but its model is registered as {registered}"
+        if versions:
+            why = f"run {run.info.run_id} was deleted, but its model is registered as {versions[0].name}"
         for folder in _folders_of(client, run):
             if folder.resolve().is_relative_to(home.resolve()) and folder.is_dir() and any(folder.iterdir()):
-                yield Waste(folder, why, kept=bool(registered))
-
-
-def _registered(client: MlflowClient, run: Run) -> str:
-    """Return the name under which somebody registered a model of a run, or an empty text."""
-    versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
-    return next((str(version.name) for version in versions), "")
+                yield Waste(folder, why, kept=bool(versions))
 
 
 def _folders_of(client: MlflowClient, run: Run) -> Iterator[Path]:

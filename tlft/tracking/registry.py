@@ -17,18 +17,17 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
 
-def find_model(name: str, uri: str | None = None, home: Path | None = None) -> tuple[dict[str, Any], Path]:
+def find_model(name: str, uri: str | None = None) -> tuple[dict[str, Any], Path]:
     """Return the description and the weights of a logged model; what a server keeps is fetched.
 
     Args:
         name: a run's id, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
         uri: of the tracking store.
-        home: whose database is meant, if `uri` is not given.
 
     Raises:
         TlftError: if there is none, or the store does not answer.
     """
-    uri = tracking_uri(uri, home)
+    uri = tracking_uri(uri)
     with answering(uri), quiet():
         client = connect_existing(uri, name)
         run = existing_run(client, _run_of(client, name))

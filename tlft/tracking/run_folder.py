@@ -58,11 +58,6 @@ class RunFolder:
         return self.path / "files"
 
     @property
-    def is_cut(self) -> bool:
-        """Whether there is no journal: the run has just begun, or its `remove` was cut short."""
-        return not (self.path / "journal.jsonl").exists()
-
-    @property
     def address(self) -> RunAddress | None:
         """What `remember` was given; None if there is no such run."""
         try:

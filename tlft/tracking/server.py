@@ -5,12 +5,12 @@ What is kept on a server is not known here.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -91,12 +91,11 @@ def ask_early(uri: str) -> Callable[[], None]:
         except requests.exceptions.SSLError:  # is an answer; what MLflow is told of certificates is not known here
             return requests.Response()
 
-    question = _Question(ask)
+    answer = _ask_beside(ask)
 
     def wait() -> None:
-        answer = question.answer()
-        if isinstance(answer, Exception):
-            raise cannot_open(uri, answer)
+        with answering(uri):
+            answer()
 
     return wait
 
@@ -131,7 +130,7 @@ def answering(uri: str) -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """Say in a few words why a store did not answer: what a library puts around it is left out."""
     text = one_line(error)
-    if "timed out" in text or "timeout" in text:
+    if isinstance(error, TimeoutError) or "timed out" in text or "timeout" in text:
         return "it does not answer in time"
     match = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text) or re.search(r"\(Caused by .*['\"]([^'\"]+)['\"]", text)
     return match[1] if match else text.partition(" [SQL: ")[0].partition(" (Background on ")[0][:200]
@@ -139,10 +138,17 @@ def reason_of(error: Exception) -> str:
 
 def _greet(uri: str) -> None:
     """Ask the server a small question that needs its database and the credentials, once."""
-    answer = _ask(uri)
-    if isinstance(answer, Exception):
-        raise cannot_open(uri, answer)
-    if answer.status_code == 200 and _is_mlflow(answer.text):
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    def ask() -> requests.Response:
+        options = {"params": {"max_results": 1}, "max_retries": 0, "timeout": _ANSWER_SECONDS}
+        credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+        return http_request(credentials, _QUESTION, "GET", raise_on_status=False, **options)  # type: ignore[no-any-return, no-untyped-call]
+
+    with answering(uri):
+        answer = _ask_beside(ask)()
+    if answer.status_code == 200 and _is_mlflow(answer):
         return
     code = f"{answer.status_code} {answer.reason}".strip()
     if answer.status_code == 401:
@@ -160,44 +166,28 @@ def _greet(uri: str) -> None:
     raise TlftError(f"tracking.uri={uri}: is no MLflow server ({code}); set tracking.uri=http://HOST:PORT of one")
 
 
-def _ask(uri: str) -> requests.Response | Exception:
-    """Return the answer, or why there is none, in bounded time."""
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
-
-    def ask() -> requests.Response:
-        options = {"params": {"max_results": 1}, "max_retries": 0, "timeout": _ANSWER_SECONDS}
-        credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
-        return http_request(credentials, _QUESTION, "GET", raise_on_status=False, **options)  # type: ignore[no-any-return, no-untyped-call]
-
-    return _Question(ask).answer()
-
-
-class _Question:
-    """A question that is asked in a thread of its own, since no library bounds all of its time."""
-
-    def __init__(self, ask: Callable[[], requests.Response]) -> None:
-        self._deadline = time.monotonic() + _GREETING_SECONDS
-        self._answers: list[requests.Response | Exception] = []
-
-        def put() -> None:
-            try:
-                self._answers.append(ask())
-            except Exception as error:
-                self._answers.append(error)
-
-        self._thread = threading.Thread(target=put, name="greeting", daemon=True)
-        self._thread.start()
-
-    def answer(self) -> requests.Response | Exception:
-        """Wait for the answer, or for the end of the time."""
-        self._thread.join(max(self._deadline - time.monotonic(), 0.0))
-        return self._answers[0] if self._answers else TimeoutError("timed out")
-
-
-def _is_mlflow(text: str) -> bool:
+def _is_mlflow(answer: requests.Response) -> bool:
     try:
-        answer = json.loads(text)
+        content = answer.json()
     except ValueError:
         return False
-    return isinstance(answer, dict) and (not answer or "experiments" in answer)
+    return isinstance(content, dict) and (not content or "experiments" in content)
+
+
+def _ask_beside(ask: Callable[[], requests.Response]) -> Callable[[], requests.Response]:
+    """Ask in a thread of its own, since no library bounds all of its time.
+
+    Returns:
+        A function that waits for the answer, and raises what `ask` has raised, or TimeoutError.
+    """
+    deadline = time.monotonic() + _GREETING_SECONDS
+    answer: Future[requests.Response] = Future()
+
+    def put() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=put, name="greeting", daemon=True).start()
+    return lambda: answer.result(max(deadline - time.monotonic(), 0.0))

@@ -138,13 +138,13 @@ class Store:
         """Return the folder of the unfinished run of a key."""
         return RunFolder(self.home / "checkpoints" / self._claim_name(key))
 
-    def recent(self, arch: str, host: str, count: int = 30) -> list[Record]:
+    def recent(self, arch: str, host: str) -> list[Record]:
         """Return the newest finished runs of an architecture on a machine, as a measure of what another one takes."""
         condition = (
             f"params.`{Param.ARCH}` = '{arch}' AND tags.{Tag.HOST} = '{host}' AND attributes.status = 'FINISHED'"
         )
         with answering(self.uri):
-            return [to_record(run) for run in self.search(condition, count)]
+            return [to_record(run) for run in self.search(condition, most=30)]
 
     def end_lost_runs(self) -> int:
         """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""
