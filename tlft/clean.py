@@ -1,6 +1,6 @@
 """`python -m tlft.clean`: say what may be deleted from a home and how much that frees; with --yes delete it.
 
-What may be deleted is the business of `tlft.runtime.garbage` and `tlft.tracking`.
+What may be deleted is the business of the modules `garbage`, and of `tlft.data.cache`.
 """
 
 from __future__ import annotations

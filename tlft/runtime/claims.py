@@ -3,8 +3,6 @@
 1. A file lock, which dies with its process: decides on one machine, and wherever the shared folder has locks.
 2. Beside it a file that names the owner. Under Slurm its job is asked for; elsewhere it is a lease, which its owner
    renews and which runs out when nobody does.
-
-What a run is, is not known here.
 """
 
 from __future__ import annotations

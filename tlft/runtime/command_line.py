@@ -1,7 +1,4 @@
-"""What the commands `python -m ...` share: options, exit statuses, and readers that have seen enough.
-
-What a command does is its own business.
-"""
+"""What the commands `python -m ...` share: options, exit statuses, and readers that have seen enough."""
 
 from __future__ import annotations
 

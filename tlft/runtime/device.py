@@ -1,7 +1,4 @@
-"""What this machine offers a run: device, arithmetic precision, threads.
-
-Nothing here changes a result on purpose; what does (`precision`) is part of a run's identity.
-"""
+"""What this machine offers a run: device, arithmetic precision, threads, memory."""
 
 from __future__ import annotations
 
@@ -79,7 +76,7 @@ def _container_limit() -> int | None:
 
 def memory_limit() -> int:
     """Return the bytes of memory that this process may use: the machine's, or less in a container."""
-    limits: list[int] = [psutil.virtual_memory().total]
+    limits = [int(psutil.virtual_memory().total)]
     for file in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
         with suppress(OSError, ValueError):
             limits.append(int(Path("/sys/fs/cgroup", file).read_text()))
@@ -103,11 +100,7 @@ def prepare_machine(config: Config) -> Machine:
 
 
 def prepare_to_apply(precision: str) -> Machine:
-    """Return where and how a trained network is applied: in the precision that it had, where the hardware has that.
-
-    Args:
-        precision: in which the network was evaluated, `float32` or `bfloat16`.
-    """
+    """Return where and how a trained network is applied: in the precision that it had, where the hardware has that."""
     import torch
 
     _keep_memory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -229,14 +230,13 @@ def _log_inputs(client: MlflowClient, run_id: str, name: str, source: str, diges
         DatasetInput(Dataset(name, digest[:_LONGEST_DIGEST], "local", place), [InputTag(Tag.DATASET_SPLIT, split)])
         for split, digest in digests.items()
     ]
-    for _ in range(len(digests)):  # each refusal tells of one that is there by now
+    for refusals_left in range(len(digests), -1, -1):  # each refusal tells of one that is there by now
         try:
             client.log_inputs(run_id, inputs)
             return
         except Exception as error:
-            if "unique" not in str(error).lower() and "duplicate" not in str(error).lower():
+            if not refusals_left or not re.search("unique|duplicate", str(error), re.IGNORECASE):
                 raise
-    client.log_inputs(run_id, inputs)
 
 
 def _now() -> int:

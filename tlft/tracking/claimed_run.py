@@ -1,7 +1,4 @@
-"""Hold the run of a key, so that nobody else computes it meanwhile, and open it: a new run, or the unfinished one.
-
-Which runs of a key there are, and what a run logs, is known elsewhere.
-"""
+"""Hold the run of a key, so that nobody else computes it meanwhile, and open it: a new run, or the unfinished one."""
 
 from __future__ import annotations
 

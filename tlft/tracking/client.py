@@ -1,7 +1,4 @@
-"""Reach the tracking store: its address, MLflow's client, what is asked of that, and what MLflow says unasked.
-
-What a run means is not known here.
-"""
+"""Reach the tracking store: its address, MLflow's client, what is asked of that, and what MLflow says unasked."""
 
 from __future__ import annotations
 
@@ -104,11 +101,7 @@ def is_there(uri: str) -> bool:
 
 
 def connect_existing(uri: str, name: str) -> MlflowClient:
-    """Return MLflow's client for a store that must be there already: a database is not created.
-
-    Args:
-        uri: of the store.
-        name: of the run or model that is looked for.
+    """Return MLflow's client for a store that must be there already, since a run or model is looked for in it.
 
     Raises:
         ConfigurationError: if the database is none, or is not there.
@@ -164,13 +157,7 @@ def logged_models(client: MlflowClient, experiment_id: str, run_id: str) -> list
 
 
 def restore(kind: str, name: str, uri: str) -> str:
-    """Return the command that restores a deleted run or experiment, wherever it is typed.
-
-    Args:
-        kind: `runs` or `experiments`.
-        name: its id.
-        uri: of the store.
-    """
+    """Return the command that restores a deleted one of the `runs` or `experiments`, wherever it is typed."""
     return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} mlflow {kind} restore --{kind.removesuffix('s')}-id {name}"
 
 

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 def orphan_checkpoints(home: Path) -> Iterator[Waste]:
-    """Yield the folders of unfinished runs that no run goes on from; nobody can begin with one while it is yielded.
-
-    One that somebody works on is left out, and one that another run goes on from.
-    """
+    """Yield the folders of unfinished runs that no run goes on from; nobody can begin with one while it is yielded."""
     for folder in idle_folders(home):
         if (orphan := _as_waste(folder, home)) is not None:
             yield orphan

@@ -1,7 +1,4 @@
-"""A run as the tracking store remembers it, in plain types.
-
-Nothing here knows MLflow, so that tables and reports can be made, and tested, without it.
-"""
+"""A run as the tracking store remembers it, in plain types, so that tables and reports are made without MLflow."""
 
 from __future__ import annotations
 

@@ -32,9 +32,8 @@ def find_model(name: str, uri: str | None = None) -> tuple[dict[str, Any], Path]
         client = connect_existing(uri, name)
         run = existing_run(client, _run_of(client, name))
         model = _model_of(client, run)
-        description = _fetch(
-            model.artifact_location, f"models:/{model.model_id}", f"artifacts/{Artifact.MODEL_DESCRIPTION}"
-        )
+        place = f"artifacts/{Artifact.MODEL_DESCRIPTION}"
+        description = _fetch(model.artifact_location, f"models:/{model.model_id}", place)
         weights = _fetch(run.info.artifact_uri, f"runs:/{run.info.run_id}", Artifact.WEIGHTS)
     return json.loads(description.read_text(encoding="utf-8")), weights
 
@@ -70,13 +69,13 @@ def _run_of(client: MlflowClient, name: str) -> str:
 
 def _fetch(artifact_uri: str, name: str, file: str) -> Path:
     folder = local_folder(artifact_uri)
-    if folder is not None and (folder / file).is_file():
-        return folder / file
-    if folder is not None:
-        raise TlftError(f"{folder / file}: is missing; put it back, or repeat the run with force=true")
-    from mlflow.artifacts import download_artifacts
+    if folder is None:
+        from mlflow.artifacts import download_artifacts
 
-    return Path(download_artifacts(f"{name}/{file}"))
+        return Path(download_artifacts(f"{name}/{file}"))
+    if not (folder / file).is_file():
+        raise TlftError(f"{folder / file}: is missing; put it back, or repeat the run with force=true")
+    return folder / file
 
 
 def register_model(run_id: str, name: str, alias: str, card: str, uri: str | None = None) -> str:

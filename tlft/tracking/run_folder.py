@@ -1,14 +1,10 @@
-"""What is kept on disk of an unfinished run: which run it is, its journal, its checkpoints, its files.
-
-What a run logs, and how that is delivered, is not known here.
-"""
+"""What is kept on disk of an unfinished run: which run it is, its journal, its checkpoints, its files."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,21 +37,17 @@ class RunAddress(NamedTuple):
         return client, find_run(client, self.run_id)
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """The folder of an unfinished run."""
+    """The folder of an unfinished run.
 
-    path: Path
+    Attributes:
+        checkpoints: where checkpoints are kept.
+        files: where the run's files wait until MLflow has them.
+    """
 
-    @property
-    def checkpoints(self) -> Path:
-        """Where checkpoints are kept."""
-        return self.path / "checkpoint"
-
-    @property
-    def files(self) -> Path:
-        """Where the run's files wait until MLflow has them."""
-        return self.path / "files"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints, self.files = path / "checkpoint", path / "files"
 
     @property
     def address(self) -> RunAddress | None:

@@ -1,7 +1,4 @@
-"""Ask an MLflow server whether it is there, and say within seconds, in one line, why not and how to mend it.
-
-What is kept on a server is not known here.
-"""
+"""Ask an MLflow server whether it is there, and say within seconds, in one line, why not and how to mend it."""
 
 from __future__ import annotations
 
@@ -155,14 +152,11 @@ def _greet(uri: str) -> None:
         raise TlftError(f"tracking.uri={uri}: refuses the credentials ({code}); {_CREDENTIALS}")
     if answer.status_code == 403:
         reason = one_line(answer.text, 100)
-        raise TlftError(
-            f"tracking.uri={uri}: forbids it ({code}: {reason}); give the user the right, or start the server with "
-            "--allowed-hosts HOST"
-        )
+        mend = "give the user the right, or start the server with --allowed-hosts HOST"
+        raise TlftError(f"tracking.uri={uri}: forbids it ({code}: {reason}); {mend}")
     if answer.status_code >= 500 or answer.status_code == 429:
-        raise StoreAwayError(
-            f"tracking.uri={uri}: answers with an error ({code}); look into the server's log, or set tracking.uri"
-        )
+        mend = "look into the server's log, or set tracking.uri"
+        raise StoreAwayError(f"tracking.uri={uri}: answers with an error ({code}); {mend}")
     raise TlftError(f"tracking.uri={uri}: is no MLflow server ({code}); set tracking.uri=http://HOST:PORT of one")
 
 

@@ -1,7 +1,4 @@
-"""One experiment of one tracking store: find its runs by their keys, and who works on them.
-
-How a run is begun or gone on with is not known here.
-"""
+"""One experiment of one tracking store: find its runs by their keys, and who works on them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The run that stands for a whole sweep in MLflow, and whose children are the runs of its jobs.
-
-Which figures it carries and what its note says is decided elsewhere (see tlft/sweeps/parent_run.py).
-"""
+"""The run that stands for a whole sweep in MLflow; what it carries is decided elsewhere (tlft/sweeps/parent_run.py)."""
 
 from __future__ import annotations
 
