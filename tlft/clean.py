@@ -82,11 +82,7 @@ def _clean(wastes: Iterable[Waste], home: Path, *, delete: bool) -> int:
 
 
 def _limit(given: float | None) -> float | None:
-    """Return the gigabytes that decoded images may take: as given, else as `conf/` has it; None if there is no limit.
-
-    Raises:
-        ConfigurationError: if that is no size.
-    """
+    """Return the gigabytes that decoded images may take: as given, else as `conf/` has it; None if without limit."""
     if given is None:
         from tlft.config.compose import Composer
 

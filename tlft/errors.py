@@ -15,11 +15,7 @@ class TlftError(Exception):
 
 
 class ConfigurationError(TlftError):
-    """Carry every problem of a configuration, one line each (exit status 2).
-
-    Attributes:
-        problems: the lines, in the order in which they were found.
-    """
+    """Carry every problem of a configuration, one line each in `problems` (exit status 2)."""
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)

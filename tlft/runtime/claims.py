@@ -27,12 +27,9 @@ from tlft.runtime.files import atomic_write, write_new
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 15.0
-LEASE_SECONDS = 90.0
-"""A lease that was not renewed for so long has run out; six beats, since a busy file server may swallow some."""
-
+LEASE_SECONDS = 90.0  # since a lease was renewed; six beats, since a busy file server may swallow some
 _FUTURE_SECONDS = 5.0
-_LOOK_SECONDS = 0.2
-"""Whoever looks who works on a run takes its lock for a moment, which must not pass for work."""
+_LOOK_SECONDS = 0.2  # whoever looks who works on a run takes its lock for a moment, which must not pass for work
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,8 @@ class Claim:
     def release(self, *, stopped: bool = False) -> None:
         """Give the claim back; once is enough.
 
-        Args:
-            stopped: a signal has ended the work. Slurm may put this job back into its queue, and until it is known to
-                be over the run is this job's, as it was between its submission and its start.
+        If a signal has `stopped` the work, Slurm may put this job back into its queue, and until it is known to be over
+        the run is this job's, as it was between its submission and its start.
         """
         if self._released.is_set():
             return

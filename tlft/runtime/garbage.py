@@ -14,8 +14,7 @@ from pathlib import Path
 
 from tlft.runtime.claims import Claim
 
-STALE_SECONDS = 3600.0
-"""A temporary file that nobody has written to for so long is nobody's: what is being written takes seconds."""
+STALE_SECONDS = 3600.0  # after the last write a temporary file is nobody's: what is being written takes seconds
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,7 @@ def patient() -> Iterator[None]:
 
 @contextmanager
 def deferred(intent: str) -> Iterator[None]:
-    """Let the first signal wait, beyond the end of the block, for `stop_if_asked`; a second one stops at once.
-
-    When it is heard the `intent` is said.
-    """
+    """Say the intent at a first signal, and let it wait, beyond the block, for `stop_if_asked`; a second one stops."""
     _Heard.patient, _Heard.intent = True, intent
     try:
         yield

@@ -7,12 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-OVER = {
+OVER = {  # the states that are a job's last
     *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED", "PREEMPTED"),
 }
-"""The states that are a job's last."""
-
 _PATIENCE_SECONDS = 20
 
 
@@ -23,11 +21,7 @@ def own_job() -> str:
 
 
 def states(jobs: Sequence[str]) -> dict[str, tuple[str, str]] | None:
-    """Return the jobs that Slurm still knows, of some such as `123` or `123_4`; None if Slurm does not answer.
-
-    Returns:
-        job -> its state and the reason, such as `("PENDING", "Resources")`.
-    """
+    """Return job -> state and reason, such as `("PENDING", "Resources")`, as far as Slurm knows; None if it is mute."""
     output = _ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}", "--format=%i %T %r")
     if output is None:
         return None

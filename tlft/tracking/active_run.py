@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 20.0
-_PAUSE_FACTOR = 10
-"""A store that did not answer is not asked again before so many times what the question took: the training goes on."""
+_PAUSE_FACTOR = 10  # of what a question took that was not answered, until the next one: the training goes on
 
 
 class ActiveRun:

@@ -69,10 +69,6 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Outcome:
-        """Build from what `to_dict` gave.
-
-        Raises:
-            KeyError, TypeError, ValueError: if it is none.
-        """
+        """Build from what `to_dict` gave; KeyError, TypeError or ValueError say that it is something else."""
         fields = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**fields | {"status": RunStatus(values["status"])})

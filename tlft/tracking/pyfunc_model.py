@@ -17,9 +17,7 @@ from tlft.tracking.client import local_folder, logged_models, quiet
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_SERVED = "__pyfunc_model_path__"
-"""Stands in the environment of MLflow's scoring server."""
-
+_SERVED = "__pyfunc_model_path__"  # stands in the environment of MLflow's scoring server
 _CODE = Path(__file__).with_name("served_model.py")
 _PACKAGES = ("mlflow", "torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safetensors", "scikit-learn")
 

@@ -1,4 +1,4 @@
-"""Read runs back as plain records; nothing is written here."""
+"""Read runs back as plain records; TlftError says that the store does not answer. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
 
     Raises:
         ConfigurationError: if the database is none, or of another version; if the experiment was deleted.
-        TlftError: if the store does not answer.
     """
     uri = tracking_uri(uri, home)
     if not is_there(uri):
@@ -62,11 +61,7 @@ class ArtifactReader:
         self._read: dict[str, pd.DataFrame] = {}
 
     def predictions(self, records: Sequence[Record]) -> Mapping[str, pd.DataFrame]:
-        """Return run id -> a row per image (see `Predictions.to_frame`); a run whose file cannot be read is left out.
-
-        Raises:
-            TlftError: if the store does not answer.
-        """
+        """Return run id -> a row per image (see `Predictions.to_frame`); one whose file cannot be read is left out."""
         from pyarrow import parquet
 
         for record in records:
@@ -113,11 +108,7 @@ class ArtifactReader:
 def load_curves(
     records: Sequence[Record], names: Sequence[str], uri: str | None = None, home: Path | None = None
 ) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Return the history of some metrics: run id -> name -> (step, value), in the order of the steps.
-
-    Raises:
-        TlftError: if the store does not answer.
-    """
+    """Return the history of some metrics: run id -> name -> (step, value), in the order of the steps."""
     uri = tracking_uri(uri, home)
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     with answering(uri):
@@ -132,12 +123,7 @@ def load_curves(
 
 
 def load_record(run_id: str, uri: str | None = None, home: Path | None = None) -> Record:
-    """Return one run, of any experiment.
-
-    Raises:
-        ConfigurationError: if there is none, or the database is none.
-        TlftError: if the store does not answer.
-    """
+    """Return one run, of any experiment, or raise ConfigurationError."""
     uri = tracking_uri(uri, home)
     with answering(uri):
         return to_record(existing_run(connect_existing(uri, run_id), run_id))

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def find_model(name: str, uri: str | None = None) -> tuple[dict[str, Any], Path]:
     """Return the description and the weights of a logged model; what a server keeps is fetched.
 
-    Args:
-        name: a run's id, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        uri: of the tracking store.
+    It is named by a run's id, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     Raises:
         TlftError: if there is none, or the store does not answer.

@@ -28,11 +28,7 @@ class RunAddress(NamedTuple):
     uri: str
 
     def look_up(self, home: Path) -> tuple[MlflowClient, Run | None]:
-        """Return the client of its store, and the run, which may be deleted; None if the store does not have it.
-
-        Raises:
-            Exception: whatever the store raises if it does not answer.
-        """
+        """Return the client of its store, and the run, which may be deleted; None if the store does not have it."""
         client = connect(tracking_uri(self.uri or None, home))
         return client, find_run(client, self.run_id)
 

@@ -19,13 +19,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 600.0
-"""How long a job of a sweep waits for a server that was there when the sweep began."""
-
+PATIENCE_SECONDS = 600.0  # for which a job of a sweep waits for a server that was there when the sweep began
 _ANSWER_SECONDS = 4.0
-_GREETING_SECONDS = 5.0
-"""The whole greeting takes no longer: names may resolve slowly, and an answer may come drop by drop."""
-
+_GREETING_SECONDS = 5.0  # of the whole greeting: names may resolve slowly, an answer may come drop by drop
 _LOOK_SECONDS = 2.0
 _QUESTION = "/api/2.0/mlflow/experiments/search"
 _CREDENTIALS = (
@@ -45,9 +41,7 @@ def is_server(uri: str) -> bool:
 def wait_for_server(uri: str, patience: float = 0.0) -> None:
     """Return once the server has answered; at once if the address is no server's.
 
-    Args:
-        uri: of the tracking store.
-        patience: seconds to wait for a server that does not answer; one that refuses is not waited for.
+    One that does not answer is waited for `patience` seconds, one that refuses is not.
 
     Raises:
         StoreAwayError: if it does not answer; without patience within ten seconds.

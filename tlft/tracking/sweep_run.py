@@ -17,9 +17,7 @@ from tlft.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-LONGEST_NOTE = 8000
-"""Characters that a run's tag may have; MLflow cuts or refuses what is longer."""
-
+LONGEST_NOTE = 8000  # characters of a run's tag; MLflow cuts or refuses what is longer
 _MOST_METRICS = 1000  # in one batch
 
 
