@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -48,10 +49,6 @@ class Owner:
     slurm_job: str
     restarts: int
     token: str
-
-    def __str__(self) -> str:
-        where = f"process {self.pid} on {self.machine.partition('/')[0]}" if self.machine else "waiting to start"
-        return f"Slurm job {self.slurm_job}, {where}" if self.slurm_job else where
 
     def to_json(self) -> bytes:
         """Return what its file holds."""
@@ -177,10 +174,9 @@ def _this_process() -> Owner:
 
 @cache
 def _machine() -> str:
-    try:
+    boot = ""
+    with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
     return f"{socket.gethostname()}/{boot}"
 
 

@@ -60,18 +60,13 @@ def available_threads() -> int:
 
 def _container_limit() -> int | None:
     """Return the CPUs that control groups (version 2, then 1) grant, rounded up, or None."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            folder = Path("/sys/fs/cgroup/cpu")
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
-        return None
-    return max(-(-int(quota) // int(period)), 1)
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            texts = [Path("/sys/fs/cgroup", name).read_text() for name in names]
+            quota, period = (int(number) for number in " ".join(texts).split())
+            if quota > 0 and period > 0:
+                return -(-quota // period)
+    return None
 
 
 def memory_limit() -> int:

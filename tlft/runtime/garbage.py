@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,10 +54,8 @@ def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files below a folder; what vanishes meanwhile counts nothing."""
     total = 0
     for file in path.rglob("*") if path.is_dir() else [path]:
-        try:
+        with suppress(OSError):
             total += 0 if file.is_dir() else file.lstat().st_size
-        except OSError:
-            continue
     return total
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.names import escape_all
+from tlft.names import Metric, escape_all
 from tlft.runs.experiment import SweepMembership
 from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.results import Result
@@ -141,11 +141,11 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
     }
     planned = {job.identity.key: _as_if_done(job, ACCURACY) for job in jobs}
     rows = build_table(list(planned.values()), all_columns=True).rows
-    figures = {"sweep/runs": float(len(accuracies))}
+    figures = {Metric.SWEEP_RUNS: float(len(accuracies))}
     for row, label in zip(rows, _labels(rows), strict=True):
         for column, cell in row.cells.items():
             if values := [accuracies[key] for key in cell.run_ids if key in accuracies]:
-                figures[f"column/{column}/accuracy{label}"] = statistics.fmean(values)
+                figures[Metric.of_column(column, label)] = statistics.fmean(values)
     return figures
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tlft.errors import TlftError, one_line
@@ -52,6 +52,7 @@ def wait_for_server(uri: str, patience: float = 0.0) -> None:
     while is_server(uri):
         try:
             _greet(uri)
+            break
         except StoreAwayError as error:
             if time.monotonic() >= deadline:
                 raise
@@ -59,10 +60,8 @@ def wait_for_server(uri: str, patience: float = 0.0) -> None:
                 log.warning("%s; waiting for it", error)
             waited = True
             time.sleep(_LOOK_SECONDS)
-            continue
-        if waited:
-            log.info("tracking.uri=%s: is back", uri)
-        return
+    if waited:
+        log.info("tracking.uri=%s: is back", uri)
 
 
 def ask_early(uri: str) -> Callable[[], None]:
@@ -139,7 +138,10 @@ def _greet(uri: str) -> None:
 
     with answering(uri):
         answer = _ask_beside(ask)()
-    if answer.status_code == 200 and _is_mlflow(answer):
+    content = None
+    with suppress(ValueError):
+        content = answer.json()
+    if answer.status_code == 200 and isinstance(content, dict) and (not content or "experiments" in content):
         return
     code = f"{answer.status_code} {answer.reason}".strip()
     if answer.status_code == 401:
@@ -152,14 +154,6 @@ def _greet(uri: str) -> None:
         mend = "look into the server's log, or set tracking.uri"
         raise StoreAwayError(f"tracking.uri={uri}: answers with an error ({code}); {mend}")
     raise TlftError(f"tracking.uri={uri}: is no MLflow server ({code}); set tracking.uri=http://HOST:PORT of one")
-
-
-def _is_mlflow(answer: requests.Response) -> bool:
-    try:
-        content = answer.json()
-    except ValueError:
-        return False
-    return isinstance(content, dict) and (not content or "experiments" in content)
 
 
 def _ask_beside(ask: Callable[[], requests.Response]) -> Callable[[], requests.Response]:
