@@ -1,7 +1,4 @@
-"""`python -m tlft.clean`: say what may be deleted from a home and how much that frees; with --yes delete it.
-
-What may be deleted is the business of the modules `garbage`, and of `tlft.data.cache`.
-"""
+"""`python -m tlft.clean`: say what may be deleted from a home and how much that frees; with --yes delete it."""
 
 from __future__ import annotations
 

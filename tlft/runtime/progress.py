@@ -39,13 +39,9 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> TextIO:  # type: ignore[override]
         """Standard error, looked up anew."""
         return sys.stderr
-
-    @stream.setter
-    def stream(self, value: TextIO) -> None:
-        raise AttributeError("a console handler has no stream of its own")
 
 
 _progress_file: Path | None = None

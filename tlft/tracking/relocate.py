@@ -79,10 +79,14 @@ def _place_here(place: str, home: Path) -> str:
     if folder is None or not folder.is_absolute():
         return ""
     other_home, separator, name = str(folder).rpartition("/mlruns/")
-    mlruns, other = home / "mlruns", Path(other_home) / "mlruns"
-    if not separator or mlruns == other or (other.exists() and mlruns.exists() and other.samefile(mlruns)):
+    mlruns, old_mlruns = home / "mlruns", Path(other_home) / "mlruns"
+    if (
+        not separator
+        or mlruns == old_mlruns
+        or (old_mlruns.exists() and mlruns.exists() and old_mlruns.samefile(mlruns))
+    ):
         return ""
     here = mlruns / name
-    if other.exists() and not here.exists():
+    if old_mlruns.exists() and not here.exists():
         return ""
     return here.as_uri() if place.startswith("file:") else str(here)

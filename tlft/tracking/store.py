@@ -43,6 +43,7 @@ class Store:
 
     Attributes:
         place: tells it from the other experiments and stores that this home has runs in.
+        origin_tags: say where a run comes from.
         named_uri: the address; empty for the home's own database, so that a home may be moved.
     """
 
@@ -58,6 +59,7 @@ class Store:
             with quiet():
                 self.home_id = _home_id(self.home / "cache" / "home-id")
                 self.client, self.experiment_id = self._open(config.tracking.experiment)
+        self.origin_tags = {Tag.HOME: self.home_id, Tag.SOURCE_NAME: "run.py"}
         self._locks = self.home / "cache" / "locks"
         self.named_uri = "" if is_homes_own else self.uri
         store_prefix = "" if is_homes_own else f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
@@ -118,11 +120,6 @@ class Store:
             if run.info.status != "FINISHED" and Tag.DIVERGED not in run.data.tags and is_known:
                 return run
         return None
-
-    @property
-    def origin_tags(self) -> dict[str, str]:
-        """Tags that say where a run comes from."""
-        return {Tag.HOME: self.home_id, Tag.SOURCE_NAME: "run.py"}
 
     def claim_of(self, key: str) -> Claim:
         """Return the right to work on the run of a key, which is still to be acquired."""
