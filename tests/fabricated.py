@@ -106,7 +106,7 @@ ENDINGS = {"terminal": "txt", "markdown": "md", "csv": "csv", "json": "json", "l
 def golden_records() -> list[Record]:
     """Return the checked-in records, of which the golden tables are made."""
     records = json.loads((PROJECT / "tests" / "data" / "records.json").read_text())
-    return [Record.from_dict(values) for values in records]
+    return [Record(**values) for values in records]
 
 
 def table_of(*runs: tuple[Record, pd.DataFrame | None], full: bool = False, all_columns: bool = False) -> Table:

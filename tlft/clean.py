@@ -1,7 +1,4 @@
-"""`python -m tlft.clean`: say what may be deleted from a home and how much that frees; with --yes delete it.
-
-What may be deleted is the business of `tlft.runtime.garbage` and `tlft.tracking`.
-"""
+"""`python -m tlft.clean`: say what may be deleted from a home and how much that frees; with --yes delete it."""
 
 from __future__ import annotations
 
@@ -82,11 +79,7 @@ def _clean(wastes: Iterable[Waste], home: Path, *, delete: bool) -> int:
 
 
 def _limit(given: float | None) -> float | None:
-    """Return the gigabytes that decoded images may take: as given, else as `conf/` has it; None if there is no limit.
-
-    Raises:
-        ConfigurationError: if that is no size.
-    """
+    """Return the gigabytes that decoded images may take: as given, else as `conf/` has it; None if without limit."""
     if given is None:
         from tlft.config.compose import Composer
 

@@ -15,11 +15,7 @@ class TlftError(Exception):
 
 
 class ConfigurationError(TlftError):
-    """Carry every problem of a configuration, one line each (exit status 2).
-
-    Attributes:
-        problems: the lines, in the order in which they were found.
-    """
+    """Carry every problem of a configuration, one line each in `problems` (exit status 2)."""
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
@@ -41,21 +37,21 @@ def one_line(text: object, longest: int | None = None) -> str:
 
 def out_of_memory(error: BaseException) -> str:
     """Return what was said if memory has run out, by PyTorch's allocators, by oneDNN or by Python; else nothing."""
-    said = one_line(error)
+    message = one_line(error)
     if isinstance(error, MemoryError):
-        return said or "Python can allocate no more"
+        return message or "Python can allocate no more"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for its name
-        return said[:_LONGEST_SAYING]
-    found = _NO_MEMORY.search(said) if isinstance(error, RuntimeError) else None
-    return said[found.start() :][:_LONGEST_SAYING] if found else ""
+        return message[:_LONGEST_MESSAGE]
+    match = _NO_MEMORY.search(message) if isinstance(error, RuntimeError) else None
+    return message[match.start() :][:_LONGEST_MESSAGE] if match else ""
 
 
-_LONGEST_SAYING = 200
+_LONGEST_MESSAGE = 200
 _NO_MEMORY = re.compile(r"DefaultCPUAllocator: |could not create a (primitive|memory object)$|std::bad_alloc")
 """That is all that oneDNN says when it gets no memory."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean X?` for the known name nearest to `name`, or an empty string."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the choice nearest to a name, or an empty string."""
+    matches = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]}?" if matches else ""

@@ -14,31 +14,21 @@ class Tag:
     """Facts about a run. Those that begin with `tlft.` are for programs, the plain ones for people."""
 
     RUN_KEY = "tlft.run_key"
-    SWEEP_KEY = "tlft.sweep"
-    """Is on runs that stand for sweeps, which have no run key, and on no other."""
-
-    HOME = "tlft.home"
-    """Which `paths.home` the run was begun from, by its id."""
-
-    FILES = "tlft.files"
-    """JSON: name -> bytes and SHA-256 of every file that the run must have."""
-
+    SWEEP_KEY = "tlft.sweep"  # is on runs that stand for sweeps, which have no run key, and on no other
+    HOME = "tlft.home"  # which `paths.home` the run was begun from, by its id
+    FILES = "tlft.files"  # JSON: name -> bytes and SHA-256 of every file that the run must have
     SECONDS = "tlft.seconds"
     DIVERGED = "tlft.diverged"
     DAMAGED = "tlft.damaged"
-    RESUMED = "tlft.resumed"
-    """How often another process went on with the run."""
+    RESUMED = "tlft.resumed"  # how often another process went on with the run
 
     NOTE = "mlflow.note.content"
     PARENT = "mlflow.parentRunId"
     SOURCE_NAME = "mlflow.source.name"
     SOURCE_COMMIT = "mlflow.source.git.commit"
-    DATASET_SPLIT = "mlflow.data.context"
-    """Is on the data sets that a run has read, not on the run."""
+    DATASET_SPLIT = "mlflow.data.context"  # is on the data sets that a run has read, not on the run
 
-    SWEEP = "sweep"
-    """The name of the sweep's preset."""
-
+    SWEEP = "sweep"  # the name of the sweep's preset
     COLUMN = "column"
     DATA = "data"
     ARCH = "arch"
@@ -54,9 +44,7 @@ class Tag:
     HOST = "host"
     DEVICE = "device"
     HARDWARE = "hardware"
-    PRECISION = "precision"
-    """What `precision=auto` came to; the param of this name has what was asked for."""
-
+    PRECISION = "precision"  # what `precision=auto` came to; the param of this name has what was asked for
     THREADS = "threads"
 
 
@@ -73,16 +61,12 @@ class Param:
     ARCH_LIBRARY = "arch.library"
     ARCH = "arch.name"
     MODEL = "model.name"
-    WEIGHTS = "model.weights"
-    """The SHA-256 of the pretrained weights; not there for `model=scratch`."""
-
+    WEIGHTS = "model.weights"  # the SHA-256 of the pretrained weights; not there for `model=scratch`
     BN_MOMENTUM = "model.bn_momentum"
     HEAD = "head.name"
     TRAINABLE = "training.trainable"
 
-    DATA_TRAIN = "data.train"
-    """The digest of the training images, and so for the other splits; not there if nothing is trained."""
-
+    DATA_TRAIN = "data.train"  # the digest of a split's images, as the next two; not there if nothing is trained
     DATA_EVAL = "data.eval"
     DATA_HOLDOUT = "data.holdout"
 
@@ -103,18 +87,12 @@ class Param:
 class Metric:
     """Figures of a run."""
 
-    ACCURACY = "eval/accuracy"
-    """The table's figure: written once, from the kept weights."""
-
+    ACCURACY = "eval/accuracy"  # the table's figure: written once, from the kept weights
     CLOSED_SET_ACCURACY = "eval/closed_set_accuracy"
     LOSS = "eval/loss"
     MACRO_F1 = "eval/macro_f1"
-    RECALL = "eval/recall/"
-    """Is followed by the name of a class, escaped."""
-
-    HOLDOUT_ACCURACY = "holdout/accuracy"
-    """The only figure that a selection may look at."""
-
+    RECALL = "eval/recall/"  # is followed by the name of a class, escaped
+    HOLDOUT_ACCURACY = "holdout/accuracy"  # the only figure that a selection may look at
     TRAIN_LOSS = "train/loss"
     TRAIN_ACCURACY = "train/accuracy"
     TRAIN_LR = "train/lr"
@@ -125,15 +103,11 @@ class Metric:
     EVAL_SECONDS = "time/eval_seconds"
     OVERHEAD_SECONDS = "time/overhead_seconds"
     TRAIN_IMAGES_PER_SECOND = "throughput/train_images_per_second"
-    SYSTEM = "system/"
-    """Is followed by the name of what one of MLflow's monitors measures."""
+    SYSTEM = "system/"  # is followed by the name of what one of MLflow's monitors measures
+    OF_THE_MACHINE = ("time/", "throughput/", SYSTEM)  # how names begin of figures that differ in a repetition
 
-    OF_THE_MACHINE = ("time/", "throughput/", SYSTEM)
-    """How the names begin of the figures that differ when a run is repeated."""
-
-    SWEEP_JOBS = "sweep/jobs"
-    SWEEP_RUNS = "sweep/runs"
-    """Of a sweep's run: how many jobs it has, and how many of their runs are finished."""
+    SWEEP_JOBS = "sweep/jobs"  # of a sweep's run, as the next
+    SWEEP_RUNS = "sweep/runs"  # of its jobs, how many runs are finished
 
     @staticmethod
     def of_column(column: str, row: str = "") -> str:
@@ -151,20 +125,13 @@ class Artifact:
     DIFF = "git.diff"
     CLASS_MAP = "class_map.json"
     LAYERS = "layers.txt"
-    NEAR_DUPLICATES = "near_duplicates.json"
-    """An empty list where none were found."""
-
+    NEAR_DUPLICATES = "near_duplicates.json"  # an empty list where none were found
     CONFUSION = "confusion.png"
     GALLERY = "gallery.png"
     WEIGHTS = "weights/model.safetensors"
-    TRACEBACK = "traceback.txt"
-    """Only of a run that has failed."""
-
-    REPORT = "report.html"
-    """Of a sweep's run."""
-
-    MODEL_DESCRIPTION = "model.json"
-    """Of a logged model: what it takes to build its network again."""
+    TRACEBACK = "traceback.txt"  # only of a run that has failed
+    REPORT = "report.html"  # of a sweep's run
+    MODEL_DESCRIPTION = "model.json"  # of a logged model: what it takes to build its network again
 
 
 def escape_all(names: Sequence[str]) -> list[str]:

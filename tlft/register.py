@@ -1,7 +1,4 @@
-"""`python -m tlft.register`: put the network of a run into MLflow's registry, with an alias and a card.
-
-Which run is the best is decided by the hold-out alone; how the registry works is the business of `tlft.tracking`.
-"""
+"""`python -m tlft.register`: put the network of a run into MLflow's registry, with an alias and a card."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`python -m tlft.sync`: deliver what MLflow has not got yet, and with --verify hash the files that it keeps.
-
-How that is done is the business of `tlft.tracking`.
-"""
+"""`python -m tlft.sync`: deliver what MLflow has not got yet, and with --verify hash the files that it keeps."""
 
 from __future__ import annotations
 
@@ -38,14 +35,14 @@ def _sync(arguments: Namespace, home: Path) -> int:
 
 def _deliver(home: Path) -> bool:
     """Deliver and say what was delivered; tells whether something still waits."""
-    deliveries = []
+    waiting: list[int] = []
     for delivery in deliver_journals(home):
-        deliveries.append(delivery)
+        waiting.append(delivery.waiting)
         why = f", {delivery.waiting} still wait ({delivery.error})" if delivery.waiting else ""
         print(f"run {delivery.run_id}: {delivery.delivered} entries delivered{why}")
-    if not deliveries:
+    if not waiting:
         print(f"nothing waits in {home / 'checkpoints'}")
-    return any(delivery.waiting for delivery in deliveries)
+    return any(waiting)
 
 
 def _verify(experiment: str, uri: str | None, home: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tlft.runtime.garbage import Waste, size_of, waste
+from tlft.runtime.garbage import Waste, size_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def caches_over(home: Path, max_gb: float) -> Iterator[Waste]:
         try:
             with FileLock(folder.with_suffix(".lock"), timeout=0):
                 day = time.strftime("%Y-%m-%d", time.localtime(last_used(folder)))
-                yield waste(folder, f"decoded images, last used on {day}")
+                yield Waste(folder, f"decoded images, last used on {day}")
         except Timeout:  # somebody decodes these very images
             continue
         total -= sizes[folder]
@@ -59,6 +59,6 @@ def partial_caches(home: Path) -> Iterator[Waste]:
     for path in sorted((home / "cache" / "decoded").glob("*.partial")):
         try:
             with FileLock(path.with_suffix(".lock"), timeout=0):
-                yield waste(path, "half of decoded images, of a process that was killed")
+                yield Waste(path, "half of decoded images, of a process that was killed")
         except Timeout:
             continue

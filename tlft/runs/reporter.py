@@ -61,7 +61,7 @@ class Reporter:
         self._advance(images, note=f"epoch {state.epoch + 1}/{self._training.epochs}, loss {loss:.4f}")
         if signals.asked_to_stop():
             self._save(model, state)
-            signals.stop()
+            signals.stop_if_asked()
         minutes = self.context.config.checkpoint.every_minutes
         if minutes is not None and time.monotonic() - self._saved >= 60 * minutes:
             self._save(model, state)

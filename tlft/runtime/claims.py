@@ -3,8 +3,6 @@
 1. A file lock, which dies with its process: decides on one machine, and wherever the shared folder has locks.
 2. Beside it a file that names the owner. Under Slurm its job is asked for; elsewhere it is a lease, which its owner
    renews and which runs out when nobody does.
-
-What a run is, is not known here.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -29,12 +28,9 @@ from tlft.runtime.files import atomic_write, write_new
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 15.0
-LEASE_SECONDS = 90.0
-"""A lease that was not renewed for so long has run out; six beats, since a busy file server may swallow some."""
-
+LEASE_SECONDS = 90.0  # since a lease was renewed; six beats, since a busy file server may swallow some
 _FUTURE_SECONDS = 5.0
-_LOOK_SECONDS = 0.2
-"""Whoever looks who works on a run takes its lock for a moment, which must not pass for work."""
+_LOOK_SECONDS = 0.2  # whoever looks who works on a run takes its lock for a moment, which must not pass for work
 
 
 @dataclass(frozen=True)
@@ -54,17 +50,17 @@ class Owner:
     restarts: int
     token: str
 
-    def __str__(self) -> str:
-        where = f"process {self.pid} on {self.machine.partition('/')[0]}" if self.machine else "waiting to start"
-        return f"Slurm job {self.slurm_job}, {where}" if self.slurm_job else where
+    def to_json(self) -> bytes:
+        """Return what its file holds."""
+        return json.dumps(asdict(self)).encode()
 
 
 class Claim:
-    """The right to work on one run."""
+    """The right to work on one run, whoever has it."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _file_lock(folder, name)
+        # The library's own stand-in on a folder without locks would outlive a machine that was lost.
+        self._lock = FileLock(folder / f"{name}.lock", fallback_to_soft=False)
         self._owner_file = folder / f"{name}.owner"
         self._process = _this_process()
         self._released = threading.Event()
@@ -74,10 +70,7 @@ class Claim:
         if not _take(self._lock):
             return False
         owner = _read(self._owner_file)
-        if owner is not None and _is_at_work(owner, self._process, self._owner_file):
-            self._lock.release()
-            return False
-        if not self._take_owner_file(owner):
+        if self._is_at_work(owner) or not self._take_owner_file(owner):
             self._lock.release()
             return False
         threading.Thread(target=self._renew, name="lease", daemon=True).start()
@@ -86,20 +79,54 @@ class Claim:
     def release(self, *, stopped: bool = False) -> None:
         """Give the claim back; once is enough.
 
-        Args:
-            stopped: a signal has ended the work. Slurm may put this job back into its queue, and until it is known to
-                be over the run is this job's, as it was between its submission and its start.
+        If a signal has `stopped` the work, Slurm may put this job back into its queue, and until it is known to be over
+        the run is this job's, as it was between its submission and its start.
         """
         if self._released.is_set():
             return
         self._released.set()
         if _read(self._owner_file) == self._process:
             if stopped and self._process.slurm_job:
-                waiting_job = replace(self._process, machine="", pid=0, restarts=0)
-                atomic_write(self._owner_file, _as_bytes(waiting_job))
+                atomic_write(self._owner_file, replace(self._process, machine="", pid=0, restarts=0).to_json())
             else:
                 self._owner_file.unlink(missing_ok=True)
         _let_go(self._lock)
+
+    def owner(self) -> Owner | None:
+        """Return who works on the run (or will, being a submitted Slurm job), or None if nobody does."""
+        owner = _read(self._owner_file)
+        if not _take(self._lock):
+            return owner or Owner("", 0, "", 0, "")
+        if self._lock.is_locked:  # else the folder has no locks
+            _let_go(self._lock)
+        return owner if self._is_at_work(owner) else None
+
+    def has_files(self) -> bool:
+        """Tell whether there is a file of a process that works on the run, or was killed at it."""
+        return self._owner_file.exists() or Path(self._lock.lock_file).exists()
+
+    def mark_submitted(self, slurm_job: str) -> None:
+        """Leave word that a Slurm job will work on the run, so that nobody submits it a second time.
+
+        The job may have begun meanwhile, or somebody else's: then their word stands.
+        """
+        if self.owner() is None:
+            self._owner_file.unlink(missing_ok=True)
+            write_new(self._owner_file, Owner("", 0, slurm_job, 0, uuid.uuid4().hex).to_json())
+
+    def _is_at_work(self, owner: Owner | None) -> bool:
+        """Tell whether an owner still works, given that its lock is free for this process."""
+        if owner is None:
+            return False
+        is_this_job = owner.slurm_job == self._process.slurm_job
+        if owner.machine == self._process.machine and (not owner.slurm_job or is_this_job):
+            return False  # its lock has died with it
+        if owner.slurm_job:
+            if is_this_job and (not owner.machine or owner.restarts < self._process.restarts):
+                return False  # submitted, or started before and put back into the queue
+            if (is_in_queue := squeue.knows(owner.slurm_job)) is not None:
+                return is_in_queue
+        return _lease_runs(self._owner_file)
 
     def _take_owner_file(self, stale: Owner | None) -> bool:
         """Put this process's name where nobody's or a dead one's was; where locks do not reach, one of two wins."""
@@ -110,7 +137,7 @@ class Claim:
             except FileNotFoundError:
                 return False  # another process took it over first
             aside.unlink(missing_ok=True)
-        return write_new(self._owner_file, _as_bytes(self._process))
+        return write_new(self._owner_file, self._process.to_json())
 
     def _renew(self) -> None:
         while not self._released.wait(BEAT_SECONDS):
@@ -118,28 +145,6 @@ class Claim:
                 os.utime(self._owner_file)
             except OSError as error:
                 log.warning("%s: the claim could not be renewed (%s)", self._owner_file, error.strerror)
-
-
-def owner_of(folder: Path, name: str) -> Owner | None:
-    """Return who works on a run (or will, being a submitted Slurm job), or None if nobody does."""
-    file = folder / f"{name}.owner"
-    owner = _read(file)
-    lock = _file_lock(folder, name)
-    if not _take(lock):
-        return owner or Owner("", 0, "", 0, "")
-    if lock.is_locked:  # else the folder has no locks
-        _let_go(lock)
-    return owner if owner is not None and _is_at_work(owner, _this_process(), file) else None
-
-
-def is_left(folder: Path, name: str) -> bool:
-    """Tell whether there is a file of a process that works on a run, or was killed at it."""
-    return any((folder / f"{name}.{kind}").exists() for kind in ("owner", "lock"))
-
-
-def _file_lock(folder: Path, name: str) -> FileLock:
-    # The library's own stand-in on a folder without locks would outlive a machine that was lost.
-    return FileLock(folder / f"{name}.lock", fallback_to_soft=False)
 
 
 def _take(lock: FileLock) -> bool:
@@ -161,35 +166,17 @@ def _let_go(lock: FileLock) -> None:
     lock.release()
 
 
-def mark_submitted(folder: Path, name: str, slurm_job: str) -> None:
-    """Leave word that a Slurm job will work on a run, so that nobody submits it a second time.
-
-    The job may have begun meanwhile, or somebody else's: then their word stands.
-    """
-    file = folder / f"{name}.owner"
-    if owner_of(folder, name) is not None:
-        return
-    file.unlink(missing_ok=True)
-    write_new(file, _as_bytes(Owner("", 0, slurm_job, 0, uuid.uuid4().hex)))
-
-
-def _as_bytes(owner: Owner) -> bytes:
-    return json.dumps(asdict(owner)).encode()
-
-
 def _this_process() -> Owner:
-    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    return Owner(
-        _machine(), os.getpid(), squeue.own_job(), int(restarts) if restarts.isdecimal() else 0, uuid.uuid4().hex
-    )
+    text = os.environ.get("SLURM_RESTART_COUNT", "")
+    restarts = int(text) if text.isdecimal() else 0
+    return Owner(_machine(), os.getpid(), squeue.own_job(), restarts, uuid.uuid4().hex)
 
 
 @cache
 def _machine() -> str:
-    try:
+    boot = ""
+    with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
     return f"{socket.gethostname()}/{boot}"
 
 
@@ -200,18 +187,6 @@ def _read(path: Path) -> Owner | None:
         return None
     except (ValueError, TypeError):
         return Owner("unknown", 0, "", 0, "")  # torn, or of another version: its lease decides
-
-
-def _is_at_work(owner: Owner, process: Owner, file: Path) -> bool:
-    """Tell whether an owner still works, given that its lock is free for `process`."""
-    if owner.machine == process.machine and (not owner.slurm_job or owner.slurm_job == process.slurm_job):
-        return False  # its lock has died with it
-    if owner.slurm_job:
-        if owner.slurm_job == process.slurm_job and (not owner.machine or owner.restarts < process.restarts):
-            return False  # it is this very job: submitted, or started before and put back into the queue
-        if (is_in_queue := squeue.knows(owner.slurm_job)) is not None:
-            return is_in_queue
-    return _lease_runs(file)
 
 
 def _lease_runs(file: Path) -> bool:

@@ -1,7 +1,4 @@
-"""What the commands `python -m ...` share: options, exit statuses, and readers that have seen enough.
-
-What a command does is its own business.
-"""
+"""What the commands `python -m ...` share: options, exit statuses, and readers that have seen enough."""
 
 from __future__ import annotations
 
@@ -42,11 +39,7 @@ def add_out(parser: ArgumentParser, default: str | None = None) -> None:
 
 
 def refuse_folder(out: Path) -> None:
-    """Refuse a folder as the file to write.
-
-    Raises:
-        ConfigurationError: if it is one.
-    """
+    """Raise ConfigurationError if the file to write is a folder."""
     if out.is_dir():
         raise ConfigurationError(f"--out {out}: is a folder; name a file in it")
 

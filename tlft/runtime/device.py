@@ -1,7 +1,4 @@
-"""What this machine offers a run: device, arithmetic precision, threads.
-
-Nothing here changes a result on purpose; what does (`precision`) is part of a run's identity.
-"""
+"""What this machine offers a run: device, arithmetic precision, threads, memory."""
 
 from __future__ import annotations
 
@@ -63,23 +60,18 @@ def available_threads() -> int:
 
 def _container_limit() -> int | None:
     """Return the CPUs that control groups (version 2, then 1) grant, rounded up, or None."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            folder = Path("/sys/fs/cgroup/cpu")
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
-        return None
-    return max(-(-int(quota) // int(period)), 1)
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            texts = [Path("/sys/fs/cgroup", name).read_text() for name in names]
+            quota, period = (int(number) for number in " ".join(texts).split())
+            if quota > 0 and period > 0:
+                return -(-quota // period)
+    return None
 
 
 def memory_limit() -> int:
     """Return the bytes of memory that this process may use: the machine's, or less in a container."""
-    limits: list[int] = [psutil.virtual_memory().total]
+    limits = [int(psutil.virtual_memory().total)]
     for file in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
         with suppress(OSError, ValueError):
             limits.append(int(Path("/sys/fs/cgroup", file).read_text()))
@@ -103,11 +95,7 @@ def prepare_machine(config: Config) -> Machine:
 
 
 def prepare_to_apply(precision: str) -> Machine:
-    """Return where and how a trained network is applied: in the precision that it had, where the hardware has that.
-
-    Args:
-        precision: in which the network was evaluated, `float32` or `bfloat16`.
-    """
+    """Return where and how a trained network is applied: in the precision that it had, where the hardware has that."""
     import torch
 
     _keep_memory()

@@ -1,7 +1,4 @@
-"""The one place that fetches files (data set archives, network weights), verifies them and puts them into place.
-
-What a file means is the caller's business: nothing here reads an image or loads a network.
-"""
+"""The one place that fetches files (data set archives, network weights), verifies them and puts them into place."""
 
 from __future__ import annotations
 
@@ -33,12 +30,9 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
 ATTEMPTS = 4
-BACK_OFF_SECONDS = 1.0
-"""Pause before the second attempt; doubled before each further one."""
-
+BACK_OFF_SECONDS = 1.0  # before the second attempt; doubled before each further one
 _CHUNK = 1 << 16
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
-"""The HTTP statuses after which another attempt may go well."""
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which another attempt may go well
 
 
 class _BrokenOffError(Exception):
@@ -110,26 +104,26 @@ def fetch(
                 if not (actual := sha256_of(target)).startswith(job.sha256):
                     raise TlftError(f"{target}: its SHA-256 is {actual}, not {job.sha256}; delete it, or {mend}")
                 return target
-            resumed = part.exists()
-            if url.startswith("file:"):
-                shutil.copyfile(url2pathname(urlsplit(url).path), part)
-            else:
-                _download(job)
-            _check(job, resumed)
+            _bring(job)
             into_place(part, target)
     return target
 
 
-def _check(job: _Download, resumed: bool) -> None:
-    """Delete what came if its bytes are wrong; where only its beginning was old, fetch all of it anew, once."""
+def _bring(job: _Download) -> None:
+    """Make the part file the whole one; where only its beginning was old, all of it is fetched anew, once."""
+    resumed = job.part.exists()
+    if job.url.startswith("file:"):
+        resumed = False
+        shutil.copyfile(url2pathname(urlsplit(job.url).path), job.part)
+    else:
+        _download(job)
     if (actual := sha256_of(job.part)).startswith(job.sha256):
         return
     job.part.unlink()
     if not resumed:
         raise job.failure(f"what came has the SHA-256 {actual}, not {job.sha256}, and was deleted")
     log.info("%s: what was there of it does not fit; fetching it anew", job.url)
-    _download(job)
-    _check(job, False)
+    _bring(job)
 
 
 def _download(job: _Download) -> None:
@@ -251,8 +245,7 @@ def unpack_zip(archive: Path, target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target, math.inf, mend):
             beside = target.with_name(f"{target.name}.unpacking")
-            if beside.exists():  # left by a process that was killed
-                shutil.rmtree(beside)
+            shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
             if not target.exists():
                 try:
                     _extract(archive, beside)

@@ -1,7 +1,4 @@
-"""Write files so that neither a reader nor a crash ever sees half of one, and digest them.
-
-What a file holds is the caller's business.
-"""
+"""Write files so that neither a reader nor a crash ever sees half of one, and digest them, whatever they hold."""
 
 from __future__ import annotations
 
@@ -30,10 +27,7 @@ def relative_name(path: Path, root: Path) -> str:
 def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write the file, in a folder that is made if need be, so that no reader ever sees half of it.
 
-    Args:
-        path: the file.
-        data: all of it.
-        durable: whether it must survive a power cut, which takes some milliseconds.
+    A `durable` one survives a power cut, which takes some milliseconds.
 
     Raises:
         TlftError: if it cannot be written.

@@ -1,21 +1,21 @@
 """Find what a home holds that nobody needs, as far as names, locks and times on the disk tell.
 
-Decoded images are known to `tlft.data.cache`, and what MLflow must be asked for to `tlft.tracking`.
+Decoded images are known to `tlft.data.cache`, and what MLflow must be asked for to `tlft.tracking.garbage`.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 
-from tlft.runtime.claims import Claim, owner_of
+from tlft.runtime.claims import Claim
 
-STALE_SECONDS = 3600.0
-"""A temporary file that nobody has written to for so long is nobody's: what is being written takes seconds."""
+STALE_SECONDS = 3600.0  # after the last write a temporary file is nobody's: what is being written takes seconds
 
 
 @dataclass(frozen=True)
@@ -23,33 +23,39 @@ class Waste:
     """Something on the disk that may be deleted while it is yielded, or that only seems so.
 
     Attributes:
-        path: a file or a folder.
+        path: a file or a folder that is there.
         why: it may be deleted, or not.
-        size: bytes.
         kept: whether it must stay, for a reason that somebody should know.
-        delete: deletes it.
+        claim: whose file it is; it is deleted by taking the claim and giving it back, if nobody has it by then.
     """
 
     path: Path
     why: str
-    size: int
-    kept: bool
-    delete: Callable[[], None]
+    kept: bool = False
+    claim: Claim | None = None
 
+    @cached_property
+    def size(self) -> int:
+        """Bytes that it took when it was first asked."""
+        return size_of(self.path)
 
-def waste(path: Path, why: str, *, kept: bool = False, delete: Callable[[], None] | None = None) -> Waste:
-    """Describe a file or a folder that is there."""
-    return Waste(path, why, size_of(path), kept, delete or partial(_delete, path))
+    def delete(self) -> None:
+        """Delete the file or the folder."""
+        if self.claim is not None:
+            if self.claim.acquire():
+                self.claim.release()
+        elif self.path.is_dir() and not self.path.is_symlink():
+            shutil.rmtree(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files below a folder; what vanishes meanwhile counts nothing."""
     total = 0
     for file in path.rglob("*") if path.is_dir() else [path]:
-        try:
+        with suppress(OSError):
             total += 0 if file.is_dir() else file.lstat().st_size
-        except OSError:
-            continue
     return total
 
 
@@ -64,20 +70,9 @@ def leftovers(home: Path) -> Iterator[Waste]:
     locks = home / "cache" / "locks"
     for path in sorted(temporary):
         if path.exists() and path.stat().st_mtime < old:
-            yield waste(path, "a temporary file of a process that was killed")
-    for path in sorted(locks.glob("*.owner")):
-        if owner_of(locks, path.stem) is None:
-            yield waste(path, "names an owner that is gone", delete=partial(_forget_owner, locks, path.stem))
-    for path in sorted(locks.glob("*.lock")):
-        if owner_of(locks, path.stem) is None:
-            yield waste(path, "the lock of a process that is gone", delete=partial(path.unlink, missing_ok=True))
-
-
-def _delete(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-
-
-def _forget_owner(locks: Path, name: str) -> None:
-    claim = Claim(locks, name)
-    if claim.acquire():
-        claim.release()
+            yield Waste(path, "a temporary file of a process that was killed")
+    for kind, why in (("owner", "names an owner that is gone"), ("lock", "the lock of a process that is gone")):
+        for path in sorted(locks.glob(f"*.{kind}")):
+            claim = Claim(locks, path.stem)
+            if claim.owner() is None:
+                yield Waste(path, why, claim=claim)

@@ -1,7 +1,4 @@
-"""Show how far long work has come: a bar on a terminal, plain log lines elsewhere.
-
-What the work is, is the caller's business; nothing here computes.
-"""
+"""Show how far long work has come, whatever it is: a bar on a terminal, plain log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -42,13 +39,9 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> TextIO:  # type: ignore[override]
         """Standard error, looked up anew."""
         return sys.stderr
-
-    @stream.setter
-    def stream(self, value: TextIO) -> None:
-        raise AttributeError("a console handler has no stream of its own")
 
 
 _progress_file: Path | None = None
@@ -94,10 +87,9 @@ def _reporting(path: Path, advance: Advance, task: dict[str, Any], done: int) ->
             return
         last = now
         report = {**task, "done": done, "note": note, "rate": (done - before) / max(now - started, 1e-9)}
-        if not path.parent.is_dir():  # somebody took it away, and it is not made again
-            return
-        with suppress(TlftError):  # nothing that is shown may stop a job
-            atomic_write(path, json.dumps(report).encode(), durable=False)
+        if path.parent.is_dir():  # else somebody took it away, and it is not made again
+            with suppress(TlftError):  # nothing that is shown may stop a job
+                atomic_write(path, json.dumps(report).encode(), durable=False)
 
     return advance_and_report
 
@@ -106,6 +98,8 @@ def bars() -> Progress:
     """Return moving lines for a terminal; each task has the fields `unit` and `note`."""
     from rich import progress as rich_progress
     from rich.console import Console
+    from rich.table import Column
+    from rich.text import Text
 
     class Amount(rich_progress.ProgressColumn):
         def render(self, task: rich_progress.Task) -> Text:
@@ -115,9 +109,6 @@ def bars() -> Progress:
             total = f"/{task.total:.0f}" if task.total else ""
             speed = f", {task.speed:.1f}/s" if task.speed else ""
             return Text(f"{task.completed:.0f}{total} {task.fields['unit']}{speed}")
-
-    from rich.table import Column
-    from rich.text import Text
 
     def whole() -> Column:
         return Column(no_wrap=True)  # what is too long for the terminal is cut: a job has one line

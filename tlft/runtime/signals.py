@@ -1,7 +1,4 @@
-"""Hear the signals that tell a process to stop, and let a training step that is under way end first.
-
-What is saved before the process goes is the caller's business.
-"""
+"""Hear the signals that tell a process to stop, and let a training step that is under way end first."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +47,7 @@ def listen() -> None:
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """Let the first signal wait until `stop` is called, or the block ends; a second Ctrl-C stops at once."""
+    """Let the first signal wait for `stop_if_asked`, or the end of the block; a second Ctrl-C stops at once."""
     with deferred("stopping after this step, with a checkpoint"):
         yield
     stop_if_asked()
@@ -59,11 +55,7 @@ def patient() -> Iterator[None]:
 
 @contextmanager
 def deferred(intent: str) -> Iterator[None]:
-    """Let the first signal wait, beyond the end of the block, for `stop_if_asked`; a second one stops at once.
-
-    Args:
-        intent: what is said of it when it is heard.
-    """
+    """Say the intent at a first signal, and let it wait, beyond the block, for `stop_if_asked`; a second one stops."""
     _Heard.patient, _Heard.intent = True, intent
     try:
         yield
@@ -71,21 +63,17 @@ def deferred(intent: str) -> Iterator[None]:
         _Heard.patient = False
 
 
-def stop_if_asked() -> None:
-    """Raise what the signal that waits stands for, if one waits."""
-    if asked_to_stop():
-        stop()
-
-
 def asked_to_stop() -> bool:
     """Tell whether a signal waits."""
     return _Heard.number is not None
 
 
-def stop() -> NoReturn:
-    """Raise what the signal that waits stands for."""
-    number, _Heard.number = _Heard.number, None
-    assert number is not None
+def stop_if_asked() -> None:
+    """Raise what the signal that waits stands for, if one waits."""
+    number = _Heard.number
+    if number is None:  # nothing is written then: a signal may come at this very moment
+        return
+    _Heard.number = None
     if hasattr(signal, "SIGUSR2") and number == signal.SIGUSR2 and _Heard.requeue is not None:
         try:
             _Heard.requeue(number, None)
@@ -103,7 +91,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
     _Heard.number = number
     if again or not _Heard.patient:
         _Heard.patient = False
-        stop()
+        stop_if_asked()
     once_more = "; once more stops at once" if number == signal.SIGINT else ""
     message = f"{signal.Signals(number).name}: {_Heard.intent}{once_more}\n"
     os.write(2, message.encode())  # not through logging, which may be in the middle of a line of its own

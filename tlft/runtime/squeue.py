@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-_OVER = {
+OVER = {  # the states that are a job's last
     *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED", "PREEMPTED"),
 }
@@ -21,31 +21,18 @@ def own_job() -> str:
 
 
 def states(jobs: Sequence[str]) -> dict[str, tuple[str, str]] | None:
-    """Return state and reason, such as `("PENDING", "Resources")`, of the jobs that Slurm still knows.
-
-    Args:
-        jobs: ids, such as `123` or `123_4`.
-
-    Returns:
-        job -> state and reason; None if Slurm does not answer.
-    """
-    options = ["--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}", "--format=%i %T %r"]
-    output = _ask("squeue", *options)
+    """Return job -> state and reason, such as `("PENDING", "Resources")`, as far as Slurm knows; None if it is mute."""
+    output = _ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={','.join(jobs)}", "--format=%i %T %r")
     if output is None:
         return None
     rows = (line.split(maxsplit=2) for line in output.splitlines())
     return {row[0]: (row[1], row[2] if len(row) > 2 else "") for row in rows if len(row) > 1}
 
 
-def is_over(state: str) -> bool:
-    """Tell whether a state is a job's last."""
-    return state in _OVER
-
-
 def knows(job: str) -> bool | None:
     """Tell whether Slurm has a job that waits or runs; None if Slurm does not answer."""
     by_job = states([job])
-    return None if by_job is None else any(not is_over(state) for state, _ in by_job.values())
+    return None if by_job is None else any(state not in OVER for state, _ in by_job.values())
 
 
 def last_words(job: str) -> str:

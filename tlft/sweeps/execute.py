@@ -127,7 +127,8 @@ def _launch(
     orders = [JobOrder(job.job, folder, sweep_run.membership_of(job)) for job in due]
 
     def mark_submitted(number: int, slurm_job: str) -> None:
-        by_number[number].store.mark_submitted(by_number[number].identity.key, slurm_job)
+        job = by_number[number]
+        job.store.claim_of(job.identity.key).mark_submitted(slurm_job)
 
     try:
         launcher.run_jobs(orders, mark_submitted)

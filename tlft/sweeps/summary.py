@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
 from tlft.errors import TlftError
+from tlft.names import Artifact
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
@@ -66,7 +67,7 @@ def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: 
     from analysis.report import collect, render_report
 
     material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
-    path = folder / "report.html"
+    path = folder / Artifact.REPORT
     atomic_write(path, render_report(material, f"tlft: {config.tracking.experiment}").encode())
     print(f"report: {path}")
     return path

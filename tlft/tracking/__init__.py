@@ -5,13 +5,9 @@ What a run computes is not known here: it arrives as names, numbers and files.
 
 from __future__ import annotations
 
-from typing import Any
 
+def set_served_model() -> None:
+    """Tell MLflow which object answers, once it is imported: logged models call this, under this name, for ever."""
+    from tlft.tracking import pyfunc_model
 
-def __getattr__(name: str) -> Any:
-    """Give logged models the function that they import under this name, for ever; it takes MLflow to import."""
-    if name != "set_served_model":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tlft.tracking.pyfunc_model import set_served_model
-
-    return set_served_model
+    pyfunc_model.set_served_model()

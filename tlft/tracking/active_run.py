@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 20.0
-_PAUSE_FACTOR = 10
-"""A store that did not answer is not asked again before so many times what the question took: the training goes on."""
+_PAUSE_FACTOR = 10  # of what a question took that was not answered, until the next one: the training goes on
 
 
 class ActiveRun:
@@ -53,7 +54,6 @@ class ActiveRun:
         self._experiment_id = run.info.experiment_id
         self._not_before = 0.0
         self._ended = False
-        self._monitors: list[Any] | None = None
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Log the scientific configuration; it never changes during a run."""
@@ -194,8 +194,6 @@ class ActiveRun:
 
     def _measure_system(self) -> dict[str, float]:
         """Ask MLflow's own monitors; they are asked at the end of each epoch, so that their figures have its step."""
-        if self._monitors is None:
-            self._monitors = _system_monitors()
         figures: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
@@ -203,47 +201,42 @@ class ActiveRun:
             monitor.clear_metrics()
         return figures
 
+    @cached_property
+    def _monitors(self) -> list[Any]:
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+
+        monitors: list[Any] = [CPUMonitor(), DiskMonitor()]  # type: ignore[no-untyped-call]
+        if shutil.which("nvidia-smi"):
+            from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+
+            try:
+                monitors.append(GPUMonitor())  # type: ignore[no-untyped-call]
+            except Exception as error:
+                log.debug("no figures of the GPU: %s", error)
+        return monitors
+
 
 _LONGEST_DIGEST = 36  # in MLflow
 
 
 def _log_inputs(client: MlflowClient, run_id: str, name: str, source: str, digests: Mapping[str, str]) -> None:
     """Log the data set; of runs that name a new one in the same moment MLflow refuses all but one: they ask again."""
-    inputs = _dataset_inputs(name, source, digests)
-    for _ in range(len(digests)):  # each refusal tells of one that is there by now
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    place = json.dumps({"uri": source})
+    inputs = [
+        DatasetInput(Dataset(name, digest[:_LONGEST_DIGEST], "local", place), [InputTag(Tag.DATASET_SPLIT, split)])
+        for split, digest in digests.items()
+    ]
+    for refusals_left in range(len(digests), -1, -1):  # each refusal tells of one that is there by now
         try:
             client.log_inputs(run_id, inputs)
             return
         except Exception as error:
-            if "unique" not in str(error).lower() and "duplicate" not in str(error).lower():
+            if not refusals_left or not re.search("unique|duplicate", str(error), re.IGNORECASE):
                 raise
-    client.log_inputs(run_id, inputs)
-
-
-def _dataset_inputs(name: str, source: str, digests: Mapping[str, str]) -> list[Any]:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    place = json.dumps({"uri": source})
-    return [
-        DatasetInput(Dataset(name, digest[:_LONGEST_DIGEST], "local", place), [InputTag(Tag.DATASET_SPLIT, split)])
-        for split, digest in digests.items()
-    ]
 
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _system_monitors() -> list[Any]:
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-
-    monitors: list[Any] = [CPUMonitor(), DiskMonitor()]  # type: ignore[no-untyped-call]
-    if shutil.which("nvidia-smi"):
-        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-
-        try:
-            monitors.append(GPUMonitor())  # type: ignore[no-untyped-call]
-        except Exception as error:
-            log.debug("no figures of the GPU: %s", error)
-    return monitors

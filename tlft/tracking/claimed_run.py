@@ -1,7 +1,4 @@
-"""Hold the run of a key, so that nobody else computes it meanwhile, and open it: a new run, or the unfinished one.
-
-Which runs of a key there are, and what a run logs, is known elsewhere.
-"""
+"""Hold the run of a key, so that nobody else computes it meanwhile, and open it: a new run, or the unfinished one."""
 
 from __future__ import annotations
 
@@ -30,13 +27,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def claim_run(store: Store, key: str, *, force: bool = False) -> Iterator[ClaimedRun]:
-    """Hold the run of a key for this process, so that nobody else computes it meanwhile.
-
-    Args:
-        store: where the run belongs.
-        key: of the run.
-        force: compute it although it is finished.
-    """
+    """Hold the run of a key, by force also a finished one, so that nobody but this process computes it meanwhile."""
     claim = store.claim_of(key)
     if not claim.acquire():
         yield ClaimedRun(store, key, Outcome(RunStatus.ELSEWHERE))
@@ -53,7 +44,7 @@ def claim_run(store: Store, key: str, *, force: bool = False) -> Iterator[Claime
 
 def tidy(store: Store, key: str) -> None:
     """Delete what a process left of a finished run that was killed in its last moment."""
-    if store.has_traces(key):
+    if store.folder_of(key).path.exists() or store.claim_of(key).has_files():
         with claim_run(store, key):
             pass
 
@@ -66,7 +57,7 @@ def _deliver_end(store: Store, key: str) -> None:
         return
     journal = Journal(folder.path)
     ended = journal.has("end")
-    if not (ended or folder.is_cut):
+    if journal.entries and not ended:  # none has a run that has just begun, or whose folder was being removed
         return
     with answering(store.uri):
         run = find_run(store.client, address.run_id)
@@ -93,11 +84,7 @@ class ClaimedRun:
     ) -> Iterator[ActiveRun]:
         """Open a new run, or the unfinished one; it is FINISHED, FAILED or KILLED when the block is left.
 
-        Args:
-            name: of a new run.
-            params: of the run.
-            tags: of the run.
-            parent: id of the run that stands for the sweep; a run has its first parent for good.
+        The `parent` is the run that stands for the sweep; a run has its first parent for good.
         """
         all_tags = {Tag.RUN_KEY: self.key, **self.store.origin_tags, **tags}
         if Tag.COMMIT in tags:

@@ -1,7 +1,4 @@
-"""Reach the tracking store: its address, MLflow's client, what is asked of that, and what MLflow says unasked.
-
-What a run means is not known here.
-"""
+"""Reach the tracking store: its address, MLflow's client, what is asked of that, and what MLflow says unasked."""
 
 from __future__ import annotations
 
@@ -38,11 +35,7 @@ def tracking_uri(uri: str | None = None, home: Path | None = None) -> str:
 
 
 def connect(uri: str) -> MlflowClient:
-    """Return MLflow's client for the address.
-
-    Raises:
-        TlftError: within seconds if it is a server that does not answer.
-    """
+    """Return MLflow's client for the address; a server that does not answer is a TlftError within seconds."""
     for name, value in _HTTP.items():
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
     os.environ["MLFLOW_TRUNCATE_LONG_VALUES"] = "false"
@@ -104,15 +97,7 @@ def is_there(uri: str) -> bool:
 
 
 def connect_existing(uri: str, name: str) -> MlflowClient:
-    """Return MLflow's client for a store that must be there already: a database is not created.
-
-    Args:
-        uri: of the store.
-        name: of the run or model that is looked for.
-
-    Raises:
-        ConfigurationError: if the database is none, or is not there.
-    """
+    """Return MLflow's client for a store in which a run or model is looked for, or raise ConfigurationError."""
     if not is_there(uri):
         raise ConfigurationError(
             f"{name}: no such run in {uri}, which is not there; set TLFT_HOME, or the store's address"
@@ -133,11 +118,7 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def existing_run(client: MlflowClient, run_id: str) -> Run:
-    """Return a run that nobody has deleted.
-
-    Raises:
-        ConfigurationError: if there is none.
-    """
+    """Return a run that nobody has deleted, or raise ConfigurationError."""
     run = find_run(client, run_id)
     if run is None or run.info.lifecycle_stage == "deleted":
         raise ConfigurationError(
@@ -164,22 +145,12 @@ def logged_models(client: MlflowClient, experiment_id: str, run_id: str) -> list
 
 
 def restore(kind: str, name: str, uri: str) -> str:
-    """Return the command that restores a deleted run or experiment, wherever it is typed.
-
-    Args:
-        kind: `runs` or `experiments`.
-        name: its id.
-        uri: of the store.
-    """
+    """Return the command that restores a deleted one of the `runs` or `experiments`, wherever it is typed."""
     return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} mlflow {kind} restore --{kind.removesuffix('s')}-id {name}"
 
 
 def refuse_deleted(experiment: Experiment, uri: str) -> None:
-    """Refuse an experiment that was deleted: its name is taken, and MLflow takes no run there.
-
-    Raises:
-        ConfigurationError: with the command that restores it.
-    """
+    """Raise ConfigurationError if an experiment was deleted: its name is taken, and MLflow takes no run there."""
     if experiment.lifecycle_stage == "deleted":
         raise ConfigurationError(
             f"tracking.experiment={experiment.name}: was deleted; restore it with all its runs "

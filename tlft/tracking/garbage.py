@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
-from tlft.runtime.garbage import Waste, waste
+from tlft.runtime.garbage import Waste
 from tlft.tracking.client import all_runs, connect, is_there, local_folder, logged_models, quiet, restore, tracking_uri
 from tlft.tracking.journal import Journal
 from tlft.tracking.run_folder import RunFolder, idle_folders
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 def orphan_checkpoints(home: Path) -> Iterator[Waste]:
-    """Yield the folders of unfinished runs that no run goes on from; nobody can begin with one while it is yielded.
-
-    One that somebody works on is left out, and one that another run goes on from.
-    """
+    """Yield the folders of unfinished runs that no run goes on from; nobody can begin with one while it is yielded."""
     for folder in idle_folders(home):
         if (orphan := _as_waste(folder, home)) is not None:
             yield orphan
@@ -33,24 +30,24 @@ def _as_waste(folder: RunFolder, home: Path) -> Waste | None:
     """Say why nobody goes on from a folder, or why that cannot be known; None if a run does."""
     path, address = folder.path, folder.address
     if address is None:
-        return waste(path, "names no run")
+        return Waste(path, "names no run")
     run_id = address.run_id
     if not address.uri and not (home / "mlflow.db").exists():  # MLflow would make a new one, and know no run
-        return waste(path, f"run {run_id} cannot be looked up: there is no {home / 'mlflow.db'}", kept=True)
+        return Waste(path, f"run {run_id} cannot be looked up: there is no {home / 'mlflow.db'}", kept=True)
     try:
         client, run = address.look_up(home)
     except Exception as error:  # a server that is away: nothing is known of the run
-        return waste(path, f"run {run_id} cannot be looked up ({one_line(error, 120)})", kept=True)
+        return Waste(path, f"run {run_id} cannot be looked up ({one_line(error, 120)})", kept=True)
     try:
         waiting = Journal(path).waiting
     except TlftError as error:  # it cannot be read, which keeps an unfinished run from going on
-        return waste(path, str(error), kept=True)
+        return Waste(path, str(error), kept=True)
     state, mend = _describe_end(run, run_id, str(client.tracking_uri))
     if not state:
         return None
     if waiting:
-        return waste(path, f"run {run_id} {state}, and {waiting} entries are not delivered; {mend}", kept=True)
-    return waste(path, f"run {run_id} {state}")
+        return Waste(path, f"run {run_id} {state}, and {waiting} entries are not delivered; {mend}", kept=True)
+    return Waste(path, f"run {run_id} {state}")
 
 
 def _describe_end(run: Run | None, run_id: str, uri: str) -> tuple[str, str]:
@@ -83,19 +80,13 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
         experiments = client.search_experiments(ViewType.ALL)
         runs = [run for stored in experiments for run in all_runs(client, stored.experiment_id, only_deleted=True)]
     for run in runs:
-        registered = _registered(client, run)
+        versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
         why = f"run {run.info.run_id} ({run.info.run_name}) was deleted; restored, it has its figures and no files"
-        if registered:
-            why = f"run {run.info.run_id} was deleted, but its model is registered as {registered}"
+        if versions:
+            why = f"run {run.info.run_id} was deleted, but its model is registered as {versions[0].name}"
         for folder in _folders_of(client, run):
             if folder.resolve().is_relative_to(home.resolve()) and folder.is_dir() and any(folder.iterdir()):
-                yield waste(folder, why, kept=bool(registered))
-
-
-def _registered(client: MlflowClient, run: Run) -> str:
-    """Return the name under which somebody registered a model of a run, or an empty text."""
-    versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
-    return next((str(version.name) for version in versions), "")
+                yield Waste(folder, why, kept=bool(versions))
 
 
 def _folders_of(client: MlflowClient, run: Run) -> Iterator[Path]:

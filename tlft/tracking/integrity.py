@@ -28,11 +28,7 @@ def find_damage(run: Run) -> str:
 
 
 def find_damage_by_digest(client: MlflowClient, run: Run) -> str:
-    """Say what is wrong with a run's files by their bytes; those that a server keeps are fetched.
-
-    Raises:
-        Exception: whatever the store raises if it does not answer, which says nothing about the files.
-    """
+    """Say what is wrong with a run's files by their bytes; those that a server keeps are fetched."""
     folder = local_folder(run.info.artifact_uri)
     for name, (size, sha256) in _files(run).items():
         parent = name.rpartition("/")[0]

@@ -1,7 +1,4 @@
-"""Keep what a run logs on disk first, in order, until the tracking store has it.
-
-Where it is delivered to is not known here.
-"""
+"""Keep what a run logs on disk first, in order, until the tracking store has it, wherever that is."""
 
 from __future__ import annotations
 
@@ -80,15 +77,8 @@ class Journal:
             self.append(**{kind: value})
 
     def append_metrics(self, metrics: Mapping[str, float], step: int, time: int) -> None:
-        """Add figures of a step, but for those that it has from before the run was interrupted.
-
-        Args:
-            metrics: name -> value.
-            step: epochs that were complete.
-            time: milliseconds since 1970.
-        """
-        new = {name: value for name, value in metrics.items() if (step, name) not in self._metrics}
-        if new:
+        """Add figures of a step, but for those that it has from before the run was interrupted; `time` is in ms."""
+        if new := {name: value for name, value in metrics.items() if (step, name) not in self._metrics}:
             self._metrics |= {(step, name) for name in new}
             self.append(metrics=new, step=step, time=time)
 

@@ -29,19 +29,13 @@ class RunStatus(StrEnum):
     @property
     def label(self) -> str:
         """What people read."""
-        return _LABELS.get(self, self.value)
+        labels = {self.UNFINISHED: "to resume", self.ELSEWHERE: "running elsewhere", self.SKIPPED: "done before"}
+        return labels.get(self, self.value)
 
     @property
     def is_complete(self) -> bool:
         """Whether the run has its figures, whenever it was computed."""
         return self in (RunStatus.DONE, RunStatus.SKIPPED)
-
-
-_LABELS = {
-    RunStatus.UNFINISHED: "to resume",
-    RunStatus.ELSEWHERE: "running elsewhere",
-    RunStatus.SKIPPED: "done before",
-}
 
 
 @dataclass(frozen=True)
@@ -75,10 +69,6 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Outcome:
-        """Build from what `to_dict` gave.
-
-        Raises:
-            KeyError, TypeError, ValueError: if it is none.
-        """
+        """Build from what `to_dict` gave; KeyError, TypeError or ValueError say that it is something else."""
         fields = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**fields | {"status": RunStatus(values["status"])})

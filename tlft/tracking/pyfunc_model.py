@@ -1,13 +1,10 @@
-"""Log a model that MLflow loads and serves, and answer when it does.
-
-What the model computes is the business of `tlft.inference`.
-"""
+"""Log a model that MLflow loads and serves, and answer when it does; what it computes is known to `tlft.inference`."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +17,7 @@ from tlft.tracking.client import local_folder, logged_models, quiet
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_SERVED = "__pyfunc_model_path__"
-"""Stands in the environment of MLflow's scoring server."""
-
+_SERVED = "__pyfunc_model_path__"  # stands in the environment of MLflow's scoring server
 _CODE = Path(__file__).with_name("served_model.py")
 _PACKAGES = ("mlflow", "torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safetensors", "scikit-learn")
 
@@ -33,8 +28,11 @@ def log_model(client: MlflowClient, experiment_id: str, run_id: str, description
     A run has one: where it is there already, nothing is done, and what is left of an attempt is deleted.
     """
     from mlflow import pyfunc, set_experiment
-    from mlflow.models import Model
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
 
+    probabilities = [ColSpec("float", f"p/{name}") for name in description["classes"]]
+    outputs = [ColSpec("string", "predicted"), ColSpec("float", "confidence"), *probabilities]
     for logged in logged_models(client, experiment_id, run_id):
         if logged.status.value == "READY":
             return
@@ -50,18 +48,9 @@ def log_model(client: MlflowClient, experiment_id: str, run_id: str, description
             run_id=run_id,
             python_model=str(_CODE),
             artifacts={"description": str(file)},
-            signature=_signature(description["classes"]),
+            signature=ModelSignature(Schema([ColSpec("string", "image")]), Schema([*outputs])),
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in _PACKAGES],
         )
-
-
-def _signature(classes: Sequence[str]) -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    probabilities = [ColSpec("float", f"p/{name}") for name in classes]
-    outputs = [ColSpec("string", "predicted"), ColSpec("float", "confidence"), *probabilities]
-    return ModelSignature(Schema([ColSpec("string", "image")]), Schema([*outputs]))
 
 
 def set_served_model() -> None:

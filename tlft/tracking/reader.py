@@ -1,4 +1,4 @@
-"""Read runs back as plain records; nothing is written here."""
+"""Read runs back as plain records; TlftError says that the store does not answer. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
 
     Raises:
         ConfigurationError: if the database is none, or of another version; if the experiment was deleted.
-        TlftError: if the store does not answer.
     """
     uri = tracking_uri(uri, home)
     if not is_there(uri):
@@ -62,16 +61,15 @@ class ArtifactReader:
         self._read: dict[str, pd.DataFrame] = {}
 
     def predictions(self, records: Sequence[Record]) -> Mapping[str, pd.DataFrame]:
-        """Return run id -> a row per image (see `Predictions.to_frame`); a run whose file cannot be read is left out.
+        """Return run id -> a row per image (see `Predictions.to_frame`); one whose file cannot be read is left out."""
+        from pyarrow import parquet
 
-        Raises:
-            TlftError: if the store does not answer.
-        """
         for record in records:
             if record.run_id not in self._read:
                 with self._file(record, Artifact.PREDICTIONS) as path, suppress(OSError, ValueError):  # damaged
                     if path is not None:
-                        self._read[record.run_id] = _read_parquet(path)
+                        # In a third of the time that pandas takes.
+                        self._read[record.run_id] = parquet.read_table(path).to_pandas()
         return self._read
 
     def text(self, record: Record, name: str) -> str:
@@ -110,11 +108,7 @@ class ArtifactReader:
 def load_curves(
     records: Sequence[Record], names: Sequence[str], uri: str | None = None, home: Path | None = None
 ) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Return the history of some metrics: run id -> name -> (step, value), in the order of the steps.
-
-    Raises:
-        TlftError: if the store does not answer.
-    """
+    """Return the history of some metrics: run id -> name -> (step, value), in the order of the steps."""
     uri = tracking_uri(uri, home)
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     with answering(uri):
@@ -128,20 +122,8 @@ def load_curves(
     return curves
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    from pyarrow import parquet
-
-    frame: pd.DataFrame = parquet.read_table(path).to_pandas()  # a third of the time that pandas takes
-    return frame
-
-
 def load_record(run_id: str, uri: str | None = None, home: Path | None = None) -> Record:
-    """Return one run, of any experiment.
-
-    Raises:
-        ConfigurationError: if there is none, or the database is none.
-        TlftError: if the store does not answer.
-    """
+    """Return one run, of any experiment, or raise ConfigurationError."""
     uri = tracking_uri(uri, home)
     with answering(uri):
         return to_record(existing_run(connect_existing(uri, run_id), run_id))

@@ -1,13 +1,10 @@
-"""A run as the tracking store remembers it, in plain types.
-
-Nothing here knows MLflow, so that tables and reports can be made, and tested, without it.
-"""
+"""A run as the tracking store remembers it, in plain types, so that tables and reports are made without MLflow."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from tlft.errors import TlftError
@@ -37,15 +34,6 @@ class Record:
     tags: dict[str, str]
     metrics: dict[str, float]
     artifacts: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; the inverse of `from_dict`."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """Build from what `to_dict` gave."""
-        return cls(**values)
 
 
 _LONGEST_PARAM = 6000  # in MLflow

@@ -17,25 +17,21 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
 
-def find_model(name: str, uri: str | None = None, home: Path | None = None) -> tuple[dict[str, Any], Path]:
+def find_model(name: str, uri: str | None = None) -> tuple[dict[str, Any], Path]:
     """Return the description and the weights of a logged model; what a server keeps is fetched.
 
-    Args:
-        name: a run's id, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        uri: of the tracking store.
-        home: whose database is meant, if `uri` is not given.
+    It is named by a run's id, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     Raises:
         TlftError: if there is none, or the store does not answer.
     """
-    uri = tracking_uri(uri, home)
+    uri = tracking_uri(uri)
     with answering(uri), quiet():
         client = connect_existing(uri, name)
         run = existing_run(client, _run_of(client, name))
         model = _model_of(client, run)
-        description = _fetch(
-            model.artifact_location, f"models:/{model.model_id}", f"artifacts/{Artifact.MODEL_DESCRIPTION}"
-        )
+        place = f"artifacts/{Artifact.MODEL_DESCRIPTION}"
+        description = _fetch(model.artifact_location, f"models:/{model.model_id}", place)
         weights = _fetch(run.info.artifact_uri, f"runs:/{run.info.run_id}", Artifact.WEIGHTS)
     return json.loads(description.read_text(encoding="utf-8")), weights
 
@@ -71,13 +67,13 @@ def _run_of(client: MlflowClient, name: str) -> str:
 
 def _fetch(artifact_uri: str, name: str, file: str) -> Path:
     folder = local_folder(artifact_uri)
-    if folder is not None and (folder / file).is_file():
-        return folder / file
-    if folder is not None:
-        raise TlftError(f"{folder / file}: is missing; put it back, or repeat the run with force=true")
-    from mlflow.artifacts import download_artifacts
+    if folder is None:
+        from mlflow.artifacts import download_artifacts
 
-    return Path(download_artifacts(f"{name}/{file}"))
+        return Path(download_artifacts(f"{name}/{file}"))
+    if not (folder / file).is_file():
+        raise TlftError(f"{folder / file}: is missing; put it back, or repeat the run with force=true")
+    return folder / file
 
 
 def register_model(run_id: str, name: str, alias: str, card: str, uri: str | None = None) -> str:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tlft.errors import TlftError
-from tlft.runtime.claims import owner_of
+from tlft.runtime.claims import Claim
 from tlft.tracking.client import is_there, local_folder, tracking_uri
 from tlft.tracking.schema import find_problems
 
@@ -36,7 +36,7 @@ def relocate(home: Path) -> int:
     if not is_there(tracking_uri(None, home)):
         return 0
     database_file, locks = home / "mlflow.db", home / "cache" / "locks"
-    if at_work := [file for file in locks.glob("*.owner") if owner_of(locks, file.stem) is not None]:
+    if at_work := [file for file in locks.glob("*.owner") if Claim(locks, file.stem).owner() is not None]:
         raise TlftError(
             f"{database_file}: names files in another folder, and cannot be mended while {len(at_work)} runs are "
             f"being worked on; wait for them, then {COMMAND}"
@@ -79,10 +79,14 @@ def _place_here(place: str, home: Path) -> str:
     if folder is None or not folder.is_absolute():
         return ""
     other_home, separator, name = str(folder).rpartition("/mlruns/")
-    mlruns, other = home / "mlruns", Path(other_home) / "mlruns"
-    if not separator or mlruns == other or (other.exists() and mlruns.exists() and other.samefile(mlruns)):
+    mlruns, old_mlruns = home / "mlruns", Path(other_home) / "mlruns"
+    if (
+        not separator
+        or mlruns == old_mlruns
+        or (old_mlruns.exists() and mlruns.exists() and old_mlruns.samefile(mlruns))
+    ):
         return ""
     here = mlruns / name
-    if other.exists() and not here.exists():
+    if old_mlruns.exists() and not here.exists():
         return ""
     return here.as_uri() if place.startswith("file:") else str(here)

@@ -1,14 +1,10 @@
-"""What is kept on disk of an unfinished run: which run it is, its journal, its checkpoints, its files.
-
-What a run logs, and how that is delivered, is not known here.
-"""
+"""What is kept on disk of an unfinished run: which run it is, its journal, its checkpoints, its files."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,35 +28,22 @@ class RunAddress(NamedTuple):
     uri: str
 
     def look_up(self, home: Path) -> tuple[MlflowClient, Run | None]:
-        """Return the client of its store, and the run, which may be deleted; None if the store does not have it.
-
-        Raises:
-            Exception: whatever the store raises if it does not answer.
-        """
+        """Return the client of its store, and the run, which may be deleted; None if the store does not have it."""
         client = connect(tracking_uri(self.uri or None, home))
         return client, find_run(client, self.run_id)
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """The folder of an unfinished run."""
+    """The folder of an unfinished run.
 
-    path: Path
+    Attributes:
+        checkpoints: where checkpoints are kept.
+        files: where the run's files wait until MLflow has them.
+    """
 
-    @property
-    def checkpoints(self) -> Path:
-        """Where checkpoints are kept."""
-        return self.path / "checkpoint"
-
-    @property
-    def files(self) -> Path:
-        """Where the run's files wait until MLflow has them."""
-        return self.path / "files"
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether there is no journal: the run has just begun, or its `remove` was cut short."""
-        return not (self.path / "journal.jsonl").exists()
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints, self.files = path / "checkpoint", path / "files"
 
     @property
     def address(self) -> RunAddress | None:

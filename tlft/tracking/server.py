@@ -1,17 +1,14 @@
-"""Ask an MLflow server whether it is there, and say within seconds, in one line, why not and how to mend it.
-
-What is kept on a server is not known here.
-"""
+"""Ask an MLflow server whether it is there, and say within seconds, in one line, why not and how to mend it."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tlft.errors import TlftError, one_line
@@ -22,13 +19,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 600.0
-"""How long a job of a sweep waits for a server that was there when the sweep began."""
-
+PATIENCE_SECONDS = 600.0  # for which a job of a sweep waits for a server that was there when the sweep began
 _ANSWER_SECONDS = 4.0
-_GREETING_SECONDS = 5.0
-"""The whole greeting takes no longer: names may resolve slowly, and an answer may come drop by drop."""
-
+_GREETING_SECONDS = 5.0  # of the whole greeting: names may resolve slowly, an answer may come drop by drop
 _LOOK_SECONDS = 2.0
 _QUESTION = "/api/2.0/mlflow/experiments/search"
 _CREDENTIALS = (
@@ -48,9 +41,7 @@ def is_server(uri: str) -> bool:
 def wait_for_server(uri: str, patience: float = 0.0) -> None:
     """Return once the server has answered; at once if the address is no server's.
 
-    Args:
-        uri: of the tracking store.
-        patience: seconds to wait for a server that does not answer; one that refuses is not waited for.
+    One that does not answer is waited for `patience` seconds, one that refuses is not.
 
     Raises:
         StoreAwayError: if it does not answer; without patience within ten seconds.
@@ -61,6 +52,7 @@ def wait_for_server(uri: str, patience: float = 0.0) -> None:
     while is_server(uri):
         try:
             _greet(uri)
+            break
         except StoreAwayError as error:
             if time.monotonic() >= deadline:
                 raise
@@ -68,10 +60,8 @@ def wait_for_server(uri: str, patience: float = 0.0) -> None:
                 log.warning("%s; waiting for it", error)
             waited = True
             time.sleep(_LOOK_SECONDS)
-            continue
-        if waited:
-            log.info("tracking.uri=%s: is back", uri)
-        return
+    if waited:
+        log.info("tracking.uri=%s: is back", uri)
 
 
 def ask_early(uri: str) -> Callable[[], None]:
@@ -91,12 +81,11 @@ def ask_early(uri: str) -> Callable[[], None]:
         except requests.exceptions.SSLError:  # is an answer; what MLflow is told of certificates is not known here
             return requests.Response()
 
-    question = _Question(ask)
+    answer = _ask_beside(ask)
 
     def wait() -> None:
-        answer = question.answer()
-        if isinstance(answer, Exception):
-            raise cannot_open(uri, answer)
+        with answering(uri):
+            answer()
 
     return wait
 
@@ -131,7 +120,7 @@ def answering(uri: str) -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """Say in a few words why a store did not answer: what a library puts around it is left out."""
     text = one_line(error)
-    if "timed out" in text or "timeout" in text:
+    if isinstance(error, TimeoutError) or "timed out" in text or "timeout" in text:
         return "it does not answer in time"
     match = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text) or re.search(r"\(Caused by .*['\"]([^'\"]+)['\"]", text)
     return match[1] if match else text.partition(" [SQL: ")[0].partition(" (Background on ")[0][:200]
@@ -139,29 +128,6 @@ def reason_of(error: Exception) -> str:
 
 def _greet(uri: str) -> None:
     """Ask the server a small question that needs its database and the credentials, once."""
-    answer = _ask(uri)
-    if isinstance(answer, Exception):
-        raise cannot_open(uri, answer)
-    if answer.status_code == 200 and _is_mlflow(answer.text):
-        return
-    code = f"{answer.status_code} {answer.reason}".strip()
-    if answer.status_code == 401:
-        raise TlftError(f"tracking.uri={uri}: refuses the credentials ({code}); {_CREDENTIALS}")
-    if answer.status_code == 403:
-        reason = one_line(answer.text, 100)
-        raise TlftError(
-            f"tracking.uri={uri}: forbids it ({code}: {reason}); give the user the right, or start the server with "
-            "--allowed-hosts HOST"
-        )
-    if answer.status_code >= 500 or answer.status_code == 429:
-        raise StoreAwayError(
-            f"tracking.uri={uri}: answers with an error ({code}); look into the server's log, or set tracking.uri"
-        )
-    raise TlftError(f"tracking.uri={uri}: is no MLflow server ({code}); set tracking.uri=http://HOST:PORT of one")
-
-
-def _ask(uri: str) -> requests.Response | Exception:
-    """Return the answer, or why there is none, in bounded time."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
@@ -170,34 +136,40 @@ def _ask(uri: str) -> requests.Response | Exception:
         credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
         return http_request(credentials, _QUESTION, "GET", raise_on_status=False, **options)  # type: ignore[no-any-return, no-untyped-call]
 
-    return _Question(ask).answer()
+    with answering(uri):
+        answer = _ask_beside(ask)()
+    content = None
+    with suppress(ValueError):
+        content = answer.json()
+    if answer.status_code == 200 and isinstance(content, dict) and (not content or "experiments" in content):
+        return
+    code = f"{answer.status_code} {answer.reason}".strip()
+    if answer.status_code == 401:
+        raise TlftError(f"tracking.uri={uri}: refuses the credentials ({code}); {_CREDENTIALS}")
+    if answer.status_code == 403:
+        reason = one_line(answer.text, 100)
+        mend = "give the user the right, or start the server with --allowed-hosts HOST"
+        raise TlftError(f"tracking.uri={uri}: forbids it ({code}: {reason}); {mend}")
+    if answer.status_code >= 500 or answer.status_code == 429:
+        mend = "look into the server's log, or set tracking.uri"
+        raise StoreAwayError(f"tracking.uri={uri}: answers with an error ({code}); {mend}")
+    raise TlftError(f"tracking.uri={uri}: is no MLflow server ({code}); set tracking.uri=http://HOST:PORT of one")
 
 
-class _Question:
-    """A question that is asked in a thread of its own, since no library bounds all of its time."""
+def _ask_beside(ask: Callable[[], requests.Response]) -> Callable[[], requests.Response]:
+    """Ask in a thread of its own, since no library bounds all of its time.
 
-    def __init__(self, ask: Callable[[], requests.Response]) -> None:
-        self._deadline = time.monotonic() + _GREETING_SECONDS
-        self._answers: list[requests.Response | Exception] = []
+    Returns:
+        A function that waits for the answer, and raises what `ask` has raised, or TimeoutError.
+    """
+    deadline = time.monotonic() + _GREETING_SECONDS
+    answer: Future[requests.Response] = Future()
 
-        def put() -> None:
-            try:
-                self._answers.append(ask())
-            except Exception as error:
-                self._answers.append(error)
+    def put() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
 
-        self._thread = threading.Thread(target=put, name="greeting", daemon=True)
-        self._thread.start()
-
-    def answer(self) -> requests.Response | Exception:
-        """Wait for the answer, or for the end of the time."""
-        self._thread.join(max(self._deadline - time.monotonic(), 0.0))
-        return self._answers[0] if self._answers else TimeoutError("timed out")
-
-
-def _is_mlflow(text: str) -> bool:
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return False
-    return isinstance(answer, dict) and (not answer or "experiments" in answer)
+    threading.Thread(target=put, name="greeting", daemon=True).start()
+    return lambda: answer.result(max(deadline - time.monotonic(), 0.0))

@@ -1,7 +1,4 @@
-"""One experiment of one tracking store: find its runs by their keys, and who works on them.
-
-How a run is begun or gone on with is not known here.
-"""
+"""One experiment of one tracking store: find its runs by their keys, and who works on them."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from filelock import FileLock
 
 from tlft.config.schema import Config
 from tlft.names import Param, Tag
-from tlft.runtime import claims
+from tlft.runtime.claims import Claim
 from tlft.runtime.files import atomic_write
 from tlft.tracking import schema
 from tlft.tracking.client import connect, create_database, quiet, refuse_deleted, tracking_uri
@@ -46,6 +43,7 @@ class Store:
 
     Attributes:
         place: tells it from the other experiments and stores that this home has runs in.
+        origin_tags: say where a run comes from.
         named_uri: the address; empty for the home's own database, so that a home may be moved.
     """
 
@@ -61,6 +59,7 @@ class Store:
             with quiet():
                 self.home_id = _home_id(self.home / "cache" / "home-id")
                 self.client, self.experiment_id = self._open(config.tracking.experiment)
+        self.origin_tags = {Tag.HOME: self.home_id, Tag.SOURCE_NAME: "run.py"}
         self._locks = self.home / "cache" / "locks"
         self.named_uri = "" if is_homes_own else self.uri
         store_prefix = "" if is_homes_own else f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
@@ -122,26 +121,9 @@ class Store:
                 return run
         return None
 
-    @property
-    def origin_tags(self) -> dict[str, str]:
-        """Tags that say where a run comes from."""
-        return {Tag.HOME: self.home_id, Tag.SOURCE_NAME: "run.py"}
-
-    def has_traces(self, key: str) -> bool:
-        """Tell whether this home has anything of a process that works on the run of a key, or was killed at it."""
-        return self.folder_of(key).path.exists() or claims.is_left(self._locks, self._claim_name(key))
-
-    def claim_of(self, key: str) -> claims.Claim:
+    def claim_of(self, key: str) -> Claim:
         """Return the right to work on the run of a key, which is still to be acquired."""
-        return claims.Claim(self._locks, self._claim_name(key))
-
-    def owner(self, key: str) -> claims.Owner | None:
-        """Return who works on the run of a key, or None if nobody does."""
-        return claims.owner_of(self._locks, self._claim_name(key))
-
-    def mark_submitted(self, key: str, slurm_job: str) -> None:
-        """Leave word that a Slurm job will work on the run of a key."""
-        claims.mark_submitted(self._locks, self._claim_name(key), slurm_job)
+        return Claim(self._locks, self._claim_name(key))
 
     def _claim_name(self, key: str) -> str:
         return f"{self.place}-{key[:32]}"
@@ -150,13 +132,13 @@ class Store:
         """Return the folder of the unfinished run of a key."""
         return RunFolder(self.home / "checkpoints" / self._claim_name(key))
 
-    def recent(self, arch: str, host: str, count: int = 30) -> list[Record]:
+    def recent(self, arch: str, host: str) -> list[Record]:
         """Return the newest finished runs of an architecture on a machine, as a measure of what another one takes."""
         condition = (
             f"params.`{Param.ARCH}` = '{arch}' AND tags.{Tag.HOST} = '{host}' AND attributes.status = 'FINISHED'"
         )
         with answering(self.uri):
-            return [to_record(run) for run in self.search(condition, count)]
+            return [to_record(run) for run in self.search(condition, most=30)]
 
     def end_lost_runs(self) -> int:
         """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""
@@ -171,7 +153,7 @@ class Store:
     def _is_lost(self, run: Run) -> bool:
         tags = run.data.tags
         claimed_key = tags.get(Tag.RUN_KEY) or tags.get(Tag.SWEEP_KEY, "")
-        return tags.get(Tag.HOME) == self.home_id and self.owner(claimed_key) is None
+        return tags.get(Tag.HOME) == self.home_id and self.claim_of(claimed_key).owner() is None
 
     def set_note(self, text: str) -> None:
         """Write the experiment's note (Markdown), which the user interface shows above its runs."""

@@ -1,7 +1,4 @@
-"""The run that stands for a whole sweep in MLflow, and whose children are the runs of its jobs.
-
-Which figures it carries and what its note says is decided elsewhere (see tlft/sweeps/parent_run.py).
-"""
+"""The run that stands for a whole sweep in MLflow; what it carries is decided elsewhere (tlft/sweeps/parent_run.py)."""
 
 from __future__ import annotations
 
@@ -20,9 +17,7 @@ from tlft.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-LONGEST_NOTE = 8000
-"""Characters that a run's tag may have; MLflow cuts or refuses what is longer."""
-
+LONGEST_NOTE = 8000  # characters of a run's tag; MLflow cuts or refuses what is longer
 _MOST_METRICS = 1000  # in one batch
 
 
@@ -37,13 +32,14 @@ class ParentRun:
         self._store = store
         self._digest = hashlib.sha256("\n".join(sorted(set(keys))).encode()).hexdigest()
         self._claim = store.claim_of(self._digest)
+        self._lock = FileLock(store.home / "cache" / "sweeps.lock")
         self._is_holder = False
 
     def open(self, name: str, tags: Mapping[str, str]) -> str:
         """Return the run's id; it is RUNNING now, and created if there is none (any more)."""
         client = self._store.client
         self._is_holder = self._claim.acquire()
-        with self._alone():
+        with self._lock:
             run = self._find()
             if run is None:
                 all_tags = {**tags, Tag.SWEEP_KEY: self._digest, **self._store.origin_tags}
@@ -58,7 +54,7 @@ class ParentRun:
 
         What is read within the block is the newest: of two processes with one sweep the last writes what both did.
         """
-        with self._alone():
+        with self._lock:
             try:
                 self._is_holder = self._is_holder or (self._find() is not None and self._claim.acquire())
                 yield self._is_holder
@@ -67,13 +63,10 @@ class ParentRun:
                     self._claim.release()
 
     def write(self, status: str, jobs: int, figures: Mapping[str, float], note: str) -> None:
-        """Write how the sweep has ended, within the block of `closing`.
+        """Write how the sweep has ended (FINISHED, FAILED or KILLED), within the block of `closing`.
 
-        Args:
-            status: FINISHED, FAILED or KILLED.
-            jobs: how many the sweep has.
-            figures: name -> value; what has changed since the last time is logged under the next step.
-            note: Markdown, of at most `LONGEST_NOTE` characters.
+        Figures are logged under the next step if one has changed since the last time; the note is Markdown, of at most
+        `LONGEST_NOTE` characters.
         """
         from mlflow import entities
 
@@ -99,6 +92,3 @@ class ParentRun:
     def _find(self) -> Run | None:
         condition = f"tags.`{Tag.SWEEP_KEY}` = '{self._digest}'"
         return next(iter(self._store.search(condition, oldest_first=True)), None)
-
-    def _alone(self) -> FileLock:
-        return FileLock(self._store.home / "cache" / "sweeps.lock")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, ZERO_SHOT, golden_records, run
@@ -21,9 +21,7 @@ def table() -> Table:
 
 def test_records_survive_json() -> None:
     assert len(golden_records()) >= 15
-    assert [
-        Record.from_dict(json.loads(json.dumps(record.to_dict()))) for record in golden_records()
-    ] == golden_records()
+    assert [Record(**json.loads(json.dumps(asdict(record)))) for record in golden_records()] == golden_records()
 
 
 def test_order_of_records_does_not_matter(table: Table) -> None:

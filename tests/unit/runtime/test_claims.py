@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from tlft.runtime import claims
-from tlft.runtime.claims import Claim, Owner, mark_submitted, owner_of
+from tlft.runtime.claims import Claim, Owner
 
 NAME = "1-abc"
 
@@ -55,19 +55,19 @@ def test_one_process_holds_a_claim_and_the_next_has_it_when_the_first_is_killed(
     assert held.wait(60)
     claim = Claim(tmp_path, NAME)
     assert not claim.acquire()
-    owner = owner_of(tmp_path, NAME)
+    owner = Claim(tmp_path, NAME).owner()
     assert owner is not None
     assert owner.pid == process.pid
     process.kill()
     process.join()
-    assert owner_of(tmp_path, NAME) is None
+    assert Claim(tmp_path, NAME).owner() is None
     assert claim.acquire()
     claim.release()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nobody_owns_what_nobody_claimed(tmp_path: Path) -> None:
-    assert owner_of(tmp_path, NAME) is None
+    assert Claim(tmp_path, NAME).owner() is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -81,10 +81,10 @@ def test_release_twice_is_harmless(tmp_path: Path) -> None:
 
 def test_a_lease_of_another_machine_counts_until_it_runs_out(tmp_path: Path) -> None:
     leave(tmp_path, ELSEWHERE, age=claims.LEASE_SECONDS - 10)
-    assert owner_of(tmp_path, NAME) == ELSEWHERE
+    assert Claim(tmp_path, NAME).owner() == ELSEWHERE
     assert not Claim(tmp_path, NAME).acquire()
     leave(tmp_path, ELSEWHERE, age=claims.LEASE_SECONDS + 10)
-    assert owner_of(tmp_path, NAME) is None
+    assert Claim(tmp_path, NAME).owner() is None
     claim = Claim(tmp_path, NAME)
     assert claim.acquire()
     claim.release()
@@ -114,12 +114,12 @@ def test_a_fault_of_the_lock_is_not_taken_for_a_folder_without_locks(
     with pytest.raises(PermissionError):
         Claim(tmp_path, NAME).acquire()
     with pytest.raises(PermissionError):
-        owner_of(tmp_path, NAME)
+        Claim(tmp_path, NAME).owner()
 
 
 def test_with_the_clock_set_back_a_lease_counts_if_it_is_renewed(tmp_path: Path) -> None:
     file = leave(tmp_path, ELSEWHERE, age=-3600)
-    assert owner_of(tmp_path, NAME) is None  # nobody renewed it while one looked
+    assert Claim(tmp_path, NAME).owner() is None  # nobody renewed it while one looked
     reads: list[int] = []
     real = Path.stat
 
@@ -131,7 +131,7 @@ def test_with_the_clock_set_back_a_lease_counts_if_it_is_renewed(tmp_path: Path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "stat", renewed)
-        assert owner_of(tmp_path, NAME) == ELSEWHERE
+        assert Claim(tmp_path, NAME).owner() == ELSEWHERE
 
 
 def test_of_a_torn_owner_file_the_lease_decides(tmp_path: Path) -> None:
@@ -163,28 +163,28 @@ def test_a_job_that_slurm_has_owns_its_run_whatever_the_lease_says(
 ) -> None:
     pretend_slurm(tmp_path, monkeypatch, state)
     leave(tmp_path / "locks", IN_SLURM, age=10 * claims.LEASE_SECONDS)
-    assert owner_of(tmp_path / "locks", NAME) == IN_SLURM
+    assert Claim(tmp_path / "locks", NAME).owner() == IN_SLURM
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "NODE_FAIL", "TIMEOUT", ""])
 def test_a_job_that_is_over_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     pretend_slurm(tmp_path, monkeypatch, state)
     leave(tmp_path / "locks", IN_SLURM)
-    assert owner_of(tmp_path / "locks", NAME) is None
+    assert Claim(tmp_path / "locks", NAME).owner() is None
 
 
 def test_a_job_that_slurm_has_forgotten_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_slurm(tmp_path, monkeypatch, "", 1, "slurm_load_jobs error: Invalid job id specified")
     leave(tmp_path / "locks", IN_SLURM)
-    assert owner_of(tmp_path / "locks", NAME) is None
+    assert Claim(tmp_path / "locks", NAME).owner() is None
 
 
 def test_where_slurm_does_not_answer_the_lease_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_slurm(tmp_path, monkeypatch, "", 1, "Unable to contact slurm controller")
     leave(tmp_path / "locks", IN_SLURM)
-    assert owner_of(tmp_path / "locks", NAME) == IN_SLURM
+    assert Claim(tmp_path / "locks", NAME).owner() == IN_SLURM
     leave(tmp_path / "locks", IN_SLURM, age=10 * claims.LEASE_SECONDS)
-    assert owner_of(tmp_path / "locks", NAME) is None
+    assert Claim(tmp_path / "locks", NAME).owner() is None
 
 
 def test_a_requeued_job_takes_over_from_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_a_requeued_job_takes_over_from_itself(tmp_path: Path, monkeypatch: pyte
 
 def test_a_submitted_job_owns_its_run_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_slurm(tmp_path, monkeypatch, "PENDING")
-    mark_submitted(tmp_path / "locks", NAME, "12_3")
+    Claim(tmp_path / "locks", NAME).mark_submitted("12_3")
     assert not Claim(tmp_path / "locks", NAME).acquire()
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
@@ -221,7 +221,7 @@ def test_a_job_that_is_stopped_owns_its_run_until_slurm_is_done_with_it(
         claim = Claim(tmp_path / "locks", NAME)
         assert claim.acquire()
         claim.release(stopped=True)
-    assert (owner_of(tmp_path / "locks", NAME) is None) == free
+    assert (Claim(tmp_path / "locks", NAME).owner() is None) == free
     another = Claim(tmp_path / "locks", NAME)
     assert another.acquire() == free
     another.release()
@@ -257,7 +257,7 @@ def test_without_file_locks_one_of_two_takes_a_claim(tmp_path: Path, monkeypatch
 def look_often(folder: Path, begun: Event) -> None:
     begun.set()
     while True:
-        owner_of(folder, NAME)
+        Claim(folder, NAME).owner()
 
 
 def test_who_only_looks_is_not_taken_for_an_owner(tmp_path: Path) -> None:
@@ -270,6 +270,6 @@ def test_who_only_looks_is_not_taken_for_an_owner(tmp_path: Path) -> None:
         claim = Claim(tmp_path, NAME)
         assert claim.acquire()
         claim.release()
-        assert owner_of(tmp_path, NAME) is None
+        assert Claim(tmp_path, NAME).owner() is None
     process.kill()
     process.join()

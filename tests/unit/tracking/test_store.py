@@ -21,6 +21,7 @@ from tlft import sync
 from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.runtime import signals
+from tlft.runtime.claims import Claim
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run, tidy
 from tlft.tracking.outbox import deliver_journals
@@ -247,10 +248,10 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_keeps_its_status(
         working.enter_context(begun(config))
         store = Store(config)
 
-        def ends_now(self: Store, key: str) -> None:
+        def ends_now(self: Claim) -> None:
             working.close()
 
-        monkeypatch.setattr(Store, "owner", ends_now)
+        monkeypatch.setattr(Claim, "owner", ends_now)
         assert store.end_lost_runs() == 0
     assert only(config).status == "FINISHED"
 

@@ -147,7 +147,7 @@ def _end_those_over(running: list[_Submitted], states: Mapping[str, tuple[str, s
     failed = False
     for job in list(running):
         state, _ = states.get(job.slurm_id, ("COMPLETED", ""))
-        if not squeue.is_over(state):
+        if state not in squeue.OVER:
             continue
         job.over_since = job.over_since or time.monotonic()
         outcome = read_outcome(job.order.folder)
