@@ -61,10 +61,8 @@ def _bokeh(rng: Generator, height: int, width: int, light: Light) -> Floats:
     for _ in range(int(rng.integers(0, 25))):
         x, y, r = rng.uniform(0, size[0]), rng.uniform(0, size[1]), rng.uniform(1, 4)
         pen.ellipse((x - r, y - r, x + r, y + r), fill=_rgb(varied(rng, (0.7, 0.75, 0.5), 0.3)))
-    soft = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(1.2, 3))).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
-    return planes(soft)
+    canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(1.2, 3)))
+    return planes(canvas.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _rgb(colour: Floats) -> tuple[int, ...]:
@@ -83,9 +81,8 @@ def _leaf(rng: Generator, height: int, width: int, light: Light) -> Floats:
     veins = np.exp(-((phase / 0.035) ** 2)) * 0.6 + np.exp(-((v / 0.012) ** 2))
     bumps = 1.5 * np.cos(phase * 2 * math.pi) * 2 + 0.5 * _fractal(rng, height, width, (12, 4))
     green = varied(rng, ((0.25, 0.36, 0.12), (0.38, 0.46, 0.18), (0.16, 0.27, 0.11))[rng.integers(3)], 0.15)
-    base = _mix(
-        green * np.float32(0.8), green * np.float32(1.2), 0.5 + 0.25 * _fractal(rng, height, width, (60, 15, 5))
-    )
+    blotches = 0.5 + 0.25 * _fractal(rng, height, width, (60, 15, 5))
+    base = _mix(green * np.float32(0.8), green * np.float32(1.2), blotches)
     base *= _relief(bumps, light, 0.35)
     base += _mix((0, 0, 0), np.array((0.16, 0.18, 0.1), np.float32) * np.float32(rng.uniform(0.4, 1.2)), veins)
     breadth = rng.uniform(0.22, 0.6) + 0.006 * _noise(rng, height, width, 6)
@@ -99,12 +96,9 @@ PETALS = ((0.8, 0.79, 0.76), (0.84, 0.68, 0.14), (0.76, 0.42, 0.56), (0.54, 0.4,
 def _petal(rng: Generator, height: int, width: int, light: Light) -> Floats:
     hue = varied(rng, PETALS[rng.integers(len(PETALS))])
     folds = _turned(rng, height, width, (22, 8), 14)
-    wash = _fractal(rng, height, width, (140, 60))
-    return np.asarray(
-        _mix(hue * np.float32(0.72), hue * np.float32(1.06), 0.6 + 0.25 * wash + 0.1 * folds)
-        * _relief(folds, light, 0.25),
-        np.float32,
-    )
+    wash = 0.6 + 0.25 * _fractal(rng, height, width, (140, 60)) + 0.1 * folds
+    ground = _mix(hue * np.float32(0.72), hue * np.float32(1.06), wash)
+    return np.asarray(ground * _relief(folds, light, 0.25), np.float32)
 
 
 def _flower(rng: Generator, height: int, width: int, light: Light) -> Floats:
@@ -113,11 +107,8 @@ def _flower(rng: Generator, height: int, width: int, light: Light) -> Floats:
     size = min(height, width) * rng.uniform(0.5, 0.85)
     bloom = Slot(width * rng.uniform(0.3, 0.7), height * rng.uniform(0.3, 0.7), size, rng.uniform(0, 6))
     body = Body(layer, bloom, rng)
-    hue, count, heart = (
-        varied(rng, PETALS[rng.integers(len(PETALS))]),
-        2 * int(rng.integers(5, 12)),
-        rng.uniform(0.15, 0.32),
-    )
+    hue = varied(rng, PETALS[rng.integers(len(PETALS))])
+    count, heart = 2 * int(rng.integers(5, 12)), rng.uniform(0.15, 0.32)
 
     def streaked(ball: Floats) -> Floats:
         return np.asarray(hue * (0.72 + 0.07 * np.sin(ball[:, 1:2] * 16) + 0.1 * ball[:, :1]), np.float32)
@@ -139,9 +130,8 @@ def _grains(low: Colour, high: Colour, fine: float, rough: float) -> Callable[[G
         bumps = _fractal(rng, height, width, (40, 10, fine)) + 0.5 * _noise(rng, height, width, fine)
         speckle = rng.standard_normal((height, width), np.float32)
         amount = 0.5 + 0.16 * _fractal(rng, height, width, (100, 24, 4)) + 0.1 * speckle
-        return np.asarray(
-            _mix(varied(rng, low, 0.2), varied(rng, high, 0.2), amount) * _relief(bumps, light, rough), np.float32
-        )
+        ground = _mix(varied(rng, low, 0.2), varied(rng, high, 0.2), amount)
+        return np.asarray(ground * _relief(bumps, light, rough), np.float32)
 
     return paint
 
