@@ -22,8 +22,6 @@ from tlft.runtime.progress import progress
 if TYPE_CHECKING:
     from tlft.inference.classifier import Answer
 
-FORMATS = ("terminal", "csv", "json")
-
 
 def find_files(arguments: Sequence[str]) -> list[Path]:
     """Return the files that paths, folders (all below them, but hidden ones) and patterns name, each once.
@@ -104,9 +102,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     from tlft.tracking.registry import find_model
 
     description, weights = find_model(arguments.model, arguments.uri)
-    from tlft.inference.classifier import Classifier
+    from tlft.inference.classifier import Classifier, load_file
     from tlft.inference.gradcam import Overlays
-    from tlft.inference.sources import load_file
 
     classifier = Classifier.load(description, weights)
     explain = Overlays(classifier, arguments.explain).write if arguments.explain is not None else None
@@ -152,7 +149,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("model", metavar="RUN", help="a run's id, models:/NAME@ALIAS or models:/NAME/VERSION")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, or patterns in quotes")
-    parser.add_argument("--format", choices=FORMATS, default="terminal")
+    parser.add_argument("--format", choices=("terminal", "csv", "json"), default="terminal")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="how many of the likeliest outputs to name")
     parser.add_argument("--explain", type=Path, metavar="DIR", help="write where the network looked, as pictures")
     add_uri(parser)

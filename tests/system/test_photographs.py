@@ -11,7 +11,7 @@ from conftest import PHOTOGRAPHS, needs_photographs
 from tlft.config.compose import Composer, to_config
 from tlft.config.schema import resolve
 from tlft.data.batches import Split, open_images
-from tlft.data.label_space import LabelSpace
+from tlft.data.class_map import LabelSpace
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
 from tlft.models.build import build_model

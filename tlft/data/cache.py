@@ -1,7 +1,4 @@
-"""What decoded images take on the disk, which of them go first, and what killed processes left of them.
-
-How they are written and opened is the business of `tlft.data.pixel_store`.
-"""
+"""What decoded images take on the disk, which of them go first, and what killed processes left of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which images a run sees: find or fetch the folder, digest its files, split them.
 
-Nothing is decoded here (pixel_store.py), and no torch comes in: a run's identity needs the data's digest first.
+Nothing is decoded here, and no torch comes in: a run's identity needs the data's digest first.
 """
 
 from __future__ import annotations
@@ -32,12 +32,7 @@ SECONDS_FOR_A_DEMO = 20.0
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image file: where it is, what its bytes are, what it shows, and what it is used for.
-
-    Attributes:
-        split: `train`, `holdout` or `eval`.
-        label: index into the data set's classes.
-    """
+    """One image file of a split (`train`, `holdout` or `eval`); the label is an index into the data set's classes."""
 
     path: Path
     sha256: str
@@ -77,9 +72,7 @@ class Dataset:
         lines: dict[str, list[str]] = {}
         for image in self.images:
             lines.setdefault(image.split, []).append(f"{self.classes[image.label]}\0{image.sha256}\n")
-        return {
-            split: hashlib.sha256("".join(sorted(of_split)).encode()).hexdigest() for split, of_split in lines.items()
-        }
+        return {split: hashlib.sha256("".join(sorted(part)).encode()).hexdigest() for split, part in lines.items()}
 
 
 def find_problems(config: DataConfig, home: Path) -> tuple[list[str] | None, list[str]]:
@@ -187,10 +180,9 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
 def _split(folder: image_folder.Folder, digests: Mapping[Path, str], config: DataConfig) -> list[ImageFile]:
     def draw(paths: list[Path], fraction: float, purpose: str) -> tuple[list[Path], list[Path]]:
         """Return the drawn files, and those that are left."""
-        drawn = _draw({digests[path] for path in paths}, fraction, config.split_seed, purpose)
-        return [path for path in paths if digests[path] in drawn], [
-            path for path in paths if digests[path] not in drawn
-        ]
+        digests_drawn = _draw({digests[path] for path in paths}, fraction, config.split_seed, purpose)
+        drawn = [path for path in paths if digests[path] in digests_drawn]
+        return drawn, [path for path in paths if digests[path] not in digests_drawn]
 
     images = []
     for label, name in enumerate(folder.classes):

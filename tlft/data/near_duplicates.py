@@ -1,7 +1,6 @@
 """Find images that are nearly the same: scaled, compressed, brightened, slightly cut, or mirrored copies.
 
-Two such images in training and evaluation flatter every figure. What is found is logged with each run, so that tables
-and pages can say it wherever they are made.
+Two such images in training and evaluation flatter every figure, so that each run keeps what is found.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from tlft.data.batches import Images, Split
 from tlft.data.dataset import Dataset, ImageFile
 from tlft.errors import TlftError
 from tlft.runtime.files import atomic_write, relative_name
-
-if TYPE_CHECKING:
-    from tlft.data.batches import Images, Split
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +45,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are nearly the same.
-
-    Attributes:
-        distance: bits of 64 in which their hashes differ.
-        mirrored: whether one is the other's mirror image.
-    """
+    """Two images whose hashes, or that of one and of the other's mirror image, differ in `distance` of 64 bits."""
 
     one: Member
     other: Member

@@ -17,8 +17,8 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from tlft.data.batches import Pixels, normalize
+from tlft.data.class_map import LabelSpace
 from tlft.data.dataset import ImageFile
-from tlft.data.label_space import LabelSpace
 from tlft.data.transforms import Transform
 from tlft.runtime.device import Machine
 from tlft.runtime.files import relative_name

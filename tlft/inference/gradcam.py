@@ -45,12 +45,7 @@ class Overlays:
         self._folder = folder
 
     def write(self, paths: Sequence[Path], pixels: Sequence[np.ndarray]) -> None:
-        """Write the pictures of some images.
-
-        Args:
-            paths: for the names of the pictures.
-            pixels: each uint8 [crop, crop, 3], as the network sees it.
-        """
+        """Write the pictures of some images, each uint8 [crop, crop, 3] as the network sees it, named by paths."""
         from captum.attr import LayerAttribution
 
         transform, machine = self._classifier.transform, self._classifier.machine

@@ -104,7 +104,7 @@ def _work(
     config: Config, known: Identity, machine: Machine, model: nn.Module, run: ActiveRun, composed: str
 ) -> dict[str, float]:
     """Decode, train, evaluate, and log the outcome."""
-    from tlft.data.label_space import LabelSpace
+    from tlft.data.class_map import LabelSpace
     from tlft.data.near_duplicates import to_json
     from tlft.evaluation.metrics import compute_metrics
     from tlft.evaluation.predictions import evaluate

@@ -16,7 +16,7 @@ from torch import nn
 
 from tlft.config.schema import Config
 from tlft.data.batches import Images
-from tlft.data.label_space import LabelSpace
+from tlft.data.class_map import LabelSpace
 from tlft.errors import TlftError
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
