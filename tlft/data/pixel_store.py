@@ -1,6 +1,6 @@
 """Decode every image once, into a memory-mapped array of the transform's size that all runs share.
 
-Which images there are is the business of dataset.py; normalisation and flips, that of batches.py. No torch in here.
+No torch in here: what a network makes of them, normalised and flipped, is the business of `tlft.data.batches`.
 """
 
 from __future__ import annotations
@@ -34,23 +34,12 @@ log = logging.getLogger(__name__)
 _FORMAT = 1
 """Goes up when this module gives other pixels, or lays its cache out in another way."""
 
-_INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 class BadImageError(TlftError):
-    """Say which file is no image, and why.
-
-    Attributes:
-        reason: a few words that follow the file's name, such as `is empty`.
-    """
+    """Say which file is no image, and the reason, a few words that follow its name, such as `is empty`."""
 
     def __init__(self, path: Path, reason: str, mend: str = "replace or delete it") -> None:
         super().__init__(path, reason, mend)  # these, and not the text, so that it survives pickling
@@ -76,10 +65,7 @@ class DecodedImages:
 
 
 def load_image(source: Path | bytes) -> Image.Image:
-    """Return an image as people see it: upright, in RGB, on white where it is transparent.
-
-    Args:
-        source: a file, or what one would hold.
+    """Return the image of a file, or of what one holds, as people see it: upright, in RGB, on white where transparent.
 
     Raises:
         BadImageError: if the file is truncated, no image, or larger than Pillow's limit.
@@ -103,18 +89,13 @@ def resize_and_crop(image: Image.Image, transform: Transform) -> np.ndarray:
     width, height = (int(transform.resize * side / short) for side in image.size)
     if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"is too narrow to be scaled ({image.width} x {image.height} pixels)")
-    scaled = image.resize((width, height), _INTERPOLATIONS[transform.interpolation])
+    scaled = image.resize((width, height), Image.Resampling[transform.interpolation.upper()])
     left, top = _offset(width, transform.crop), _offset(height, transform.crop)
     return np.asarray(scaled.crop((left, top, left + transform.crop, top + transform.crop)))
 
 
 def load_pixels(path: Path, transform: Transform, digest: str | None = None) -> np.ndarray:
-    """Return the image of a file, scaled and cut: uint8 [crop, crop, 3].
-
-    Args:
-        path: the file.
-        transform: what the image is scaled and cut to.
-        digest: the SHA-256 that the file must still have, or None.
+    """Return the image of a file, which must still have the SHA-256 `digest`, scaled and cut: uint8 [crop, crop, 3].
 
     Raises:
         BadImageError: if the file is no image, or one that is too narrow to be scaled.
@@ -137,7 +118,7 @@ def decode_images(
 
     Args:
         files: a path for each file's SHA-256.
-        transform: what the images are scaled and cut to; its mean and std play no part.
+        transform: its mean and std play no part.
         cache: holds a folder for each set of files and size.
         on_bad_image: `error`, or `skip`, which names the bad files in the log.
         workers: threads that decode.
@@ -257,10 +238,8 @@ def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Trans
                 return decoded
             _decode(folder, files, transform, workers)
     except OSError as error:
-        reason = error.strerror or error
-        raise TlftError(
-            f"{folder}: cannot write the decoded images ({reason}); free space there, or set paths.home"
-        ) from None
+        mend = "free space there, or set paths.home"
+        raise TlftError(f"{folder}: cannot write the decoded images ({error.strerror or error}); {mend}") from None
     decoded = _open(folder, files, transform)
     assert decoded is not None
     return decoded

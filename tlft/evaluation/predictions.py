@@ -112,20 +112,11 @@ def predictions_frame(files: Sequence[ImageFile], predictions: Predictions, root
 def evaluate(
     model: nn.Module, pixels: Pixels, transform: Transform, label_space: LabelSpace, machine: Machine
 ) -> Predictions:
-    """Predict every image, none dropped and none counted twice.
-
-    Args:
-        model: gives logits, [n, classes], or [n, 1000] with a class map; is left in evaluation mode.
-        pixels: the images, as the transform scales and cuts them.
-        transform: normalises them.
-        label_space: what the outputs of the head stand for.
-        machine: where and how to compute.
-    """
+    """Predict every image, none dropped and none counted twice; the model is left in evaluation mode."""
     model.eval()
     log_probabilities = []
     with torch.inference_mode():
-        for start in range(0, len(pixels), BATCH_SIZE):
-            indices = np.arange(start, min(start + BATCH_SIZE, len(pixels)))
+        for indices in np.split(np.arange(len(pixels)), range(BATCH_SIZE, len(pixels), BATCH_SIZE)):
             with machine.autocast():
                 logits = model(normalize(pixels[indices], transform, machine.device))
             log_probabilities.append(logits.float().cpu().double().log_softmax(1))

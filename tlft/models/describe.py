@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tlft.models.freeze import set_training_mode
-
 
 def summarize(model: nn.Module, crop: int) -> str:
-    """List every layer with its output shape (for one image), its parameters, and whether it is trained."""
+    """List every layer with its output shape (for one image), its parameters, and whether it is trained.
+
+    The model is left in evaluation mode.
+    """
     rows: list[tuple[str, str, str, str, str]] = []
     names = {module: name for name, module in model.named_modules() if name and not list(module.children())}
 
@@ -20,14 +21,10 @@ def summarize(model: nn.Module, crop: int) -> str:
         rows.append((names[module], type(module).__name__, shape, f"{sum(p.numel() for p in weights):,}", state))
 
     hooks = [module.register_forward_hook(add_row) for module in names]
-    was_training = model.training
-    device = next(model.parameters()).device
     with torch.inference_mode():
-        model.eval()(torch.zeros(1, 3, crop, crop, device=device))
+        model.eval()(torch.zeros(1, 3, crop, crop, device=next(model.parameters()).device))
     for hook in hooks:
         hook.remove()
-    if was_training:
-        set_training_mode(model)
     header = ("layer", "type", "output", "parameters", "state")
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
