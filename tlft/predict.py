@@ -1,7 +1,4 @@
-"""`python -m tlft.predict`: classify image files with the network of a logged run.
-
-How an image is classified is the business of `tlft.inference`; what is kept of a run, that of `tlft.tracking`.
-"""
+"""`python -m tlft.predict`: classify image files with the network of a logged run."""
 
 from __future__ import annotations
 

@@ -113,14 +113,13 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
 
 def _local_root(config: DataConfig, home: Path) -> Path | None:
     """Return the folder as far as it is known without fetching or drawing anything."""
-    if config.name == "imagefolder":
-        return Path(config.root).expanduser().absolute() if config.root else None
-    if config.name in ("hymenoptera", "demo"):
-        if root := config.root or os.environ.get("TLFT_HYMENOPTERA"):
-            return Path(root).expanduser().absolute()
-        default = home / "data" / "hymenoptera_data"
-        return default if default.is_dir() else None
-    return None
+    if config.name == "synthetic":
+        return None
+    photographs = config.name != "imagefolder"
+    if root := config.root or (photographs and os.environ.get("TLFT_HYMENOPTERA")):
+        return Path(root).expanduser().absolute()
+    default = home / "data" / "hymenoptera_data"
+    return default if photographs and default.is_dir() else None
 
 
 def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]:

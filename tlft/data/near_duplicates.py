@@ -59,13 +59,10 @@ class Pair:
 
 
 def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[Pair] | None:
-    """Return the pairs of images that are nearly the same, the nearest first, at most `MOST_PAIRS`.
+    """Return the pairs of images that are nearly the same, nearest first; None for more images than `MOST_IMAGES`.
 
     The perceptual hash of what the networks see is compared (imagehash's phash: the signs of the lowest 8 x 8
     frequencies of the grey image), and that of its mirror image. Computed once for each set of decoded images.
-
-    Returns:
-        None, and a line in the log, if there are more than `MOST_IMAGES`.
     """
     splits = [split for split in (images.eval, images.train, images.holdout) if split is not None]
     files = [file for split in splits for file in split.files]

@@ -25,8 +25,7 @@ from tlft.data.pixel_store import BadImageError, in_order, load_image, load_pixe
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.evaluation.predictions import BATCH_SIZE, evaluate
-from tlft.models.build import build_from_description
-from tlft.models.state_dict import load_state
+from tlft.models.build import rebuild_model
 from tlft.runtime.device import Machine, available_threads, prepare_to_apply
 
 Source = str | bytes | Path
@@ -61,10 +60,8 @@ class Classifier:
     @classmethod
     def load(cls, description: Mapping[str, Any], weights: Path) -> Classifier:
         """Build the network that `description` (a run's `model.json`) tells of, with the weights of the file."""
-        library, arch, head = (description[key] for key in ("library", "arch", "head"))
-        model = build_from_description(library, arch, len(description["classes"]), head, load_state(weights))
         machine = prepare_to_apply(description.get("precision", "float32"))
-        return cls(model.to(machine.device), description, machine)
+        return cls(rebuild_model(description, weights).to(machine.device), description, machine)
 
     @property
     def transform(self) -> Transform:

@@ -59,13 +59,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a run.
+    """The weights of a run, and how images are prepared, for a scratch model too.
 
     Attributes:
-        transform: how images are prepared, for a scratch model too.
         digest: what identifies the file: the digits in its official name, else its SHA-256; None for scratch.
         path: the file, verified; None if it is still to be fetched, or for scratch.
-        spec: what the library says of them.
     """
 
     transform: Transform

@@ -36,13 +36,9 @@ class _UnusableError(Exception):
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of one run: the newest, and the one before in case the newest was torn.
+    """The checkpoints of the run with this key: the newest, and the one before in case the newest was torn.
 
-    A checkpoint is a file of tensors and a JSON file, written last, that has its digest.
-
-    Attributes:
-        folder: holds nothing else; is made at the first save.
-        key: of the run; a checkpoint of another is never used.
+    A checkpoint is a file of tensors and a JSON file, written last, that has its digest. The folder has nothing else.
     """
 
     folder: Path
@@ -77,8 +73,8 @@ class Checkpoints:
                 "optimizer": scalars,
                 "machine": _describe(machine),
             }
-            text = json.dumps({"payload": payload, "sha256": _digest(payload)})
-            atomic_write(self._path(number, "json"), text.encode())
+            record = {"payload": payload, "sha256": _digest(payload)}
+            atomic_write(self._path(number, "json"), json.dumps(record).encode())
             kept = {self._path(n, kind) for n in (number, self._newest) for kind in ("json", "safetensors")}
             for path in set(self.folder.iterdir()) - kept:
                 path.unlink(missing_ok=True)
