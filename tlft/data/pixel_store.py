@@ -14,9 +14,10 @@ import shutil
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -272,35 +273,37 @@ def _write(folder: Path, files: Mapping[str, Path], transform: Transform, pool: 
     shape = (len(files), transform.crop, transform.crop, 3)
     rows: dict[str, int] = {}
     bad: dict[str, str] = {}
-
-    def decode(digest: str) -> np.ndarray | BadImageError:
-        try:
-            return load_pixels(files[digest], transform, digest)
-        except BadImageError as error:
-            return error
-
     digests = sorted(files)
+    results = in_order(pool, lambda digest: load_pixels(files[digest], transform, digest), digests)
     # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
     with (folder / "images.npy").open("wb") as file, progress("decoding images", len(files), "images") as advance:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for row, (digest, result) in enumerate(zip(digests, in_order(pool, decode, digests), strict=True)):
-            if isinstance(result, BadImageError):
-                bad[digest] = result.reason
+        for row, (digest, pixels) in enumerate(zip(digests, results, strict=True)):
+            if isinstance(pixels, BadImageError):
+                bad[digest] = pixels.reason
+                file.write(bytes(shape[1] * shape[2] * 3))
+            elif isinstance(pixels, TlftError):
+                raise pixels
             else:
                 rows[digest] = row
-            file.write(bytes(shape[1] * shape[2] * 3) if isinstance(result, BadImageError) else result.tobytes())
+                file.write(pixels.tobytes())
             advance(1)
         file.flush()
         os.fsync(file.fileno())
     (folder / "index.json").write_text(json.dumps({"format": _FORMAT, "rows": rows, "bad": bad}))
 
 
-def in_order(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """Map with a bounded number of results in memory (`Executor.map` keeps all that are not yet taken)."""
-    pending: deque[Future[_Out]] = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) >= 32:
-            yield pending.popleft().result()
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]
+) -> Iterator[_Out | TlftError]:
+    """Map, with a TlftError in place of the result that it prevented, and a bounded number of results in memory.
+
+    `Executor.map` would end at the first error, and keep all results that are not yet taken.
+    """
+    futures = (pool.submit(function, item) for item in items)
+    pending = deque(islice(futures, 32))
     while pending:
-        yield pending.popleft().result()
+        future = pending.popleft()
+        error = future.exception()
+        yield error if isinstance(error, TlftError) else future.result()
+        pending.extend(islice(futures, 1))

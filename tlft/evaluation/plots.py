@@ -95,7 +95,8 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     """
     totals = matrix.sum(axis=1)
     shares = matrix / np.maximum(totals, 1)[:, None]
-    cell = _cell_inches(len(rows))
+    cell = 1.3 if len(rows) <= 4 else 0.75 if len(rows) <= _MOST_CLASSES_WITH_TEXT else 0.24
+    cell *= min(1, _MOST_NAMES / len(rows))
     # the figure is the cells alone: the tight box below makes room for whatever stands around them
     figure = Figure(figsize=(cell * len(columns), cell * len(rows)), dpi=100)
     FigureCanvasAgg(figure)
@@ -116,12 +117,6 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box, which says as much
         figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12)
     return file.getvalue()
-
-
-def _cell_inches(classes: int) -> float:
-    if classes <= _MOST_CLASSES_WITH_TEXT:
-        return 1.3 if classes <= 4 else 0.75
-    return 0.24 * min(1, _MOST_NAMES / classes)
 
 
 @cache

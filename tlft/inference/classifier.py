@@ -110,15 +110,8 @@ class Classifier:
             top: how many outputs an answer has.
             explain: is given the sources and the images of a batch that could be opened.
         """
-
-        def attempt(source: _Source) -> tuple[_Source, np.ndarray | TlftError]:
-            try:
-                return source, load(source)
-            except TlftError as error:
-                return source, error
-
         with ThreadPoolExecutor(available_threads()) as pool:
-            opened = in_order(pool, attempt, sources)
+            opened = zip(sources, in_order(pool, load, sources), strict=True)
             while batch := list(islice(opened, BATCH_SIZE)):
                 pixels = [image for _, image in batch if not isinstance(image, TlftError)]
                 answers = iter(self._answer_batch(np.stack(pixels), top) if pixels else [])

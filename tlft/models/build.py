@@ -81,8 +81,7 @@ def build_network(library: str, name: str) -> nn.Module:
     if getattr(model, "aux_logits", False):
         model.aux_logits = False  # type: ignore[assignment]
         for auxiliary in ("AuxLogits", "aux1", "aux2"):
-            if hasattr(model, auxiliary):
-                setattr(model, auxiliary, None)
+            setattr(model, auxiliary, None)
     return model
 
 
