@@ -1,7 +1,4 @@
-"""Serve decoded images in batches: which images in which order, flipped or not, as a network's input.
-
-Where the pixels come from is the business of dataset.py and pixel_store.py.
-"""
+"""Serve decoded images in batches: which images in which order, flipped or not, as a network's input."""
 
 from __future__ import annotations
 
@@ -107,9 +104,9 @@ def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_imag
         files = tuple(image for image in dataset.split(name) if image.sha256 in decoded.rows)
         rows = np.array([decoded.rows[image.sha256] for image in files], dtype=np.int64)
         split = splits[name] = Split(files, SelectedPixels(decoded.array, rows), transform)
-        if dataset.split(name) and (lost := set(range(len(dataset.classes))) - set(split.labels.tolist())):
+        if dataset.split(name) and (missing := set(range(len(dataset.classes))) - set(split.labels.tolist())):
             raise TlftError(
-                f"data.root={dataset.root}: every {name} image of class {dataset.classes[min(lost)]} was skipped as "
+                f"data.root={dataset.root}: every {name} image of class {dataset.classes[min(missing)]} was skipped as "
                 "unreadable; replace them"
             )
     skipped = {str(image.path): decoded.bad[image.sha256] for image in dataset.images if image.sha256 in decoded.bad}

@@ -124,9 +124,9 @@ def _local_root(config: DataConfig, home: Path) -> Path | None:
 
 def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]:
     """Return what people call the data, and its folder, which is fetched or drawn if need be."""
-    local = _local_root(config, home)
-    if local is not None:
-        return local.name if config.name == "imagefolder" else "hymenoptera", local
+    root = _local_root(config, home)
+    if root is not None:
+        return root.name if config.name == "imagefolder" else "hymenoptera", root
     assert config.name != "imagefolder"
     if config.name != "synthetic":
         try:

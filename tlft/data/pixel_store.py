@@ -129,7 +129,11 @@ def decode_images(
         TlftError: if a file vanished or changed, or the cache cannot be written.
     """
     folder = cache / _key(files, transform)
-    decoded = _open(folder, files, transform) or _decode_under_lock(folder, files, transform, workers)
+    decoded = _open(folder, files, transform)
+    if decoded is None:
+        _decode_under_lock(folder, files, transform, workers)
+        decoded = _open(folder, files, transform)
+        assert decoded is not None
     with suppress(OSError):  # a cache that may only be read
         os.utime(folder / "index.json")
     failed = [(path, decoded.bad[digest]) for digest, path in files.items() if digest in decoded.bad]
@@ -214,20 +218,22 @@ def _open(folder: Path, files: Mapping[str, Path], transform: Transform) -> Deco
     try:
         index = json.loads((folder / "index.json").read_text())
         array = np.load(folder / "images.npy", mmap_mode="r")
-        whole = (
+        is_whole = (
             index["format"] == _FORMAT
             and index["rows"].keys() | index["bad"].keys() == files.keys()
             and array.shape == (len(files), transform.crop, transform.crop, 3)
         )
-        return DecodedImages(array, index["rows"], index["bad"]) if whole else None
+        return DecodedImages(array, index["rows"], index["bad"]) if is_whole else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> DecodedImages:
+def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder.parent)
+        for leftover in folder.parent.glob("*.partial"):  # of killed processes: whoever still decodes holds the lock
+            with suppress(Timeout), FileLock(leftover.with_suffix(".lock"), timeout=0):
+                shutil.rmtree(leftover, ignore_errors=True)
         lock = FileLock(folder.with_suffix(".lock"))
         try:
             held = lock.acquire(timeout=0)
@@ -235,22 +241,11 @@ def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Trans
             log.info("decoding images: waiting for another process that decodes the same")
             held = lock.acquire()
         with held:
-            if decoded := _open(folder, files, transform):
-                return decoded
-            _decode(folder, files, transform, workers)
+            if _open(folder, files, transform) is None:
+                _decode(folder, files, transform, workers)
     except OSError as error:
         mend = "free space there, or set paths.home"
         raise TlftError(f"{folder}: cannot write the decoded images ({error.strerror or error}); {mend}") from None
-    decoded = _open(folder, files, transform)
-    assert decoded is not None
-    return decoded
-
-
-def _remove_leftovers(cache: Path) -> None:
-    """Delete what killed processes left behind; whoever still decodes holds the lock beside."""
-    for partial in cache.glob("*.partial"):
-        with suppress(Timeout), FileLock(partial.with_suffix(".lock"), timeout=0):
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _decode(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> None:

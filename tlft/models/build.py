@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlft.config.schema import Config
@@ -88,13 +89,14 @@ def build_network(library: str, name: str) -> nn.Module:
 def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
     path = fetch_weights(weights)
     if weights.spec.package == LITE0 and config.model.weights_file is None:
-        state = _in_order(load_state(path), model)
+        state = _match_by_order(load_state(path), model)
     elif config.arch.library == "timm":
         state = _loaded_by_timm(path, config.arch.name, "" if weights.spec.package else weights.spec.name)
     else:
         state = load_state(path)
-        if config.arch.name.startswith("densenet"):
-            state = {_densenet_key(key): value for key, value in state.items()}
+        if config.arch.name.startswith("densenet"):  # published files hold `norm.1` where modules are named `norm1`
+            pattern = r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$"
+            state = {re.sub(pattern, r"\1\2", key): value for key, value in state.items()}
         state = {key: value for key, value in state.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
     if problem := _misfit(state, model.state_dict()):
         raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
@@ -109,8 +111,6 @@ def load_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return dict(load_file(path))
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -126,7 +126,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def _in_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _match_by_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Give tensors the names of the model's, one after the other: the file names its layers differently.
 
     timm's EfficientNet-Lite0 holds the layers in the order of the original implementation.
@@ -152,11 +152,6 @@ def _loaded_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
         reason = " ".join(str(error).split())[:200]
         raise TlftError(f"{path}: does not fit {name} ({reason}); name other weights or another arch") from None
     return dict(loaded.state_dict())
-
-
-def _densenet_key(key: str) -> str:
-    """Spell a key as current DenseNets do: the published files hold `norm.1` where modules are named `norm1`."""
-    return re.sub(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:\w+))$", r"\1\2", key)
 
 
 def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
