@@ -122,8 +122,7 @@ def _find(dataset: Dataset, files: Sequence[ImageFile], splits: Sequence[Split])
     """Return for each image the nearest other in each split, where it is near enough, each pair once."""
     hashes, mirrored_hashes = _hash(splits)
     contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
-    ends = np.cumsum([len(split) for split in splits])
-    columns = [np.arange(end - len(split), end) for split, end in zip(splits, ends, strict=True)]
+    columns = np.split(np.arange(len(files)), np.cumsum([len(split) for split in splits])[:-1])
     matches: dict[tuple[int, int], tuple[int, bool]] = {}
     for start in range(0, len(files), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -150,11 +149,10 @@ def _hash(splits: Sequence[Split]) -> tuple[np.ndarray, np.ndarray]:
     """Return the hash of each image and of its mirror image, float32 [n, 64] of -1 and 1: a product tells distances."""
     from imagehash import phash
 
-    hashes: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    hashes = []
     for split in splits:
         for position in range(len(split)):
             image = Image.fromarray(split.pixels[np.array([position])][0])
-            hashes[0].append(phash(image).hash.ravel())
-            hashes[1].append(phash(ImageOps.mirror(image)).hash.ravel())
-    plain, mirrored = (np.array(bits, dtype=np.float32) * 2 - 1 for bits in hashes)
-    return plain, mirrored
+            hashes.append([phash(image).hash.ravel(), phash(ImageOps.mirror(image)).hash.ravel()])
+    bits = np.array(hashes, dtype=np.float32) * 2 - 1
+    return bits[:, 0], bits[:, 1]

@@ -48,14 +48,7 @@ class GalleryItem:
 
 
 def select_for_gallery(correct: np.ndarray, confidence: np.ndarray, labels: np.ndarray, count: int = 20) -> list[int]:
-    """Return the positions of images: mistakes first, the most confident ones leading, then every class in turn.
-
-    Args:
-        correct: bool [n].
-        confidence: of the prediction, [n].
-        labels: int [n].
-        count: the most that are chosen.
-    """
+    """Return positions in the arrays [n]: mistakes first, the most confident ones leading, then every class in turn."""
     mistakes = np.flatnonzero(~correct)
     mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
     right = np.flatnonzero(correct)

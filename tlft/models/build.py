@@ -156,11 +156,9 @@ def _loaded_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
 
 def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     for key, tensor in expected.items():
-        if key not in state:
-            if key.endswith("num_batches_tracked"):
-                continue
+        if key not in state and not key.endswith("num_batches_tracked"):
             return f"{key} is missing"
-        if state[key].shape != tensor.shape:
+        if key in state and state[key].shape != tensor.shape:
             return f"{key} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
     unexpected = [key for key in state if key not in expected]
     return f"{unexpected[0]} is not in the network" if unexpected else ""

@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter
 
 from tlft.config.paths import PROJECT
 from tlft.data.synthetic.insects import draw_ant, draw_bee
-from tlft.data.synthetic.scenery import KINDS, PAINTERS, THINGS, draw_light, scatter
+from tlft.data.synthetic.scenery import GROUNDS, KINDS, draw_light, scatter
 from tlft.data.synthetic.solids import Floats, Layer, Light, Slot, planes
 from tlft.errors import TlftError
 from tlft.runtime.progress import progress
@@ -58,22 +58,16 @@ def _draw_slots(rng: Generator, width: int, height: int, light: Light) -> list[S
 
 
 def draw_scene(seed: int, index: int, animal: str | None) -> Image.Image:
-    """Draw one scene.
-
-    Args:
-        seed: of the data set.
-        index: of the scene; it chooses the kind of ground, in pairs.
-        animal: `ants`, `bees`, or None for the same scene with nothing where they would stand.
-    """
+    """Draw one scene of the data set with `ants`, `bees`, or, for None, nothing where they would stand."""
     rng = default_rng([seed, index, _SCENE])
     sizes = ((288, 252), (288, 216), (288, 192), (264, 264), (226, 288), (288, 230))
     width, height = rng.choice(sizes).tolist()
     light = draw_light(rng)
     slots = _draw_slots(rng, width, height, light)
-    kind = KINDS[index // 2 % len(KINDS)]
-    picture = PAINTERS[kind](rng, height, width, light)
+    paint, things = GROUNDS[KINDS[index // 2 % len(KINDS)]]
+    picture = paint(rng, height, width, light)
     clutter = Layer(width, height, light, fine=1)
-    scatter(rng, clutter, picture, THINGS[kind])
+    scatter(rng, clutter, picture, things)
     for k, factor in enumerate(light.ambient + light.colour * np.float32(0.75)):
         picture[..., k] *= factor
     picture = _focused(rng, clutter.over(picture), slots[0].y)
@@ -150,10 +144,7 @@ def list_scenes(seed: int) -> list[Scene]:
 def synthetic_folder(home_data: Path, seed: int = 0, workers: int = 2) -> Path:
     """Return the folder of drawn images, drawing them if nobody has yet; processes that ask at once draw once.
 
-    Args:
-        home_data: gets a folder for each seed.
-        seed: chooses the scenes, the animals, and which is in which.
-        workers: processes that draw; the images do not depend on it.
+    The seed chooses the scenes, the animals, and which is in which; the images do not depend on the workers.
 
     Raises:
         TlftError: if the images cannot be written.
