@@ -63,10 +63,8 @@ class Predictions:
     @cached_property
     def log_summed(self) -> np.ndarray:
         """Logarithm of the summed probability of each class's outputs, all outputs competing, float64 [n, classes]."""
-        columns = [
-            np.logaddexp.reduce(self.log_probabilities[:, outputs], axis=1) for outputs in self.label_space.outputs
-        ]
-        return np.stack(columns, axis=1)
+        per_class = (self.log_probabilities[:, outputs] for outputs in self.label_space.outputs)
+        return np.stack([np.logaddexp.reduce(columns, axis=1) for columns in per_class], axis=1)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -112,7 +110,10 @@ def predictions_frame(files: Sequence[ImageFile], predictions: Predictions, root
 def evaluate(
     model: nn.Module, pixels: Pixels, transform: Transform, label_space: LabelSpace, machine: Machine
 ) -> Predictions:
-    """Predict every image, none dropped and none counted twice; the model is left in evaluation mode."""
+    """Predict every image from the model's logits, [n, outputs], none dropped and none counted twice.
+
+    The model is left in evaluation mode.
+    """
     model.eval()
     log_probabilities = []
     with torch.inference_mode():
