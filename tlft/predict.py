@@ -1,7 +1,4 @@
-"""`python -m tlft.predict`: classify image files with the network of a logged run.
-
-How an image is classified is the business of `tlft.inference`; what is kept of a run, that of `tlft.tracking`.
-"""
+"""`python -m tlft.predict`: classify image files with the network of a logged run."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ from tlft.runtime.progress import progress
 
 if TYPE_CHECKING:
     from tlft.inference.classifier import Answer
-
-FORMATS = ("terminal", "csv", "json")
 
 
 def find_files(arguments: Sequence[str]) -> list[Path]:
@@ -89,9 +84,30 @@ class _Writer:
             print("\n]" if self._count else "[]")
 
 
+_EXAMPLES = """\
+  python -m tlft.predict RUN photo.jpg                      one photograph, with the network of a run
+  python -m tlft.predict RUN folder/ 'more/*.png' --top 3   folders and patterns; the three likeliest outputs
+  python -m tlft.predict models:/insects@champion folder/   with a registered model
+  python -m tlft.predict RUN folder/ --format csv > out.csv for programs; json too
+  python -m tlft.predict RUN folder/ --explain overlays/    where the network looked (Grad-CAM)
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if a file was no image; 2 if it was asked for wrongly."""
-    arguments = _parse(argv)
+    parser = command_parser(
+        "tlft.predict",
+        "Classify image files with the network of a logged run. Where folders are named after classes the accuracy is "
+        "told too. What is no image is named and skipped; the exit status is then 1.",
+        _EXAMPLES,
+    )
+    parser.add_argument("model", metavar="RUN", help="a run's id, models:/NAME@ALIAS or models:/NAME/VERSION")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, or patterns in quotes")
+    parser.add_argument("--format", choices=("terminal", "csv", "json"), default="terminal")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="how many of the likeliest outputs to name")
+    parser.add_argument("--explain", type=Path, metavar="DIR", help="write where the network looked, as pictures")
+    add_uri(parser)
+    arguments = parser.parse_args(argv)
     return exit_status(lambda: _predict(arguments))
 
 
@@ -104,9 +120,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     from tlft.tracking.registry import find_model
 
     description, weights = find_model(arguments.model, arguments.uri)
-    from tlft.inference.classifier import Classifier
+    from tlft.inference.classifier import Classifier, load_file
     from tlft.inference.gradcam import Overlays
-    from tlft.inference.sources import load_file
 
     classifier = Classifier.load(description, weights)
     explain = Overlays(classifier, arguments.explain).write if arguments.explain is not None else None
@@ -132,31 +147,6 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.explain is not None:
         print(f"overlays in {arguments.explain}", file=sys.stderr)
     return int(skipped > 0)
-
-
-_EXAMPLES = """\
-  python -m tlft.predict RUN photo.jpg                      one photograph, with the network of a run
-  python -m tlft.predict RUN folder/ 'more/*.png' --top 3   folders and patterns; the three likeliest outputs
-  python -m tlft.predict models:/insects@champion folder/   with a registered model
-  python -m tlft.predict RUN folder/ --format csv > out.csv for programs; json too
-  python -m tlft.predict RUN folder/ --explain overlays/    where the network looked (Grad-CAM)
-"""
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser(
-        "tlft.predict",
-        "Classify image files with the network of a logged run. Where folders are named after classes the accuracy is "
-        "told too. What is no image is named and skipped; the exit status is then 1.",
-        _EXAMPLES,
-    )
-    parser.add_argument("model", metavar="RUN", help="a run's id, models:/NAME@ALIAS or models:/NAME/VERSION")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, or patterns in quotes")
-    parser.add_argument("--format", choices=FORMATS, default="terminal")
-    parser.add_argument("--top", type=int, default=1, metavar="K", help="how many of the likeliest outputs to name")
-    parser.add_argument("--explain", type=Path, metavar="DIR", help="write where the network looked, as pictures")
-    add_uri(parser)
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
-"""Serve decoded images in batches: which images in which order, flipped or not, as a network's input.
-
-Where the pixels come from is the business of dataset.py and pixel_store.py.
-"""
+"""Serve decoded images in batches: which images in which order, flipped or not, as a network's input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,22 +16,9 @@ from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 
 
-class Pixels(Protocol):
-    """Images of one size in a fixed order, uint8 [n, crop, crop, 3]; an array is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, indices: np.ndarray, /) -> np.ndarray: ...  # a copy of those at some positions, int64 [b]
-
-
 @dataclass(frozen=True)
 class SelectedPixels:
-    """Some of an array's images; the array stays where it is, such as mapped into memory.
-
-    Attributes:
-        source: the images that are selected from.
-        rows: position in `source` of each selected image, int64 [n].
-    """
+    """Some of an array's images, at the positions `rows`, int64 [n]; the array stays where it is."""
 
     source: Pixels
     rows: np.ndarray
@@ -43,18 +26,17 @@ class SelectedPixels:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, indices: np.ndarray, /) -> np.ndarray:
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         return self.source[self.rows[indices]]
+
+
+Pixels = np.ndarray | SelectedPixels
+"""Images of one size in a fixed order, uint8 [n, crop, crop, 3]; taking some copies no others."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The decoded images of one split.
-
-    Attributes:
-        files: where each image came from, in a fixed order.
-        pixels: of each image, in the same order.
-    """
+    """The decoded images of one split: where each came from, and its pixels, in one order."""
 
     files: tuple[ImageFile, ...]
     pixels: Pixels
@@ -77,27 +59,18 @@ class Split:
     def batch(
         self, indices: np.ndarray, device: torch.device, flips: np.ndarray | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return normalised images, as `normalize` does, and their labels, int64 [b].
+        """Return the images at some positions, int64 [b], as `normalize` gives them, and their labels, int64 [b].
 
-        Args:
-            indices: positions in this split, int64 [b].
-            device: where the tensors are put.
-            flips: bool [b]; true where an image is mirrored left to right.
+        Where `flips`, bool [b], is true the image is mirrored left to right.
         """
         pixels = self.pixels[indices]
         if flips is not None:
             pixels[flips] = pixels[flips, :, ::-1]
-        images = normalize(pixels, self.transform, device)
-        return images, torch.from_numpy(self.labels[indices]).to(device)
+        return normalize(pixels, self.transform, device), torch.from_numpy(self.labels[indices]).to(device)
 
 
 def normalize(pixels: np.ndarray, transform: Transform, device: torch.device) -> Tensor:
-    """Turn pixels into a network's input; only bytes travel to the device.
-
-    Args:
-        pixels: uint8 [b, crop, crop, 3].
-        transform: has the mean and the standard deviation.
-        device: where the tensor is put.
+    """Turn pixels, uint8 [b, crop, crop, 3], into a network's input; only bytes travel to the device.
 
     Returns:
         float32 [b, 3, crop, crop] in channels-last order.
@@ -110,11 +83,7 @@ def normalize(pixels: np.ndarray, transform: Transform, device: torch.device) ->
 
 @dataclass(frozen=True)
 class Images:
-    """All splits of a run; `holdout` is None where none is kept back.
-
-    Attributes:
-        skipped: files that could not be decoded, with the reason, where such files are skipped.
-    """
+    """All splits of a run, and the reason for each file that was skipped; `holdout` is None where none is kept back."""
 
     train: Split
     eval: Split
@@ -135,9 +104,9 @@ def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_imag
         files = tuple(image for image in dataset.split(name) if image.sha256 in decoded.rows)
         rows = np.array([decoded.rows[image.sha256] for image in files], dtype=np.int64)
         split = splits[name] = Split(files, SelectedPixels(decoded.array, rows), transform)
-        if dataset.split(name) and (lost := set(range(len(dataset.classes))) - set(split.labels.tolist())):
+        if dataset.split(name) and (missing := set(range(len(dataset.classes))) - set(split.labels.tolist())):
             raise TlftError(
-                f"data.root={dataset.root}: every {name} image of class {dataset.classes[min(lost)]} was skipped as "
+                f"data.root={dataset.root}: every {name} image of class {dataset.classes[min(missing)]} was skipped as "
                 "unreadable; replace them"
             )
     skipped = {str(image.path): decoded.bad[image.sha256] for image in dataset.images if image.sha256 in decoded.bad}

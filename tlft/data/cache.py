@@ -1,13 +1,11 @@
-"""What decoded images take on the disk, which of them go first, and what killed processes left of them.
-
-How they are written and opened is the business of `tlft.data.pixel_store`.
-"""
+"""What decoded images take on the disk, which of them go first, and what killed processes left of them."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,35 +28,27 @@ def caches_over(home: Path, max_gb: float) -> Iterator[Waste]:
 
     A run that has them open keeps them until it ends.
     """
-    folders = [folder for folder in (home / "cache" / "decoded").glob("*") if folder.is_dir() and not folder.suffix]
+    folders = (folder for folder in (home / "cache" / "decoded").glob("*") if folder.is_dir() and not folder.suffix)
     sizes = {folder: size_of(folder) for folder in folders}
     total = sum(sizes.values())
-    for folder in sorted(folders, key=last_used):
+    for folder in sorted(sizes, key=last_used):
         if total <= max_gb * 1e9:
             return
-        try:
-            with FileLock(folder.with_suffix(".lock"), timeout=0):
-                day = time.strftime("%Y-%m-%d", time.localtime(last_used(folder)))
-                yield Waste(folder, f"decoded images, last used on {day}")
-        except Timeout:  # somebody decodes these very images
-            continue
-        total -= sizes[folder]
+        with suppress(Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):  # else somebody decodes these images
+            day = time.strftime("%Y-%m-%d", time.localtime(last_used(folder)))
+            yield Waste(folder, f"decoded images, last used on {day}")
+            total -= sizes[folder]
 
 
 def warn_of_caches(home: Path, max_gb: float | None) -> None:
     """Say that decoded images take more than they may; a run deletes none, since another may be about to open them."""
     if max_gb is not None and (size := size_of(home / "cache" / "decoded")) > max_gb * 1e9:
-        command = f"python -m tlft.clean --max-gb {max_gb:g}"
-        log.warning(
-            "decoded images take %.1f GB, more than cache.max_gb=%g; %s says which go", size / 1e9, max_gb, command
-        )
+        message = "decoded images take %.1f GB, more than cache.max_gb=%g; %s says which go"
+        log.warning(message, size / 1e9, max_gb, f"python -m tlft.clean --max-gb {max_gb:g}")
 
 
 def partial_caches(home: Path) -> Iterator[Waste]:
     """Yield what processes left that were killed while they decoded."""
     for path in sorted((home / "cache" / "decoded").glob("*.partial")):
-        try:
-            with FileLock(path.with_suffix(".lock"), timeout=0):
-                yield Waste(path, "half of decoded images, of a process that was killed")
-        except Timeout:
-            continue
+        with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
+            yield Waste(path, "half of decoded images, of a process that was killed")

@@ -1,4 +1,4 @@
-"""The 1000 ImageNet classes, and which of them stand for which class of a data set.
+"""What the outputs of a head stand for: one for each of the data's classes, or some of ImageNet's 1000 for each.
 
 What a network predicts for them is the business of `tlft.evaluation`.
 """
@@ -6,7 +6,8 @@ What a network predicts for them is the business of `tlft.evaluation`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,43 @@ def class_names() -> tuple[str, ...]:
     return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text().splitlines())
 
 
+@dataclass(frozen=True)
+class LabelSpace:
+    """The meaning of a head's outputs.
+
+    Attributes:
+        classes: the data's classes; without a class map an output each, in their order.
+        class_map: the outputs of the 1000-class head that stand for each class, or None.
+    """
+
+    classes: tuple[str, ...]
+    class_map: ClassMap | None = None
+
+    @property
+    def outputs(self) -> list[list[int]]:
+        """The outputs that stand for each class."""
+        return [[index] if self.class_map is None else self.class_map[name] for index, name in enumerate(self.classes)]
+
+    @cached_property
+    def class_of_output(self) -> dict[int, int]:
+        """The index of the class that an output stands for; outputs that stand for none are not in it."""
+        return {output: index for index, outputs in enumerate(self.outputs) for output in outputs}
+
+    def name_of(self, output: int) -> str:
+        """Return what people call an output: the class that it stands for, else ImageNet's name for it."""
+        if output in self.class_of_output:
+            return self.classes[self.class_of_output[output]]
+        name = class_names()[output]
+        return f"{name} (ImageNet {output})" if name in self.classes else name
+
+
 def resolve_class_map(configured: Mapping[str, Any] | None, classes: Sequence[str]) -> ClassMap:
     """Map each class of the data to its ImageNet outputs, as sorted indices.
 
     Args:
         configured: `data.class_map`: for each class an output or a list of outputs, by index or by name; classes
             that it leaves out are looked up in the built-in map.
-        classes: the data's classes.
+        classes: of the data.
 
     Raises:
         ConfigurationError: with every class that has no map, every output that is unknown, ambiguous, outside
@@ -51,9 +82,17 @@ def resolve_class_map(configured: Mapping[str, Any] | None, classes: Sequence[st
                 f"such as data.class_map={{{name}:[310]}}{_candidates(name)}"
             )
             continue
-        resolved[name], problems_of_class = _resolve_outputs(name, outputs)
-        problems += problems_of_class
-    problems += _claimed_twice(resolved)
+        resolved[name] = _resolve_outputs(f"data.class_map.{name}", outputs, problems)
+    owners: dict[int, list[str]] = {}
+    for name, indices in resolved.items():
+        for index in indices:
+            owners.setdefault(index, []).append(name)
+    problems += [
+        f"data.class_map: output {index} ({class_names()[index]}) stands for {' and '.join(names)}; "
+        "give it to one class"
+        for index, names in owners.items()
+        if len(names) > 1
+    ]
     if problems:
         raise ConfigurationError(problems)
     return resolved
@@ -68,40 +107,41 @@ def find_problems(configured: Mapping[str, Any] | None, classes: Sequence[str] |
     return []
 
 
-def _resolve_outputs(name: str, outputs: Any) -> tuple[list[int], list[str]]:
-    """Return the indices, sorted and each once, and what is wrong with the outputs, a line each."""
-    key = f"data.class_map.{name}"
+def _resolve_outputs(key: str, outputs: Any, problems: list[str]) -> list[int]:
+    """Return the indices, sorted and each once; what is wrong with the outputs joins the problems."""
     outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
     if not outputs:
-        return [], [f"{key}: is empty; give at least one output by index or name"]
-    indices, problems = set(), []
+        problems.append(f"{key}: is empty; give at least one output by index or name")
+    indices = set()
     for output in outputs:
-        if isinstance(output, str) and not output.isdecimal():
-            index, problem = _find_by_name(key, output)
-        elif isinstance(output, bool) or not isinstance(output, int | str):
-            index, problem = None, f"{key}: {output!r} is neither an index nor a name"
-        else:
-            index = int(output)
-            problem = "" if 0 <= index <= 999 else f"{key}: output {index} is outside 0..999"
-        if problem:
-            problems.append(problem)
-        elif index is not None:
-            indices.add(index)
-    return sorted(indices), problems
+        try:
+            indices.add(_find_output(output))
+        except ValueError as error:
+            problems.append(f"{key}: {error}")
+    return sorted(indices)
 
 
-def _find_by_name(key: str, name: str) -> tuple[int | None, str]:
-    """Return the index of the output with this name, or None and what is wrong."""
-    query, names = _normalize(name), [_normalize(imagenet_class) for imagenet_class in class_names()]
-    exact = [index for index, candidate in enumerate(names) if candidate == query]
+def _find_output(output: Any) -> int:
+    """Return the index of an output that is given by index or by name.
+
+    Raises:
+        ValueError: says why there is none.
+    """
+    if isinstance(output, bool) or not isinstance(output, int | str):
+        raise ValueError(f"{output!r} is neither an index nor a name")
+    if isinstance(output, int) or output.isdecimal():
+        if not 0 <= int(output) <= 999:
+            raise ValueError(f"output {int(output)} is outside 0..999")
+        return int(output)
+    query, names = _normalize(output), [_normalize(name) for name in class_names()]
+    exact = [index for index, name in enumerate(names) if name == query]
     if len(exact) == 1:
-        return exact[0], ""
+        return exact[0]
     if exact:
-        return None, f"{key}: {name} names several ImageNet classes; give an index: {_list_outputs(exact)}"
-    similar = [index for index, candidate in enumerate(names) if query in candidate.split()]
-    if similar:
-        return None, f"{key}: ImageNet has no class {name} by that full name; give an index: {_list_outputs(similar)}"
-    return None, f"{key}: ImageNet has no class {name}{nearest(query, names)}"
+        raise ValueError(f"{output} names several ImageNet classes; give an index: {_list_outputs(exact)}")
+    if similar := [index for index, name in enumerate(names) if query in name.split()]:
+        raise ValueError(f"ImageNet has no class {output} by that full name; give an index: {_list_outputs(similar)}")
+    raise ValueError(f"ImageNet has no class {output}{nearest(query, names)}")
 
 
 def _candidates(name: str) -> str:
@@ -117,16 +157,3 @@ def _list_outputs(indices: Sequence[int], limit: int = 8) -> str:
 
 def _normalize(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
-
-
-def _claimed_twice(resolved: ClassMap) -> list[str]:
-    owners: dict[int, list[str]] = {}
-    for name, outputs in resolved.items():
-        for output in outputs:
-            owners.setdefault(output, []).append(name)
-    return [
-        f"data.class_map: output {output} ({class_names()[output]}) stands for {' and '.join(names)}; "
-        "give it to one class"
-        for output, names in owners.items()
-        if len(names) > 1
-    ]

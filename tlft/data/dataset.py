@@ -1,6 +1,6 @@
 """Which images a run sees: find or fetch the folder, digest its files, split them.
 
-Nothing is decoded here (pixel_store.py), and no torch comes in: a run's identity needs the data's digest first.
+Nothing is decoded here, and no torch comes in: a run's identity needs the data's digest first.
 """
 
 from __future__ import annotations
@@ -32,12 +32,7 @@ SECONDS_FOR_A_DEMO = 20.0
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image file: where it is, what its bytes are, what it shows, and what it is used for.
-
-    Attributes:
-        split: `train`, `holdout` or `eval`.
-        label: index into the data set's classes.
-    """
+    """One image file of a split (`train`, `holdout` or `eval`); the label is an index into the data set's classes."""
 
     path: Path
     sha256: str
@@ -77,9 +72,7 @@ class Dataset:
         lines: dict[str, list[str]] = {}
         for image in self.images:
             lines.setdefault(image.split, []).append(f"{self.classes[image.label]}\0{image.sha256}\n")
-        return {
-            split: hashlib.sha256("".join(sorted(of_split)).encode()).hexdigest() for split, of_split in lines.items()
-        }
+        return {split: hashlib.sha256("".join(sorted(part)).encode()).hexdigest() for split, part in lines.items()}
 
 
 def find_problems(config: DataConfig, home: Path) -> tuple[list[str] | None, list[str]]:
@@ -120,21 +113,20 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
 
 def _local_root(config: DataConfig, home: Path) -> Path | None:
     """Return the folder as far as it is known without fetching or drawing anything."""
-    if config.name == "imagefolder":
-        return Path(config.root).expanduser().absolute() if config.root else None
-    if config.name in ("hymenoptera", "demo"):
-        if root := config.root or os.environ.get("TLFT_HYMENOPTERA"):
-            return Path(root).expanduser().absolute()
-        default = home / "data" / "hymenoptera_data"
-        return default if default.is_dir() else None
-    return None
+    if config.name == "synthetic":
+        return None
+    photographs = config.name != "imagefolder"
+    if root := config.root or (photographs and os.environ.get("TLFT_HYMENOPTERA")):
+        return Path(root).expanduser().absolute()
+    default = home / "data" / "hymenoptera_data"
+    return default if photographs and default.is_dir() else None
 
 
 def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]:
     """Return what people call the data, and its folder, which is fetched or drawn if need be."""
-    local = _local_root(config, home)
-    if local is not None:
-        return local.name if config.name == "imagefolder" else "hymenoptera", local
+    root = _local_root(config, home)
+    if root is not None:
+        return root.name if config.name == "imagefolder" else "hymenoptera", root
     assert config.name != "imagefolder"
     if config.name != "synthetic":
         try:
@@ -187,10 +179,9 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
 def _split(folder: image_folder.Folder, digests: Mapping[Path, str], config: DataConfig) -> list[ImageFile]:
     def draw(paths: list[Path], fraction: float, purpose: str) -> tuple[list[Path], list[Path]]:
         """Return the drawn files, and those that are left."""
-        drawn = _draw({digests[path] for path in paths}, fraction, config.split_seed, purpose)
-        return [path for path in paths if digests[path] in drawn], [
-            path for path in paths if digests[path] not in drawn
-        ]
+        digests_drawn = _draw({digests[path] for path in paths}, fraction, config.split_seed, purpose)
+        drawn = [path for path in paths if digests[path] in digests_drawn]
+        return drawn, [path for path in paths if digests[path] not in digests_drawn]
 
     images = []
     for label, name in enumerate(folder.classes):

@@ -1,7 +1,4 @@
-"""What a folder of images holds: its splits, its classes, its files; and what is wrong with it.
-
-Only names are looked at. What the files contain is the business of dataset.py and pixel_store.py.
-"""
+"""What a folder of images holds: its splits, its classes, its files; and what is wrong with it. Only names matter."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ class Folder:
     Attributes:
         splits: for each of `train`, `eval` and perhaps `holdout`, the files of each class; or, for a folder that is
             still to be split, the one entry `all`.
-        left_out: files and folders that do not count as images, in order of their names.
+        left_out: files and folders that do not count as images.
     """
 
     splits: dict[str, ByClass] = field(default_factory=dict)
@@ -49,11 +46,9 @@ def scan(root: Path, config: DataConfig) -> Folder:
         for split, name in _split_folders(root, config).items():
             folder.splits[split] = _list_classes(root / name if name else root, folder.left_out)
     except PermissionError as error:
-        raise ConfigurationError(
-            f"{error.filename}: may not be read; give yourself the right to (chmod u+rX)"
-        ) from None
-    problems = _class_problems(root, folder)
-    if problems:
+        message = f"{error.filename}: may not be read; give yourself the right to (chmod u+rX)"
+        raise ConfigurationError(message) from None
+    if problems := _class_problems(root, folder):
         raise ConfigurationError(problems)
     return folder
 
@@ -105,22 +100,22 @@ def _split_folders(root: Path, config: DataConfig) -> dict[str, str]:
 
 def _list_classes(split: Path, left_out: list[Path]) -> ByClass:
     by_class: ByClass = {}
-    for entry in sorted(split.iterdir()):
-        if entry.name.startswith("."):
-            continue
+    for entry in _list_visible(split):
         if not entry.is_dir():
             left_out.append(entry)
             continue
         files: list[Path] = []
-        for path in sorted(entry.iterdir()):
-            if path.name.startswith("."):
-                continue
+        for path in _list_visible(entry):
             is_file = path.is_file() or path.is_symlink()  # a pipe would be waited for; a broken link is named later
             is_image = path.suffix.lower() in EXTENSIONS and is_file and not path.is_dir()
             (files if is_image else left_out).append(path)
         if files:
             by_class[entry.name] = files
     return by_class
+
+
+def _list_visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _class_problems(root: Path, folder: Folder) -> list[str]:

@@ -1,7 +1,6 @@
 """Find images that are nearly the same: scaled, compressed, brightened, slightly cut, or mirrored copies.
 
-Two such images in training and evaluation flatter every figure. What is found is logged with each run, so that tables
-and pages can say it wherever they are made.
+Two such images in training and evaluation flatter every figure, so that each run keeps what is found.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from tlft.data.batches import Images, Split
 from tlft.data.dataset import Dataset, ImageFile
 from tlft.errors import TlftError
 from tlft.runtime.files import atomic_write, relative_name
-
-if TYPE_CHECKING:
-    from tlft.data.batches import Images, Split
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +45,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are nearly the same.
-
-    Attributes:
-        distance: bits of 64 in which their hashes differ.
-        mirrored: whether one is the other's mirror image.
-    """
+    """Two images whose hashes, or that of one and of the other's mirror image, differ in `distance` of 64 bits."""
 
     one: Member
     other: Member
@@ -68,13 +59,10 @@ class Pair:
 
 
 def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[Pair] | None:
-    """Return the pairs of images that are nearly the same, the nearest first, at most `MOST_PAIRS`.
+    """Return the pairs of images that are nearly the same, nearest first; None for more images than `MOST_IMAGES`.
 
     The perceptual hash of what the networks see is compared (imagehash's phash: the signs of the lowest 8 x 8
     frequencies of the grey image), and that of its mirror image. Computed once for each set of decoded images.
-
-    Returns:
-        None, and a line in the log, if there are more than `MOST_IMAGES`.
     """
     splits = [split for split in (images.eval, images.train, images.holdout) if split is not None]
     files = [file for split in splits for file in split.files]
@@ -134,8 +122,7 @@ def _find(dataset: Dataset, files: Sequence[ImageFile], splits: Sequence[Split])
     """Return for each image the nearest other in each split, where it is near enough, each pair once."""
     hashes, mirrored_hashes = _hash(splits)
     contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
-    ends = np.cumsum([len(split) for split in splits])
-    columns = [np.arange(end - len(split), end) for split, end in zip(splits, ends, strict=True)]
+    columns = np.split(np.arange(len(files)), np.cumsum([len(split) for split in splits])[:-1])
     matches: dict[tuple[int, int], tuple[int, bool]] = {}
     for start in range(0, len(files), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -162,11 +149,10 @@ def _hash(splits: Sequence[Split]) -> tuple[np.ndarray, np.ndarray]:
     """Return the hash of each image and of its mirror image, float32 [n, 64] of -1 and 1: a product tells distances."""
     from imagehash import phash
 
-    hashes: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    hashes = []
     for split in splits:
         for position in range(len(split)):
             image = Image.fromarray(split.pixels[np.array([position])][0])
-            hashes[0].append(phash(image).hash.ravel())
-            hashes[1].append(phash(ImageOps.mirror(image)).hash.ravel())
-    plain, mirrored = (np.array(bits, dtype=np.float32) * 2 - 1 for bits in hashes)
-    return plain, mirrored
+            hashes.append([phash(image).hash.ravel(), phash(ImageOps.mirror(image)).hash.ravel()])
+    bits = np.array(hashes, dtype=np.float32) * 2 - 1
+    return bits[:, 0], bits[:, 1]

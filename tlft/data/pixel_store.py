@@ -1,6 +1,6 @@
 """Decode every image once, into a memory-mapped array of the transform's size that all runs share.
 
-Which images there are is the business of dataset.py; normalisation and flips, that of batches.py. No torch in here.
+No torch in here: what a network makes of them, normalised and flipped, is the business of `tlft.data.batches`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import shutil
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,23 +35,12 @@ log = logging.getLogger(__name__)
 _FORMAT = 1
 """Goes up when this module gives other pixels, or lays its cache out in another way."""
 
-_INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 class BadImageError(TlftError):
-    """Say which file is no image, and why.
-
-    Attributes:
-        reason: a few words that follow the file's name, such as `is empty`.
-    """
+    """Say which file is no image, and the reason, a few words that follow its name, such as `is empty`."""
 
     def __init__(self, path: Path, reason: str, mend: str = "replace or delete it") -> None:
         super().__init__(path, reason, mend)  # these, and not the text, so that it survives pickling
@@ -76,10 +66,7 @@ class DecodedImages:
 
 
 def load_image(source: Path | bytes) -> Image.Image:
-    """Return an image as people see it: upright, in RGB, on white where it is transparent.
-
-    Args:
-        source: a file, or what one would hold.
+    """Return the image of a file, or of what one holds, as people see it: upright, in RGB, on white where transparent.
 
     Raises:
         BadImageError: if the file is truncated, no image, or larger than Pillow's limit.
@@ -103,18 +90,13 @@ def resize_and_crop(image: Image.Image, transform: Transform) -> np.ndarray:
     width, height = (int(transform.resize * side / short) for side in image.size)
     if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"is too narrow to be scaled ({image.width} x {image.height} pixels)")
-    scaled = image.resize((width, height), _INTERPOLATIONS[transform.interpolation])
+    scaled = image.resize((width, height), Image.Resampling[transform.interpolation.upper()])
     left, top = _offset(width, transform.crop), _offset(height, transform.crop)
     return np.asarray(scaled.crop((left, top, left + transform.crop, top + transform.crop)))
 
 
 def load_pixels(path: Path, transform: Transform, digest: str | None = None) -> np.ndarray:
-    """Return the image of a file, scaled and cut: uint8 [crop, crop, 3].
-
-    Args:
-        path: the file.
-        transform: what the image is scaled and cut to.
-        digest: the SHA-256 that the file must still have, or None.
+    """Return the image of a file, which must still have the SHA-256 `digest`, scaled and cut: uint8 [crop, crop, 3].
 
     Raises:
         BadImageError: if the file is no image, or one that is too narrow to be scaled.
@@ -137,7 +119,7 @@ def decode_images(
 
     Args:
         files: a path for each file's SHA-256.
-        transform: what the images are scaled and cut to; its mean and std play no part.
+        transform: its mean and std play no part.
         cache: holds a folder for each set of files and size.
         on_bad_image: `error`, or `skip`, which names the bad files in the log.
         workers: threads that decode.
@@ -147,7 +129,11 @@ def decode_images(
         TlftError: if a file vanished or changed, or the cache cannot be written.
     """
     folder = cache / _key(files, transform)
-    decoded = _open(folder, files, transform) or _decode_under_lock(folder, files, transform, workers)
+    decoded = _open(folder, files, transform)
+    if decoded is None:
+        _decode_under_lock(folder, files, transform, workers)
+        decoded = _open(folder, files, transform)
+        assert decoded is not None
     with suppress(OSError):  # a cache that may only be read
         os.utime(folder / "index.json")
     failed = [(path, decoded.bad[digest]) for digest, path in files.items() if digest in decoded.bad]
@@ -232,20 +218,22 @@ def _open(folder: Path, files: Mapping[str, Path], transform: Transform) -> Deco
     try:
         index = json.loads((folder / "index.json").read_text())
         array = np.load(folder / "images.npy", mmap_mode="r")
-        whole = (
+        is_whole = (
             index["format"] == _FORMAT
             and index["rows"].keys() | index["bad"].keys() == files.keys()
             and array.shape == (len(files), transform.crop, transform.crop, 3)
         )
-        return DecodedImages(array, index["rows"], index["bad"]) if whole else None
+        return DecodedImages(array, index["rows"], index["bad"]) if is_whole else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> DecodedImages:
+def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder.parent)
+        for leftover in folder.parent.glob("*.partial"):  # of killed processes: whoever still decodes holds the lock
+            with suppress(Timeout), FileLock(leftover.with_suffix(".lock"), timeout=0):
+                shutil.rmtree(leftover, ignore_errors=True)
         lock = FileLock(folder.with_suffix(".lock"))
         try:
             held = lock.acquire(timeout=0)
@@ -253,24 +241,11 @@ def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Trans
             log.info("decoding images: waiting for another process that decodes the same")
             held = lock.acquire()
         with held:
-            if decoded := _open(folder, files, transform):
-                return decoded
-            _decode(folder, files, transform, workers)
+            if _open(folder, files, transform) is None:
+                _decode(folder, files, transform, workers)
     except OSError as error:
-        reason = error.strerror or error
-        raise TlftError(
-            f"{folder}: cannot write the decoded images ({reason}); free space there, or set paths.home"
-        ) from None
-    decoded = _open(folder, files, transform)
-    assert decoded is not None
-    return decoded
-
-
-def _remove_leftovers(cache: Path) -> None:
-    """Delete what killed processes left behind; whoever still decodes holds the lock beside."""
-    for partial in cache.glob("*.partial"):
-        with suppress(Timeout), FileLock(partial.with_suffix(".lock"), timeout=0):
-            shutil.rmtree(partial, ignore_errors=True)
+        mend = "free space there, or set paths.home"
+        raise TlftError(f"{folder}: cannot write the decoded images ({error.strerror or error}); {mend}") from None
 
 
 def _decode(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> None:
@@ -293,35 +268,37 @@ def _write(folder: Path, files: Mapping[str, Path], transform: Transform, pool: 
     shape = (len(files), transform.crop, transform.crop, 3)
     rows: dict[str, int] = {}
     bad: dict[str, str] = {}
-
-    def decode(digest: str) -> np.ndarray | BadImageError:
-        try:
-            return load_pixels(files[digest], transform, digest)
-        except BadImageError as error:
-            return error
-
     digests = sorted(files)
+    results = in_order(pool, lambda digest: load_pixels(files[digest], transform, digest), digests)
     # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
     with (folder / "images.npy").open("wb") as file, progress("decoding images", len(files), "images") as advance:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for row, (digest, result) in enumerate(zip(digests, in_order(pool, decode, digests), strict=True)):
-            if isinstance(result, BadImageError):
-                bad[digest] = result.reason
+        for row, (digest, pixels) in enumerate(zip(digests, results, strict=True)):
+            if isinstance(pixels, BadImageError):
+                bad[digest] = pixels.reason
+                file.write(bytes(shape[1] * shape[2] * 3))
+            elif isinstance(pixels, TlftError):
+                raise pixels
             else:
                 rows[digest] = row
-            file.write(bytes(shape[1] * shape[2] * 3) if isinstance(result, BadImageError) else result.tobytes())
+                file.write(pixels.tobytes())
             advance(1)
         file.flush()
         os.fsync(file.fileno())
     (folder / "index.json").write_text(json.dumps({"format": _FORMAT, "rows": rows, "bad": bad}))
 
 
-def in_order(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
-    """Map with a bounded number of results in memory (`Executor.map` keeps all that are not yet taken)."""
-    pending: deque[Future[_Out]] = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) >= 32:
-            yield pending.popleft().result()
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In]
+) -> Iterator[_Out | TlftError]:
+    """Map, with a TlftError in place of the result that it prevented, and a bounded number of results in memory.
+
+    `Executor.map` would end at the first error, and keep all results that are not yet taken.
+    """
+    futures = (pool.submit(function, item) for item in items)
+    pending = deque(islice(futures, 32))
     while pending:
-        yield pending.popleft().result()
+        future = pending.popleft()
+        error = future.exception()
+        yield error if isinstance(error, TlftError) else future.result()
+        pending.extend(islice(futures, 1))

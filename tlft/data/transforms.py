@@ -1,7 +1,4 @@
-"""The evaluation transform that a set of weights asks for, as plain data.
-
-No image library and no torch in here, so that a run's identity can be computed before either is imported.
-"""
+"""The evaluation transform that a set of weights asks for, as plain data, without torch or an image library."""
 
 from __future__ import annotations
 

@@ -6,28 +6,23 @@ import numpy as np
 from sklearn.metrics import f1_score, recall_score
 
 from tlft.evaluation.predictions import Predictions
-from tlft.names import escape_all
+from tlft.names import Metric, escape_all
 
 
-def compute_metrics(predictions: Predictions, labels: np.ndarray, prefix: str = "eval") -> dict[str, float]:
-    """Return the measures of a split.
+def compute_metrics(predictions: Predictions, labels: np.ndarray) -> dict[str, float]:
+    """Return the measures of a split's predictions against the labels, int64 [n].
 
     `accuracy` is open-set, `closed_set_accuracy` and `loss` are closed-set; in `macro_f1` and `recall/<class>` a
     prediction outside the data's classes is a miss.
-
-    Args:
-        predictions: of the split's images.
-        labels: their classes, int64 [n].
-        prefix: begins the measures' names.
     """
-    predicted, log_closed = predictions.predicted, predictions.log_closed
-    classes = predictions.label_space.classes
+    predicted, log_closed, classes = predictions.predicted, predictions.log_closed, predictions.label_space.classes
     indices = list(range(len(classes)))
     recalls = recall_score(labels, predicted, labels=indices, average=None, zero_division=0)
     metrics = {
-        f"{prefix}/accuracy": float(predictions.correct(labels).mean()),
-        f"{prefix}/closed_set_accuracy": float((log_closed.argmax(axis=1) == labels).mean()),
-        f"{prefix}/loss": float(-log_closed[np.arange(len(labels)), labels].mean()),
-        f"{prefix}/macro_f1": float(f1_score(labels, predicted, labels=indices, average="macro", zero_division=0)),
+        Metric.ACCURACY: float(predictions.correct(labels).mean()),
+        Metric.CLOSED_SET_ACCURACY: float((log_closed.argmax(axis=1) == labels).mean()),
+        Metric.LOSS: float(-log_closed[np.arange(len(labels)), labels].mean()),
+        Metric.MACRO_F1: float(f1_score(labels, predicted, labels=indices, average="macro", zero_division=0)),
     }
-    return metrics | {f"{prefix}/recall/{name}": float(v) for name, v in zip(escape_all(classes), recalls, strict=True)}
+    names = [f"{Metric.RECALL}{name}" for name in escape_all(classes)]
+    return metrics | dict(zip(names, recalls.tolist(), strict=True))

@@ -1,6 +1,6 @@
 """Draw what people look at first in a run: a gallery of evaluation images and the confusion matrix.
 
-Nothing is computed or logged here: predictions come from predictions.py, and `tlft.tracking` keeps the pictures.
+Nothing is computed or kept here.
 """
 
 from __future__ import annotations
@@ -38,15 +38,7 @@ _LONGEST_NAME = 18
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """An image with its prediction.
-
-    Attributes:
-        pixels: uint8 [h, w, 3].
-        label: name of the true class.
-        predicted: name of the predicted class.
-        confidence: probability of the prediction, 0..1.
-        correct: whether the prediction counts as right.
-    """
+    """An image, uint8 [h, w, 3], with the names of its class and of what was predicted, with what probability, 0..1."""
 
     pixels: np.ndarray
     label: str
@@ -56,17 +48,7 @@ class GalleryItem:
 
 
 def select_for_gallery(correct: np.ndarray, confidence: np.ndarray, labels: np.ndarray, count: int = 20) -> list[int]:
-    """Choose mistakes first, the most confident ones leading, then correct images from every class in turn.
-
-    Args:
-        correct: bool [n].
-        confidence: of the prediction, [n].
-        labels: int [n].
-        count: the most that are chosen.
-
-    Returns:
-        Positions of the chosen images.
-    """
+    """Return positions in the arrays [n]: mistakes first, the most confident ones leading, then every class in turn."""
     mistakes = np.flatnonzero(~correct)
     mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
     right = np.flatnonzero(correct)
@@ -95,26 +77,19 @@ def draw_gallery(items: Sequence[GalleryItem], columns: int = 5, rows: int = 4) 
     draw.text((_GAP, _HEADER / 2), _fit(header, _font(15), width - 2 * _GAP), _BLACK, _font(15), anchor="lm")
     for index, item in enumerate(ranked):
         line, column = divmod(index, columns)
-        left = _GAP + column * (_TILE + _GAP)
-        _draw_tile(sheet, draw, item, left, _HEADER + line * (_TILE + _CAPTION + _GAP))
+        _draw_tile(sheet, item, _GAP + column * (_TILE + _GAP), _HEADER + line * (_TILE + _CAPTION + _GAP))
     return sheet
 
 
 def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> bytes:
-    """Draw counts and shares of each true class, coloured by share.
+    """Draw counts, int [rows, columns], and shares of each true class, coloured by share; return a PNG file.
 
-    Args:
-        matrix: counts, int [rows, columns], by true class and prediction.
-        rows: names of the true classes.
-        columns: names of what was predicted: the same, and perhaps one more for everything else.
-        title: stands above.
-
-    Returns:
-        A PNG file.
+    The columns are the classes of the rows, and perhaps one more for everything else.
     """
     totals = matrix.sum(axis=1)
     shares = matrix / np.maximum(totals, 1)[:, None]
-    cell = _cell_inches(len(rows))
+    cell = 1.3 if len(rows) <= 4 else 0.75 if len(rows) <= _MOST_CLASSES_WITH_TEXT else 0.24
+    cell *= min(1, _MOST_NAMES / len(rows))
     # the figure is the cells alone: the tight box below makes room for whatever stands around them
     figure = Figure(figsize=(cell * len(columns), cell * len(rows)), dpi=100)
     FigureCanvasAgg(figure)
@@ -137,12 +112,6 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     return file.getvalue()
 
 
-def _cell_inches(classes: int) -> float:
-    if classes <= _MOST_CLASSES_WITH_TEXT:
-        return 1.3 if classes <= 4 else 0.75
-    return 0.24 * min(1, _MOST_NAMES / classes)
-
-
 @cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Load the font that comes with matplotlib: it has letters of many scripts, and is there on every machine."""
@@ -160,11 +129,12 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     return f"{text.rstrip()}…"
 
 
-def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, item: GalleryItem, left: int, top: int) -> None:
-    picture = ImageOps.contain(Image.fromarray(item.pixels), (_TILE, _TILE))
-    draw.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), "#f2f2f2")
-    sheet.paste(picture, (left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2))
+def _draw_tile(sheet: Image.Image, item: GalleryItem, left: int, top: int) -> None:
+    draw = ImageDraw.Draw(sheet)
     right, bottom = left + _TILE - 1, top + _TILE - 1
+    picture = ImageOps.contain(Image.fromarray(item.pixels), (_TILE, _TILE))
+    draw.rectangle((left, top, right, bottom), "#f2f2f2")
+    sheet.paste(picture, (left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2))
     if item.correct:
         draw.rectangle((left, top, right, bottom), outline=_PALE)
     else:
@@ -173,27 +143,14 @@ def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, item: GalleryItem,
         center = (right - _BADGE / 2, top + _BADGE / 2)
         draw.text(center, "\N{BALLOT X}", "white", _font(18, bold=True), anchor="mm")
     color = _BLACK if item.correct else _RED
-    share = f"{item.confidence:.0%}"
-    baseline = bottom + _LINE
-    _write(draw, (left, baseline), "true", item.label, _TILE, _BLACK, _font(13))
+    font, share = _font(13, bold=not item.correct), f"{item.confidence:.0%}"
     room = _TILE - draw.textlength(share, _font(13)) - 6
-    _write(draw, (left, baseline + _LINE), "pred", item.predicted, room, color, _font(13, bold=not item.correct))
-    draw.text((right, baseline + _LINE), share, color, _font(13), anchor="rs")
-
-
-def _write(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    caption: str,
-    name: str,
-    width: float,
-    color: str,
-    font: ImageFont.FreeTypeFont,
-) -> None:
-    """Write a grey caption and a name behind it, on a baseline."""
-    indent = 36
-    draw.text(at, caption, _GREY, _font(12), anchor="ls")
-    draw.text((at[0] + indent, at[1]), _fit(name, font, width - indent), color, font, anchor="ls")
+    first, second, indent = bottom + _LINE, bottom + 2 * _LINE, 36
+    draw.text((left, first), "true", _GREY, _font(12), anchor="ls")
+    draw.text((left + indent, first), _fit(item.label, _font(13), _TILE - indent), _BLACK, _font(13), anchor="ls")
+    draw.text((left, second), "pred", _GREY, _font(12), anchor="ls")
+    draw.text((left + indent, second), _fit(item.predicted, font, room - indent), color, font, anchor="ls")
+    draw.text((right, second), share, color, _font(13), anchor="rs")
 
 
 def _name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
@@ -219,9 +176,8 @@ def _write_cells(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:
     large = len(matrix) <= 4
     for row, column in np.ndindex(*matrix.shape):
         count, share = matrix[row, column], shares[row, column]
-        style: dict[str, Any] = {
-            "ha": "center",
-            "color": _GREY if count == 0 else "white" if share > 0.55 else _BLACK,
-        }
-        axes.text(column, row + 0.02, f"{count}", va="bottom", fontsize=15 if large else 11, **style)
-        axes.text(column, row + 0.1, f"{share:.0%}", va="top", fontsize=10 if large else 8, **style)
+        color = _GREY if count == 0 else "white" if share > 0.55 else _BLACK
+        size = 15 if large else 11
+        axes.text(column, row + 0.02, f"{count}", ha="center", va="bottom", fontsize=size, color=color)
+        size = 10 if large else 8
+        axes.text(column, row + 0.1, f"{share:.0%}", ha="center", va="top", fontsize=size, color=color)

@@ -17,8 +17,8 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from tlft.data.batches import Pixels, normalize
+from tlft.data.class_map import LabelSpace
 from tlft.data.dataset import ImageFile
-from tlft.data.label_space import LabelSpace
 from tlft.data.transforms import Transform
 from tlft.runtime.device import Machine
 from tlft.runtime.files import relative_name
@@ -63,10 +63,8 @@ class Predictions:
     @cached_property
     def log_summed(self) -> np.ndarray:
         """Logarithm of the summed probability of each class's outputs, all outputs competing, float64 [n, classes]."""
-        columns = [
-            np.logaddexp.reduce(self.log_probabilities[:, outputs], axis=1) for outputs in self.label_space.outputs
-        ]
-        return np.stack(columns, axis=1)
+        per_class = (self.log_probabilities[:, outputs] for outputs in self.label_space.outputs)
+        return np.stack([np.logaddexp.reduce(columns, axis=1) for columns in per_class], axis=1)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -112,20 +110,14 @@ def predictions_frame(files: Sequence[ImageFile], predictions: Predictions, root
 def evaluate(
     model: nn.Module, pixels: Pixels, transform: Transform, label_space: LabelSpace, machine: Machine
 ) -> Predictions:
-    """Predict every image, none dropped and none counted twice.
+    """Predict every image from the model's logits, [n, outputs], none dropped and none counted twice.
 
-    Args:
-        model: gives logits, [n, classes], or [n, 1000] with a class map; is left in evaluation mode.
-        pixels: the images, as the transform scales and cuts them.
-        transform: normalises them.
-        label_space: what the outputs of the head stand for.
-        machine: where and how to compute.
+    The model is left in evaluation mode.
     """
     model.eval()
     log_probabilities = []
     with torch.inference_mode():
-        for start in range(0, len(pixels), BATCH_SIZE):
-            indices = np.arange(start, min(start + BATCH_SIZE, len(pixels)))
+        for indices in np.split(np.arange(len(pixels)), range(BATCH_SIZE, len(pixels), BATCH_SIZE)):
             with machine.autocast():
                 logits = model(normalize(pixels[indices], transform, machine.device))
             log_probabilities.append(logits.float().cpu().double().log_softmax(1))

@@ -1,12 +1,14 @@
-"""Classify single images with the network of a finished run.
+"""Classify single images, given as bytes, base64 text or paths, with the network of a finished run.
 
 Where the run's files are is its caller's business; training and evaluation of a whole split are elsewhere.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,19 +17,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from torch import nn
 
-from tlft.data.label_space import LabelSpace
-from tlft.data.pixel_store import in_order
+from tlft.data.class_map import LabelSpace
+from tlft.data.pixel_store import BadImageError, in_order, load_image, load_pixels, resize_and_crop
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.evaluation.predictions import BATCH_SIZE, evaluate
-from tlft.inference.sources import Source, load_source
-from tlft.models.build import build_from_description
-from tlft.models.state_dict import load_state
+from tlft.models.build import rebuild_model
 from tlft.runtime.device import Machine, available_threads, prepare_to_apply
 
+Source = str | bytes | Path
+
 _Source = TypeVar("_Source")
+
+LARGEST = 30_000_000
+"""Characters that an image in base64 may have."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,8 @@ class Classifier:
     @classmethod
     def load(cls, description: Mapping[str, Any], weights: Path) -> Classifier:
         """Build the network that `description` (a run's `model.json`) tells of, with the weights of the file."""
-        library, arch, head = (description[key] for key in ("library", "arch", "head"))
-        model = build_from_description(library, arch, len(description["classes"]), head, load_state(weights))
         machine = prepare_to_apply(description.get("precision", "float32"))
-        return cls(model.to(machine.device), description, machine)
+        return cls(rebuild_model(description, weights).to(machine.device), description, machine)
 
     @property
     def transform(self) -> Transform:
@@ -70,10 +74,10 @@ class Classifier:
         return LabelSpace(tuple(self.description["classes"]), self.description["class_map"])
 
     def classify(self, images: Sequence[Source], *, paths: bool = True) -> pd.DataFrame:
-        """Classify images given as bytes, base64 text or paths.
+        """Classify images.
 
         Args:
-            images: in any order and of any size.
+            images: bytes, base64 text, or paths, of any size.
             paths: whether a text may be a path; a server must not read its own files for whoever asks.
 
         Returns:
@@ -83,7 +87,7 @@ class Classifier:
             TlftError: for what is no image.
         """
         rows = []
-        for answer in self.answers(images, partial(load_source, transform=self.transform, paths=paths)):
+        for answer in self.answers(images, partial(_load_source, transform=self.transform, paths=paths)):
             if isinstance(answer, TlftError):
                 raise answer
             predicted, confidence = answer.top[0]
@@ -106,15 +110,8 @@ class Classifier:
             top: how many outputs an answer has.
             explain: is given the sources and the images of a batch that could be opened.
         """
-
-        def attempt(source: _Source) -> tuple[_Source, np.ndarray | TlftError]:
-            try:
-                return source, load(source)
-            except TlftError as error:
-                return source, error
-
         with ThreadPoolExecutor(available_threads()) as pool:
-            opened = in_order(pool, attempt, sources)
+            opened = zip(sources, in_order(pool, load, sources), strict=True)
             while batch := list(islice(opened, BATCH_SIZE)):
                 pixels = [image for _, image in batch if not isinstance(image, TlftError)]
                 answers = iter(self._answer_batch(np.stack(pixels), top) if pixels else [])
@@ -128,12 +125,69 @@ class Classifier:
         predictions = evaluate(self.model, pixels, self.transform, label_space, self.machine)
         likeliest = np.argsort(-predictions.log_probabilities, axis=1, kind="stable")[:, :top]
         confidences = np.exp(np.take_along_axis(predictions.log_probabilities, likeliest, axis=1))
+        rows = zip(likeliest.tolist(), confidences.tolist(), predictions.probabilities.tolist(), strict=True)
         return [
             Answer(
                 top=tuple(zip(map(label_space.name_of, outputs), confidence, strict=True)),
                 probabilities=dict(zip(label_space.classes, probabilities, strict=True)),
             )
-            for outputs, confidence, probabilities in zip(
-                likeliest.tolist(), confidences.tolist(), predictions.probabilities.tolist(), strict=True
-            )
+            for outputs, confidence, probabilities in rows
         ]
+
+
+def _load_source(image: Source, transform: Transform, *, paths: bool) -> np.ndarray:
+    """Return an image as a network sees it, uint8 [crop, crop, 3], or raise a TlftError that says what it is."""
+    try:
+        return resize_and_crop(open_source(image, paths=paths), transform)
+    except BadImageError as error:
+        if paths and not isinstance(image, bytes):
+            raise
+        raise TlftError(f"the image {error.reason}; send another") from None
+    except ValueError as error:  # too narrow to be scaled
+        raise TlftError(f"the image {error}; send another") from None
+
+
+def load_file(path: Path, transform: Transform) -> np.ndarray:
+    """Return the image of a file as a network sees it, uint8 [crop, crop, 3].
+
+    Raises:
+        TlftError: if it is no image.
+    """
+    if not path.is_file():  # a link to nowhere, or a pipe, which would be waited for
+        raise TlftError(f"{path}: is no file; replace or delete it")
+    return load_pixels(path, transform)
+
+
+def open_source(image: Source, *, paths: bool = True) -> Image.Image:
+    """Open an image given as bytes, base64 text, or (unless `paths` is false) a path; upright and RGB.
+
+    Raises:
+        TlftError: if it is none of these, or no image.
+    """
+    if isinstance(image, bytes):
+        return load_image(image)
+    if not paths:
+        return load_image(_decode(image))
+    if isinstance(image, str):
+        with suppress(ValueError, TlftError):
+            return load_image(_from_base64(image))
+    with suppress(OSError, ValueError):  # such as for a name that is too long
+        if (path := Path(image)).is_file():
+            return load_image(path)
+    raise TlftError(f"{str(image)[:60]}: is neither an image in base64 nor the path of a file")
+
+
+def _decode(image: object) -> bytes:
+    if not isinstance(image, str) or not image.strip():
+        raise TlftError("image: is empty or no text; send an image file in base64")
+    if len(image) > LARGEST:
+        raise TlftError(f"image: has {len(image)} characters; send at most {LARGEST}")
+    try:
+        return _from_base64(image)
+    except ValueError:
+        raise TlftError(f"image: {image[:40]!r} is not base64; send an image file in base64") from None
+
+
+def _from_base64(text: str) -> bytes:
+    """Return the bytes, with or without what a browser puts before the text."""
+    return base64.b64decode(text.partition("base64,")[2] or text, validate=True)

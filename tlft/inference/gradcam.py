@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from tlft.data.batches import normalize
 from tlft.errors import ConfigurationError
 from tlft.inference.classifier import Classifier
+from tlft.models.describe import output_shapes
 
 _STRENGTH = 0.55
 _AT_ONCE = 16  # gradients need the memory of a whole pass
@@ -45,42 +45,27 @@ class Overlays:
         self._folder = folder
 
     def write(self, paths: Sequence[Path], pixels: Sequence[np.ndarray]) -> None:
-        """Write the pictures of some images.
-
-        Args:
-            paths: for the names of the pictures.
-            pixels: each uint8 [crop, crop, 3], as the network sees it.
-        """
+        """Write the pictures of some images, each uint8 [crop, crop, 3] as the network sees it, named by paths."""
         from captum.attr import LayerAttribution
 
         transform, machine = self._classifier.transform, self._classifier.machine
         for start in range(0, len(pixels), _AT_ONCE):
-            chosen = range(start, min(start + _AT_ONCE, len(pixels)))
-            batch = normalize(np.stack([pixels[index] for index in chosen]), transform, machine.device)
+            chosen = pixels[start : start + _AT_ONCE]
+            batch = normalize(np.stack(chosen), transform, machine.device)
             with torch.no_grad(), machine.autocast():
                 outputs = self._classifier.model(batch).argmax(dim=1)
             relevance = self._cam.attribute(batch.requires_grad_(), target=outputs, relu_attributions=True).detach()
             size = (transform.crop, transform.crop)
             maps = LayerAttribution.interpolate(relevance, size, "bilinear")[:, 0].cpu().numpy()
-            for index, heat in zip(chosen, maps, strict=True):
-                _overlay(pixels[index], heat).save(self._folder / _name(paths[index]))
+            for path, image, heat in zip(paths[start : start + _AT_ONCE], chosen, maps, strict=True):
+                _overlay(image, heat).save(self._folder / _name(path))
 
 
 def _find_layer(classifier: Classifier) -> nn.Module:
     """Return the last convolution that still has a place for each part of the image."""
-    spatial: list[nn.Module] = []
-
-    def note(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] > 1:
-            spatial.append(module)
-
-    convolutions = [module for module in classifier.model.modules() if isinstance(module, nn.Conv2d)]
-    hooks = [module.register_forward_hook(note) for module in convolutions]
-    crop = classifier.transform.crop
-    with torch.inference_mode():
-        classifier.model(torch.zeros(1, 3, crop, crop, device=classifier.machine.device))
-    for hook in hooks:
-        hook.remove()
+    shapes = output_shapes(classifier.model, classifier.transform.crop)
+    convolutions = [(module, shape) for module, shape in shapes if isinstance(module, nn.Conv2d)]
+    spatial = [module for module, shape in convolutions if shape and len(shape) == 4 and shape[-1] > 1]
     if len(spatial) < 2:  # a transformer has one, which cuts the image into patches
         raise ConfigurationError(
             f"--explain: is for convolutional networks, and {classifier.description['arch']} is none; leave it out"

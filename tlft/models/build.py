@@ -1,19 +1,22 @@
-"""Build a network from its name, its weights and its head; how it is trained is not known here."""
+"""Build a network from its name, the tensors in a file of weights, and its head; training is not known here."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlft.config.schema import Config
-from tlft.errors import ConfigurationError
+from tlft.errors import ConfigurationError, TlftError
 from tlft.models.freeze import freeze
 from tlft.models.head import replace_head
-from tlft.models.state_dict import load_weights
-from tlft.models.weights import Weights
+from tlft.models.weights import LITE0, Weights, fetch_weights
 from tlft.runtime.seeds import derive_seed
 
 
@@ -21,12 +24,7 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     """Build the network with its weights and head; parameters that are not trained do not require gradients.
 
     Whatever ran before in the process, the same seed gives the same initial weights, and the global random state is
-    left as it was.
-
-    Args:
-        config: the run.
-        weights: where the weights are; they are fetched if they are not on disk.
-        num_classes: outputs of a new head; the 1000-class head is kept as it is.
+    left as it was. Weights that are not on disk are fetched; a 1000-class head is kept as it is.
 
     Raises:
         TlftError: if the weights cannot be fetched or do not fit.
@@ -34,11 +32,10 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     with _random_state(derive_seed(config.seed, "weights")):
         model = build_network(config.arch.library, config.arch.name)
     if config.model.name == "pretrained":
-        load_weights(model, config, weights)
-        if config.arch.bn_momentum is not None:
-            for module in model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.momentum = config.arch.bn_momentum
+        _load_weights(model, config, weights)
+        for module in model.modules():
+            if config.arch.bn_momentum is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = config.arch.bn_momentum
     if config.head.name == "task":
         with _random_state(derive_seed(config.seed, "head")):
             replace_head(model, num_classes)
@@ -51,14 +48,12 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     return model.to(memory_format=torch.channels_last)
 
 
-def build_from_description(
-    library: str, name: str, num_classes: int, head: str, state: Mapping[str, Tensor]
-) -> nn.Module:
-    """Build a trained network again from what was kept of it, ready to evaluate."""
-    model = build_network(library, name)
-    if head == "task":
-        replace_head(model, num_classes)
-    model.load_state_dict(dict(state))
+def rebuild_model(description: Mapping[str, Any], path: Path) -> nn.Module:
+    """Build a trained network again from its description (a run's `model.json`) and its weights, ready to evaluate."""
+    model = build_network(description["library"], description["arch"])
+    if description["head"] == "task":
+        replace_head(model, len(description["classes"]))
+    model.load_state_dict(load_state(path))
     return model.to(memory_format=torch.channels_last).eval()
 
 
@@ -87,6 +82,83 @@ def build_network(library: str, name: str) -> nn.Module:
     if getattr(model, "aux_logits", False):
         model.aux_logits = False  # type: ignore[assignment]
         for auxiliary in ("AuxLogits", "aux1", "aux2"):
-            if hasattr(model, auxiliary):
-                setattr(model, auxiliary, None)
+            setattr(model, auxiliary, None)
     return model
+
+
+def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
+    path = fetch_weights(weights)
+    if weights.spec.package == LITE0 and config.model.weights_file is None:
+        state = _match_by_order(load_state(path), model)
+    elif config.arch.library == "timm":
+        state = _loaded_by_timm(path, config.arch.name, "" if weights.spec.package else weights.spec.name)
+    else:
+        state = load_state(path)
+        if config.arch.name.startswith("densenet"):  # published files hold `norm.1` where modules are named `norm1`
+            pattern = r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$"
+            state = {re.sub(pattern, r"\1\2", key): value for key, value in state.items()}
+        state = {key: value for key, value in state.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
+    if problem := _misfit(state, model.state_dict()):
+        raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
+    model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; _misfit saw to all else
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Load named tensors from a safetensors file, or from a torch file without running any code in it.
+
+    Raises:
+        TlftError: if the file holds anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0][:160]
+        if "weights only" in reason.lower():
+            reason = "it holds Python objects, or no tensors at all"
+        raise TlftError(f"{path}: is no file of weights ({reason}); fetch it again, or name another") from None
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise TlftError(f"{path}: holds no state dict (named tensors); save model.state_dict()")
+    return dict(loaded)
+
+
+def _match_by_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Give tensors the names of the model's, one after the other: the file names its layers differently.
+
+    timm's EfficientNet-Lite0 holds the layers in the order of the original implementation.
+    """
+    names = [key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
+    tensors = [value for key, value in state.items() if not key.endswith("num_batches_tracked")]
+    if len(names) != len(tensors):
+        raise TlftError(f"{LITE0}: the file has {len(tensors)} tensors, the network {len(names)}; install version 0.1")
+    return dict(zip(names, tensors, strict=True))
+
+
+def _loaded_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
+    """Let timm read the file, since it knows the spellings that its networks' files have had."""
+    import timm
+
+    overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            loaded: nn.Module = timm.create_model(
+                f"{name}.{tag}" if tag else name, pretrained=True, pretrained_cfg_overlay=overlay
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TlftError(f"{path}: does not fit {name} ({reason}); name other weights or another arch") from None
+    return dict(loaded.state_dict())
+
+
+def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    for key, tensor in expected.items():
+        if key not in state and not key.endswith("num_batches_tracked"):
+            return f"{key} is missing"
+        if key in state and state[key].shape != tensor.shape:
+            return f"{key} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
+    unexpected = [key for key in state if key not in expected]
+    return f"{unexpected[0]} is not in the network" if unexpected else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from torch import nn
 
@@ -34,8 +35,7 @@ def stages(model: nn.Module) -> list[list[str]]:
 
     grouped: list[list[str]] = []
     for name in parts("", model):
-        is_norm = "norm" in type(model.get_submodule(name)).__name__.lower()
-        if is_norm and grouped:
+        if grouped and "norm" in type(model.get_submodule(name)).__name__.lower():
             grouped[-1].append(name)
         else:
             grouped.append([name])
@@ -43,11 +43,7 @@ def stages(model: nn.Module) -> list[list[str]]:
 
 
 def freeze(model: nn.Module, trainable: str) -> None:
-    """Let only the named part require gradients.
-
-    Args:
-        model: is changed in place.
-        trainable: `all`, `head`, `none`, or a number N: the head and the last N stages.
+    """Let only a part require gradients: `all`, `head`, `none`, or a number N, the head and the last N stages.
 
     Raises:
         ConfigurationError: if the backbone has fewer stages.
@@ -63,9 +59,8 @@ def freeze(model: nn.Module, trainable: str) -> None:
         raise ConfigurationError(
             f"training.trainable={count}: the backbone has {len(backbone)} stages; give at most that, or all"
         )
-    for names in backbone[len(backbone) - count :]:
-        for name in names:
-            model.get_submodule(name).requires_grad_(True)
+    for name in chain(*backbone[len(backbone) - count :]):
+        model.get_submodule(name).requires_grad_(True)
 
 
 def set_training_mode(model: nn.Module) -> None:

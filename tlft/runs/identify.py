@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlft.config.schema import Config
-from tlft.data.class_map import resolve_class_map
+from tlft.data.class_map import LabelSpace, resolve_class_map
 from tlft.data.dataset import Dataset, open_dataset
-from tlft.data.label_space import LabelSpace
 from tlft.models.weights import Weights, find_weights
 from tlft.runs.run_key import run_key, scientific_config
 from tlft.runtime.device import available_threads

@@ -5,10 +5,12 @@ Tensors are kept as safetensors, all else as JSON; nothing is pickled. When to s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +36,9 @@ class _UnusableError(Exception):
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of one run: the newest, and the one before in case the newest was torn.
+    """The checkpoints of the run with this key: the newest, and the one before in case the newest was torn.
 
-    A checkpoint is a file of tensors and a JSON file, written last, that has its digest.
-
-    Attributes:
-        folder: holds nothing else; is made at the first save.
-        key: of the run; a checkpoint of another is never used.
+    A checkpoint is a file of tensors and a JSON file, written last, that has its digest. The folder has nothing else.
     """
 
     folder: Path
@@ -59,7 +57,13 @@ class Checkpoints:
             tensors, scalars = _take_apart(state.optimizer)
             tensors |= {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
             tensors |= {f"best/{name}": tensor for name, tensor in (state.best_weights or {}).items()}
-            digest = _write_tensors(tensors, self._path(number, "safetensors"))
+            unfinished = self._path(number, "tmp")
+            try:
+                save_tensors(tensors, unfinished)
+                digest = sha256_of(unfinished)
+                into_place(unfinished, self._path(number, "safetensors"))
+            finally:
+                unfinished.unlink(missing_ok=True)
             payload = {
                 "format": FORMAT,
                 "key": self.key,
@@ -69,9 +73,11 @@ class Checkpoints:
                 "optimizer": scalars,
                 "machine": _describe(machine),
             }
-            text = json.dumps({"payload": payload, "sha256": _digest(payload)})
-            atomic_write(self._path(number, "json"), text.encode())
-            self._delete_all_but(number, self._newest)
+            record = {"payload": payload, "sha256": _digest(payload)}
+            atomic_write(self._path(number, "json"), json.dumps(record).encode())
+            kept = {self._path(n, kind) for n in (number, self._newest) for kind in ("json", "safetensors")}
+            for path in set(self.folder.iterdir()) - kept:
+                path.unlink(missing_ok=True)
             self._newest = number
 
     def restore(self, model: nn.Module, state: TrainingState, machine: Machine) -> bool:
@@ -120,24 +126,6 @@ class Checkpoints:
     def _numbers(self) -> list[int]:
         return [int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()]
 
-    def _delete_all_but(self, *numbers: int) -> None:
-        kept = {self._path(number, kind) for number in numbers for kind in ("json", "safetensors")}
-        for path in self.folder.iterdir():
-            if path not in kept:
-                path.unlink(missing_ok=True)
-
-
-def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
-    """Write the file beside its place, rename it when it is on the disk, and return its digest."""
-    beside = path.with_suffix(".tmp")
-    try:
-        save_tensors(tensors, beside)
-        digest = sha256_of(beside)
-        into_place(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return digest
-
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors, wherever they are and however they lie in memory, as a safetensors file.
@@ -157,16 +145,10 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         save_file(plain, path)
     except Exception as error:
-        if "os error" not in str(error).lower() and "I/O error" not in str(error):
+        match = re.search(r"os error (\d*)|I/O error", str(error), re.IGNORECASE)
+        if match is None:
             raise
-        raise OSError(_errno_in(str(error)), str(error), str(path)) from error
-
-
-def _errno_in(text: str) -> int:
-    """Return the number in what the library says of an error of the system: `... (os error 28)`."""
-    _, _, tail = text.lower().rpartition("os error ")
-    digits = tail.split(")")[0]
-    return int(digits) if digits.isdecimal() else 5
+        raise OSError(int(match[1] or errno.EIO), str(error), str(path)) from error
 
 
 def _take_apart(optimizer: torch.optim.Optimizer | None) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:

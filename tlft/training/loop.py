@@ -18,6 +18,7 @@ from tlft.config.schema import Config
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
 from tlft.models.freeze import set_training_mode
+from tlft.names import Metric
 from tlft.runtime.device import Machine
 from tlft.runtime.seeds import derive_seed, generator
 from tlft.training.optimizer import build_optimizer, learning_rate
@@ -87,10 +88,10 @@ def train(
         set_training_mode(model)
         _train_epoch(model, images, config, machine, state, report)
         metrics = {
-            "train/loss": state.loss_sum / len(images),
-            "train/accuracy": state.correct / len(images),
-            "train/lr": _learning_rate(config, state.step - 1, len(images)),
-            "throughput/train_images_per_second": len(images) / state.seconds,
+            Metric.TRAIN_LOSS: state.loss_sum / len(images),
+            Metric.TRAIN_ACCURACY: state.correct / len(images),
+            Metric.TRAIN_LR: _learning_rate(config, state.step - 1, len(images)),
+            Metric.TRAIN_IMAGES_PER_SECOND: len(images) / state.seconds,
         }
         state.epoch += 1
         state.seen, state.loss_sum, state.correct, state.seconds = 0, 0.0, 0, 0.0
@@ -106,9 +107,8 @@ def _train_epoch(
     assert state.optimizer is not None
     order = generator(config.seed, "order", state.epoch).permutation(len(images))
     flips = generator(config.seed, "flips", state.epoch).random(len(images)) < 0.5
-    may_keep = config.training.keep == "lowest_train_loss" and state.epoch >= config.training.epochs - math.ceil(
-        config.training.epochs / 5
-    )
+    in_last_fifth = state.epoch >= config.training.epochs - math.ceil(config.training.epochs / 5)
+    may_keep = config.training.keep == "lowest_train_loss" and in_last_fifth
     for start in range(state.seen, len(images), config.training.batch_size):
         started = time.perf_counter()
         lr = _learning_rate(config, state.step, len(images))
@@ -135,19 +135,14 @@ def _train_epoch(
 
 
 def _learning_rate(config: Config, step: int, images: int) -> float:
-    steps_per_epoch = math.ceil(images / config.training.batch_size)
-    return learning_rate(
-        config.schedule, config.optimizer.lr, step, steps_per_epoch, config.training.epochs * steps_per_epoch
-    )
+    per_epoch = math.ceil(images / config.training.batch_size)
+    return learning_rate(config.schedule, config.optimizer.lr, step, per_epoch, config.training.epochs * per_epoch)
 
 
 def _step(
-    model: nn.Module,
-    batch: tuple[Tensor, Tensor],
-    optimizer: torch.optim.Optimizer,
-    lr: float,
-    machine: Machine,
+    model: nn.Module, batch: tuple[Tensor, Tensor], optimizer: torch.optim.Optimizer, lr: float, machine: Machine
 ) -> tuple[float, int]:
+    """Take a step, and return the batch's loss and how many of its images were predicted right."""
     images, labels = batch
     for group in optimizer.param_groups:
         group["lr"] = lr

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tlft.data.batches import Split
-from tlft.data.class_map import ClassMap
+from tlft.data.class_map import ClassMap, LabelSpace
 from tlft.data.dataset import ImageFile
-from tlft.data.label_space import LabelSpace
 from tlft.data.transforms import Transform
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import Predictions, evaluate, predictions_frame

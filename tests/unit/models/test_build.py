@@ -8,6 +8,8 @@ from conftest import TINY_ARCH, Configure
 from networks import build, differing
 from torch import nn
 
+from tlft.errors import TlftError
+
 
 def test_scratch_is_drawn_from_the_seed_whatever_ran_before(configure: Configure) -> None:
     config = configure(*TINY_ARCH, "model=scratch", "seed=5")
@@ -43,3 +45,19 @@ def test_pretrained_statistics_follow_slowly_where_the_architecture_says_so(
     assert momenta() == {0.01}
     assert momenta("arch.bn_momentum=null") == {0.1}
     assert momenta("model=scratch") == {0.1}
+
+
+def test_file_of_another_network_does_not_fit(configure: Configure, resnet50_file: Path) -> None:
+    with pytest.raises(TlftError, match="does not fit resnet18"):
+        build(configure("arch=resnet18", f"model.weights_file={resnet50_file}"))
+
+
+def test_no_code_in_a_weights_file_is_run(configure: Configure, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return exec, ("raise SystemExit('code was run')",)
+
+    path = tmp_path / "evil.pth"
+    torch.save({"fc.weight": Evil()}, path)
+    with pytest.raises(TlftError, match="is no file of weights"):
+        build(configure(f"model.weights_file={path}"))

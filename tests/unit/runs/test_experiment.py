@@ -158,7 +158,7 @@ def test_logged_model_takes_bytes_base64_and_paths(done: Done) -> None:
 
 
 def test_logged_model_says_what_is_no_image(done: Done) -> None:
-    from tlft.inference.sources import open_source
+    from tlft.inference.classifier import open_source
 
     with pytest.raises(TlftError, match="is neither an image in base64 nor the path of a file"):
         open_source("no such thing")

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from filelock import FileLock
 from numpy.random import Generator, default_rng
 from PIL import Image, ImageFilter
 
+from tlft.config.paths import PROJECT
 from tlft.data.synthetic.insects import draw_ant, draw_bee
-from tlft.data.synthetic.scenery import KINDS, PAINTERS, THINGS, draw_light, scatter
+from tlft.data.synthetic.scenery import GROUNDS, KINDS, draw_light, scatter
 from tlft.data.synthetic.solids import Floats, Layer, Light, Slot, planes
 from tlft.errors import TlftError
 from tlft.runtime.progress import progress
@@ -57,35 +57,20 @@ def _draw_slots(rng: Generator, width: int, height: int, light: Light) -> list[S
     return slots
 
 
-def _blurred(picture: Floats, radius: float) -> Floats:
-    height, width = picture.shape[:2]
-    small = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8)).reduce(2)
-    soft = small.filter(ImageFilter.GaussianBlur(radius / 2)).resize((width, height), Image.Resampling.BILINEAR)
-    return planes(soft)
-
-
 def draw_scene(seed: int, index: int, animal: str | None) -> Image.Image:
-    """Draw one scene.
-
-    Args:
-        seed: of the data set.
-        index: of the scene; it chooses the kind of ground, in pairs.
-        animal: `ants`, `bees`, or None for the same scene with nothing where they would stand.
-    """
+    """Draw one scene of the data set with `ants`, `bees`, or, for None, nothing where they would stand."""
     rng = default_rng([seed, index, _SCENE])
-    width, height = (
-        int(v) for v in rng.choice(((288, 252), (288, 216), (288, 192), (264, 264), (226, 288), (288, 230)))
-    )
+    sizes = ((288, 252), (288, 216), (288, 192), (264, 264), (226, 288), (288, 230))
+    width, height = rng.choice(sizes).tolist()
     light = draw_light(rng)
     slots = _draw_slots(rng, width, height, light)
-    kind = KINDS[index // 2 % len(KINDS)]
-    picture = PAINTERS[kind](rng, height, width, light)
+    paint, things = GROUNDS[KINDS[index // 2 % len(KINDS)]]
+    picture = paint(rng, height, width, light)
     clutter = Layer(width, height, light, fine=1)
-    scatter(rng, clutter, picture, THINGS[kind])
+    scatter(rng, clutter, picture, things)
     for k, factor in enumerate(light.ambient + light.colour * np.float32(0.75)):
         picture[..., k] *= factor
-    picture = clutter.over(picture)
-    picture = _focused(rng, picture, slots[0].y)
+    picture = _focused(rng, clutter.over(picture), slots[0].y)
     if animal is not None:
         animals = default_rng([seed, index, _ANIMAL])
         layer = Layer(width, height, light)
@@ -97,10 +82,13 @@ def draw_scene(seed: int, index: int, animal: str | None) -> Image.Image:
 
 def _focused(rng: Generator, picture: Floats, row: float) -> Floats:
     """Blur what lies far from the row (in pixels) that the camera is focused on."""
-    height = len(picture)
+    height, width = picture.shape[:2]
     away = np.abs(np.arange(height, dtype=np.float32) - row) / height * 2.2 - rng.uniform(0.2, 0.35)
-    soft = np.clip(away * rng.uniform(0.3, 1.6), 0, 1)[:, None, None]
-    return np.asarray(picture * (1 - soft) + _blurred(picture, rng.uniform(2, 5)) * soft, np.float32)
+    share = np.clip(away * rng.uniform(0.3, 1.6), 0, 1)[:, None, None]
+    small = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8)).reduce(2)
+    small = small.filter(ImageFilter.GaussianBlur(rng.uniform(2, 5) / 2))
+    soft = planes(small.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(picture * (1 - share) + soft * share, np.float32)
 
 
 def _developed(rng: Generator, picture: Floats) -> Image.Image:
@@ -156,10 +144,7 @@ def list_scenes(seed: int) -> list[Scene]:
 def synthetic_folder(home_data: Path, seed: int = 0, workers: int = 2) -> Path:
     """Return the folder of drawn images, drawing them if nobody has yet; processes that ask at once draw once.
 
-    Args:
-        home_data: folder in which the data set gets a folder of its own.
-        seed: chooses the scenes, the animals, and which is in which.
-        workers: processes that draw; the images do not depend on it.
+    The seed chooses the scenes, the animals, and which is in which; the images do not depend on the workers.
 
     Raises:
         TlftError: if the images cannot be written.
@@ -185,31 +170,23 @@ def _draw_folder(folder: Path, seed: int, workers: int) -> None:
     scenes = list_scenes(seed)
     for parent in {(folder / scene.file).parent for scene in scenes}:
         parent.mkdir(parents=True)
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "OPENBLAS_NUM_THREADS": "1",
-        **_KEEP_MEMORY,
-    }
+    paths = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", **_KEEP_MEMORY}
     command = [sys.executable, "-m", "tlft.data.synthetic.folder", str(seed), str(folder)]
+    shares = [[f"{scene.index} {scene.file}" for scene in scenes[k::workers]] for k in range(workers)]
     reports, write_end = os.pipe()
     processes = [
         subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=write_end, text=True, start_new_session=True
+            [*command, *share], env=environment, stdin=subprocess.DEVNULL, stdout=write_end, start_new_session=True
         )
-        for _ in range(workers)
+        for share in shares
     ]
     os.close(write_end)
     try:
-        for process, share in zip(processes, (scenes[k::workers] for k in range(workers)), strict=True):
-            assert process.stdin is not None
-            with suppress(BrokenPipeError), process.stdin:  # one that has died says so by its exit status
-                process.stdin.write("".join(f"{scene.file} {scene.index} {scene.animal}\n" for scene in share))
         with os.fdopen(reports) as lines, progress("drawing ants and bees", len(scenes), "images") as advance:
             for _ in lines:
                 advance()
-        if sum(process.wait() != 0 for process in processes):
+        if any(process.wait() for process in processes):
             raise TlftError(f"{folder}: drawing the images failed, for the reason above; run it again")
     finally:
         for process in processes:
@@ -219,11 +196,12 @@ def _draw_folder(folder: Path, seed: int, workers: int) -> None:
 
 
 def _draw_share() -> None:
-    """Draw the scenes that standard input lists, and report each by an empty line."""
-    seed, folder = int(sys.argv[1]), Path(sys.argv[2])
-    for line in sys.stdin:
-        file, index, animal = line.split()
-        draw_scene(seed, int(index), animal).save(folder / file, quality=92, subsampling=0)
+    """Draw the scenes that the command line lists, and report each by an empty line."""
+    seed, folder, *share = sys.argv[1:]
+    for scene in share:
+        index, file = scene.split()
+        path = Path(folder, file)
+        draw_scene(int(seed), int(index), path.parent.name).save(path, quality=92, subsampling=0)
         print(flush=True)
 
 

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike
 
 from tlft.data.synthetic.solids import Body, Colour, Floats, Layer, Slot, varied
 
@@ -39,12 +38,12 @@ def draw_ant(layer: Layer, slot: Slot, rng: Generator) -> None:
     body.part((0.0, 0, 0.165), (0.105, 0.05 * stout, 0.052), front, gloss * 0.7, -0.15)
     body.part((0.115, 0, 0.185), (0.085, 0.062 * stout, 0.06), front, gloss * 0.8, 0.1)
     body.chains([[(0.17, 0, 0.18), (0.24, 0, 0.18)]], (0.03, 0.03), front)
-    turn = rng.normal(0, 0.2)
-    _draw_ant_head(body, front, limbs, gloss, turn)
+    _draw_ant_head(body, front, limbs, gloss)
 
 
-def _draw_ant_head(body: Body, colour: Floats, limbs: Floats, gloss: float, turn: float) -> None:
+def _draw_ant_head(body: Body, colour: Floats, limbs: Floats, gloss: float) -> None:
     rng = body.rng
+    turn = rng.normal(0, 0.2)
     cos, sin = math.cos(turn), math.sin(turn)
 
     def from_neck(forward: float, left: float, up: float) -> tuple[float, float, float]:
@@ -59,12 +58,8 @@ def _draw_ant_head(body: Body, colour: Floats, limbs: Floats, gloss: float, turn
         jaw = ((0.18, 0.05, 0.15), (0.24, 0.05 + gape, 0.14), (0.285, gape, 0.13))
         jaws.append([from_neck(forward, side * left, up) for forward, left, up in jaw])
         elbow, bend, up = rng.uniform(0.13, 0.24), rng.uniform(-0.08, 0.1), rng.uniform(0.2, 0.3)
-        path = (
-            (0.16, 0.045, 0.22),
-            (0.25, elbow, up),
-            (0.34, elbow + bend / 2 + 0.02, up - 0.03),
-            (0.46, elbow + bend, up - 0.12),
-        )
+        knee, tip = (0.34, elbow + bend / 2 + 0.02, up - 0.03), (0.46, elbow + bend, up - 0.12)
+        path = ((0.16, 0.045, 0.22), (0.25, elbow, up), knee, tip)
         antennae.append([from_neck(forward, side * left, up) for forward, left, up in path])
     body.chains(jaws, (0.02, 0.017, 0.007), limbs, gloss)
     body.chains(antennae, (0.012, 0.0125, 0.011, 0.015), limbs)
@@ -99,18 +94,9 @@ def _draw_wings(body: Body, opening: float, lift: float, tint: Colour, opacity: 
             along = np.array([-math.cos(angle), side * math.sin(angle), lift])
             across = np.array([math.sin(angle), side * math.cos(angle), lift * 0.6])
             root = np.array([x, side * 0.09, z])
-
-            def place(
-                points: ArrayLike,
-                size: float = size,
-                along: Floats = along,
-                across: Floats = across,
-                root: Floats = root,
-            ) -> Floats:
-                flat = np.asarray(points) * size
-                return body.at(root + flat[:, :1] * along + flat[:, 1:] * across)
-
-            body.layer.film(place(FOREWING), [place(vein) for vein in VEINS], tint, opacity)
+            flat = [np.asarray(points) * size for points in (FOREWING, *VEINS)]
+            outline, *veins = (body.at(root + line[:, :1] * along + line[:, 1:] * across) for line in flat)
+            body.layer.film(outline, veins, tint, opacity)
 
 
 def draw_bee(layer: Layer, slot: Slot, rng: Generator) -> None:
@@ -121,12 +107,13 @@ def draw_bee(layer: Layer, slot: Slot, rng: Generator) -> None:
     bright = varied(rng, {"honey": (0.85, 0.5, 0.12), "bumble": (0.95, 0.75, 0.12), "dark": (0.5, 0.3, 0.12)}[species])
     hair = varied(rng, {"honey": (0.75, 0.56, 0.3), "bumble": (0.9, 0.7, 0.15), "dark": (0.62, 0.4, 0.18)}[species])
     tail = np.asarray((0.92, 0.9, 0.84) if rng.random() < 0.7 else bright, np.float32)
-    fat = rng.uniform(1.15, 1.3) if species == "bumble" else rng.uniform(0.9, 1.05)
+    bumble = species == "bumble"
+    fat = rng.uniform(1.15, 1.3) if bumble else rng.uniform(0.9, 1.05)
     bands, phase = rng.uniform(2.3, 3.0), rng.uniform(0, 1)
 
     def stripes(ball: Floats) -> Floats:
         x = ball[:, :1] + 0.1 * ball[:, 1:2] ** 2
-        if species == "bumble":
+        if bumble:
             return np.where(x < -0.55, tail, np.where((x > 0.1) & (x < 0.6), bright, black))
         wave = np.clip(((x * bands + phase) % 1 - 0.5) * 12, -1, 1) / 2 + 0.5
         wave = wave * np.clip((x + 1.0) * 2.2, 0, 1)
@@ -149,14 +136,10 @@ def draw_bee(layer: Layer, slot: Slot, rng: Generator) -> None:
     )
     thorax = body.part((0.07, 0, 0.25), (0.165, 0.15 * fat, 0.14 * fat), hair * np.float32(0.6), 0.05)
     _draw_bee_head(body, hair, black)
-    bumble = species == "bumble"
-    body.fur(
-        abdomen,
-        stripes if bumble else lambda b: stripes(b) * 0.7 + hair * np.float32(0.3),
-        2400 if bumble else 1300,
-        0.035 if bumble else 0.02,
-        0.9,
-    )
+    if bumble:
+        body.fur(abdomen, stripes, 2400, 0.035, 0.9)
+    else:
+        body.fur(abdomen, lambda ball: stripes(ball) * 0.7 + hair * np.float32(0.3), 1300, 0.02, 0.9)
     collar = varied(rng, black if bumble else hair)
     body.fur(thorax, lambda b: np.where(np.abs(b[:, :1] - 0.05) < 0.4, collar, hair), 3000, 0.06, 0.3)
     opening = rng.uniform(0.25, 0.6) if rng.random() < 0.55 else rng.uniform(0.7, 1.25)

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from tlft.data.synthetic.solids import Body, Colour, Floats, Layer, Light, Slot, planes, varied
 
-KINDS = ("leaf", "flower", "sand", "wood", "grass", "stone", "petal", "soil")
+Painter = Callable[[Generator, int, int, Light], Floats]
+"""Draws a ground of some height and width in pixels."""
 
 
 def _noise(rng: Generator, height: int, width: int, cell: float, stretch: float = 1.0) -> Floats:
@@ -51,7 +52,7 @@ def _mix(low: Colour, high: Colour, amount: Floats) -> Floats:
     return np.asarray(planes, np.float32).transpose(1, 2, 0)
 
 
-def _bokeh(rng: Generator, height: int, width: int, light: Light) -> Floats:
+def _bokeh(rng: Generator, height: int, width: int) -> Floats:
     """Draw what lies far behind: blurred light and dark greens, browns, and discs of light."""
     size = (width // 4, height // 4)  # nothing in it is sharp
     shade = 0.45 + 0.25 * _fractal(rng, size[1], size[0], (22, 10))
@@ -61,10 +62,8 @@ def _bokeh(rng: Generator, height: int, width: int, light: Light) -> Floats:
     for _ in range(int(rng.integers(0, 25))):
         x, y, r = rng.uniform(0, size[0]), rng.uniform(0, size[1]), rng.uniform(1, 4)
         pen.ellipse((x - r, y - r, x + r, y + r), fill=_rgb(varied(rng, (0.7, 0.75, 0.5), 0.3)))
-    soft = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(1.2, 3))).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
-    return planes(soft)
+    canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(1.2, 3)))
+    return planes(canvas.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _rgb(colour: Floats) -> tuple[int, ...]:
@@ -83,14 +82,13 @@ def _leaf(rng: Generator, height: int, width: int, light: Light) -> Floats:
     veins = np.exp(-((phase / 0.035) ** 2)) * 0.6 + np.exp(-((v / 0.012) ** 2))
     bumps = 1.5 * np.cos(phase * 2 * math.pi) * 2 + 0.5 * _fractal(rng, height, width, (12, 4))
     green = varied(rng, ((0.25, 0.36, 0.12), (0.38, 0.46, 0.18), (0.16, 0.27, 0.11))[rng.integers(3)], 0.15)
-    base = _mix(
-        green * np.float32(0.8), green * np.float32(1.2), 0.5 + 0.25 * _fractal(rng, height, width, (60, 15, 5))
-    )
+    blotches = 0.5 + 0.25 * _fractal(rng, height, width, (60, 15, 5))
+    base = _mix(green * np.float32(0.8), green * np.float32(1.2), blotches)
     base *= _relief(bumps, light, 0.35)
     base += _mix((0, 0, 0), np.array((0.16, 0.18, 0.1), np.float32) * np.float32(rng.uniform(0.4, 1.2)), veins)
     breadth = rng.uniform(0.22, 0.6) + 0.006 * _noise(rng, height, width, 6)
     edge = np.clip((breadth - np.abs(v)) * scale / 2 + 0.5, 0, 1)[..., None]
-    return np.asarray(base * edge + _bokeh(rng, height, width, light) * (1 - edge), np.float32)
+    return np.asarray(base * edge + _bokeh(rng, height, width) * (1 - edge), np.float32)
 
 
 PETALS = ((0.8, 0.79, 0.76), (0.84, 0.68, 0.14), (0.76, 0.42, 0.56), (0.54, 0.4, 0.66), (0.8, 0.42, 0.18))
@@ -99,12 +97,9 @@ PETALS = ((0.8, 0.79, 0.76), (0.84, 0.68, 0.14), (0.76, 0.42, 0.56), (0.54, 0.4,
 def _petal(rng: Generator, height: int, width: int, light: Light) -> Floats:
     hue = varied(rng, PETALS[rng.integers(len(PETALS))])
     folds = _turned(rng, height, width, (22, 8), 14)
-    wash = _fractal(rng, height, width, (140, 60))
-    return np.asarray(
-        _mix(hue * np.float32(0.72), hue * np.float32(1.06), 0.6 + 0.25 * wash + 0.1 * folds)
-        * _relief(folds, light, 0.25),
-        np.float32,
-    )
+    wash = 0.6 + 0.25 * _fractal(rng, height, width, (140, 60)) + 0.1 * folds
+    ground = _mix(hue * np.float32(0.72), hue * np.float32(1.06), wash)
+    return np.asarray(ground * _relief(folds, light, 0.25), np.float32)
 
 
 def _flower(rng: Generator, height: int, width: int, light: Light) -> Floats:
@@ -113,11 +108,8 @@ def _flower(rng: Generator, height: int, width: int, light: Light) -> Floats:
     size = min(height, width) * rng.uniform(0.5, 0.85)
     bloom = Slot(width * rng.uniform(0.3, 0.7), height * rng.uniform(0.3, 0.7), size, rng.uniform(0, 6))
     body = Body(layer, bloom, rng)
-    hue, count, heart = (
-        varied(rng, PETALS[rng.integers(len(PETALS))]),
-        2 * int(rng.integers(5, 12)),
-        rng.uniform(0.15, 0.32),
-    )
+    hue = varied(rng, PETALS[rng.integers(len(PETALS))])
+    count, heart = 2 * int(rng.integers(5, 12)), rng.uniform(0.15, 0.32)
 
     def streaked(ball: Floats) -> Floats:
         return np.asarray(hue * (0.72 + 0.07 * np.sin(ball[:, 1:2] * 16) + 0.1 * ball[:, :1]), np.float32)
@@ -129,19 +121,18 @@ def _flower(rng: Generator, height: int, width: int, light: Light) -> Floats:
     centre = varied(rng, ((0.85, 0.62, 0.1), (0.3, 0.2, 0.08), (0.55, 0.6, 0.15))[rng.integers(3)])
     dome = body.part((0, 0, -0.06), (heart, heart, heart * 0.45), centre * np.float32(0.7), 0.05)
     body.fur(dome, centre, 1800, 0.05, 0)
-    return layer.over(_bokeh(rng, height, width, light), shadow=False)
+    return layer.over(_bokeh(rng, height, width), shadow=False)
 
 
-def _grains(low: Colour, high: Colour, fine: float, rough: float) -> Callable[[Generator, int, int, Light], Floats]:
+def _grains(low: Colour, high: Colour, fine: float, rough: float) -> Painter:
     """Return a painter of ground that is made of grains: sand, soil or stone."""
 
     def paint(rng: Generator, height: int, width: int, light: Light) -> Floats:
         bumps = _fractal(rng, height, width, (40, 10, fine)) + 0.5 * _noise(rng, height, width, fine)
         speckle = rng.standard_normal((height, width), np.float32)
         amount = 0.5 + 0.16 * _fractal(rng, height, width, (100, 24, 4)) + 0.1 * speckle
-        return np.asarray(
-            _mix(varied(rng, low, 0.2), varied(rng, high, 0.2), amount) * _relief(bumps, light, rough), np.float32
-        )
+        ground = _mix(varied(rng, low, 0.2), varied(rng, high, 0.2), amount)
+        return np.asarray(ground * _relief(bumps, light, rough), np.float32)
 
     return paint
 
@@ -156,7 +147,7 @@ def _wood(rng: Generator, height: int, width: int, light: Light) -> Floats:
 
 def _grass(rng: Generator, height: int, width: int, light: Light) -> Floats:
     """Draw blades at three distances: the nearer, the sharper."""
-    canvas = Image.fromarray((_bokeh(rng, height, width, light) * 255).clip(0, 255).astype(np.uint8))
+    canvas = Image.fromarray((_bokeh(rng, height, width) * 255).clip(0, 255).astype(np.uint8))
     lie = rng.uniform(0, math.pi)
     for coarse, blur, count in ((4, 1.2, 16), (2, 1.0, 14), (1, 0.6, 14)):
         size = (width // coarse, height // coarse)
@@ -181,16 +172,19 @@ def _draw_blade(pen: ImageDraw.ImageDraw, rng: Generator, size: tuple[int, int],
         pen.polygon(strip.ravel().tolist(), fill=_rgb(green * np.float32(shade)))
 
 
-PAINTERS: dict[str, Callable[[Generator, int, int, Light], Floats]] = {
-    "leaf": _leaf,
-    "flower": _flower,
-    "sand": _grains((0.55, 0.43, 0.3), (0.85, 0.75, 0.58), 2.0, 0.3),
-    "wood": _wood,
-    "grass": _grass,
-    "stone": _grains((0.4, 0.4, 0.4), (0.72, 0.7, 0.67), 3.0, 0.2),
-    "petal": _petal,
-    "soil": _grains((0.16, 0.11, 0.08), (0.45, 0.34, 0.25), 4.0, 0.5),
+GROUNDS: dict[str, tuple[Painter, tuple[str, ...]]] = {
+    "leaf": (_leaf, ("drop", "drop", "pollen")),
+    "flower": (_flower, ("pollen", "drop")),
+    "sand": (_grains((0.55, 0.43, 0.3), (0.85, 0.75, 0.58), 2.0, 0.3), ("pebble", "pebble", "twig")),
+    "wood": (_wood, ("pebble", "twig", "petal")),
+    "grass": (_grass, ("petal", "twig", "pollen")),
+    "stone": (_grains((0.4, 0.4, 0.4), (0.72, 0.7, 0.67), 3.0, 0.2), ("pebble", "twig", "petal")),
+    "petal": (_petal, ("drop", "drop", "pollen")),
+    "soil": (_grains((0.16, 0.11, 0.08), (0.45, 0.34, 0.25), 4.0, 0.5), ("pebble", "pebble", "twig", "petal")),
 }
+"""How each kind of ground is painted, and what lies about on it."""
+
+KINDS = tuple(GROUNDS)
 
 
 def scatter(rng: Generator, layer: Layer, ground: Floats, things: Sequence[str]) -> None:
@@ -218,18 +212,6 @@ def scatter(rng: Generator, layer: Layer, ground: Floats, things: Sequence[str])
                 body.part((x, y, 0.05), (0.1, 0.1, 0.1), varied(rng, (0.85, 0.68, 0.2)), 0.1)
         else:
             body.part((0, 0, 0.05), (0.4, 0.4, 0.2), here * np.float32(0.95), 1.5)
-
-
-THINGS = {
-    "leaf": ("drop", "drop", "pollen"),
-    "petal": ("drop", "drop", "pollen"),
-    "flower": ("pollen", "drop"),
-    "grass": ("petal", "twig", "pollen"),
-    "sand": ("pebble", "pebble", "twig"),
-    "wood": ("pebble", "twig", "petal"),
-    "stone": ("pebble", "twig", "petal"),
-    "soil": ("pebble", "pebble", "twig", "petal"),
-}
 
 
 def draw_light(rng: Generator) -> Light:

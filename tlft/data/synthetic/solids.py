@@ -167,9 +167,9 @@ class Layer:
         vein_here = np.asarray(lines)[y, x].astype(np.float32) / 255
         share = (opacity + (0.75 - opacity) * vein_here)[:, None]
         sheen = (0.85 + 0.35 * np.sin((xs[0, x] + 0.6 * ys[y, 0]) / (0.09 * max(size)))) * (1 - 0.8 * vein_here)
-        shown = np.asarray(tint, np.float32) * (self.light.ambient + np.float32(0.7) * self.light.colour)
+        lit = np.asarray(tint, np.float32) * (self.light.ambient + np.float32(0.7) * self.light.colour)
         rgba = np.ones((len(y), 4), np.float32)
-        np.minimum(sheen[:, None] * shown, 1, out=rgba[:, :3])
+        np.minimum(sheen[:, None] * lit, 1, out=rgba[:, :3])
         below = self.pixels[rows, columns]
         below[y, x] = below[y, x] * (1 - share) + np.float32(255) * share * rgba
 
@@ -202,12 +202,8 @@ class Layer:
         sheet = sheet.reduce(self.fine) if self.fine > 1 else sheet.filter(ImageFilter.BoxBlur(0.45))
         if shadow:
             picture *= self._shadow()
-        left, top, right, bottom = (
-            box[0] // self.fine,
-            box[1] // self.fine,
-            -(-box[2] // self.fine),
-            -(-box[3] // self.fine),
-        )
+        left, top = box[0] // self.fine, box[1] // self.fine
+        right, bottom = -(-box[2] // self.fine), -(-box[3] // self.fine)
         part = picture[top:bottom, left:right]
         rgba = planes(sheet.crop((left, top, right, bottom)))
         part *= 1 - rgba[..., 3:]
