@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_ARCH, files_in, run_py
+from servers import free_port
 
 from tlft.config.paths import PROJECT
 
@@ -87,3 +88,18 @@ def test_a_configuration_is_composed_once(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"composed: {count}"
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]])
+def test_a_run_against_a_server_that_is_down_fails_in_one_line_before_any_work(
+    home: Path, tiny_folder: Path, sweep: list[str]
+) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    done = run_py(
+        *sweep, *TINY_ARCH, "model=scratch", "data=imagefolder", f"data.root={tiny_folder}", "tracking=server",
+        f"tracking.uri={uri}", home=home, cold=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert f"failed: tracking.uri={uri}: cannot be opened (Connection refused); start the server" in line
+    assert not [name for name in files_in(home) if name.startswith(("cache", "checkpoints", "mlruns", "mlflow"))]

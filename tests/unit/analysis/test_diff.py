@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from fabricated import FINE_TUNE, compose, predict, run
+from fabricated import FINE_TUNE, predict, run
 
-from analysis.diff import Difference, RunContents, compare_runs, describe_differences, main
-from tlft.config.compose import Composer
-from tlft.runs.experiment import run_experiment
+from analysis.diff import Difference, RunContents, compare_runs, describe_differences
 
 
 @pytest.fixture
@@ -74,25 +70,3 @@ def test_images_that_one_run_did_not_see_are_named(kept: RunContents) -> None:
     assert (difference.name, difference.second) == ("val/0.jpg", "not seen")
     (difference,) = compare_runs(replace(kept, predictions=predict(140).iloc[1:]), kept)
     assert (difference.name, difference.first) == ("val/0.jpg", "not seen")
-
-
-def test_the_command_compares_what_mlflow_keeps(
-    composer: Composer, home: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = compose(composer, home, tiny_folder, "training.epochs=1")
-    first = run_experiment(config)
-    second = run_experiment(replace(config, force=True))
-    other = run_experiment(compose(composer, home, tiny_folder, "training.epochs=1", "seed=1"))
-    assert main([first.run_id, second.run_id]) == 0
-    assert "no difference" in capsys.readouterr().out
-    assert main([first.run_id, other.run_id, "--format", "json"]) == 1
-    kinds = {difference["kind"] for difference in json.loads(capsys.readouterr().out)}
-    assert {"configuration", "metrics", "weights", "images"} <= kinds
-    assert not kinds & {"code", "environment"}
-    (weights,) = home.glob(f"mlruns/*/{first.run_id}/artifacts/weights/model.safetensors")
-    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    assert main([first.run_id, second.run_id]) == 1
-    assert "weights: 1 differs" in capsys.readouterr().out
-    assert main([first.run_id, first.run_id]) == 2
-    assert main([first.run_id, "f" * 32]) == 2
-    assert "no such run" in capsys.readouterr().err

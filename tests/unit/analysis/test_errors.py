@@ -6,15 +6,11 @@ import hashlib
 import html
 from pathlib import Path
 
-import pytest
-from conftest import Configure
-from fabricated import folder_of, network, scene
+from fabricated import network, scene
 
-from analysis.errors import Findings, main, render_errors
+from analysis.errors import Findings, render_errors
 from analysis.label_errors import Search, find_suspects
 from tlft.data.near_duplicates import Member, Pair
-from tlft.runs.experiment import run_experiment
-from tlft.tracking.reader import load_records
 
 EVIL = "<script>alert(1)</script>"
 
@@ -40,31 +36,3 @@ def test_page_shows_the_images_and_names_stay_text(tmp_path: Path) -> None:
     assert "1 pair of a training and an evaluation image" in page
     nothing = render_errors([Findings("photos", Search((), 90, 1, 0), None, ())], "Doubtful data: tlft")
     assert "near-duplicates were not looked for" in nothing
-
-
-def test_command_looks_at_the_runs_of_mlflow(
-    tmp_path: Path, configure: Configure, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([]) == 2
-    assert "no runs in experiment tlft" in capsys.readouterr().err
-    copies = {"val/bees/copy.jpg": scene(500), "train/bees/again.jpg": scene(1500)}
-    root = folder_of(tmp_path / "scenes", copies)
-    small = ("data=imagefolder", f"data.root={root}", "arch=timm", "arch.name=test_efficientnet", "model=scratch")
-    for seed in (0, 1):
-        run_experiment(configure(*small, "training.epochs=0", "head=task", f"seed={seed}"), f"data: {{root: {root}}}")
-    out = tmp_path / "doubts.html"
-    capsys.readouterr()
-    assert main(["--out", str(out)]) == 0
-    output = capsys.readouterr().out
-    assert "scenes: " in output
-    assert "val/bees/copy.jpg (eval) and train/ants/0.png (train): nearly the same" in output
-    assert "1 pair of a training and an evaluation image, and 1 pair within a split" in output
-    assert output.endswith(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)\n")
-    page = out.read_text()
-    assert page.count("data:image/jpeg;base64,") >= 4
-    assert main(["--out", str(tmp_path)]) == 2
-    assert "is a folder; name a file in it" in capsys.readouterr().err
-    older = Path(load_records("tlft", home=home)[0].artifacts.removeprefix("file://")) / "near_duplicates.json"
-    older.unlink()
-    assert main(["--out", str(out)]) == 0
-    assert "1 pair of a training" in capsys.readouterr().out

@@ -5,19 +5,14 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
-from fabricated import FINE_TUNE, FROM_SCRATCH, IMAGES, ZERO_SHOT, compose, predict, run
-from nbclient import NotebookClient
+from fabricated import FINE_TUNE, FROM_SCRATCH, IMAGES, ZERO_SHOT, predict, run
 
 import analysis
 from analysis.comparison_table import add_evidence, build_table
 from analysis.notebook import Comparison
-from tlft.config.compose import Composer
-from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError
-from tlft.runs.experiment import run_experiment
 
 EVIL = "<script>alert(1)</script>"
 
@@ -74,29 +69,3 @@ def test_other_metrics_have_no_claims(home: Path) -> None:
     assert Comparison(table, {}).photographs.empty
     with pytest.raises(ConfigurationError, match="no runs in experiment tlft"):
         analysis.compare()
-
-
-def test_the_example_notebook_runs(
-    composer: Composer, home: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ants_and_bees = "data.class_map={ants:[310],bees:[309]}"
-    for overrides in (
-        ("training.epochs=1",),
-        ("training.epochs=1", "seed=1"),
-        ("model=scratch", "training.epochs=1"),
-        ("head=imagenet1k", "training.trainable=none", ants_and_bees),
-    ):
-        run_experiment(compose(composer, home, tiny_folder, *overrides))
-    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
-    path = PROJECT / "examples" / "comparison.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    assert all(not cell.get("outputs") for cell in notebook.cells)  # figures of nobody's runs
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}
-    ).execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    data = [output["data"] for output in outputs if output["output_type"] in ("execute_result", "display_data")]
-    assert 'class="tlft"' in data[0]["text/html"]
-    assert "fine-tuned" in data[0]["text/html"]
-    assert sum("text/html" in item for item in data) >= 6
-    assert any("image/png" in item for item in data)

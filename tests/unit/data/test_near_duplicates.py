@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Configure
 from fabricated import FINE_TUNE, folder_of, run, scene
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -20,8 +18,6 @@ from tlft.data.batches import open_images
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.near_duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
 from tlft.data.transforms import Transform
-from tlft.runs.experiment import run_experiment
-from tlft.tracking.reader import load_records
 
 TRANSFORM = Transform(72, 64, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 Alter = Callable[[Image.Image], Image.Image]
@@ -109,20 +105,6 @@ def test_pairs_survive_json_and_other_texts_are_none(tmp_path: Path) -> None:
     for text in ("", "{}", "[]", "nonsense", '{"near_duplicates": [{}]}', '{"near_duplicates": 3}'):
         with pytest.raises(ValueError):
             parse(text)
-
-
-def test_a_run_keeps_what_it_found_and_the_table_says_it(
-    tmp_path: Path, configure: Configure, home: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    root = folder_of(tmp_path / "scenes", {"val/bees/copy.jpg": scene(500)})
-    small = ("data=imagefolder", f"data.root={root}", "arch=timm", "arch.name=test_efficientnet", "model=scratch")
-    run_experiment(configure(*small, "training.epochs=0", "head=task"))
-    (record,) = load_records("tlft", home=home)
-    kept = json.loads((Path(record.artifacts.removeprefix("file://")) / "near_duplicates.json").read_text())
-    assert kept["near_duplicates"][0]["one"]["file"] == "val/bees/copy.jpg"
-    said = "1 evaluation image has a near-duplicate among the training images"
-    assert record.tags["near_duplicates"].startswith(said)
-    assert f"scenes: {said}" in caplog.text
 
 
 def test_the_footnote_names_them_once() -> None:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import TINY_ARCH, Configure, files_in, run_py
+from conftest import TINY_ARCH, Configure
 from servers import free_port
 
 from tlft.config.compose import Composer, to_config
@@ -176,21 +176,6 @@ def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
     (problem,) = schema.find_problems("https://me:secret@mlflow.example.org")
     assert "MLFLOW_TRACKING_PASSWORD" in problem
     assert "secret" not in problem
-
-
-@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]])
-def test_a_run_against_a_server_that_is_down_fails_in_one_line_before_any_work(
-    home: Path, tiny_folder: Path, sweep: list[str]
-) -> None:
-    uri = f"http://127.0.0.1:{free_port()}"
-    done = run_py(
-        *sweep, *TINY_ARCH, "model=scratch", "data=imagefolder", f"data.root={tiny_folder}", "tracking=server",
-        f"tracking.uri={uri}", home=home, cold=True,
-    )  # fmt: skip
-    assert done.returncode == 1
-    (line,) = (done.stdout + done.stderr).splitlines()
-    assert f"failed: tracking.uri={uri}: cannot be opened (Connection refused); start the server" in line
-    assert not [name for name in files_in(home) if name.startswith(("cache", "checkpoints", "mlruns", "mlflow"))]
 
 
 def test_the_environments_address_counts_under_tracking_server_alone(
