@@ -145,10 +145,10 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         save_file(plain, path)
     except Exception as error:
-        match = re.search(r"os error (\d*)|I/O error", str(error), re.IGNORECASE)
-        if match is None:
+        number = re.search(r"os error (\d+)", str(error), re.IGNORECASE)
+        if number is None and "i/o error" not in str(error).lower():
             raise
-        raise OSError(int(match[1] or errno.EIO), str(error), str(path)) from error
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
 
 def _take_apart(optimizer: torch.optim.Optimizer | None) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
