@@ -95,10 +95,10 @@ class TlftSweeper(Sweeper):
     def _launcher(self, choice: str) -> "Launcher":
         from tlft.errors import ConfigurationError
         from tlft.sweeps.execute import Launcher
-        from tlft.sweeps.launchers.in_process import InProcessLauncher
+        from tlft.sweeps.launchers import in_process
 
         if choice == "basic":
-            return InProcessLauncher()
+            return in_process
         if isinstance(self.launcher, Launcher):
             return self.launcher
         raise ConfigurationError(f"hydra/launcher={choice}: is none of tlft's; choose basic, parallel or slurm")

@@ -1,9 +1,10 @@
-"""The jobs of a sweep: each composed, checked and resolved once, before the first of them starts."""
+"""The jobs of a sweep: each composed, checked and resolved once, before the first starts; and what became of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
@@ -65,6 +66,15 @@ class PlannedJob:
     def is_due(self) -> bool:
         """Whether this sweep has to do it."""
         return self.same_as is None and self.status in (RunStatus.NEW, RunStatus.UNFINISHED)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job; `folder` has its output, if it was begun."""
+
+    planned: PlannedJob
+    outcome: Outcome
+    folder: Path | None = None
 
 
 def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader: ConfigLoader) -> list[Job]:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from tlft.names import Metric, Tag, escape_all
 from tlft.runs.context import SweepMembership
-from tlft.sweeps.jobs import PlannedJob
-from tlft.sweeps.results import Result
+from tlft.sweeps.jobs import PlannedJob, Result
 from tlft.tracking.outcome import RunStatus
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record, flatten

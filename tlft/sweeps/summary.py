@@ -20,8 +20,8 @@ from tlft.names import Artifact
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
+from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
-from tlft.sweeps.results import Result
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:

@@ -57,16 +57,12 @@ class _Running:
 
 
 def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
-    """Run every job, so many at once; each leaves its outcome in its folder.
-
-    Args:
-        orders: one per job.
-        jobs: how many run at the same time; None for as many as the machine has room for.
+    """Run every job, `jobs` at once (None: as the machine has room for); each leaves its outcome in its folder.
 
     Raises:
         KeyboardInterrupt, SystemExit: when this process is told to stop, once every job has stopped.
     """
-    at_once, threads = jobs_at_once(orders, jobs)
+    at_once, threads = _jobs_at_once(orders, jobs)
     server = _server()
     waiting = [order.with_threads(threads) for order in orders]
     running: list[_Running] = []
@@ -74,7 +70,9 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
         with monitoring() as monitor:
             while waiting or running:
                 while waiting and len(running) < at_once:
-                    running.append(_start(server, waiting.pop(0)))
+                    process = server.Process(target=_work, args=(waiting[0],))
+                    process.start()
+                    running.append(_Running(waiting.pop(0), process))
                 wait([job.process.sentinel for job in running], timeout=_LOOK_SECONDS)
                 for job in [job for job in running if not job.process.is_alive()]:
                     running.remove(job)
@@ -90,7 +88,7 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
         raise
 
 
-def jobs_at_once(orders: Sequence[JobOrder], jobs: int | None) -> tuple[int, int]:
+def _jobs_at_once(orders: Sequence[JobOrder], jobs: int | None) -> tuple[int, int]:
     """Return how many jobs run at the same time, and how many threads each takes if nobody said.
 
     One per GPU; without one as many as the cores allow.
@@ -108,12 +106,6 @@ def _server() -> _Server:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(_PRELOAD))
     return server
-
-
-def _start(server: _Server, order: JobOrder) -> _Running:
-    process = server.Process(target=_work, args=(order,))
-    process.start()
-    return _Running(order, process)
 
 
 def _work(order: JobOrder) -> None:
@@ -139,16 +131,14 @@ def _follow_parent() -> None:
 def _cause(job: _Running) -> str:
     """Say what ended a process that could not say it itself."""
     code = job.process.exitcode
-    if code is None or code >= 0:
-        return f"its process left with status {code} (its output: {job.order.folder / OUTPUT_FILE})"
-    name = signal.Signals(-code).name
-    if name != "SIGKILL":
-        return f"its process was ended by {name} (its output: {job.order.folder / OUTPUT_FILE})"
-    limit = memory_limit()
-    return (
-        "its process was killed (SIGKILL), as the system does when memory runs out; it was seen with "
-        f"{job.peak / 2**30:.1f} of {limit / 2**30:.1f} GiB"
-    )
+    name = "" if code is None or code >= 0 else signal.Signals(-code).name
+    if name == "SIGKILL":
+        return (
+            "its process was killed (SIGKILL), as the system does when memory runs out; it was seen with "
+            f"{job.peak / 2**30:.1f} of {memory_limit() / 2**30:.1f} GiB"
+        )
+    end = f"was ended by {name}" if name else f"left with status {code}"
+    return f"its process {end} (its output: {job.order.folder / OUTPUT_FILE})"
 
 
 def _stop(running: Sequence[_Running], number: int) -> None:
@@ -168,8 +158,7 @@ def _stop(running: Sequence[_Running], number: int) -> None:
 @contextmanager
 def _deaf() -> Iterator[None]:
     """Let further signals change nothing within the block, whose length is bounded."""
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name)]
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -79,10 +79,7 @@ def find_problem() -> str:
 def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit: OnSubmit) -> None:
     """Submit every job as one array and wait for all; each leaves its outcome in its folder.
 
-    Args:
-        orders: one per job.
-        settings: of sbatch, in submitit's names; those that are None are left to the cluster.
-        on_submit: is told the number of each job and its id in Slurm.
+    The settings are those of sbatch, in submitit's names; what is None is left to the cluster.
 
     Raises:
         TlftError: if Slurm refuses the jobs.
@@ -97,10 +94,8 @@ def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit:
         with monitoring() as monitor:
             _watch(running, monitor, stop_on_failure=stops_on_failure(orders))
     except (KeyboardInterrupt, SystemExit):
-        going_on = _ids(running)
-        log.warning(
-            "%d jobs go on in Slurm; the same command finds them; `scancel %s` ends them", len(running), going_on
-        )
+        message = "%d jobs go on in Slurm; the same command finds them; `scancel %s` ends them"
+        log.warning(message, len(running), _ids(running))
         raise
 
 
