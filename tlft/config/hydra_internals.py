@@ -37,10 +37,7 @@ def make_loader(extra_folder: str | None = None) -> ConfigLoaderImpl:
 def run_task(task: TaskFunction, config: DictConfig, mode: str) -> Any:
     """Do one job as Hydra does, in this process: its folder, its logging, its callbacks; returns what the task does.
 
-    Args:
-        task: gets the configuration without Hydra's own node.
-        config: as Hydra composed it.
-        mode: `run`, or `sweep` for a job of several.
+    The task gets the configuration without Hydra's own node; the mode is `run`, or `sweep` for a job of several.
 
     Raises:
         Exception: whatever the task raises.

@@ -5,7 +5,6 @@ Hydra names them by the second and takes a folder that exists (hydra#1817, hydra
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -19,24 +18,20 @@ _CLAIM = ".claimed"
 def claim_folder(path: Path, *, exact: bool = False) -> Path:
     """Create `path`, or with a number behind its name if it is taken, and return the folder that is ours.
 
-    Args:
-        path: the folder.
-        exact: refuse a folder that is taken, since a user named it.
-
     Raises:
-        FileExistsError: if it is taken and `exact`.
+        FileExistsError: if it is taken and `exact`, since a user named it.
     """
-    for number in itertools.count():
-        folder = path if number == 0 else path.with_name(f"{path.name}_{number}")
+    folder, number = path, 0
+    while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            (folder / _CLAIM).open("x").close()
+            (folder / _CLAIM).touch(exist_ok=False)
+            return folder
         except FileExistsError:
             if exact:
                 raise
-            continue
-        return folder
-    raise AssertionError("unreachable")
+        number += 1
+        folder = path.with_name(f"{path.name}_{number}")
 
 
 def claim_hydra_folder(config: DictConfig, mode: str) -> Path:

@@ -48,14 +48,10 @@ def run_experiment(
     on_start: Callable[[str], None] = lambda run_id: None,
     patience: float = 0.0,
 ) -> Outcome:
-    """Do one run, unless it is done already or being done elsewhere.
+    """Do one run, checked and resolved, unless it is done already or being done elsewhere.
 
-    Args:
-        config: the run, checked and resolved.
-        composed: the configuration as it was composed (YAML), kept with the run.
-        sweep: of which the run is part.
-        on_start: is told the run's id as soon as there is one.
-        patience: seconds to wait for a tracking server that does not answer at the start.
+    The configuration as it was `composed` (YAML) is kept with the run; `on_start` is told the run's id as soon as there
+    is one; `patience` is how many seconds to wait for a tracking server that does not answer at the start.
 
     Raises:
         TlftError: for what goes wrong on the way; the run is then FAILED, its traceback kept.

@@ -25,6 +25,7 @@ from tlft.config.hydra_internals import argument_parser
 from tlft.config.schema import Config, resolve
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError
+from tlft.models import weights
 from tlft.tracking import server, store
 
 _LEAST_ROOM = 1 << 18
@@ -109,17 +110,13 @@ def examine(cfg: DictConfig) -> Config:
 def _problems_of(config: Config) -> list[str]:
     problems = validate.find_problems(config)
     if config.arch.library in ("torchvision", "timm"):
-        from tlft.models import weights
-
         problems += weights.find_problems(config)
     classes, wrong_data = dataset.find_problems(config.data, config.home)
     problems += wrong_data
     configured = config.data.class_map
     if (config.head.name == "imagenet1k" or configured) and isinstance(configured, dict | None):
         problems += class_map.find_problems(configured, classes)
-    problems += _wrong_machine(config)
-    problems += store.find_problems(config)
-    return problems
+    return problems + _wrong_machine(config) + _wrong_home(config.home) + store.find_problems(config)
 
 
 def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> list[str]:
@@ -142,7 +139,7 @@ def _check_single(overrides: Sequence[Override], composed: DictConfig) -> Config
     try:
         config = examine(composed)
     except ConfigurationError as error:
-        raise ConfigurationError([*problems, *error.problems]) from None
+        problems += error.problems
     if problems:
         raise ConfigurationError(problems)
     return config
@@ -155,22 +152,20 @@ def _check_sweep(composer: Composer, overrides: Sequence[Override], composed: Di
     axes = [f"{key}={value}" for key, value in params.items() if key not in given]
     parsed = [*composer.parse(axes), *overrides]
     problems: list[str] = []
-    for override in parsed:
-        if not override.is_sweep_override():
-            continue
-        text, key = str(override.input_line), override.key_or_group
+    for override in (override for override in parsed if override.is_sweep_override()):
+        text, key = override.input_line, override.key_or_group
         if key == "sweep" or key.startswith("hydra"):
             problems.append(f"{text}: cannot be swept over; give one value")
         elif not override.is_discrete_sweep():
             problems.append(f"{text}: only lists, choice(...) and range(...) can be swept over")
     if problems:
         raise ConfigurationError(problems)
-    if any(_wrong_options(composer, override) for override in parsed):
+    if any(_has_wrong_option(composer, override) for override in parsed):
         error = ConfigurationError("a group has no such option")
         raise ConfigurationError(_explain(composer, [str(override.input_line) for override in parsed], error))
 
 
-def _wrong_options(composer: Composer, override: Override) -> bool:
+def _has_wrong_option(composer: Composer, override: Override) -> bool:
     if not override.is_sweep_override() or not composer.is_group(override):
         return False
     options = composer.options(override.key_or_group)
@@ -189,9 +184,9 @@ def _wrong_machine(config: Config) -> list[str]:
             count = torch.cuda.device_count()
             if count == 0:
                 problems.append(f"device={config.device}: no CUDA device here; use device=auto or device=cpu")
-            elif index and int(index) >= count:
+            elif index.isdecimal() and int(index) >= count:
                 problems.append(f"device={config.device}: there are {count} CUDA devices, counted from 0")
-    return problems + _wrong_home(config.home)
+    return problems
 
 
 def _wrong_home(home: Path) -> list[str]:

@@ -17,11 +17,8 @@ from tlft.tracking.records import Record
 def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
     """Say the time and the space on disk that jobs will take, such as `, about 14 min, 1.2 GB`.
 
-    What no earlier run tells is left out; one job that nothing is known of makes the time unknown.
-
-    Args:
-        jobs: that will run.
-        on_all_cores: jobs run beside each other, so that they have all cores together, whatever each has.
+    What no earlier run tells is left out; one job that nothing is known of makes the time unknown. `on_all_cores`: jobs
+    run beside each other, so that they have all cores together, whatever each has.
     """
     earlier: dict[tuple[int, str], list[Record]] = {}
     seconds: list[float | None] = []
@@ -56,8 +53,8 @@ def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> 
 def _on_device(device: str, records: Sequence[Record]) -> list[Record]:
     """Return the records of one kind of device: the one asked for, or that of the newest record."""
     kinds = [record.tags.get(Tag.DEVICE, "").partition(":")[0] for record in records]
-    wanted = device.partition(":")[0] if device != "auto" else next(iter(kinds), "")
-    return [record for record, kind in zip(records, kinds, strict=True) if kind == wanted]
+    relevant = device.partition(":")[0] if device != "auto" else next(iter(kinds), "")
+    return [record for record, kind in zip(records, kinds, strict=True) if kind == relevant]
 
 
 def _threads(record: Record, otherwise: int) -> int:

@@ -78,12 +78,9 @@ class Result:
 
 
 def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader: ConfigLoader) -> list[Job]:
-    """Compose every job of a sweep.
+    """Compose every job of a sweep, so that what is edited on the disk afterwards reaches none (hydra#1945).
 
-    Args:
-        master: what Hydra composed of the sweep itself.
-        overrides: of each job, everything that was typed.
-        loader: composes; what is edited on the disk afterwards reaches no job (hydra#1945).
+    Hydra composed `master` of the sweep itself; `overrides` are, of each job, everything that was typed.
 
     Raises:
         ConfigurationError: with each problem once, and the jobs that have it.

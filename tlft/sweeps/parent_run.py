@@ -40,9 +40,6 @@ class SweepRun:
     """The run that stands for a sweep, in the experiment of its first job; jobs that have another have no parent.
 
     No sweep fails for its sake: what cannot be written is said.
-
-    Attributes:
-        name: of the preset that the sweep was made of, or `custom`.
     """
 
     def __init__(self, jobs: Sequence[PlannedJob], preset: str | None) -> None:
@@ -71,10 +68,7 @@ class SweepRun:
     ) -> list[Record]:
         """Write how the sweep has ended, if it has a run; returns the records that the experiment has now.
 
-        Args:
-            results: what became of the jobs.
-            read: returns the predictions of some records.
-            report: makes a page of the table of the sweep's runs, and says where it is.
+        `read` returns the predictions of some records; `report` makes a page of the table, and says where it is.
 
         Raises:
             Exception: if the store does not answer.
@@ -124,11 +118,7 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
     """Return the mean accuracy of each column, as `column/fine_tune/accuracy`, and how many runs are finished.
 
     Where the jobs make a table of several rows the name says which: `column/fine_tune/accuracy/resnet18`. The names
-    come from what was planned, so that they stay the same while the runs come in.
-
-    Args:
-        jobs: all of the sweep.
-        records: of its runs, the oldest first.
+    come from what was planned, so that they stay the same while the runs come in, of which the newest counts.
     """
     from analysis.comparison_table import build_table
 
@@ -164,12 +154,7 @@ def _labels(rows: Sequence[Row]) -> list[str]:
 
 
 def make_table(records: Sequence[Record], read: Reader) -> Table:
-    """Return the table of a sweep's runs, with what it proves.
-
-    Args:
-        records: of the runs.
-        read: returns the predictions of some of them.
-    """
+    """Return the table of a sweep's runs, with what it proves; `read` returns the predictions of some of them."""
     from analysis.comparison_table import add_evidence, build_table
 
     table = build_table(records, all_columns=True, command=command())

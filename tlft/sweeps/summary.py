@@ -34,10 +34,6 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
     """Print a line per job and the table of this sweep's runs, and refresh the notes in MLflow.
 
     Where jobs were begun, the sweep's folder gets `sweep.csv`, `sweep.json` and `report.html`.
-
-    Args:
-        results: one per job.
-        sweep_run: stands for the sweep in MLflow.
     """
     from analysis.render import render
 
