@@ -132,20 +132,20 @@ class Composer:
         keys: list[str] = []  # that are right, with the one value that they were given
         composable: list[list[str]] = []
         for override in sorted(parsed, key=lambda override: not self.is_group(override)):
-            for text in alone(override):
+            for text in single_values(override):
                 if problem := self._try([*groups, text], override):
                     problems.append(problem)
                 else:
                     composable.append([*groups, text])
-            if composable and composable[-1][-1] in alone(override):
+            if composable and composable[-1][-1] in single_values(override):
                 (groups if self.is_group(override) else keys).append(composable[-1][-1])
         composable = [self._with_all(texts, [*groups, *keys]) for texts in composable] or [[]]
         return list(dict.fromkeys(problems)) or [self.translate(" ".join(overrides) or "conf", error)], composable
 
-    def _with_all(self, texts: list[str], keys: list[str]) -> list[str]:
+    def _with_all(self, texts: list[str], others: list[str]) -> list[str]:
         """Return overrides with all others that are right, or alone if they do not go together."""
-        given = {text.partition("=")[0] for text in texts}
-        whole = [*texts, *(text for text in keys if text.partition("=")[0] not in given)]
+        keys = {text.partition("=")[0] for text in texts}
+        whole = [*texts, *(text for text in others if text.partition("=")[0] not in keys)]
         try:
             self.compose(whole)
             return whole
@@ -227,7 +227,7 @@ class Composer:
         return f"; did you mean {by_last[match[1]]}?" if match else "; `python run.py --help` lists them"
 
 
-def altered(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
+def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
     """Return a copy of what Hydra composed with other values of some dotted keys."""
     copied = copy.deepcopy(config)
     with open_dict(copied):
@@ -242,11 +242,11 @@ def combine(overrides: Sequence[Override]) -> list[list[str]]:
     for override in overrides:
         key = override.get_key_element()
         plain = not override.is_sweep_override()
-        axes[key] = [f"{key}={override.get_value_element_as_str()}"] if plain else alone(override)
+        axes[key] = [f"{key}={override.get_value_element_as_str()}"] if plain else single_values(override)
     return [list(texts) for texts in itertools.product(*axes.values())]
 
 
-def alone(override: Override) -> list[str]:
+def single_values(override: Override) -> list[str]:
     """Return the override as one text per value that it sweeps over, or as it stands."""
     if override.is_sweep_override() and override.is_discrete_sweep():
         return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tlft.config.compose import altered
+from tlft.config.compose import with_values
 from tlft.errors import ConfigurationError
 
 _CLAIM = ".claimed"
@@ -50,6 +50,6 @@ def claim_hydra_folder(config: DictConfig, mode: str) -> Path:
         ) from None
 
 
-def with_own_folder(composed: DictConfig) -> DictConfig:
+def with_claimed_folder(composed: DictConfig) -> DictConfig:
     """Return the configuration of a single run with the folder that was claimed for it."""
-    return altered(composed, {"hydra.run.dir": str(claim_hydra_folder(composed, "run"))})
+    return with_values(composed, {"hydra.run.dir": str(claim_hydra_folder(composed, "run"))})

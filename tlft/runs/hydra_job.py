@@ -63,12 +63,12 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
     except BaseException as error:
         _log_traceback()
         if sweep is not None:
-            _let_go(error)
+            _free_memory(error)
         if (explained := _explain(error, config)) is not None:
             return _failed(report, explained, sweep)
         report.write(RunStatus.FAILED, error=f"{type(error).__name__}: {error}")
         raise
-    say(outcome)
+    _log_outcome(outcome)
     if outcome.status == RunStatus.DONE and sweep is None:
         refresh_note(config)  # a sweep does so once, at its end
     write_outcome(report.folder, outcome)
@@ -117,7 +117,7 @@ def read_outcome(folder: Path) -> Outcome | None:
     return outcome
 
 
-def say(outcome: Outcome) -> None:
+def _log_outcome(outcome: Outcome) -> None:
     """Log the one line that ends a run."""
     if outcome.status == RunStatus.ELSEWHERE:
         log.info("running elsewhere: another process works on this very run; it is left to it")
@@ -144,7 +144,7 @@ def _explain(error: BaseException, config: Config) -> TlftError | None:
     return None
 
 
-def _let_go(error: BaseException) -> None:
+def _free_memory(error: BaseException) -> None:
     """Free what the frames of a failure hold, a model and its batches: Hydra keeps a job's exception to the end."""
     link: BaseException | None = error
     while link is not None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NoReturn
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
@@ -20,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.config import validate
-from tlft.config.compose import COMPOSITION_ERRORS, Composer, altered, missing_keys, to_config
+from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys, to_config, with_values
 from tlft.config.hydra_internals import argument_parser
 from tlft.config.schema import Config, resolve
 from tlft.data import class_map, dataset
@@ -59,7 +57,7 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         ConfigurationError: with every problem that can be seen.
         TlftError: if nothing answers at the address of the tracking server.
     """
-    args = _argument_parser().parse_args(list(argv))
+    args = argument_parser().parse_args(list(argv))
     if args.hydra_help or args.shell_completion:
         return None
     if args.experimental_rerun:
@@ -85,7 +83,7 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         _check_sweep(composer, overrides, composed)
     else:
         config = _check_single(overrides, composed)
-        composed = altered(composed, {"hydra.mode": RunMode.RUN})
+        composed = with_values(composed, {"hydra.mode": RunMode.RUN})
     wait_for_answer()
     return Invocation(composer.loader, composed, config)
 
@@ -148,8 +146,8 @@ def _check_single(overrides: Sequence[Override], composed: DictConfig) -> Config
 def _check_sweep(composer: Composer, overrides: Sequence[Override], composed: DictConfig) -> None:
     """Refuse what cannot be swept over, and options that are not there; the jobs themselves are the sweeper's."""
     params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
-    given = {override.key_or_group for override in overrides}
-    axes = [f"{key}={value}" for key, value in params.items() if key not in given]
+    replaced = {override.key_or_group for override in overrides}
+    axes = [f"{key}={value}" for key, value in params.items() if key not in replaced]
     parsed = [*composer.parse(axes), *overrides]
     problems: list[str] = []
     for override in (override for override in parsed if override.is_sweep_override()):
@@ -210,14 +208,3 @@ def _wrong_home(home: Path) -> list[str]:
         elif not os.access(folder, os.W_OK | os.X_OK):
             problems.append(f"{folder}: may not be written to; take the right to (chmod u+rwx), or set paths.home")
     return problems
-
-
-def _argument_parser() -> ArgumentParser:
-    """Return Hydra's own parser, with a one-line error in place of a page of usage."""
-
-    def error(message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}; flags such as -m come first (`python run.py --help` shows what there is)")
-
-    parser = argument_parser()
-    parser.error = error  # type: ignore[method-assign]
-    return parser

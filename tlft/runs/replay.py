@@ -43,17 +43,17 @@ def expand(argv: Sequence[str]) -> list[str]:
     if any(text in ("-m", "--multirun") or text.startswith(("sweep=", "experiment=")) for text in argv):
         raise ConfigurationError(f"{_KEY}={run_id}: repeats one run; leave -m, sweep= and experiment= out")
     flags = [text for text in argv if text.startswith("-")]
-    given = [text for text in argv if not text.startswith("-")]
+    overrides = [text for text in argv if not text.startswith("-")]
     try:
-        composed = Composer().compose([text for text in given if not text.startswith((f"{_KEY}=", "verify="))])
+        composed = Composer().compose([text for text in overrides if not text.startswith((f"{_KEY}=", "verify="))])
     except COMPOSITION_ERRORS:
         return list(argv)  # what is wrong is said when the command line is checked
     home = Path(str(composed.paths.home)).expanduser()
     uri = OmegaConf.select(composed, "tracking.uri")
     record = load_record(run_id, uri, home)
     stored = _read(ArtifactReader(uri, home).text(record, Artifact.CONFIG), record)
-    keys = {text.partition("=")[0].lstrip("+") for text in given}
-    return [*flags, *(text for text in _overrides(record, stored) if text.partition("=")[0] not in keys), *given]
+    keys = {text.partition("=")[0].lstrip("+") for text in overrides}
+    return [*flags, *(text for text in _overrides(record, stored) if text.partition("=")[0] not in keys), *overrides]
 
 
 def _read(text: str, record: Record) -> Mapping[str, Any]:
@@ -95,7 +95,7 @@ def write_value(value: Any) -> str:
     return json.dumps(value)
 
 
-def refuse_others(config: Config, identity: Identity) -> None:
+def refuse_other_run(config: Config, identity: Identity) -> None:
     """Refuse to repeat a run with other data, weights or settings than it had; nothing is done without `from_run`.
 
     Raises:
@@ -106,10 +106,10 @@ def refuse_others(config: Config, identity: Identity) -> None:
     record = load_record(config.from_run, config.tracking.uri, config.home)
     if record.key == identity.key:
         return
-    params, before = flatten(identity.science), record.params
-    differing = [name for name in sorted({*params, *before}) if params.get(name) != before.get(name)]
+    params, stored = flatten(identity.science), record.params
+    differing = [name for name in sorted({*params, *stored}) if params.get(name) != stored.get(name)]
     listed = ", ".join(
-        f"{name} is {params.get(name, '-')[:16]} and was {before.get(name, '-')[:16]}" for name in differing[:4]
+        f"{name} is {params.get(name, '-')[:16]} and was {stored.get(name, '-')[:16]}" for name in differing[:4]
     )
     raise ConfigurationError(
         f"{_KEY}={config.from_run}: cannot be repeated here: {listed or 'its key was made by another version'}; point "

@@ -46,7 +46,7 @@ class Reporter:
         return self.context.config.training
 
     @contextmanager
-    def shown(self, state: TrainingState) -> Iterator[None]:
+    def showing_progress(self, state: TrainingState) -> Iterator[None]:
         """Show how far the training has come, within the block; nothing where there is none."""
         if state.optimizer is None:
             yield

@@ -38,13 +38,13 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
 def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> float | None:
     """Return the median time of like runs: on the same training images if there are such, per epoch if trained."""
     trained = [record for record in records if (Param.EPOCHS in record.params) == (job.config.training.epochs > 0)]
-    alike = _on_device(job.config.device, trained)
+    on_device = _on_device(job.config.device, trained)
     images = job.identity.science["data"].get("train")
-    like = [record for record in alike if record.params.get(Param.DATA_TRAIN) == images] or alike
+    comparable = [record for record in on_device if record.params.get(Param.DATA_TRAIN) == images] or on_device
     threads = available_threads() if on_all_cores else job.config.threads or available_threads()
     rates = [
         float(record.tags[Tag.SECONDS]) * _threads(record, threads) / int(record.params.get(Param.EPOCHS, "1"))
-        for record in like
+        for record in comparable
         if Tag.SECONDS in record.tags
     ]
     return statistics.median(rates) / threads * max(job.config.training.epochs, 1) if rates else None

@@ -57,7 +57,7 @@ def execute(
         for round_ in _rounds(planned, results):
             planned = round_
             due = [job for job in planned if job.is_due and job.number not in results]
-            if due := _with_what_they_need(due, results):
+            if due := _prepare(due, results):
                 _launch(due, launcher, sweep_run, claim_folder(), results)
     except (KeyboardInterrupt, SystemExit) as error:
         raise Interrupted(_complete(planned, results), error) from None
@@ -68,19 +68,19 @@ def _rounds(planned: Sequence[PlannedJob], results: dict[int, Result]) -> Iterat
     """Yield the plan; and anew when runs that others worked on are free, if `resume.wait` says so."""
     yield planned
     while planned[0].config.resume.wait:
-        left = [number for number, result in results.items() if result.outcome.status == RunStatus.ELSEWHERE]
-        taken = [job for job in planned if job.number in left]
+        numbers = [number for number, result in results.items() if result.outcome.status == RunStatus.ELSEWHERE]
+        lost = [job for job in planned if job.number in numbers]
         elsewhere = [job for job in planned if job.status == RunStatus.ELSEWHERE and job.same_as is None]
-        if not taken and not elsewhere:
+        if not lost and not elsewhere:
             return
-        wait_for([*taken, *elsewhere])
-        for job in taken:  # by another process, between the plan and its start here
+        wait_for([*lost, *elsewhere])
+        for job in lost:  # to another process, between the plan and its start here
             del results[job.number]
         planned = plan_jobs([job.job for job in planned])
         yield planned
 
 
-def _with_what_they_need(due: Sequence[PlannedJob], results: dict[int, Result]) -> list[PlannedJob]:
+def _prepare(due: Sequence[PlannedJob], results: dict[int, Result]) -> list[PlannedJob]:
     """Fetch and decode what jobs need; returns those that have it, and puts down the others as failed.
 
     Raises:

@@ -56,7 +56,7 @@ class SweepRun:
 
     def _open(self) -> str | None:
         if self._run_id is None:
-            tags = {Tag.SWEEP: self.name, Tag.COMMAND: command(), Tag.HOST: platform.node()}
+            tags = {Tag.SWEEP: self.name, Tag.COMMAND: typed_command(), Tag.HOST: platform.node()}
             try:
                 self._run_id = self._parent.open(_name(self._preset), tags)
             except Exception as error:  # whatever MLflow, its database or its server raise
@@ -93,15 +93,15 @@ class SweepRun:
         return job.store.place == self._place
 
 
-def command() -> str:
+def typed_command() -> str:
     """Return the command that was typed."""
     return shlex.join(["python", "run.py", *sys.argv[1:]])
 
 
 def _name(preset: str | None) -> str:
     """Return a name that people can read, such as `comparison seed=0,1`."""
-    words = [word for word in sys.argv[1:] if not word.startswith(("-", "sweep=", "hydra"))]
-    name = " ".join([preset or "sweep", *words])
+    overrides = [text for text in sys.argv[1:] if not text.startswith(("-", "sweep=", "hydra"))]
+    name = " ".join([preset or "sweep", *overrides])
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
 
 
@@ -157,7 +157,7 @@ def make_table(records: Sequence[Record], read: Reader) -> Table:
     """Return the table of a sweep's runs, with what it proves; `read` returns the predictions of some of them."""
     from analysis.comparison_table import add_evidence, build_table
 
-    table = build_table(records, all_columns=True, command=command())
+    table = build_table(records, all_columns=True, command=typed_command())
     return add_evidence(table, read(table.runs))
 
 

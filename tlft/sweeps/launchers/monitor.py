@@ -39,18 +39,18 @@ class Monitor:
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             for number, state in _read(folders):
-                log.info("job %d: %s", number, _in_words(state))
+                log.info("job %d: %s", number, _describe(state))
 
     def _move(self, display: Progress, folders: Mapping[int, Path]) -> None:
         for number in [number for number in self._lines if number not in folders]:
             display.remove_task(self._lines.pop(number))
         for number, state in _read(folders):
-            words = f"job {number}: {state['description']}"
+            description = f"job {number}: {state['description']}"
             if number not in self._lines:
-                self._lines[number] = display.add_task(words, total=None, note="", unit="")
+                self._lines[number] = display.add_task(description, total=None, note="", unit="")
             display.update(
                 self._lines[number],
-                description=words,
+                description=description,
                 total=state["total"] or None,
                 completed=state["done"],
                 note=state["note"],
@@ -73,7 +73,7 @@ def _read(folders: Mapping[int, Path]) -> Iterator[tuple[int, dict[str, Any]]]:
             continue  # it has not begun, or its folder is shared and lags behind
 
 
-def _in_words(state: Mapping[str, Any]) -> str:
+def _describe(state: Mapping[str, Any]) -> str:
     done, total, unit, rate = state["done"], state["total"], state["unit"], state["rate"]
     amount = f"{done}" + (f" of {total}" if total else "") + (f" {unit}" if unit else "")
     left = f"{describe_duration((total - done) / rate)} left" if total and rate else ""

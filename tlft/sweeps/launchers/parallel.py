@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import wait
@@ -25,14 +25,7 @@ import psutil
 
 from tlft.runtime.device import available_threads, count_gpus, memory_limit
 from tlft.sweeps.launchers.monitor import monitoring
-from tlft.sweeps.launchers.worker import (
-    OUTPUT_FILE,
-    JobOrder,
-    perform_alone,
-    python_path,
-    say_end,
-    stops_on_failure,
-)
+from tlft.sweeps.launchers.worker import OUTPUT_FILE, JobOrder, log_end, perform_alone, python_path, stops_on_failure
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +70,7 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
                 for job in [job for job in running if not job.process.is_alive()]:
                     running.remove(job)
                     job.process.join()
-                    if say_end(job.order, partial(_cause, job)) and stops_on_failure(orders) and waiting:
+                    if log_end(job.order, partial(_cause, job)) and stops_on_failure(orders) and waiting:
                         log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
                         waiting.clear()
                 for job in running:
@@ -141,26 +134,20 @@ def _cause(job: _Running) -> str:
     return f"its process {end} (its output: {job.order.folder / OUTPUT_FILE})"
 
 
-def _stop(running: Sequence[_Running], number: int) -> None:
+def _stop(running: Sequence[_Running], signal_number: int) -> None:
     """Tell every job to stop, let it save its checkpoint, and kill what does not stop."""
     for job in running:
         if job.process.is_alive() and job.process.pid is not None:
-            os.kill(job.process.pid, number)
+            os.kill(job.process.pid, signal_number)
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    with _deaf():
+    # Further signals change nothing within what follows, whose length is bounded.
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
         for job in running:
             job.process.join(max(deadline - time.monotonic(), 0))
             if job.process.is_alive():
                 job.process.kill()
                 job.process.join()
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Let further signals change nothing within the block, whose length is bounded."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

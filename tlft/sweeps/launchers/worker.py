@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hydra.core.utils import setup_globals
 
-from tlft.config.compose import altered, register
+from tlft.config.compose import register, with_values
 from tlft.config.hydra_internals import run_task
 from tlft.config.paths import PROJECT
 from tlft.runs.context import SweepMembership
@@ -82,7 +82,7 @@ def perform(order: JobOrder) -> None:
         "hydra.job.id": str(number),
         "threads": config.threads,
     }
-    run_task(partial(run_job, config=config, sweep=order.sweep), altered(order.job.composed, values), "sweep")
+    run_task(partial(run_job, config=config, sweep=order.sweep), with_values(order.job.composed, values), "sweep")
 
 
 def perform_alone(order: JobOrder) -> None:
@@ -112,7 +112,7 @@ def python_path() -> str:
     return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
 
 
-def say_end(order: JobOrder, cause: Callable[[], str]) -> bool:
+def log_end(order: JobOrder, cause: Callable[[], str]) -> bool:
     """Say how a job has ended, in a line; tells whether it has failed.
 
     `cause` is asked what ended a process that could not say it itself.
