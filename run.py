@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from tlft.config.compose import register
 from tlft.config.hydra_internals import run_multirun, run_single
-from tlft.config.output_dir import with_own_folder
+from tlft.config.output_dir import with_claimed_folder
 from tlft.errors import ConfigurationError, TlftError
 from tlft.runs.hydra_job import run_job
 from tlft.runs.preflight import check_command_line, examine
@@ -48,7 +48,7 @@ def main() -> None:
             print(describe_plan(jobs))
             print_jobs(jobs)
         else:
-            run_single(partial(run_job, config=invocation.config), with_own_folder(invocation.composed))
+            run_single(partial(run_job, config=invocation.config), with_claimed_folder(invocation.composed))
     except ConfigurationError as error:
         exit_with(error)
     except TlftError as error:

@@ -15,6 +15,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from tlft.errors import ConfigurationError
+from tlft.runtime.command_line import exit_with
+
 if TYPE_CHECKING:
     from tlft.sweeps.launchers.worker import JobOrder, OnSubmit
 
@@ -66,9 +69,6 @@ class _TlftLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what it takes to compose jobs, and refuse at once what cannot launch any."""
-        from tlft.errors import ConfigurationError
-        from tlft.runtime.command_line import exit_with
-
         self.hydra_context, self.config = hydra_context, config
         if problem := self.find_problem():
             exit_with(ConfigurationError(problem))

@@ -18,6 +18,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from tlft.errors import ConfigurationError, TlftError
+from tlft.runtime.command_line import exit_with
+
 if TYPE_CHECKING:
     from tlft.sweeps.execute import Launcher
 
@@ -51,8 +54,6 @@ class TlftSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Run the sweep, and leave with its exit status."""
         from tlft.config.compose import combine
-        from tlft.errors import ConfigurationError, TlftError
-        from tlft.runtime.command_line import exit_with
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
@@ -93,12 +94,11 @@ class TlftSweeper(Sweeper):
         return 0 if all(result.outcome.status.is_complete for result in results) else 1
 
     def _launcher(self, choice: str) -> "Launcher":
-        from tlft.errors import ConfigurationError
         from tlft.sweeps.execute import Launcher
-        from tlft.sweeps.launchers.in_process import InProcessLauncher
+        from tlft.sweeps.launchers import in_process
 
         if choice == "basic":
-            return InProcessLauncher()
+            return in_process
         if isinstance(self.launcher, Launcher):
             return self.launcher
         raise ConfigurationError(f"hydra/launcher={choice}: is none of tlft's; choose basic, parallel or slurm")

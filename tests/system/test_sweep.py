@@ -19,7 +19,7 @@ from warm import WarmCommand
 from tlft.config.output_dir import claim_folder
 from tlft.config.paths import PROJECT
 from tlft.runs.preflight import check_command_line
-from tlft.sweeps.summary import repeat
+from tlft.sweeps.summary import command_of
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
 
@@ -285,6 +285,6 @@ def test_every_preset_is_a_sweep_that_composes(home: Path, name: str) -> None:
 
 def test_a_preset_is_not_part_of_the_command_that_repeats_a_job() -> None:
     assert (
-        repeat(["sweep=demo", "experiment=fine_tune", "hydra/launcher=parallel"])
+        command_of(["sweep=demo", "experiment=fine_tune", "hydra/launcher=parallel"])
         == "python run.py experiment=fine_tune"
     )

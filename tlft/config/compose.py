@@ -24,11 +24,10 @@ from omegaconf.errors import OmegaConfBaseException
 from tlft.config.hydra_internals import make_loader
 from tlft.config.paths import CONF, home_folder
 from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
-from tlft.errors import ConfigurationError, nearest
+from tlft.errors import ConfigurationError, nearest, one_line
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 """What Hydra raises for a mistake of the user's; ValueError for a group's option that is a number."""
-
 
 _OPEN = ("data.class_map.", "tracking.tags.", "hydra.")
 _KEYS_OF_OPTIONS = {"optimizer": ("sgd", "adamw"), "data": ("synthetic",)}
@@ -48,14 +47,11 @@ def register() -> None:
     OmegaConf.register_new_resolver("tlft.home", lambda: str(home_folder()), replace=True)
     store = ConfigStore.instance().store
     store(name="schema", node=Config)
-    options: dict[str, type] = {
-        "optimizer/sgd": SgdConfig,
-        "optimizer/adam": AdamConfig,
-        "optimizer/adamw": AdamWConfig,
-    }
-    options |= {"data/imagefolder": DataConfig, "data/synthetic": SyntheticConfig}
+    options: dict[str, type] = {"optimizer/sgd": SgdConfig, "optimizer/adam": AdamConfig}
+    options |= {"optimizer/adamw": AdamWConfig, "data/imagefolder": DataConfig, "data/synthetic": SyntheticConfig}
     for option, node in options.items():  # groups below hydra/ are not listed among the options that a user has
-        store(group=f"hydra/schema/{option.partition('/')[0]}", name=option.partition("/")[2], node=node)
+        group, name = option.split("/")
+        store(group=f"hydra/schema/{group}", name=name, node=node)
 
 
 def to_config(cfg: DictConfig) -> Config:
@@ -127,11 +123,8 @@ class Composer:
         """Find every override that is wrong by itself, given that `overrides` together raised `error`.
 
         Group choices are tried alone; the rest is tried on top of the choices that are right, because which keys
-        there are depends on them.
-
-        Returns:
-            The problems, a line each; and lists of overrides that can be composed, each with one value of what was
-            given and with all else that is right, for whoever wants to look at the values too.
+        there are depends on them. Returns the problems, a line each; and lists of overrides that can be composed, each
+        with one value of what was given and with all else that is right, for whoever wants to look at the values too.
         """
         parsed = self.parse(overrides)
         problems: list[str] = []
@@ -139,33 +132,32 @@ class Composer:
         keys: list[str] = []  # that are right, with the one value that they were given
         composable: list[list[str]] = []
         for override in sorted(parsed, key=lambda override: not self.is_group(override)):
-            for text in alone(override):
-                line = self._try([*groups, text], override)
-                if line:
-                    problems.append(line)
+            for text in single_values(override):
+                if problem := self._try([*groups, text], override):
+                    problems.append(problem)
                 else:
                     composable.append([*groups, text])
-            if composable and composable[-1][-1] in alone(override):
+            if composable and composable[-1][-1] in single_values(override):
                 (groups if self.is_group(override) else keys).append(composable[-1][-1])
         composable = [self._with_all(texts, [*groups, *keys]) for texts in composable] or [[]]
         return list(dict.fromkeys(problems)) or [self.translate(" ".join(overrides) or "conf", error)], composable
 
-    def _with_all(self, texts: list[str], keys: list[str]) -> list[str]:
+    def _with_all(self, texts: list[str], others: list[str]) -> list[str]:
         """Return overrides with all others that are right, or alone if they do not go together."""
-        given = {text.partition("=")[0] for text in texts}
-        whole = [*texts, *(text for text in keys if text.partition("=")[0] not in given)]
+        keys = {text.partition("=")[0] for text in texts}
+        whole = [*texts, *(text for text in others if text.partition("=")[0] not in keys)]
         try:
             self.compose(whole)
+            return whole
         except COMPOSITION_ERRORS:
             return texts
-        return whole
 
     def _try(self, overrides: Sequence[str], blamed: Override) -> str:
         try:
             self.compose(overrides)
+            return ""
         except COMPOSITION_ERRORS as error:
             return self.translate(overrides[-1], error, blamed.key_or_group)
-        return ""
 
     def is_group(self, override: Override) -> bool:
         """Tell whether an override chooses an option of a group."""
@@ -197,18 +189,19 @@ class Composer:
             elif override.is_delete():
                 problems.append(f"{text}: a key cannot be taken out; set it to another value")
             elif override.is_add() and not key.startswith(_OPEN) and not self.is_group(override):
-                is_there = key in self.keys()
-                mend = "is there already; leave the + out" if is_there else f"no such key{self._nearest_key(key)}"
+                exists = key in self.keys()
+                mend = "is there already; leave the + out" if exists else f"no such key{self._nearest_key(key)}"
                 problems.append(f"{_shorten(text, 120)}: {mend}")
         return problems
 
     def translate(self, text: str, error: Exception, key: str = "") -> str:
         """Say in one line what Hydra or OmegaConf says in several."""
-        message = " ".join(f"{error} {error.__cause__ or ''}".split())
-        key = (key or text.partition("=")[0]).lstrip("+~")
-        value = text.partition("=")[2]
+        message = one_line(f"{error} {error.__cause__ or ''}")
+        key, value = (key or text.partition("=")[0]).lstrip("+~"), text.partition("=")[2]
         if key in self.groups() and ("Could not find" in message or "Could not load" in message):
-            return _no_option(key, value, self.options(key))
+            options = self.options(key)
+            hint = " or, for any other network, arch=torchvision arch.name=NAME (or arch=timm)" if key == "arch" else ""
+            return f"{key}={value}: no such option{nearest(value, options)} (there are {', '.join(options)}{hint})"
         if any(sign in message for sign in _NO_KEY):
             return f"{text}: no such key{self._nearest_key(key)}"
         for pattern, kind in _KINDS.items():
@@ -234,7 +227,7 @@ class Composer:
         return f"; did you mean {by_last[match[1]]}?" if match else "; `python run.py --help` lists them"
 
 
-def altered(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
+def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
     """Return a copy of what Hydra composed with other values of some dotted keys."""
     copied = copy.deepcopy(config)
     with open_dict(copied):
@@ -249,11 +242,11 @@ def combine(overrides: Sequence[Override]) -> list[list[str]]:
     for override in overrides:
         key = override.get_key_element()
         plain = not override.is_sweep_override()
-        axes[key] = [f"{key}={override.get_value_element_as_str()}"] if plain else alone(override)
+        axes[key] = [f"{key}={override.get_value_element_as_str()}"] if plain else single_values(override)
     return [list(texts) for texts in itertools.product(*axes.values())]
 
 
-def alone(override: Override) -> list[str]:
+def single_values(override: Override) -> list[str]:
     """Return the override as one text per value that it sweeps over, or as it stands."""
     if override.is_sweep_override() and override.is_discrete_sweep():
         return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
@@ -283,12 +276,6 @@ def _dotted(cfg: DictConfig) -> Iterable[str]:
             pending += [(f"{name}.{k!s}", node._get_node(k)) for k in node]
         else:
             yield name
-
-
-def _no_option(group: str, value: str, options: Sequence[str]) -> str:
-    listed = ", ".join(options)
-    hint = " or, for any other network, arch=torchvision arch.name=NAME (or arch=timm)" if group == "arch" else ""
-    return f"{group}={value}: no such option{nearest(value, options)} (there are {listed}{hint})"
 
 
 def _shorten(text: str, length: int = 300) -> str:

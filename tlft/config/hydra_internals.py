@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,11 +16,17 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tlft.config.paths import CONF
+from tlft.errors import ConfigurationError
 
 
 def argument_parser() -> ArgumentParser:
-    """Return the parser of Hydra's own flags."""
+    """Return the parser of Hydra's own flags, with a one-line error in place of a page of usage."""
+
+    def error(message: str) -> NoReturn:
+        raise ConfigurationError(f"{message}; flags such as -m come first (`python run.py --help` shows what there is)")
+
     parser: ArgumentParser = get_args_parser()
+    parser.error = error  # type: ignore[method-assign]
     return parser
 
 
@@ -37,10 +43,7 @@ def make_loader(extra_folder: str | None = None) -> ConfigLoaderImpl:
 def run_task(task: TaskFunction, config: DictConfig, mode: str) -> Any:
     """Do one job as Hydra does, in this process: its folder, its logging, its callbacks; returns what the task does.
 
-    Args:
-        task: gets the configuration without Hydra's own node.
-        config: as Hydra composed it.
-        mode: `run`, or `sweep` for a job of several.
+    The task gets the configuration without Hydra's own node; the mode is `run`, or `sweep` for a job of several.
 
     Raises:
         Exception: whatever the task raises.

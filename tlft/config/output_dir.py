@@ -5,12 +5,11 @@ Hydra names them by the second and takes a folder that exists (hydra#1817, hydra
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tlft.config.compose import altered
+from tlft.config.compose import with_values
 from tlft.errors import ConfigurationError
 
 _CLAIM = ".claimed"
@@ -19,24 +18,20 @@ _CLAIM = ".claimed"
 def claim_folder(path: Path, *, exact: bool = False) -> Path:
     """Create `path`, or with a number behind its name if it is taken, and return the folder that is ours.
 
-    Args:
-        path: the folder.
-        exact: refuse a folder that is taken, since a user named it.
-
     Raises:
-        FileExistsError: if it is taken and `exact`.
+        FileExistsError: if it is taken and `exact`, since a user named it.
     """
-    for number in itertools.count():
-        folder = path if number == 0 else path.with_name(f"{path.name}_{number}")
+    folder, number = path, 0
+    while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            (folder / _CLAIM).open("x").close()
+            (folder / _CLAIM).touch(exist_ok=False)
+            return folder
         except FileExistsError:
             if exact:
                 raise
-            continue
-        return folder
-    raise AssertionError("unreachable")
+        number += 1
+        folder = path.with_name(f"{path.name}_{number}")
 
 
 def claim_hydra_folder(config: DictConfig, mode: str) -> Path:
@@ -55,6 +50,6 @@ def claim_hydra_folder(config: DictConfig, mode: str) -> Path:
         ) from None
 
 
-def with_own_folder(composed: DictConfig) -> DictConfig:
+def with_claimed_folder(composed: DictConfig) -> DictConfig:
     """Return the configuration of a single run with the folder that was claimed for it."""
-    return altered(composed, {"hydra.run.dir": str(claim_hydra_folder(composed, "run"))})
+    return with_values(composed, {"hydra.run.dir": str(claim_hydra_folder(composed, "run"))})

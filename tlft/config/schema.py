@@ -208,13 +208,10 @@ def resolve(config: Config) -> Config:
     experiment = tracking.experiment
     if config.debug:
         epochs = min(epochs, 1)
-        experiment = f"{experiment.removesuffix(_DEBUG)}{_DEBUG}"
+        experiment = f"{experiment.removesuffix('-debug')}-debug"
     return replace(
         config,
         training=replace(training, epochs=epochs, trainable=trainable),
         tracking=replace(tracking, experiment=experiment),
         force=config.force or config.debug or config.verify,
     )
-
-
-_DEBUG = "-debug"

@@ -6,6 +6,7 @@ What a folder, a network or the tracking store says of a configuration is asked 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from operator import attrgetter
 
@@ -92,11 +93,7 @@ def _value_of(config: Config, key: str) -> float | None:
 
 
 def _wrong_device(config: Config) -> list[str]:
-    kind, _, index = config.device.partition(":")
-    well_formed = kind in ("auto", "cpu", "mps", "cuda") and (
-        ":" not in config.device or (kind == "cuda" and index.isdecimal())
-    )
-    if well_formed:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         return []
     choices = ("auto", "cpu", "cuda", "cuda:1", "mps")
     return [f"device={config.device}: choose one of {', '.join(choices)}{nearest(config.device, choices)}"]
@@ -129,11 +126,12 @@ def _wrong_combinations(config: Config) -> list[str]:
     problems = []
     if config.verify and config.from_run is None:
         problems.append("verify=true: compares with the run that is repeated; give from_run=RUN too")
-    if config.data.class_map is not None and not isinstance(config.data.class_map, dict):
-        problems.append(f"data.class_map={config.data.class_map}: write {{class:[output,...],...}}")
-    if config.tracking.tags is not None and not isinstance(config.tracking.tags, dict):
-        problems.append(f"tracking.tags={config.tracking.tags}: write {{name:text,...}}")
-    for name in config.tracking.tags if isinstance(config.tracking.tags, dict) else ():
+    class_map, tags = config.data.class_map, config.tracking.tags
+    if not isinstance(class_map, dict | None):
+        problems.append(f"data.class_map={class_map}: write {{class:[output,...],...}}")
+    if not isinstance(tags, dict | None):
+        problems.append(f"tracking.tags={tags}: write {{name:text,...}}")
+    for name in tags if isinstance(tags, dict) else ():
         if is_reserved_tag(str(name)):
             problems.append(f"tracking.tags.{name}: is a tag of tlft's own; choose another name")
     if config.head.name == "imagenet1k":

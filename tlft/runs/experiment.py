@@ -20,7 +20,7 @@ from tlft.names import Metric, Tag
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
 from tlft.runs.identify import Identity, identify, run_name
-from tlft.runs.replay import refuse_others
+from tlft.runs.replay import refuse_other_run
 from tlft.runtime import signals
 from tlft.runtime.device import Machine, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
@@ -48,21 +48,17 @@ def run_experiment(
     on_start: Callable[[str], None] = lambda run_id: None,
     patience: float = 0.0,
 ) -> Outcome:
-    """Do one run, unless it is done already or being done elsewhere.
+    """Do one run, checked and resolved, unless it is done already or being done elsewhere.
 
-    Args:
-        config: the run, checked and resolved.
-        composed: the configuration as it was composed (YAML), kept with the run.
-        sweep: of which the run is part.
-        on_start: is told the run's id as soon as there is one.
-        patience: seconds to wait for a tracking server that does not answer at the start.
+    The configuration as it was `composed` (YAML) is kept with the run; `on_start` is told the run's id as soon as there
+    is one; `patience` is how many seconds to wait for a tracking server that does not answer at the start.
 
     Raises:
         TlftError: for what goes wrong on the way; the run is then FAILED, its traceback kept.
     """
     wait_for_server(config.tracking.uri or "", patience)
     identity = identify(config)
-    refuse_others(config, identity)
+    refuse_other_run(config, identity)
     store = Store(config)
     store.end_lost_runs()
     with claim_run(store, identity.key, force=config.force) as claim:
@@ -77,7 +73,6 @@ def run_experiment(
         tags, parent = _tags(config, identity, machine, sweep), sweep.parent if sweep else None
         with claim.start(run_name(config), flatten(identity.science), tags, parent=parent) as run:
             on_start(run.run_id)
-            _log_inputs(config, identity, run)
             images, near_duplicates = _open_images(config, identity, machine, run)
             context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates)
             metrics = _compute(context)
@@ -117,7 +112,7 @@ def _train(context: RunContext) -> float:
     if run.resumed and checkpoints.restore(context.model, state, context.machine):
         log.info("%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, run.run_id)
     reporter = Reporter(context, checkpoints)
-    with reporter.shown(state), signals.patient():
+    with reporter.showing_progress(state), signals.patient():
         train(context.model, context.images.train, config, context.machine, state, reporter)
     return state.train_seconds
 
@@ -136,20 +131,16 @@ def _evaluate(context: RunContext) -> tuple[Predictions, dict[str, float]]:
     return predictions, metrics
 
 
-def _log_inputs(config: Config, identity: Identity, run: ActiveRun) -> None:
-    digests = identity.dataset.digests
-    read = {split: digest for split, digest in digests.items() if split != "train" or config.training.epochs}
-    run.log_inputs(identity.dataset.name, str(identity.dataset.root), read)
-
-
 def _open_images(
     config: Config, identity: Identity, machine: Machine, run: ActiveRun
 ) -> tuple[Images, list[Pair] | None]:
-    """Decode the images and look for near-duplicates among them; what a reader must know becomes a tag."""
+    """Log what is read, decode the images and look for near-duplicates; what a reader must know becomes a tag."""
     from tlft.data.batches import open_images
     from tlft.data.near_duplicates import describe_leaks, find_near_duplicates
 
     dataset, cache = identity.dataset, config.home / "cache"
+    used = {split: digest for split, digest in dataset.digests.items() if split != "train" or config.training.epochs}
+    run.log_inputs(dataset.name, str(dataset.root), used)
     images = open_images(dataset, identity.weights.transform, cache, config.data.on_bad_image, machine.threads)
     warn_of_caches(config.home, config.cache.max_gb)
     if images.skipped:
@@ -158,12 +149,11 @@ def _open_images(
     if leaks := describe_leaks(near_duplicates or []):
         log.warning("%s: %s; delete one of each pair, or the figures flatter", dataset.name, leaks)
         run.log_tags({Tag.NEAR_DUPLICATES: leaks})
-    return (_cut(images, DEBUG_BATCHES * config.training.batch_size) if config.debug else images), near_duplicates
-
-
-def _cut(images: Images, count: int) -> Images:
-    holdout = images.holdout.thinned(count) if images.holdout else None
-    return replace(images, train=images.train.thinned(count), eval=images.eval.thinned(count), holdout=holdout)
+    if config.debug:
+        count = DEBUG_BATCHES * config.training.batch_size
+        holdout = images.holdout.thinned(count) if images.holdout else None
+        images = replace(images, train=images.train.thinned(count), eval=images.eval.thinned(count), holdout=holdout)
+    return images, near_duplicates
 
 
 def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMembership | None) -> dict[str, str]:

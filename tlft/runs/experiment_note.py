@@ -20,10 +20,7 @@ log = logging.getLogger(__name__)
 def refresh_note(config: Config, records: Sequence[Record] | None = None, reader: ArtifactReader | None = None) -> None:
     """Write the note anew from all runs of the experiment; a failure is said, since the runs themselves are safe.
 
-    Args:
-        config: names the experiment.
-        records: its runs, if they were read already.
-        reader: what reads their predictions, and has perhaps read some.
+    `records` are its runs if they were read already, and `reader` has perhaps read some of their predictions.
     """
     from analysis.comparison_table import add_evidence, build_table
     from analysis.narrative import headline
@@ -35,9 +32,8 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
         if records is None:
             records = load_records(config.tracking.experiment, config.tracking.uri, config.home)
         table = build_table(records, command=f"python -m analysis.table --experiment {config.tracking.experiment}")
-        table = add_evidence(
-            table, (reader or ArtifactReader(config.tracking.uri, config.home)).predictions(table.runs)
-        )
+        reader = reader or ArtifactReader(config.tracking.uri, config.home)
+        table = add_evidence(table, reader.predictions(table.runs))
         Store(config).set_note(f"{headline(table)}\n\n{render(table, 'markdown')}")
     except Exception as error:
         log.warning("the experiment's note could not be written: %s", reason_of(error))

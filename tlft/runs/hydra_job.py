@@ -43,10 +43,8 @@ class JobError(Exception):
 def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None = None) -> float:
     """Do one run, and return its score.
 
-    Args:
-        composed: what Hydra composed, without its own node; is kept with the run.
-        config: the same, checked and resolved.
-        sweep: of which the job is one; None for a single run.
+    Hydra composed `composed`, here without its own node; `config` is the same, checked and resolved. A job that is
+    told of no sweep is a single run.
 
     Raises:
         SystemExit: in a single run, with status 1 (failed) or 2 (configuration).
@@ -65,15 +63,15 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
     except BaseException as error:
         _log_traceback()
         if sweep is not None:
-            _let_go(error)
+            _free_memory(error)
         if (explained := _explain(error, config)) is not None:
             return _failed(report, explained, sweep)
         report.write(RunStatus.FAILED, error=f"{type(error).__name__}: {error}")
         raise
-    say(outcome)
+    _log_outcome(outcome)
     if outcome.status == RunStatus.DONE and sweep is None:
         refresh_note(config)  # a sweep does so once, at its end
-    report.write_outcome(outcome)
+    write_outcome(report.folder, outcome)
     if config.verify and outcome.run_id and not verify(config, outcome.run_id):
         sys.exit(1)
     return float("nan") if outcome.score is None else outcome.score
@@ -85,20 +83,16 @@ class _Report:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started = time.monotonic()
-        self.run_id = ""
-        self.write(RunStatus.RUNNING)
+        self.begun("")
 
     def begun(self, run_id: str) -> None:
-        """Hear the id of the job's run."""
+        """Hear the id of the job's run, if it has one yet."""
         self.run_id = run_id
         self.write(RunStatus.RUNNING)
 
     def write(self, status: RunStatus, error: str = "") -> None:
         """Write the file anew, for a job that has no outcome of its run."""
-        self.write_outcome(Outcome(status, self.run_id, seconds=time.monotonic() - self.started, error=error))
-
-    def write_outcome(self, outcome: Outcome) -> None:
-        """Write the file anew."""
+        outcome = Outcome(status, self.run_id, seconds=time.monotonic() - self.started, error=error)
         write_outcome(self.folder, outcome)
 
 
@@ -123,7 +117,7 @@ def read_outcome(folder: Path) -> Outcome | None:
     return outcome
 
 
-def say(outcome: Outcome) -> None:
+def _log_outcome(outcome: Outcome) -> None:
     """Log the one line that ends a run."""
     if outcome.status == RunStatus.ELSEWHERE:
         log.info("running elsewhere: another process works on this very run; it is left to it")
@@ -139,10 +133,8 @@ def _explain(error: BaseException, config: Config) -> TlftError | None:
     if isinstance(error, TlftError):
         return error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = error.filename or config.home
-        return TlftError(
-            f"{where}: the disk is full; free some space or set paths.home, and run the same command again"
-        )
+        mend = "free some space or set paths.home, and run the same command again"
+        return TlftError(f"{error.filename or config.home}: the disk is full; {mend}")
     if reason := out_of_memory(error):
         size = config.training.batch_size
         mend = f"set training.batch_size below {size}" if config.training.epochs else "a smaller network needs less"
@@ -152,7 +144,7 @@ def _explain(error: BaseException, config: Config) -> TlftError | None:
     return None
 
 
-def _let_go(error: BaseException) -> None:
+def _free_memory(error: BaseException) -> None:
     """Free what the frames of a failure hold, a model and its batches: Hydra keeps a job's exception to the end."""
     link: BaseException | None = error
     while link is not None:

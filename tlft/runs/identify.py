@@ -37,10 +37,9 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
 
 def run_name(config: Config) -> str:
     """Return a name that people can read, such as `resnet50 pretrained task sgd s3`."""
-    arch = config.arch.name.removeprefix("tf_")
+    network = f"{config.arch.name.removeprefix('tf_')} {config.model.name} {config.head.name}"
     if config.training.trainable == "none":
-        return f"{arch} {config.model.name} {config.head.name} untrained" + (
-            f" s{config.seed}" if config.head.name == "task" or config.model.name == "scratch" else ""
-        )
+        is_drawn = config.head.name == "task" or config.model.name == "scratch"
+        return f"{network} untrained" + (f" s{config.seed}" if is_drawn else "")
     part = "" if config.training.trainable == "all" else f" {config.training.trainable}"
-    return f"{arch} {config.model.name} {config.head.name}{part} {config.optimizer.name} s{config.seed}"
+    return f"{network}{part} {config.optimizer.name} s{config.seed}"

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NoReturn
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
@@ -20,11 +18,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.config import validate
-from tlft.config.compose import COMPOSITION_ERRORS, Composer, altered, missing_keys, to_config
+from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys, to_config, with_values
 from tlft.config.hydra_internals import argument_parser
 from tlft.config.schema import Config, resolve
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError
+from tlft.models import weights
 from tlft.tracking import server, store
 
 _LEAST_ROOM = 1 << 18
@@ -58,7 +57,7 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         ConfigurationError: with every problem that can be seen.
         TlftError: if nothing answers at the address of the tracking server.
     """
-    args = _argument_parser().parse_args(list(argv))
+    args = argument_parser().parse_args(list(argv))
     if args.hydra_help or args.shell_completion:
         return None
     if args.experimental_rerun:
@@ -84,7 +83,7 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         _check_sweep(composer, overrides, composed)
     else:
         config = _check_single(overrides, composed)
-        composed = altered(composed, {"hydra.mode": RunMode.RUN})
+        composed = with_values(composed, {"hydra.mode": RunMode.RUN})
     wait_for_answer()
     return Invocation(composer.loader, composed, config)
 
@@ -109,17 +108,13 @@ def examine(cfg: DictConfig) -> Config:
 def _problems_of(config: Config) -> list[str]:
     problems = validate.find_problems(config)
     if config.arch.library in ("torchvision", "timm"):
-        from tlft.models import weights
-
         problems += weights.find_problems(config)
     classes, wrong_data = dataset.find_problems(config.data, config.home)
     problems += wrong_data
     configured = config.data.class_map
     if (config.head.name == "imagenet1k" or configured) and isinstance(configured, dict | None):
         problems += class_map.find_problems(configured, classes)
-    problems += _wrong_machine(config)
-    problems += store.find_problems(config)
-    return problems
+    return problems + _wrong_machine(config) + _wrong_home(config.home) + store.find_problems(config)
 
 
 def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> list[str]:
@@ -142,7 +137,7 @@ def _check_single(overrides: Sequence[Override], composed: DictConfig) -> Config
     try:
         config = examine(composed)
     except ConfigurationError as error:
-        raise ConfigurationError([*problems, *error.problems]) from None
+        problems += error.problems
     if problems:
         raise ConfigurationError(problems)
     return config
@@ -151,26 +146,24 @@ def _check_single(overrides: Sequence[Override], composed: DictConfig) -> Config
 def _check_sweep(composer: Composer, overrides: Sequence[Override], composed: DictConfig) -> None:
     """Refuse what cannot be swept over, and options that are not there; the jobs themselves are the sweeper's."""
     params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
-    given = {override.key_or_group for override in overrides}
-    axes = [f"{key}={value}" for key, value in params.items() if key not in given]
+    replaced = {override.key_or_group for override in overrides}
+    axes = [f"{key}={value}" for key, value in params.items() if key not in replaced]
     parsed = [*composer.parse(axes), *overrides]
     problems: list[str] = []
-    for override in parsed:
-        if not override.is_sweep_override():
-            continue
-        text, key = str(override.input_line), override.key_or_group
+    for override in (override for override in parsed if override.is_sweep_override()):
+        text, key = override.input_line, override.key_or_group
         if key == "sweep" or key.startswith("hydra"):
             problems.append(f"{text}: cannot be swept over; give one value")
         elif not override.is_discrete_sweep():
             problems.append(f"{text}: only lists, choice(...) and range(...) can be swept over")
     if problems:
         raise ConfigurationError(problems)
-    if any(_wrong_options(composer, override) for override in parsed):
+    if any(_has_wrong_option(composer, override) for override in parsed):
         error = ConfigurationError("a group has no such option")
         raise ConfigurationError(_explain(composer, [str(override.input_line) for override in parsed], error))
 
 
-def _wrong_options(composer: Composer, override: Override) -> bool:
+def _has_wrong_option(composer: Composer, override: Override) -> bool:
     if not override.is_sweep_override() or not composer.is_group(override):
         return False
     options = composer.options(override.key_or_group)
@@ -189,9 +182,9 @@ def _wrong_machine(config: Config) -> list[str]:
             count = torch.cuda.device_count()
             if count == 0:
                 problems.append(f"device={config.device}: no CUDA device here; use device=auto or device=cpu")
-            elif index and int(index) >= count:
+            elif index.isdecimal() and int(index) >= count:
                 problems.append(f"device={config.device}: there are {count} CUDA devices, counted from 0")
-    return problems + _wrong_home(config.home)
+    return problems
 
 
 def _wrong_home(home: Path) -> list[str]:
@@ -215,14 +208,3 @@ def _wrong_home(home: Path) -> list[str]:
         elif not os.access(folder, os.W_OK | os.X_OK):
             problems.append(f"{folder}: may not be written to; take the right to (chmod u+rwx), or set paths.home")
     return problems
-
-
-def _argument_parser() -> ArgumentParser:
-    """Return Hydra's own parser, with a one-line error in place of a page of usage."""
-
-    def error(message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}; flags such as -m come first (`python run.py --help` shows what there is)")
-
-    parser = argument_parser()
-    parser.error = error  # type: ignore[method-assign]
-    return parser

@@ -37,24 +37,23 @@ def expand(argv: Sequence[str]) -> list[str]:
         ConfigurationError: if there is no such run, or it cannot be repeated.
         TlftError: if the store does not answer.
     """
-    named = [text.partition("=")[2] for text in argv if text.startswith(f"{_KEY}=")]
-    if not named or named[-1] in ("", "null"):
+    run_id = next((text.partition("=")[2] for text in reversed(argv) if text.startswith(f"{_KEY}=")), "")
+    if run_id in ("", "null"):
         return list(argv)
     if any(text in ("-m", "--multirun") or text.startswith(("sweep=", "experiment=")) for text in argv):
-        raise ConfigurationError(f"{_KEY}={named[-1]}: repeats one run; leave -m, sweep= and experiment= out")
+        raise ConfigurationError(f"{_KEY}={run_id}: repeats one run; leave -m, sweep= and experiment= out")
     flags = [text for text in argv if text.startswith("-")]
-    given = [text for text in argv if not text.startswith("-")]
+    overrides = [text for text in argv if not text.startswith("-")]
     try:
-        composed = Composer().compose([text for text in given if not text.startswith((f"{_KEY}=", "verify="))])
+        composed = Composer().compose([text for text in overrides if not text.startswith((f"{_KEY}=", "verify="))])
     except COMPOSITION_ERRORS:
         return list(argv)  # what is wrong is said when the command line is checked
     home = Path(str(composed.paths.home)).expanduser()
     uri = OmegaConf.select(composed, "tracking.uri")
-    record = load_record(named[-1], uri, home)
+    record = load_record(run_id, uri, home)
     stored = _read(ArtifactReader(uri, home).text(record, Artifact.CONFIG), record)
-    overrides = [*_overrides(stored), *_of_the_machine(record, stored)]
-    keys = {text.partition("=")[0].lstrip("+") for text in given}
-    return [*flags, *(text for text in overrides if text.partition("=")[0] not in keys), *given]
+    keys = {text.partition("=")[0].lstrip("+") for text in overrides}
+    return [*flags, *(text for text in _overrides(record, stored) if text.partition("=")[0] not in keys), *overrides]
 
 
 def _read(text: str, record: Record) -> Mapping[str, Any]:
@@ -68,7 +67,8 @@ def _read(text: str, record: Record) -> Mapping[str, Any]:
     raise ConfigurationError(f"{_KEY}={record.run_id}: cannot be repeated: {why}; name another run")
 
 
-def _overrides(stored: Mapping[str, Any]) -> Iterator[str]:
+def _overrides(record: Record, stored: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a run was, as many threads as it had, since the bits depend on them, and an experiment of its own."""
     for group in _GROUPS:
         yield f"{group}={stored[group]['name']}"
     yield f"arch={stored['arch']['library']}"
@@ -78,10 +78,6 @@ def _overrides(stored: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{group}.{key}={write_value(value)}"
     for key in _ALONE:
         yield f"{key}={write_value(stored[key])}"
-
-
-def _of_the_machine(record: Record, stored: Mapping[str, Any]) -> Iterator[str]:
-    """Return as many threads as the run had, since the bits depend on them, and an experiment of its own."""
     if record.tags.get(Tag.THREADS, "").isdecimal():
         yield f"threads={record.tags[Tag.THREADS]}"
     yield f"tracking.experiment={write_value(stored['tracking']['experiment'] + '-repeats')}"
@@ -99,7 +95,7 @@ def write_value(value: Any) -> str:
     return json.dumps(value)
 
 
-def refuse_others(config: Config, identity: Identity) -> None:
+def refuse_other_run(config: Config, identity: Identity) -> None:
     """Refuse to repeat a run with other data, weights or settings than it had; nothing is done without `from_run`.
 
     Raises:
@@ -110,18 +106,15 @@ def refuse_others(config: Config, identity: Identity) -> None:
     record = load_record(config.from_run, config.tracking.uri, config.home)
     if record.key == identity.key:
         return
-    params, before = flatten(identity.science), record.params
-    differing = [name for name in sorted({*params, *before}) if params.get(name) != before.get(name)]
+    params, stored = flatten(identity.science), record.params
+    differing = [name for name in sorted({*params, *stored}) if params.get(name) != stored.get(name)]
     listed = ", ".join(
-        f"{name} is {params.get(name, '-')[:16]} and was {before.get(name, '-')[:16]}" for name in differing[:4]
+        f"{name} is {params.get(name, '-')[:16]} and was {stored.get(name, '-')[:16]}" for name in differing[:4]
     )
     raise ConfigurationError(
         f"{_KEY}={config.from_run}: cannot be repeated here: {listed or 'its key was made by another version'}; point "
         "data.root and model.weights_file to what it had, and leave other keys out"
     )
-
-
-_COMPARED = "weights, predictions and metrics"
 
 
 def verify(config: Config, run_id: str) -> bool:
@@ -133,7 +126,8 @@ def verify(config: Config, run_id: str) -> bool:
     differences = compare_runs(*runs)
     effects = [difference for difference in differences if difference.kind in ("metrics", "weights", "images")]
     if not effects:
-        compared = "predictions and metrics (no weights were kept)" if runs[0].weights is None else _COMPARED
+        kept = runs[0].weights is not None
+        compared = "weights, predictions and metrics" if kept else "predictions and metrics (no weights were kept)"
         print(f"verified: run {run_id} has the bits of run {config.from_run}: {compared}")
     else:
         print(f"not the same bits: run {config.from_run} | run {run_id}; the first difference: {effects[0].name}")

@@ -46,7 +46,7 @@ class Reporter:
         return self.context.config.training
 
     @contextmanager
-    def shown(self, state: TrainingState) -> Iterator[None]:
+    def showing_progress(self, state: TrainingState) -> Iterator[None]:
         """Show how far the training has come, within the block; nothing where there is none."""
         if state.optimizer is None:
             yield
@@ -67,13 +67,15 @@ class Reporter:
             self._save(model, state)
 
     def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
-        """Log the epoch's metrics, with a point of the evaluation curve if one is due."""
-        epoch = state.epoch
-        every = self._training.eval_every
-        if every is not None and (epoch % every == 0 or epoch == self._training.epochs):
+        """Log the epoch's metrics, with a point of the evaluation curve if one is due, and save if that is due."""
+        epoch, eval_every = state.epoch, self._training.eval_every
+        if eval_every is not None and (epoch % eval_every == 0 or epoch == self._training.epochs):
             metrics = metrics | self._curve(model)
         self.context.run.log_metrics(metrics, step=epoch, with_system=True)
-        self._save_after_epoch(model, state)
+        save_every = self.context.config.checkpoint.every_epochs
+        is_cheap = time.monotonic() - self._saved >= self._cost / MOST_TIME_SAVING
+        if save_every is not None and epoch % save_every == 0 and is_cheap:
+            self._save(model, state)
         self.context.run.deliver()
         log.info(
             "%s: epoch %d/%d, loss %.4f, accuracy %.1f %%, %.1f images/s",
@@ -84,14 +86,6 @@ class Reporter:
             100 * metrics[Metric.TRAIN_ACCURACY],
             metrics[Metric.TRAIN_IMAGES_PER_SECOND],
         )
-
-    def _save_after_epoch(self, model: nn.Module, state: TrainingState) -> None:
-        """Save if an epoch is due, but never so often that saving takes more than a small part of the time."""
-        every = self.context.config.checkpoint.every_epochs
-        if every is None or state.epoch % every:
-            return
-        if time.monotonic() - self._saved >= self._cost / MOST_TIME_SAVING:
-            self._save(model, state)
 
     def _save(self, model: nn.Module, state: TrainingState) -> None:
         started = time.monotonic()

@@ -25,20 +25,14 @@ def scientific_config(
     weights_digest: str | None,
     class_map: ClassMap | None,
 ) -> dict[str, Any]:
-    """Return everything that can change the result, defaults included, and nothing else.
+    """Return everything that can change the result, defaults included, and nothing else, in plain JSON types.
 
-    Args:
-        config: resolved; what cannot matter is dropped here: with nothing trained the optimizer, the schedule, the
-            epochs, the batches and the training images; the seed too if no weight is drawn from it.
-        digests: content digest of each split.
-        transform: how images are prepared.
-        weights_digest: identifies the pretrained weights; None for scratch.
-        class_map: ImageNet outputs of each class, for the 1000-class head.
-
-    Returns:
-        A nested dictionary of plain JSON types.
+    What cannot matter is dropped here: with nothing trained the optimizer, the schedule, the epochs, the batches and
+    the training images; the seed too if no weight is drawn from it. Scratch has no `weights_digest`, and only the
+    1000-class head a `class_map`; `digests` are the contents of the splits.
     """
-    trained = config.training.trainable != "none"
+    training = config.training
+    trained = training.trainable != "none"
     science: dict[str, Any] = {
         "format": FORMAT,
         "arch": {"library": config.arch.library, "name": config.arch.name},
@@ -47,23 +41,15 @@ def scientific_config(
         "transform": transform.to_dict(),
         "data": {split: digest for split, digest in digests.items() if trained or split != "train"},
         "precision": config.precision,
-        "training": {"trainable": config.training.trainable},
+        "training": {"trainable": training.trainable},
     }
     if weights_digest is not None:
         science["model"]["weights"] = weights_digest
     if class_map is not None:
         science["class_map"] = digest_of(class_map)
     if trained:
-        training = config.training
-        science["training"] |= {
-            "epochs": config.training.epochs,
-            "batch_size": training.batch_size,
-            "flip": training.flip,
-            "keep": training.keep,
-        }
-        follows = (
-            config.model.name == "pretrained" and config.training.trainable != "head"
-        )  # else frozen, or the library's
+        science["training"] |= {name: getattr(training, name) for name in ("epochs", "batch_size", "flip", "keep")}
+        follows = config.model.name == "pretrained" and training.trainable != "head"  # else frozen, or the library's
         if config.arch.bn_momentum is not None and follows:
             science["model"]["bn_momentum"] = config.arch.bn_momentum
         science["optimizer"] = asdict(config.optimizer)

@@ -17,11 +17,8 @@ from tlft.tracking.records import Record
 def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
     """Say the time and the space on disk that jobs will take, such as `, about 14 min, 1.2 GB`.
 
-    What no earlier run tells is left out; one job that nothing is known of makes the time unknown.
-
-    Args:
-        jobs: that will run.
-        on_all_cores: jobs run beside each other, so that they have all cores together, whatever each has.
+    What no earlier run tells is left out; one job that nothing is known of makes the time unknown. `on_all_cores`: jobs
+    run beside each other, so that they have all cores together, whatever each has.
     """
     earlier: dict[tuple[int, str], list[Record]] = {}
     seconds: list[float | None] = []
@@ -41,13 +38,13 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
 def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> float | None:
     """Return the median time of like runs: on the same training images if there are such, per epoch if trained."""
     trained = [record for record in records if (Param.EPOCHS in record.params) == (job.config.training.epochs > 0)]
-    alike = _on_device(job.config.device, trained)
+    on_device = _on_device(job.config.device, trained)
     images = job.identity.science["data"].get("train")
-    like = [record for record in alike if record.params.get(Param.DATA_TRAIN) == images] or alike
+    comparable = [record for record in on_device if record.params.get(Param.DATA_TRAIN) == images] or on_device
     threads = available_threads() if on_all_cores else job.config.threads or available_threads()
     rates = [
         float(record.tags[Tag.SECONDS]) * _threads(record, threads) / int(record.params.get(Param.EPOCHS, "1"))
-        for record in like
+        for record in comparable
         if Tag.SECONDS in record.tags
     ]
     return statistics.median(rates) / threads * max(job.config.training.epochs, 1) if rates else None
@@ -56,8 +53,8 @@ def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> 
 def _on_device(device: str, records: Sequence[Record]) -> list[Record]:
     """Return the records of one kind of device: the one asked for, or that of the newest record."""
     kinds = [record.tags.get(Tag.DEVICE, "").partition(":")[0] for record in records]
-    wanted = device.partition(":")[0] if device != "auto" else next(iter(kinds), "")
-    return [record for record, kind in zip(records, kinds, strict=True) if kind == wanted]
+    relevant = device.partition(":")[0] if device != "auto" else next(iter(kinds), "")
+    return [record for record, kind in zip(records, kinds, strict=True) if kind == relevant]
 
 
 def _threads(record: Record, otherwise: int) -> int:

@@ -15,12 +15,11 @@ from typing import Protocol, runtime_checkable
 
 from tlft.errors import TlftError
 from tlft.runs.hydra_job import read_outcome
-from tlft.sweeps.jobs import PlannedJob, name_jobs
+from tlft.sweeps.jobs import PlannedJob, Result, name_jobs
 from tlft.sweeps.launchers.worker import JobOrder, OnSubmit
 from tlft.sweeps.parent_run import SweepRun
 from tlft.sweeps.plan import plan_jobs, wait_for
 from tlft.sweeps.prefetch import prefetch
-from tlft.sweeps.results import Result
 from tlft.tracking.outcome import Outcome, RunStatus
 
 log = logging.getLogger(__name__)
@@ -31,35 +30,22 @@ class Launcher(Protocol):
     """What gives jobs their processes."""
 
     def run_jobs(self, orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
-        """Do jobs, each of which leaves its outcome in its folder; return when none runs any more.
-
-        Args:
-            orders: one per job.
-            on_submit: is told the number of each job that waits in a queue, and its id there.
-        """
+        """Do jobs, each of which leaves its outcome in its folder; return when none runs any more."""
 
 
 class Interrupted(Exception):  # noqa: N818  (no error: somebody has told the sweep to stop)
     """Carry what became of the jobs of a sweep that was stopped before its end, and what stopped it."""
 
     def __init__(self, results: list[Result], cause: KeyboardInterrupt | SystemExit) -> None:
-        super().__init__()
         self.results, self.cause = results, cause
 
 
 def execute(
     planned: Sequence[PlannedJob], launcher: Launcher, sweep_run: SweepRun, claim_folder: Callable[[], Path]
 ) -> list[Result]:
-    """Do the jobs of a sweep that are due.
+    """Do the jobs of a sweep that are due, and return what became of each of all, in their order.
 
-    Args:
-        planned: all of them.
-        launcher: gives them their processes.
-        sweep_run: stands for the sweep in MLflow.
-        claim_folder: makes the folder of the sweep; is called once something is to be launched.
-
-    Returns:
-        What became of each job, in their order.
+    `claim_folder` makes the folder of the sweep; it is called once something is to be launched.
 
     Raises:
         TlftError: if nothing was run and no job has what it needs.
@@ -71,7 +57,7 @@ def execute(
         for round_ in _rounds(planned, results):
             planned = round_
             due = [job for job in planned if job.is_due and job.number not in results]
-            if due := _with_what_they_need(due, results):
+            if due := _prepare(due, results):
                 _launch(due, launcher, sweep_run, claim_folder(), results)
     except (KeyboardInterrupt, SystemExit) as error:
         raise Interrupted(_complete(planned, results), error) from None
@@ -82,22 +68,19 @@ def _rounds(planned: Sequence[PlannedJob], results: dict[int, Result]) -> Iterat
     """Yield the plan; and anew when runs that others worked on are free, if `resume.wait` says so."""
     yield planned
     while planned[0].config.resume.wait:
-        taken = [job for job in planned if job.number in results and _is_elsewhere(results[job.number])]
+        numbers = [number for number, result in results.items() if result.outcome.status == RunStatus.ELSEWHERE]
+        lost = [job for job in planned if job.number in numbers]
         elsewhere = [job for job in planned if job.status == RunStatus.ELSEWHERE and job.same_as is None]
-        if not taken and not elsewhere:
+        if not lost and not elsewhere:
             return
-        wait_for([*taken, *elsewhere])
-        for job in taken:  # by another process, between the plan and its start here
+        wait_for([*lost, *elsewhere])
+        for job in lost:  # to another process, between the plan and its start here
             del results[job.number]
         planned = plan_jobs([job.job for job in planned])
         yield planned
 
 
-def _is_elsewhere(result: Result) -> bool:
-    return result.outcome.status == RunStatus.ELSEWHERE
-
-
-def _with_what_they_need(due: Sequence[PlannedJob], results: dict[int, Result]) -> list[PlannedJob]:
+def _prepare(due: Sequence[PlannedJob], results: dict[int, Result]) -> list[PlannedJob]:
     """Fetch and decode what jobs need; returns those that have it, and puts down the others as failed.
 
     Raises:
@@ -108,15 +91,14 @@ def _with_what_they_need(due: Sequence[PlannedJob], results: dict[int, Result]) 
         raise next(iter(errors.values()))
     for error in dict.fromkeys(errors.values()):
         log.error("%s failed: %s", name_jobs([number for number in errors if errors[number] is error]), error)
-    results |= {job.number: Result(job, _failed(errors[job.number])) for job in due if job.number in errors}
+    for job in due:
+        if job.number in errors:
+            reason = str(errors[job.number]).partition("\n")[0]
+            results[job.number] = Result(job, Outcome(RunStatus.FAILED, error=reason))
     if errors and due[0].config.sweep.on_failure == "stop":
         log.warning("sweep.on_failure=stop: no job is started")
         return []
     return [job for job in due if job.number not in errors]
-
-
-def _failed(error: TlftError) -> Outcome:
-    return Outcome(RunStatus.FAILED, error=str(error).partition("\n")[0])
 
 
 def _launch(
@@ -152,8 +134,6 @@ def _complete(planned: Sequence[PlannedJob], launched: dict[int, Result]) -> lis
         if job.same_as is not None:
             results[job.number] = replace(results[job.same_as], planned=job)
         elif job.number not in launched:
-            elsewhere = job.status == RunStatus.ELSEWHERE
-            results[job.number] = Result(
-                job, job.outcome or Outcome(RunStatus.ELSEWHERE if elsewhere else RunStatus.NOT_STARTED)
-            )
+            status = job.status if job.status == RunStatus.ELSEWHERE else RunStatus.NOT_STARTED
+            results[job.number] = Result(job, job.outcome or Outcome(status))
     return [results[job.number] for job in planned]

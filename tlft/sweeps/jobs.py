@@ -1,9 +1,10 @@
-"""The jobs of a sweep: each composed, checked and resolved once, before the first of them starts."""
+"""The jobs of a sweep: each composed, checked and resolved once, before the first starts; and what became of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
@@ -67,13 +68,19 @@ class PlannedJob:
         return self.same_as is None and self.status in (RunStatus.NEW, RunStatus.UNFINISHED)
 
 
-def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader: ConfigLoader) -> list[Job]:
-    """Compose every job of a sweep.
+@dataclass(frozen=True)
+class Result:
+    """What became of a job; `folder` has its output, if it was begun."""
 
-    Args:
-        master: what Hydra composed of the sweep itself.
-        overrides: of each job, everything that was typed.
-        loader: composes; what is edited on the disk afterwards reaches no job (hydra#1945).
+    planned: PlannedJob
+    outcome: Outcome
+    folder: Path | None = None
+
+
+def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader: ConfigLoader) -> list[Job]:
+    """Compose every job of a sweep, so that what is edited on the disk afterwards reaches none (hydra#1945).
+
+    Hydra composed `master` of the sweep itself; `overrides` are, of each job, everything that was typed.
 
     Raises:
         ConfigurationError: with each problem once, and the jobs that have it.

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from tlft.names import Metric, Tag, escape_all
 from tlft.runs.context import SweepMembership
-from tlft.sweeps.jobs import PlannedJob
-from tlft.sweeps.results import Result
+from tlft.sweeps.jobs import PlannedJob, Result
 from tlft.tracking.outcome import RunStatus
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record, flatten
@@ -41,9 +40,6 @@ class SweepRun:
     """The run that stands for a sweep, in the experiment of its first job; jobs that have another have no parent.
 
     No sweep fails for its sake: what cannot be written is said.
-
-    Attributes:
-        name: of the preset that the sweep was made of, or `custom`.
     """
 
     def __init__(self, jobs: Sequence[PlannedJob], preset: str | None) -> None:
@@ -60,7 +56,7 @@ class SweepRun:
 
     def _open(self) -> str | None:
         if self._run_id is None:
-            tags = {Tag.SWEEP: self.name, Tag.COMMAND: command(), Tag.HOST: platform.node()}
+            tags = {Tag.SWEEP: self.name, Tag.COMMAND: typed_command(), Tag.HOST: platform.node()}
             try:
                 self._run_id = self._parent.open(_name(self._preset), tags)
             except Exception as error:  # whatever MLflow, its database or its server raise
@@ -72,10 +68,7 @@ class SweepRun:
     ) -> list[Record]:
         """Write how the sweep has ended, if it has a run; returns the records that the experiment has now.
 
-        Args:
-            results: what became of the jobs.
-            read: returns the predictions of some records.
-            report: makes a page of the table of the sweep's runs, and says where it is.
+        `read` returns the predictions of some records; `report` makes a page of the table, and says where it is.
 
         Raises:
             Exception: if the store does not answer.
@@ -100,15 +93,15 @@ class SweepRun:
         return job.store.place == self._place
 
 
-def command() -> str:
+def typed_command() -> str:
     """Return the command that was typed."""
     return shlex.join(["python", "run.py", *sys.argv[1:]])
 
 
 def _name(preset: str | None) -> str:
     """Return a name that people can read, such as `comparison seed=0,1`."""
-    words = [word for word in sys.argv[1:] if not word.startswith(("-", "sweep=", "hydra"))]
-    name = " ".join([preset or "sweep", *words])
+    overrides = [text for text in sys.argv[1:] if not text.startswith(("-", "sweep=", "hydra"))]
+    name = " ".join([preset or "sweep", *overrides])
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
 
 
@@ -125,11 +118,7 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
     """Return the mean accuracy of each column, as `column/fine_tune/accuracy`, and how many runs are finished.
 
     Where the jobs make a table of several rows the name says which: `column/fine_tune/accuracy/resnet18`. The names
-    come from what was planned, so that they stay the same while the runs come in.
-
-    Args:
-        jobs: all of the sweep.
-        records: of its runs, the oldest first.
+    come from what was planned, so that they stay the same while the runs come in, of which the newest counts.
     """
     from analysis.comparison_table import build_table
 
@@ -165,15 +154,10 @@ def _labels(rows: Sequence[Row]) -> list[str]:
 
 
 def make_table(records: Sequence[Record], read: Reader) -> Table:
-    """Return the table of a sweep's runs, with what it proves.
-
-    Args:
-        records: of the runs.
-        read: returns the predictions of some of them.
-    """
+    """Return the table of a sweep's runs, with what it proves; `read` returns the predictions of some of them."""
     from analysis.comparison_table import add_evidence, build_table
 
-    table = build_table(records, all_columns=True, command=command())
+    table = build_table(records, all_columns=True, command=typed_command())
     return add_evidence(table, read(table.runs))
 
 

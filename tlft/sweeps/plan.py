@@ -64,12 +64,7 @@ def _look_up(job: Job, identity: Identity, store: Store) -> PlannedJob:
 
 
 def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
-    """Say the plan in a line, such as `9 jobs: 3 done, 6 new, about 14 min, 1.2 GB`; times and sizes are estimates.
-
-    Args:
-        jobs: all of the sweep.
-        on_all_cores: jobs run beside each other on this machine.
-    """
+    """Say the plan in a line, such as `9 jobs: 3 done, 6 new, about 14 min, 1.2 GB`; see `describe_cost`."""
     counts = Counter(job.status for job in jobs if job.same_as is None)
     commit = source_state().commit
     done = [job.outcome for job in jobs if job.outcome is not None]

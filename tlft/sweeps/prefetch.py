@@ -20,13 +20,13 @@ def prefetch(jobs: Sequence[PlannedJob]) -> dict[int, TlftError]:
     Returns:
         Number of each job that cannot run -> why not.
     """
-    tried: dict[Hashable, TlftError | None] = {}
+    results: dict[Hashable, TlftError | None] = {}
     failed: dict[int, TlftError] = {}
     for job in jobs:
         for key, step in _steps(job):
-            if key not in tried:
-                tried[key] = _try(step)
-            if (error := tried[key]) is not None:
+            if key not in results:
+                results[key] = _try(step)
+            if (error := results[key]) is not None:
                 failed[job.number] = error
                 break
     return failed

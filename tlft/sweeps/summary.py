@@ -20,8 +20,8 @@ from tlft.names import Artifact
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
+from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
-from tlft.sweeps.results import Result
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
     """Print a line per job and the table of this sweep's runs, and refresh the notes in MLflow.
 
     Where jobs were begun, the sweep's folder gets `sweep.csv`, `sweep.json` and `report.html`.
-
-    Args:
-        results: one per job.
-        sweep_run: stands for the sweep in MLflow.
     """
     from analysis.render import render
 
@@ -73,7 +69,7 @@ def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: 
     return path
 
 
-def repeat(overrides: Sequence[str]) -> str:
+def command_of(overrides: Sequence[str]) -> str:
     """Return the command that runs one job of a sweep: without what makes it one, and with its launcher's default."""
     return shlex.join(["python", "run.py", *(text for text in overrides if not text.startswith(("sweep=", "hydra")))])
 
@@ -85,7 +81,7 @@ def _print_failures(results: Sequence[Result]) -> None:
             print(f"job {job.number} failed: {outcome.error}")
             if result.folder is not None:
                 print(f"  its folder: {result.folder}")
-            print(f"  just this job again: {repeat(job.overrides)}")
+            print(f"  just this job again: {command_of(job.overrides)}")
 
 
 def _write_files(results: Sequence[Result], folder: Path) -> None:
@@ -101,7 +97,7 @@ def _write_files(results: Sequence[Result], folder: Path) -> None:
             "run_id": result.outcome.run_id,
             "run_key": result.planned.identity.key,
             "error": result.outcome.error,
-            "command": repeat(result.planned.job.overrides),
+            "command": command_of(result.planned.job.overrides),
         }
         for result in results
     ]

@@ -17,7 +17,7 @@ from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import OUTCOME_FILE, _explain, read_outcome
 from tlft.runtime.command_line import exit_status
 from tlft.sweeps.jobs import Job
-from tlft.sweeps.launchers.worker import JobOrder, say_end
+from tlft.sweeps.launchers.worker import JobOrder, log_end
 
 
 def catch(size: int) -> list[Exception]:
@@ -76,7 +76,7 @@ def test_only_what_has_failed_is_a_failure(
     order = order_in(tmp_path)
     (order.folder / OUTCOME_FILE).write_text(json.dumps({"status": status, "score": None, "seconds": 1.0}))
     with caplog.at_level("INFO"):
-        assert say_end(order, cause=str) == failed
+        assert log_end(order, cause=str) == failed
     assert "nan" not in caplog.text
 
 
@@ -87,7 +87,7 @@ def test_a_job_that_was_killed_has_run_until_now(tmp_path: Path) -> None:
     os.utime(path, (time.time() - 60, time.time() - 60))
     outcome = read_outcome(order.folder)
     assert outcome is not None and outcome.seconds == pytest.approx(61, abs=1)
-    assert say_end(order, cause=lambda: "its process was killed")
+    assert log_end(order, cause=lambda: "its process was killed")
     outcome = read_outcome(order.folder)
     assert outcome is not None
     assert (outcome.status, outcome.run_id, outcome.error) == ("failed", "r", "its process was killed")

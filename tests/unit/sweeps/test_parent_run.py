@@ -14,9 +14,8 @@ from fabricated import plan_of
 from killing import left_over, parents_in
 
 from tlft.config.schema import Config
-from tlft.sweeps.jobs import PlannedJob
+from tlft.sweeps.jobs import PlannedJob, Result
 from tlft.sweeps.parent_run import SweepRun, compute_figures, make_table, write_note
-from tlft.sweeps.results import Result
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.reader import load_records

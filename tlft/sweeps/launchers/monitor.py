@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,28 +33,24 @@ class Monitor:
         self._last_line = time.monotonic()
 
     def look(self, folders: Mapping[int, Path]) -> None:
-        """Look how far the running jobs have come.
-
-        Args:
-            folders: number of each job that runs -> its folder.
-        """
+        """Look how far the running jobs have come; `folders` has that of each, by its number."""
         if self._display is not None:
             self._move(self._display, folders)
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            for number, state in _read(folders.items()):
-                log.info("job %d: %s", number, _in_words(state))
+            for number, state in _read(folders):
+                log.info("job %d: %s", number, _describe(state))
 
     def _move(self, display: Progress, folders: Mapping[int, Path]) -> None:
         for number in [number for number in self._lines if number not in folders]:
             display.remove_task(self._lines.pop(number))
-        for number, state in _read(folders.items()):
-            words = f"job {number}: {state['description']}"
+        for number, state in _read(folders):
+            description = f"job {number}: {state['description']}"
             if number not in self._lines:
-                self._lines[number] = display.add_task(words, total=None, note="", unit="")
+                self._lines[number] = display.add_task(description, total=None, note="", unit="")
             display.update(
                 self._lines[number],
-                description=words,
+                description=description,
                 total=state["total"] or None,
                 completed=state["done"],
                 note=state["note"],
@@ -65,32 +61,21 @@ class Monitor:
 @contextmanager
 def monitoring() -> Iterator[Monitor]:
     """Yield what shows the running jobs, within the block."""
-    if not on_terminal():
-        yield Monitor(None)
-        return
-    with bars() as display:
+    with bars() if on_terminal() else nullcontext() as display:
         yield Monitor(display)
 
 
-def _read(folders: Iterable[tuple[int, Path]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, folder in sorted(folders):
+def _read(folders: Mapping[int, Path]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, folder in sorted(folders.items()):
         try:
             yield number, json.loads((folder / PROGRESS_FILE).read_text())
         except (OSError, ValueError):
             continue  # it has not begun, or its folder is shared and lags behind
 
 
-def _in_words(state: Mapping[str, Any]) -> str:
-    parts = [
-        f"{state['description']}: {state['done']}",
-        f"of {state['total']}" if state["total"] else "",
-        state["unit"],
-    ]
-    note = f", {state['note']}" if state["note"] else ""
-    left = (state["total"] - state["done"]) / state["rate"] if state["total"] and state["rate"] else None
-    return (
-        " ".join(filter(None, parts))
-        + note
-        + f", {state['rate']:.1f} {state['unit'] or 'units'}/s"
-        + (f", {describe_duration(left)} left" if left is not None else "")
-    )
+def _describe(state: Mapping[str, Any]) -> str:
+    done, total, unit, rate = state["done"], state["total"], state["unit"], state["rate"]
+    amount = f"{done}" + (f" of {total}" if total else "") + (f" {unit}" if unit else "")
+    left = f"{describe_duration((total - done) / rate)} left" if total and rate else ""
+    parts = [f"{state['description']}: {amount}", state["note"], f"{rate:.1f} {unit or 'units'}/s", left]
+    return ", ".join(filter(None, parts))

@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import wait
@@ -25,14 +25,7 @@ import psutil
 
 from tlft.runtime.device import available_threads, count_gpus, memory_limit
 from tlft.sweeps.launchers.monitor import monitoring
-from tlft.sweeps.launchers.worker import (
-    OUTPUT_FILE,
-    JobOrder,
-    perform_alone,
-    python_path,
-    say_end,
-    stops_on_failure,
-)
+from tlft.sweeps.launchers.worker import OUTPUT_FILE, JobOrder, log_end, perform_alone, python_path, stops_on_failure
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +50,12 @@ class _Running:
 
 
 def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
-    """Run every job, so many at once; each leaves its outcome in its folder.
-
-    Args:
-        orders: one per job.
-        jobs: how many run at the same time; None for as many as the machine has room for.
+    """Run every job, `jobs` at once (None: as the machine has room for); each leaves its outcome in its folder.
 
     Raises:
         KeyboardInterrupt, SystemExit: when this process is told to stop, once every job has stopped.
     """
-    at_once, threads = jobs_at_once(orders, jobs)
+    at_once, threads = _jobs_at_once(orders, jobs)
     server = _server()
     waiting = [order.with_threads(threads) for order in orders]
     running: list[_Running] = []
@@ -74,12 +63,14 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
         with monitoring() as monitor:
             while waiting or running:
                 while waiting and len(running) < at_once:
-                    running.append(_start(server, waiting.pop(0)))
+                    process = server.Process(target=_work, args=(waiting[0],))
+                    process.start()
+                    running.append(_Running(waiting.pop(0), process))
                 wait([job.process.sentinel for job in running], timeout=_LOOK_SECONDS)
                 for job in [job for job in running if not job.process.is_alive()]:
                     running.remove(job)
                     job.process.join()
-                    if say_end(job.order, partial(_cause, job)) and stops_on_failure(orders) and waiting:
+                    if log_end(job.order, partial(_cause, job)) and stops_on_failure(orders) and waiting:
                         log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
                         waiting.clear()
                 for job in running:
@@ -90,7 +81,7 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
         raise
 
 
-def jobs_at_once(orders: Sequence[JobOrder], jobs: int | None) -> tuple[int, int]:
+def _jobs_at_once(orders: Sequence[JobOrder], jobs: int | None) -> tuple[int, int]:
     """Return how many jobs run at the same time, and how many threads each takes if nobody said.
 
     One per GPU; without one as many as the cores allow.
@@ -108,12 +99,6 @@ def _server() -> _Server:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(_PRELOAD))
     return server
-
-
-def _start(server: _Server, order: JobOrder) -> _Running:
-    process = server.Process(target=_work, args=(order,))
-    process.start()
-    return _Running(order, process)
 
 
 def _work(order: JobOrder) -> None:
@@ -139,39 +124,30 @@ def _follow_parent() -> None:
 def _cause(job: _Running) -> str:
     """Say what ended a process that could not say it itself."""
     code = job.process.exitcode
-    if code is None or code >= 0:
-        return f"its process left with status {code} (its output: {job.order.folder / OUTPUT_FILE})"
-    name = signal.Signals(-code).name
-    if name != "SIGKILL":
-        return f"its process was ended by {name} (its output: {job.order.folder / OUTPUT_FILE})"
-    limit = memory_limit()
-    return (
-        "its process was killed (SIGKILL), as the system does when memory runs out; it was seen with "
-        f"{job.peak / 2**30:.1f} of {limit / 2**30:.1f} GiB"
-    )
+    name = "" if code is None or code >= 0 else signal.Signals(-code).name
+    if name == "SIGKILL":
+        return (
+            "its process was killed (SIGKILL), as the system does when memory runs out; it was seen with "
+            f"{job.peak / 2**30:.1f} of {memory_limit() / 2**30:.1f} GiB"
+        )
+    end = f"was ended by {name}" if name else f"left with status {code}"
+    return f"its process {end} (its output: {job.order.folder / OUTPUT_FILE})"
 
 
-def _stop(running: Sequence[_Running], number: int) -> None:
+def _stop(running: Sequence[_Running], signal_number: int) -> None:
     """Tell every job to stop, let it save its checkpoint, and kill what does not stop."""
     for job in running:
         if job.process.is_alive() and job.process.pid is not None:
-            os.kill(job.process.pid, number)
+            os.kill(job.process.pid, signal_number)
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    with _deaf():
+    # Further signals change nothing within what follows, whose length is bounded.
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
         for job in running:
             job.process.join(max(deadline - time.monotonic(), 0))
             if job.process.is_alive():
                 job.process.kill()
                 job.process.join()
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Let further signals change nothing within the block, whose length is bounded."""
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name)]
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -26,9 +26,9 @@ from tlft.sweeps.launchers.worker import (
     OUTPUT_FILE,
     JobOrder,
     OnSubmit,
+    log_end,
     perform_alone,
     python_path,
-    say_end,
     stops_on_failure,
 )
 from tlft.tracking.outcome import RunStatus
@@ -79,10 +79,7 @@ def find_problem() -> str:
 def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit: OnSubmit) -> None:
     """Submit every job as one array and wait for all; each leaves its outcome in its folder.
 
-    Args:
-        orders: one per job.
-        settings: of sbatch, in submitit's names; those that are None are left to the cluster.
-        on_submit: is told the number of each job and its id in Slurm.
+    The settings are those of sbatch, in submitit's names; what is None is left to the cluster.
 
     Raises:
         TlftError: if Slurm refuses the jobs.
@@ -97,10 +94,8 @@ def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit:
         with monitoring() as monitor:
             _watch(running, monitor, stop_on_failure=stops_on_failure(orders))
     except (KeyboardInterrupt, SystemExit):
-        going_on = _ids(running)
-        log.warning(
-            "%d jobs go on in Slurm; the same command finds them; `scancel %s` ends them", len(running), going_on
-        )
+        message = "%d jobs go on in Slurm; the same command finds them; `scancel %s` ends them"
+        log.warning(message, len(running), _ids(running))
         raise
 
 
@@ -118,13 +113,13 @@ def _submit(orders: Sequence[JobOrder], settings: Mapping[str, Any]) -> list[_Su
 def _executor(folder: Path, settings: Mapping[str, Any]) -> SlurmExecutor:
     from submitit import SlurmExecutor
 
-    given = {name: value for name, value in settings.items() if value is not None}
-    executor = SlurmExecutor(folder, max_num_timeout=given.pop("max_num_timeout"))
-    given["setup"] = [f"export PYTHONPATH={shlex.quote(python_path())}", *given.get("setup", [])]
-    given["time"], memory = given.pop("timeout_min"), given.pop("mem_gb", None)
+    parameters = {name: value for name, value in settings.items() if value is not None}
+    executor = SlurmExecutor(folder, max_num_timeout=parameters.pop("max_num_timeout"))
+    parameters["setup"] = [f"export PYTHONPATH={shlex.quote(python_path())}", *parameters.get("setup", [])]
+    parameters["time"], memory = parameters.pop("timeout_min"), parameters.pop("mem_gb", None)
     if memory is not None:
-        given["mem"] = f"{memory}GB"
-    executor.update_parameters(job_name="tlft", stderr_to_stdout=True, **given)
+        parameters["mem"] = f"{memory}GB"
+    executor.update_parameters(job_name="tlft", stderr_to_stdout=True, **parameters)
     return executor
 
 
@@ -135,14 +130,14 @@ def _watch(running: list[_Submitted], monitor: Monitor, *, stop_on_failure: bool
             asked_at = time.monotonic()
             states = squeue.states([job.slurm_id for job in running])
             if states is not None:
-                if _end_those_over(running, states) and stop_on_failure:
+                if _remove_ended(running, states) and stop_on_failure:
                     _cancel_waiting(running, states)
-                reasons = _say_waiting(states, reasons)
+                reasons = _log_waiting(states, reasons)
         monitor.look({job.order.number: job.order.folder for job in running})
         time.sleep(_LOOK_SECONDS if running else 0)
 
 
-def _end_those_over(running: list[_Submitted], states: Mapping[str, tuple[str, str]]) -> bool:
+def _remove_ended(running: list[_Submitted], states: Mapping[str, tuple[str, str]]) -> bool:
     """Take out the jobs that are over, and say how each ended; tells whether one of them failed."""
     failed = False
     for job in list(running):
@@ -155,7 +150,7 @@ def _end_those_over(running: list[_Submitted], states: Mapping[str, tuple[str, s
         if state == "COMPLETED" and not has_said and time.monotonic() - job.over_since < _LAG_SECONDS:
             continue
         running.remove(job)
-        failed |= say_end(job.order, partial(_cause, job))
+        failed |= log_end(job.order, partial(_cause, job))
     return failed
 
 
@@ -173,14 +168,14 @@ def _cancel_waiting(running: list[_Submitted], states: Mapping[str, tuple[str, s
     running[:] = [job for job in running if job not in waiting]
 
 
-def _say_waiting(states: Mapping[str, tuple[str, str]], before: str) -> str:
+def _log_waiting(states: Mapping[str, tuple[str, str]], previous: str) -> str:
     """Say what jobs wait for whenever that has changed; returns what was said last."""
     reasons = Counter(reason for state, reason in states.values() if state == "PENDING")
-    words = ", ".join(f"{count} for {reason}" for reason, count in sorted(reasons.items()))
-    if words and words != before:
+    listed = ", ".join(f"{count} for {reason}" for reason, count in sorted(reasons.items()))
+    if listed and listed != previous:
         example = next(job for job, (state, _) in states.items() if state == "PENDING")
-        log.info("jobs that wait in Slurm: %s (`scontrol show job %s` tells more)", words, example)
-    return words
+        log.info("jobs that wait in Slurm: %s (`scontrol show job %s` tells more)", listed, example)
+    return listed
 
 
 def _ids(jobs: Sequence[_Submitted]) -> str:

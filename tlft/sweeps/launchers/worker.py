@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hydra.core.utils import setup_globals
 
-from tlft.config.compose import altered, register
+from tlft.config.compose import register, with_values
 from tlft.config.hydra_internals import run_task
 from tlft.config.paths import PROJECT
 from tlft.runs.context import SweepMembership
@@ -74,18 +74,15 @@ def perform(order: JobOrder) -> None:
         JobError: if it failed, after it was said why.
         Exception: whatever only a traceback explains.
     """
-    job = order.job
-    composed = altered(
-        job.composed,
-        {
-            "hydra.sweep.dir": str(order.sweep_folder),
-            "hydra.sweep.subdir": str(order.number),
-            "hydra.job.num": order.number,
-            "hydra.job.id": str(order.number),
-            "threads": job.config.threads,
-        },
-    )
-    run_task(partial(run_job, config=job.config, sweep=order.sweep), composed, "sweep")
+    config, number = order.job.config, order.number
+    values = {
+        "hydra.sweep.dir": str(order.sweep_folder),
+        "hydra.sweep.subdir": str(number),
+        "hydra.job.num": number,
+        "hydra.job.id": str(number),
+        "threads": config.threads,
+    }
+    run_task(partial(run_job, config=config, sweep=order.sweep), with_values(order.job.composed, values), "sweep")
 
 
 def perform_alone(order: JobOrder) -> None:
@@ -104,10 +101,9 @@ def perform_alone(order: JobOrder) -> None:
     setup_globals()
     try:
         perform(order)
-    except JobError:
-        sys.exit(1)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if not isinstance(error, JobError):
+            traceback.print_exc()
         sys.exit(1)
 
 
@@ -116,12 +112,10 @@ def python_path() -> str:
     return os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
 
 
-def say_end(order: JobOrder, cause: Callable[[], str]) -> bool:
+def log_end(order: JobOrder, cause: Callable[[], str]) -> bool:
     """Say how a job has ended, in a line; tells whether it has failed.
 
-    Args:
-        order: of the job.
-        cause: is asked what ended a process that could not say it itself.
+    `cause` is asked what ended a process that could not say it itself.
     """
     outcome = read_outcome(order.folder) or Outcome(RunStatus.RUNNING)
     if outcome.status == RunStatus.RUNNING:
