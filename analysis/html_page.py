@@ -1,4 +1,4 @@
-"""Fill templates: what they show of a table, and one HTML file that needs nothing beside it.
+"""Fill a template: one HTML file that needs nothing beside it, or a part of a page that is there already.
 
 Whatever a user named is escaped, and the page's own policy lets nothing run but its one script.
 """
@@ -7,24 +7,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from importlib.resources import files
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-
-from analysis.comparison_table import Table
-from analysis.narrative import footnotes, format_interval, is_share, short_title
-from analysis.render import format_cell
-from analysis.rows import Row
-from analysis.svg_charts import Strip, column_class, draw_dots
-from tlft.config.columns import Column
-from tlft.names import Metric
-
-_MAX_CELLS_DRAWN = 60
 
 
 def render_page(template: str, title: str, headline: str, **context: Any) -> str:
@@ -42,60 +29,3 @@ def render_part(template: str, **context: Any) -> str:
     """Return a template filled in, for a page that is there already."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=PackageLoader("analysis"))
     return environment.get_template(template).render(**context)
-
-
-def describe_table(table: Table) -> dict[str, Any]:
-    """Return what `table.html.j2` shows, and the notes below it."""
-    columns = [column for column in table.columns if any(column.key in row.cells for row in table.rows)]
-    return {
-        "caption": table.metric + (", with 95 % intervals" if table.evidence is not None else ""),
-        "columns": [describe_column(column) for column in columns],
-        "rows": [_row(table, row, columns) for row in table.rows],
-        "notes": footnotes(table),
-    }
-
-
-def describe_column(column: Column) -> dict[str, str]:
-    """Return what a column is called, at length and in short, and the class that gives it its colour."""
-    colour = column_class(column.key)
-    return {"key": column.key, "title": column.title, "short": short_title(column), "colour": colour}
-
-
-def _row(table: Table, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
-    cells = []
-    for column in columns:
-        interval = table.interval(row, column.key)
-        figure = format_cell(row.cells.get(column.key), table.metric)
-        text = None if interval is None else f"{format_interval(interval)} {interval.kind}"
-        cells.append({"figure": figure, "interval": text} if column.key in row.cells else None)
-    return {"place": row.place, "recipe": row.recipe, "cells": cells}
-
-
-def draw_runs(table: Table) -> dict[str, Any]:
-    """Return pictures of every run as a dot, with the interval of its cell, and a note about them."""
-    percent = is_share(table.metric)
-    unit = 100 if percent else 1
-    figures = {run.run_id: unit * run.metrics[table.metric] for run in table.runs}
-    label = "accuracy on the evaluation images" if table.metric == Metric.ACCURACY else table.metric
-    label += ", %" if percent else ""
-    strips: list[tuple[str, Strip]] = []
-    rows = [row for row in table.rows if not row.published]
-    for row in rows:
-        place = f"{row.place}, {row.recipe}" if len(rows) > 1 else ""
-        for column in table.columns:
-            if (cell := row.cells.get(column.key)) is None:
-                continue
-            interval = table.interval(row, column.key)
-            ends = None if interval is None else (unit * interval.low, unit * interval.high)
-            values = tuple(figures[run_id] for run_id in cell.run_ids)
-            strips.append((place, Strip(short_title(column), column.key, values, ends)))
-    drawn, left_out = strips[:_MAX_CELLS_DRAWN], strips[_MAX_CELLS_DRAWN:]
-    pictures = [
-        {"place": place, "picture": draw_dots([strip for _, strip in lines], label, percent=percent)}
-        for place, lines in groupby(drawn, key=itemgetter(0))
-    ]
-    count = sum(len(strip.values) for _, strip in left_out)
-    note = f"{count} runs of {len(left_out)} cells further down the table are not drawn." if left_out else ""
-    if any(len(strip.values) > 1 for _, strip in drawn):
-        note = f"Each dot is a run; equal ones lie above each other. {note}".strip()
-    return {"dots": pictures, "dots_note": note}

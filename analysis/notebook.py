@@ -14,11 +14,12 @@ from pandas import DataFrame
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
-from analysis.html_page import describe_table, draw_runs, render_part
+from analysis.html_page import render_part
 from analysis.image_review import compare_photographs
 from analysis.narrative import head_row, headline
 from analysis.query import TableQuery, load_table
 from analysis.render import render
+from analysis.template_context import describe_table, draw_runs
 from tlft.config.columns import column_of
 from tlft.names import Metric, Tag
 

@@ -18,13 +18,14 @@ import pandas as pd
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
-from analysis.html_page import describe_column, describe_table, draw_runs, render_page
+from analysis.html_page import render_page
 from analysis.image_review import Photograph, Verdict, compare_photographs, draw_thumbnails, image_roots
 from analysis.narrative import head_row, headline, percent, short_title
 from analysis.query import TableQuery, add_table_options, load_table
 from analysis.recipes import shorten
 from analysis.rows import Row
 from analysis.svg_charts import Curve, column_class, draw_confusion, draw_curves, draw_reliability
+from analysis.template_context import describe_column, describe_table, draw_runs
 from tlft.config.columns import Column
 from tlft.config.paths import home_folder
 from tlft.names import Artifact, Metric, Param, Tag

@@ -15,10 +15,10 @@ from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from PIL import Image
 
 from analysis.comparison_table import add_evidence, build_table
-from analysis.html_page import draw_runs
 from analysis.image_review import compare_photographs, draw_thumbnails
 from analysis.narrative import footnotes
 from analysis.report import MAX_CHARACTERS, Material, _confusion, main, render_report
+from analysis.template_context import draw_runs
 
 IMAGES = 40
 EVIL = "<script>alert(1)</script>"
@@ -135,7 +135,7 @@ def test_runs_without_predictions_make_a_page_too() -> None:
 
 def test_what_is_not_drawn_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     table = build_table([run(FINE_TUNE, 0.9, optimizer__lr=str(rate)) for rate in range(1, 15)])
-    monkeypatch.setattr("analysis.html_page._MAX_CELLS_DRAWN", 10)
+    monkeypatch.setattr("analysis.template_context._MAX_CELLS_DRAWN", 10)
     context = draw_runs(table)
     assert (len(context["dots"]), context["dots_note"]) == (
         10,

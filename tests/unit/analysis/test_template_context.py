@@ -5,7 +5,7 @@ from __future__ import annotations
 from fabricated import FINE_TUNE, run
 
 from analysis.comparison_table import build_table
-from analysis.html_page import describe_table, draw_runs
+from analysis.template_context import describe_table, draw_runs
 
 
 def test_another_metric_has_an_axis_of_its_own() -> None:
