@@ -14,8 +14,8 @@ from tlft.config.compose import register
 from tlft.config.hydra_internals import run_multirun, run_single
 from tlft.config.output_dir import with_claimed_folder
 from tlft.errors import ConfigurationError, TlftError
-from tlft.runs.hydra_job import run_job
-from tlft.runs.preflight import check_command_line, examine
+from tlft.runs.hydra_job import run_job, run_job_of_hydra
+from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
 from tlft.runtime.command_line import exit_with
 from tlft.runtime.signals import listen
@@ -26,8 +26,8 @@ register()
 
 
 def run_composed(cfg: DictConfig) -> float:
-    """Do one run that Hydra has composed for `--experimental-rerun`, or for another sweeper than tlft's."""
-    return run_job(cfg, examine(cfg))
+    """Be the task that Hydra runs by itself; it looks for `conf/` beside this file."""
+    return run_job_of_hydra(cfg)
 
 
 run_by_hydra = hydra.main(version_base="1.3", config_path="conf", config_name="config")(run_composed)

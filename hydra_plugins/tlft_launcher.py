@@ -87,7 +87,7 @@ class _TlftLauncher(Launcher):
         from tlft.sweeps.jobs import compose_jobs
         from tlft.sweeps.launchers.worker import JobOrder
 
-        folder, sweep = Path(self.config.hydra.sweep.dir), SweepMembership("custom", None)
+        folder, sweep = Path(self.config.hydra.sweep.dir), SweepMembership()
         jobs = compose_jobs(self.config, job_overrides, self.hydra_context.config_loader)
         numbered = [replace(job, number=initial_job_idx + job.number) for job in jobs]
         self.run_jobs([JobOrder(job, folder, sweep) for job in numbered], lambda number, queued: None)

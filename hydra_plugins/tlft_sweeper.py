@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class TlftSweeperConf:
-    """Configure the sweeper; `params` are axes that the command line may replace."""
+    """Configure the sweeper; `params` are axes that the command line may replace, and all jobs are one batch."""
 
     _target_: str = "hydra_plugins.tlft_sweeper.TlftSweeper"
+    max_batch_size: int | None = None
     params: dict[str, str] = field(default_factory=dict)
 
 
@@ -41,7 +42,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="tlft", node=TlftSweepe
 class TlftSweeper(Sweeper):
     """Expand the axes as Hydra's basic sweeper does, and have `tlft.sweeps` do the rest."""
 
-    def __init__(self, params: dict[str, str]) -> None:
+    def __init__(self, params: dict[str, str], max_batch_size: int | None) -> None:
         self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -105,8 +106,9 @@ class TlftSweeper(Sweeper):
 
 
 def _claim_folder(master: DictConfig) -> Path:
+    from tlft.config.compose import with_values
     from tlft.config.output_dir import claim_hydra_folder
 
     folder = claim_hydra_folder(master, "sweep")
-    OmegaConf.save(master, folder / "multirun.yaml")
+    OmegaConf.save(with_values(master, {"hydra.sweep.dir": str(folder)}), folder / "multirun.yaml")
     return folder

@@ -62,6 +62,7 @@ def run_task(task: TaskFunction, config: DictConfig, mode: str) -> Any:
     if mode == "run":
         callbacks.on_run_end(**event, job_return=done)
         return done.return_value
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)  # what is said from now on is not of this job
     # Without Hydra's own announcement of a failure: whoever has launched the job says what is to be said.
     if done.status == JobStatus.FAILED:
         raise done._return_value

@@ -197,7 +197,7 @@ class Config:
 
 
 def resolve(config: Config) -> Config:
-    """Return the configuration with the values that it comes to; resolving it again changes nothing.
+    """Return the configuration with the values that it comes to.
 
     Nothing trainable means no epochs, and no epochs nothing trainable. `debug` runs one epoch at most, and has an
     experiment of its own. What only tries or verifies is computed although it was done before.

@@ -22,12 +22,12 @@ class SweepMembership:
     """What a run is told of the sweep that it is part of.
 
     Attributes:
-        name: of the preset that the sweep was made of, or `custom`.
+        name: of the preset that the sweep was made of, or `custom`; empty if another sweeper than tlft's made it.
         parent: id of the run that stands for the sweep, if it has one.
     """
 
-    name: str
-    parent: str | None
+    name: str = ""
+    parent: str | None = None
 
 
 @dataclass(frozen=True)

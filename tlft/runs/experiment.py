@@ -164,7 +164,7 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
         **{str(name): str(text) for name, text in (config.tracking.tags or {}).items()},
         **{name: str(environment[name]) for name in facts},
         **({Tag.COLUMN: column.key} if column is not None else {}),
-        **({Tag.SWEEP: sweep.name} if sweep else {}),
+        **({Tag.SWEEP: sweep.name} if sweep and sweep.name else {}),
         Tag.HOST: platform.node(),
         Tag.DATA: identity.dataset.name,
         Tag.ARCH: config.arch.name,

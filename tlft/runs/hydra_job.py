@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.config.schema import Config
@@ -25,6 +26,7 @@ from tlft.names import Metric
 from tlft.runs.context import SweepMembership
 from tlft.runs.experiment import run_experiment
 from tlft.runs.experiment_note import refresh_note
+from tlft.runs.preflight import examine
 from tlft.runs.replay import verify
 from tlft.runtime import signals
 from tlft.runtime.files import atomic_write
@@ -71,10 +73,24 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
     _log_outcome(outcome)
     if outcome.status == RunStatus.DONE and sweep is None:
         refresh_note(config)  # a sweep does so once, at its end
-    write_outcome(report.folder, outcome)
+    write_outcome(report.folder, outcome, os.getpid())
     if config.verify and outcome.run_id and not verify(config, outcome.run_id):
         sys.exit(1)
     return float("nan") if outcome.score is None else outcome.score
+
+
+def run_job_of_hydra(composed: DictConfig) -> float:
+    """Do one run that Hydra itself has composed: for `--experimental-rerun`, or for another sweeper than tlft's.
+
+    Raises:
+        SystemExit, JobError: as `run_job` does.
+    """
+    sweep = SweepMembership() if HydraConfig.get().mode == RunMode.MULTIRUN else None
+    try:
+        config = examine(composed)
+    except ConfigurationError as error:
+        return _failed(_Report(Path(HydraConfig.get().runtime.output_dir)), error, sweep)
+    return run_job(composed, config, sweep)
 
 
 class _Report:
@@ -93,14 +109,14 @@ class _Report:
     def write(self, status: RunStatus, error: str = "") -> None:
         """Write the file anew, for a job that has no outcome of its run."""
         outcome = Outcome(status, self.run_id, seconds=time.monotonic() - self.started, error=error)
-        write_outcome(self.folder, outcome)
+        write_outcome(self.folder, outcome, os.getpid())
 
 
-def write_outcome(folder: Path, outcome: Outcome) -> None:
-    """Leave an outcome in a job's folder; that it cannot be written is said."""
-    content = json.dumps({**outcome.to_dict(), "pid": os.getpid()})
+def write_outcome(folder: Path, outcome: Outcome, pid: int | None = None) -> None:
+    """Leave an outcome in the folder of a job, with the process that does it; that it cannot be written is said."""
+    content = outcome.to_dict() | ({} if pid is None else {"pid": pid})
     try:
-        atomic_write(folder / OUTCOME_FILE, content.encode(), durable=False)
+        atomic_write(folder / OUTCOME_FILE, json.dumps(content).encode(), durable=pid is None)
     except TlftError as error:
         log.warning("%s", error)
 

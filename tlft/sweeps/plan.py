@@ -64,13 +64,13 @@ def _look_up(job: Job, identity: Identity, store: Store) -> PlannedJob:
 
 
 def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
-    """Say the plan in a line, such as `9 jobs: 3 done, 6 new, about 14 min, 1.2 GB`; see `describe_cost`."""
+    """Say the plan in a line, such as `9 jobs: 3 done before, 6 new, about 14 min, 1.2 GB`; see `describe_cost`."""
     counts = Counter(job.status for job in jobs if job.same_as is None)
     commit = source_state().commit
     done = [job.outcome for job in jobs if job.outcome is not None]
     older = sum(outcome.dirty or outcome.commit != commit for outcome in done)
     parts = [
-        (counts[RunStatus.SKIPPED], "done" + (f" ({older} by older or dirty code)" if older else "")),
+        (counts[RunStatus.SKIPPED], RunStatus.SKIPPED.label + (f" ({older} by older or dirty code)" if older else "")),
         (counts[RunStatus.ELSEWHERE], RunStatus.ELSEWHERE.label),
         (sum(job.same_as is not None for job in jobs), "the same as another"),
         (counts[RunStatus.UNFINISHED], RunStatus.UNFINISHED.label),
@@ -94,7 +94,8 @@ def print_jobs(jobs: Sequence[PlannedJob]) -> None:
     for job in jobs:
         status = job.status.label
         if job.outcome is not None:
-            status += f", run {job.outcome.run_id}, accuracy {100 * (job.outcome.score or 0):.3f} %"
+            score = float("nan") if job.outcome.score is None else job.outcome.score
+            status += f", run {job.outcome.run_id}, accuracy {100 * score:.3f} %"
         if job.same_as is not None:
             status = f"same as job {job.same_as}"
         print(f"  job {job.number}: {status}: {run_name(job.config)} on {job.identity.dataset.name}")

@@ -64,8 +64,11 @@ class Outcome:
         return self.metrics.get(Metric.HOLDOUT_ACCURACY, self.metrics.get(Metric.ACCURACY))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; the inverse of `from_dict`."""
-        return {**asdict(self), "status": self.status.value, "score": self.score}
+        """Return plain JSON types, without what there is none of; `from_dict` builds the same but for the code."""
+        values = {**asdict(self), "status": self.status.value, "score": self.score}
+        always = ("status", "run_id", "seconds")
+        kept = {name: value for name, value in values.items() if name in always or value not in (None, "", {})}
+        return {name: value for name, value in kept.items() if name not in ("commit", "dirty")}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Outcome:

@@ -6,10 +6,10 @@ Hydra's `basic` launcher, but that it keeps nothing of a job that is over, and c
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
-from tlft.runs.hydra_job import JobError, read_outcome
+from tlft.runs.hydra_job import read_outcome
 from tlft.sweeps.launchers.worker import JobOrder, OnSubmit, perform, stops_on_failure
 from tlft.tracking.outcome import RunStatus
 
@@ -19,12 +19,8 @@ log = logging.getLogger(__name__)
 def run_jobs(orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
     """Do every job; after one that fails the others have their turn, unless `sweep.on_failure` says no."""
     for order in orders:
-        try:
+        with suppress(Exception):  # it was said why, or the job's log has the traceback and the summary its last line
             perform(order)
-        except JobError:
-            pass  # it was said why
-        except Exception:
-            traceback.print_exc()
         outcome = read_outcome(order.folder)
         if stops_on_failure(orders) and outcome is not None and outcome.status == RunStatus.FAILED:
             log.warning("sweep.on_failure=stop: the jobs after job %d are not started", order.number)

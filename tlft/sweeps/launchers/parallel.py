@@ -25,7 +25,15 @@ import psutil
 
 from tlft.runtime.device import available_threads, count_gpus, memory_limit
 from tlft.sweeps.launchers.monitor import monitoring
-from tlft.sweeps.launchers.worker import OUTPUT_FILE, JobOrder, log_end, perform_alone, python_path, stops_on_failure
+from tlft.sweeps.launchers.worker import (
+    OUTPUT_FILE,
+    JobOrder,
+    common_threads,
+    log_end,
+    perform_alone,
+    python_path,
+    stops_on_failure,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +95,7 @@ def _jobs_at_once(orders: Sequence[JobOrder], jobs: int | None) -> tuple[int, in
     One per GPU; without one as many as the cores allow.
     """
     cores = available_threads()
-    at_once = jobs or count_gpus() or cores // (orders[0].job.config.threads or 1)
+    at_once = jobs or count_gpus() or cores // (common_threads(orders) or 1)
     at_once = max(min(at_once, len(orders)), 1)
     return at_once, max(cores // at_once, 1)
 

@@ -67,6 +67,12 @@ def stops_on_failure(orders: Sequence[JobOrder]) -> bool:
     return orders[0].job.config.sweep.on_failure == "stop"
 
 
+def common_threads(orders: Sequence[JobOrder]) -> int | None:
+    """Return the threads that every job was asked to have; None if nobody asked, or for different numbers."""
+    threads = {order.job.config.threads for order in orders}
+    return threads.pop() if len(threads) == 1 else None
+
+
 def perform(order: JobOrder) -> None:
     """Do one job in this process.
 
