@@ -12,6 +12,7 @@ from conftest import TINY_ARCH, files_in, run_py
 from servers import free_port
 
 from tlft.config.paths import PROJECT
+from tlft.tracking.reader import load_records
 
 
 def test_a_number_of_jobs_that_is_none_is_refused(home: Path) -> None:
@@ -103,3 +104,32 @@ def test_a_run_against_a_server_that_is_down_fails_in_one_line_before_any_work(
     (line,) = (done.stdout + done.stderr).splitlines()
     assert f"failed: tracking.uri={uri}: cannot be opened (Connection refused); start the server" in line
     assert not [name for name in files_in(home) if name.startswith(("cache", "checkpoints", "mlruns", "mlflow"))]
+
+
+WATCHING = """
+import runpy, sys
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as error:
+    assert not error.code, error.code
+print("loaded:", *(name for name in ("torch", "torchvision", "timm", "sklearn", "matplotlib") if name in sys.modules))
+"""
+
+
+def test_a_run_that_is_skipped_loads_no_network(home: Path, tiny_folder: Path) -> None:
+    run = ("data=imagefolder", f"data.root={tiny_folder}", "arch=efficientnet_lite0", "model=scratch")
+    assert run_py(*run, "training.epochs=0", home=home).returncode == 0
+    program = WATCHING.replace("sys.argv[0]", repr(str(PROJECT / "run.py")))
+    done = subprocess.run([sys.executable, "-c", program, *run, "training.epochs=0"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "done already" in done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_a_job_of_another_sweeper_fails_alone(home: Path, tiny_folder: Path) -> None:
+    common = ("data=imagefolder", f"data.root={tiny_folder}", *TINY_ARCH, "model=scratch", "training.epochs=4")
+    done = run_py("-m", "hydra/sweeper=basic", *common, "optimizer.lr=1e30,0.01", home=home)
+    assert done.returncode == 1
+    assert [record.status for record in load_records("tlft", home=home)] == ["FAILED", "FINISHED"]
+    wrong = run_py("-m", "hydra/sweeper=basic", *common, "seed=-1", home=home)
+    assert "failed: seed=-1: give a whole number of at least 0" in wrong.stderr

@@ -93,6 +93,7 @@ def test_each_job_has_a_folder_with_its_number_in_the_sweep(sweep: Sweep) -> Non
     (folder,) = (sweep.home / "multirun").glob("*/*")
     assert sorted(p.name for p in folder.iterdir() if p.is_dir()) == ["0", "2", "3", "4", "5"]
     assert json.loads((folder / "2" / "outcome.json").read_text())["status"] == "done"
+    assert f"dir: {folder}\n" in (folder / "multirun.yaml").read_text()
     assert "accuracy" in (folder / "2" / "run.log").read_text()
 
 

@@ -208,7 +208,7 @@ def resolve(config: Config) -> Config:
     experiment = tracking.experiment
     if config.debug:
         epochs = min(epochs, 1)
-        experiment = f"{experiment.removesuffix('-debug')}-debug"
+        experiment = f"{experiment}-debug"
     return replace(
         config,
         training=replace(training, epochs=epochs, trainable=trainable),
