@@ -166,7 +166,7 @@ def add_evidence(table: Table, frames: Frames, *, full: bool = False) -> Table:
 
     Args:
         table: whose runs `frames` are of.
-        frames: run id -> its predictions (`tlft.tracking.ArtifactReader.predictions`).
+        frames: run id -> its predictions (`tlft.tracking.reader.ArtifactReader.predictions`).
         full: say all that is known below the table, not only what concerns its fullest row.
     """
     if table.metric != Metric.ACCURACY:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tlft.names import Param
+from tlft.names import PROBABILITY, Param
 from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 Frames = Mapping[str, "DataFrame"]
 """Run id -> a row per image: file, sha256, label, predicted, confidence, and `p/<class>`."""
-
-PROBABILITY = "p/"
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def compute_correctness(runs: Sequence[Record], frames: Frames) -> Correctness |
         correct_closed_set=np.array([_predict_closed_set(frame) == labels for frame in aligned], np.float64),
         confidence=np.array([frame["confidence"].to_numpy(np.float64) for frame in aligned]),
         seeded=any(Param.SEED in run.params for run in runs),
-        open_set=any("class_map" in run.params for run in runs),
+        open_set=any(Param.CLASS_MAP in run.params for run in runs),
     )
 
 

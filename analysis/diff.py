@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from pandas import DataFrame
 
-from analysis.correctness import PROBABILITY, index_by_image
+from analysis.correctness import index_by_image
 from tlft.errors import ConfigurationError
-from tlft.names import Artifact, Metric, Tag
+from tlft.names import PROBABILITY, Artifact, Metric, Tag
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.tracking.reader import ArtifactReader, load_curves, load_record
 from tlft.tracking.records import Record, flatten

@@ -26,7 +26,7 @@ from tlft.config.columns import COLUMN_PARAMS
 from tlft.names import Param
 from tlft.tracking.records import Record
 
-_IN_QUESTION = {*COLUMN_PARAMS, Param.SEED, "class_map", Param.WEIGHTS}
+_IN_QUESTION = {*COLUMN_PARAMS, Param.SEED, Param.CLASS_MAP, Param.WEIGHTS}
 """Params in which two sides of a comparison may differ."""
 
 

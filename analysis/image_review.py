@@ -21,8 +21,9 @@ import numpy as np
 import yaml
 from PIL import Image, ImageOps
 
-from analysis.correctness import PROBABILITY, Frames, common_images, index_by_image
+from analysis.correctness import Frames, common_images, index_by_image
 from analysis.rows import Row
+from tlft.names import PROBABILITY
 
 _EDGE = 320  # pixels
 

@@ -12,7 +12,7 @@ from tlft.names import Param
 
 Params = Mapping[str, str]
 
-_OF_AN_ARCH = ("arch.", "transform.", "model.", "class_map")
+_OF_AN_ARCH = ("arch.", "transform.", "model.", Param.CLASS_MAP)
 """What differs between architectures by nature; between the rows of one it is worth a word."""
 
 _PHRASES: dict[str, Callable[[str], str]] = {
@@ -20,8 +20,8 @@ _PHRASES: dict[str, Callable[[str], str]] = {
     Param.LR: lambda v: f" lr {v}",
     Param.MOMENTUM: lambda v: "" if v == "0.0" else f" momentum {v}",
     Param.NESTEROV: lambda v: " nesterov" if v == "true" else "",
-    "optimizer.beta1": lambda v: "" if v == "0.9" else f" beta1 {v}",
-    "optimizer.beta2": lambda v: "" if v == "0.999" else f" beta2 {v}",
+    Param.BETA1: lambda v: "" if v == "0.9" else f" beta1 {v}",
+    Param.BETA2: lambda v: "" if v == "0.999" else f" beta2 {v}",
     Param.EPS: lambda v: "" if v == "1e-08" else f" eps {v}",
     Param.WEIGHT_DECAY: lambda v: "" if v == "0.0" else f" weight decay {v}",
     Param.SCHEDULE: lambda v: "" if v == "constant" else f", {v}",
@@ -39,7 +39,7 @@ _TOLD_APART = _PHRASES.keys() - {Param.DATA_HOLDOUT}  # whose words do not say w
 _NAMES = {
     Param.WEIGHTS: "weights",
     Param.BN_MOMENTUM: "batch-norm momentum",
-    "class_map": "class map",
+    Param.CLASS_MAP: "class map",
     Param.DATA_TRAIN: "training images",
     Param.DATA_EVAL: "evaluation images",
     Param.DATA_HOLDOUT: "hold-out",

@@ -19,7 +19,7 @@ from tlft.tracking.records import Record
 _OF_PRETRAINED = (Param.WEIGHTS, Param.BN_MOMENTUM)
 """What a network that starts from weights has, and one from scratch has not."""
 
-_PREFERRED = (Param.PRECISION, Param.DATA_HOLDOUT, "format")
+_PREFERRED = (Param.PRECISION, Param.DATA_HOLDOUT, Param.FORMAT)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def is_reserved_tag(name: str) -> bool:
 class Param:
     """Settings of a run, which make its key: dotted names of the scientific configuration."""
 
+    FORMAT = "format"  # of the key itself
     SEED = "seed"
     PRECISION = "precision"
     ARCH_LIBRARY = "arch.library"
@@ -64,6 +65,7 @@ class Param:
     WEIGHTS = "model.weights"  # the SHA-256 of the pretrained weights; not there for `model=scratch`
     BN_MOMENTUM = "model.bn_momentum"
     HEAD = "head.name"
+    CLASS_MAP = "class_map"  # the digest of what the 1000 outputs stand for; not there for another head
     TRAINABLE = "training.trainable"
 
     DATA_TRAIN = "data.train"  # the digest of a split's images, as the next two; not there if nothing is trained
@@ -79,6 +81,8 @@ class Param:
     MOMENTUM = "optimizer.momentum"
     NESTEROV = "optimizer.nesterov"
     WEIGHT_DECAY = "optimizer.weight_decay"
+    BETA1 = "optimizer.beta1"
+    BETA2 = "optimizer.beta2"
     EPS = "optimizer.eps"
     SCHEDULE = "schedule.name"
     WARMUP_EPOCHS = "schedule.warmup_epochs"
@@ -132,6 +136,10 @@ class Artifact:
     TRACEBACK = "traceback.txt"  # only of a run that has failed
     REPORT = "report.html"  # of a sweep's run
     MODEL_DESCRIPTION = "model.json"  # of a logged model: what it takes to build its network again
+
+
+PROBABILITY = "p/"
+"""Is followed by the name of a class: a column of its probabilities, in predictions of every kind."""
 
 
 def escape_all(names: Sequence[str]) -> list[str]:

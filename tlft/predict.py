@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.errors import ConfigurationError, TlftError
+from tlft.names import PROBABILITY
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.runtime.progress import progress
 
@@ -56,7 +57,9 @@ class _Writer:
         self._format, self._count = format, 0
         self._csv = csv.writer(sys.stdout, lineterminator="\n")
         if format == "csv":
-            self._csv.writerow(["file", "label", "predicted", "confidence", *(f"p/{name}" for name in classes)])
+            self._csv.writerow(
+                ["file", "label", "predicted", "confidence", *(f"{PROBABILITY}{name}" for name in classes)]
+            )
 
     def write(self, file: Path, label: str | None, answer: Answer) -> None:
         name, confidence = answer.top[0]

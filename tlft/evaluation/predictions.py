@@ -20,6 +20,7 @@ from tlft.data.batches import Pixels, normalize
 from tlft.data.class_map import LabelSpace
 from tlft.data.dataset import ImageFile
 from tlft.data.transforms import Transform
+from tlft.names import PROBABILITY
 from tlft.runtime.device import Machine
 from tlft.runtime.files import relative_name
 
@@ -103,7 +104,7 @@ def predictions_frame(files: Sequence[ImageFile], predictions: Predictions, root
         }
     )
     for name, probabilities in zip(classes, predictions.probabilities.T, strict=True):
-        frame[f"p/{name}"] = probabilities.astype(np.float32)
+        frame[f"{PROBABILITY}{name}"] = probabilities.astype(np.float32)
     return frame
 
 

@@ -26,6 +26,7 @@ from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.evaluation.predictions import BATCH_SIZE, evaluate
 from tlft.models.build import rebuild_model
+from tlft.names import PROBABILITY
 from tlft.runtime.device import Machine, available_threads, prepare_to_apply
 
 Source = str | bytes | Path
@@ -92,7 +93,7 @@ class Classifier:
                 raise answer
             predicted, confidence = answer.top[0]
             rows.append((predicted, confidence, *answer.probabilities.values()))
-        columns = ["confidence", *(f"p/{name}" for name in self.label_space.classes)]
+        columns = ["confidence", *(f"{PROBABILITY}{name}" for name in self.label_space.classes)]
         return pd.DataFrame(rows, columns=["predicted", *columns]).astype(dict.fromkeys(columns, np.float32))
 
     def answers(

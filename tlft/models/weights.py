@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from tlft.config.paths import PROJECT
+from tlft.config.paths import CONF
 from tlft.config.schema import Config
 from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, TlftError, nearest
@@ -251,7 +251,7 @@ def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
 @cache
 def _configured_archs() -> set[tuple[str, str, str]]:
     """Return (library, name, weights) of the files in conf/arch, known to be right."""
-    archs = [yaml.safe_load(path.read_text()) for path in (PROJECT / "conf" / "arch").glob("*.yaml")]
+    archs = [yaml.safe_load(path.read_text()) for path in (CONF / "arch").glob("*.yaml")]
     return {(arch["library"], arch["name"], arch["weights"]) for arch in archs if arch["name"] != "???"}
 
 

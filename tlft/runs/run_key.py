@@ -14,6 +14,7 @@ from typing import Any
 from tlft.config.schema import Config
 from tlft.data.class_map import ClassMap
 from tlft.data.transforms import Transform
+from tlft.names import Param
 
 FORMAT = 1
 
@@ -34,7 +35,7 @@ def scientific_config(
     training = config.training
     trained = training.trainable != "none"
     science: dict[str, Any] = {
-        "format": FORMAT,
+        Param.FORMAT: FORMAT,
         "arch": {"library": config.arch.library, "name": config.arch.name},
         "model": {"name": config.model.name},
         "head": {"name": config.head.name},
@@ -46,7 +47,7 @@ def scientific_config(
     if weights_digest is not None:
         science["model"]["weights"] = weights_digest
     if class_map is not None:
-        science["class_map"] = digest_of(class_map)
+        science[Param.CLASS_MAP] = digest_of(class_map)
     if trained:
         science["training"] |= {name: getattr(training, name) for name in ("epochs", "batch_size", "flip", "keep")}
         follows = config.model.name == "pretrained" and training.trainable != "head"  # else frozen, or the library's

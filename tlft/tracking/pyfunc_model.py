@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tlft.errors import TlftError, one_line
-from tlft.names import Artifact
+from tlft.names import PROBABILITY, Artifact
 from tlft.tracking.client import local_folder, logged_models, quiet
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def log_model(client: MlflowClient, experiment_id: str, run_id: str, description
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    probabilities = [ColSpec("float", f"p/{name}") for name in description["classes"]]
+    probabilities = [ColSpec("float", f"{PROBABILITY}{name}") for name in description["classes"]]
     outputs = [ColSpec("string", "predicted"), ColSpec("float", "confidence"), *probabilities]
     for logged in logged_models(client, experiment_id, run_id):
         if logged.status.value == "READY":

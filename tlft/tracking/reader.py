@@ -61,7 +61,7 @@ class ArtifactReader:
         self._read: dict[str, pd.DataFrame] = {}
 
     def predictions(self, records: Sequence[Record]) -> Mapping[str, pd.DataFrame]:
-        """Return run id -> a row per image (see `Predictions.to_frame`); one whose file cannot be read is left out."""
+        """Return run id -> a row per image (see `predictions_frame`); one whose file cannot be read is left out."""
         from pyarrow import parquet
 
         for record in records:
