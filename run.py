@@ -48,7 +48,7 @@ def main() -> None:
             print(describe_plan(jobs))
             print_jobs(jobs)
         else:
-            run_single(partial(run_job, config=invocation.config), with_claimed_folder(invocation.composed))
+            run_single(partial(run_job, config=invocation.config), invocation.composed, with_claimed_folder)
     except ConfigurationError as error:
         exit_with(error)
     except TlftError as error:

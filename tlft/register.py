@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--best-of", metavar="EXPERIMENT", help=f"its run with the highest {Metric.HOLDOUT_ACCURACY}")
     parser.add_argument("--name", required=True, help="of the registered model")
     parser.add_argument("--alias", default="champion", help="default: champion")
-    add_experiment(parser)
+    add_experiment(parser, "of RUN: ")
     add_uri(parser)
     arguments = parser.parse_args(argv)
     return exit_status(lambda: _register(arguments))

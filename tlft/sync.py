@@ -16,11 +16,9 @@ from tlft.tracking.relocate import follow_move
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something is still to be delivered, or is damaged."""
     parser = command_parser("tlft.sync", "Deliver what MLflow has not got yet.")
-    parser.add_argument(
-        "--verify", action="store_true", help="hash the files of every finished run of --experiment in --uri"
-    )
-    add_experiment(parser)
-    add_uri(parser)
+    parser.add_argument("--verify", action="store_true", help="hash the files of every finished run")
+    add_experiment(parser, "for --verify: ")
+    add_uri(parser, "for --verify: ")
     arguments = parser.parse_args(argv)
     return exit_status(lambda: _sync(arguments, existing_home()))
 

@@ -227,13 +227,6 @@ def test_two_processes_started_together_on_an_empty_home_both_finish(tmp_path: P
     assert len(list((tmp_path / "outputs").glob("*/*"))) == 2
 
 
-def test_output_folders_never_collide(tmp_path: Path) -> None:
-    wanted = tmp_path / "12-00-00"
-    assert [claim_folder(wanted).name for _ in range(3)] == ["12-00-00", "12-00-00_1", "12-00-00_2"]
-    with pytest.raises(FileExistsError):
-        claim_folder(wanted, exact=True)
-
-
 def test_folder_that_a_user_names_is_never_overwritten(tmp_path: Path, tiny_folder: Path) -> None:
     folder = tmp_path / "mine"
     claim_folder(folder)
@@ -242,6 +235,13 @@ def test_folder_that_a_user_names_is_never_overwritten(tmp_path: Path, tiny_fold
     assert done.returncode == 2
     assert "holds the output of an earlier run; name another folder" in done.stderr
     assert files_in(folder) == before
+
+
+def test_what_cannot_start_uses_up_no_folder(tmp_path: Path, tiny_folder: Path) -> None:
+    folder, callback = tmp_path / "mine", "+hydra.callbacks.mine={_target_:no.such.Callback}"
+    arguments = (f"data.root={tiny_folder}", *COMMON[1:], f"hydra.run.dir={folder}")
+    assert run_py(*arguments, callback, home=tmp_path / "home").returncode == 1
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("launcher", ["basic", "parallel"])

@@ -80,9 +80,11 @@ class Composer:
         Raises:
             ConfigurationError: if they name a folder or a file that is not there.
         """
-        if args.config_dir is not None and not Path(args.config_dir).is_dir():
-            raise ConfigurationError(f"--config-dir {args.config_dir}: no such folder; name one that is there")
-        loader = make_loader(None if args.config_dir is None else str(Path(args.config_dir).absolute()))
+        for flag, given in (("--config-path", args.config_path), ("--config-dir", args.config_dir)):
+            if given is not None and not (CONF.parent / given if flag == "--config-path" else Path(given)).is_dir():
+                raise ConfigurationError(f"{flag} {given}: no such folder; name one that is there")
+        folder = CONF if args.config_path is None else CONF.parent / args.config_path  # as Hydra: beside run.py
+        loader = make_loader(folder, None if args.config_dir is None else Path(args.config_dir).absolute())
         name = args.config_name or "config"
         if not loader.repository.config_exists(name):
             raise ConfigurationError(f"--config-name {name}: no such file; leave it out for conf/config.yaml")

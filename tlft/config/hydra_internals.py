@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path, get_args_parser, run_and_report
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobRuntime, JobStatus, configure_log, run_job, setup_globals
 from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
@@ -30,17 +33,17 @@ def argument_parser() -> ArgumentParser:
     return parser
 
 
-def make_loader(extra_folder: str | None = None) -> ConfigLoaderImpl:
-    """Return what composes `conf/`, and perhaps another folder of configurations, as `hydra.main` does."""
+def make_loader(folder: Path = CONF, extra_folder: Path | None = None) -> ConfigLoaderImpl:
+    """Return what composes a folder of configurations, and perhaps options of another one, as `hydra.main` does."""
     setup_globals()
     JobRuntime.instance().set("name", "run")
-    search_path = create_config_search_path(str(CONF))
+    search_path = create_config_search_path(str(folder))
     if extra_folder is not None:
-        search_path.append("command-line", f"file://{extra_folder}")
+        search_path.prepend("command-line", f"file://{extra_folder}", SearchPathQuery(provider="schema"))
     return ConfigLoaderImpl(config_search_path=search_path)
 
 
-def run_task(task: TaskFunction, config: DictConfig, mode: str) -> Any:
+def run_task(task: TaskFunction, config: DictConfig, mode: str, callbacks: Callbacks | None = None) -> Any:
     """Do one job as Hydra does, in this process: its folder, its logging, its callbacks; returns what the task does.
 
     The task gets the configuration without Hydra's own node; the mode is `run`, or `sweep` for a job of several.
@@ -48,7 +51,7 @@ def run_task(task: TaskFunction, config: DictConfig, mode: str) -> Any:
     Raises:
         Exception: whatever the task raises.
     """
-    callbacks = Callbacks(config)
+    callbacks = callbacks or Callbacks(config)
     event: dict[str, Any] = {"config": config, "config_name": config.hydra.job.config_name}
     if mode == "run":
         callbacks.on_run_start(**event)
@@ -69,10 +72,15 @@ def run_task(task: TaskFunction, config: DictConfig, mode: str) -> Any:
     return done._return_value
 
 
-def run_single(task: TaskFunction, config: DictConfig) -> None:
-    """Do a single run as `hydra.main` does, from what is composed already."""
+def run_single(task: TaskFunction, config: DictConfig, claim: Callable[[DictConfig], DictConfig]) -> None:
+    """Do a single run as `hydra.main` does, from what is composed already.
+
+    Its folder is claimed last, so that a callback or a logging that cannot be made uses up none.
+    """
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-    run_and_report(lambda: run_task(task, config, "run"))
+    callbacks = run_and_report(lambda: Callbacks(config))
+    claimed = claim(config)
+    run_and_report(lambda: run_task(task, claimed, "run", callbacks))
 
 
 def run_multirun(task: TaskFunction, config: DictConfig, loader: ConfigLoader) -> None:

@@ -22,14 +22,17 @@ def command_parser(name: str, description: str, examples: str = "") -> ArgumentP
     )
 
 
-def add_uri(parser: ArgumentParser) -> None:
-    """Add the option that names another tracking store than the home's own."""
-    parser.add_argument("--uri", help="tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)")
+def add_uri(parser: ArgumentParser, purpose: str = "") -> None:
+    """Add the option that names another tracking store than the home's own; `purpose` begins its help."""
+    parser.add_argument(
+        "--uri", help=f"{purpose}tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)"
+    )
 
 
-def add_experiment(parser: ArgumentParser) -> None:
-    """Add the option that names the experiment in MLflow."""
-    parser.add_argument("--experiment", default="tlft", metavar="NAME", help="experiment in MLflow (default: tlft)")
+def add_experiment(parser: ArgumentParser, purpose: str = "") -> None:
+    """Add the option that names the experiment in MLflow; `purpose` begins its help."""
+    meaning = f"{purpose}experiment in MLflow (default: tlft)"
+    parser.add_argument("--experiment", default="tlft", metavar="NAME", help=meaning)
 
 
 def add_out(parser: ArgumentParser, default: str | None = None) -> None:

@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from fabricated import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, ZERO_SHOT, golden_records, run
+from fabricated import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, golden_records, run
 
 from analysis.comparison_table import Table, add_evidence, build_table
 from analysis.render import format_cell
-from tlft.config.columns import THREE, column_of
+from tlft.config.columns import THREE
 from tlft.tracking.records import Record
 
 
@@ -51,26 +51,6 @@ def test_frame_holds_numbers_in_full_precision(table: Table) -> None:
 def test_other_metrics_have_no_intervals() -> None:
     table = build_table([run(FINE_TUNE)], metric="eval/closed_set_accuracy")
     assert add_evidence(table, {}).evidence is None
-
-
-@pytest.mark.parametrize(
-    ("column", "key", "title"),
-    [
-        (ZERO_SHOT, *vars(THREE[0]).values()),
-        (FINE_TUNE, *vars(THREE[1]).values()),
-        (FROM_SCRATCH, *vars(THREE[2]).values()),
-        (LINEAR_PROBE, "linear_probe", "pretrained, new head, only the head trained"),
-        (("pretrained", "task", "2"), "partial_2", "pretrained, new head, last 2 stages trained"),
-        (("pretrained", "task", "1"), "partial_1", "pretrained, new head, last stage trained"),
-        (("pretrained", "task", "none"), "pretrained_task_none", "pretrained, new head, no fine-tuning"),
-        (("scratch", "task", "none"), "scratch_task_none", "from scratch, new head, not trained"),
-        (("scratch", "task", "3"), "scratch_task_3", "from scratch, new head, last 3 stages trained"),
-    ],
-)
-def test_column_is_what_the_run_was(column: tuple[str, str, str], key: str, title: str) -> None:
-    result = column_of(run(column).params)
-    assert result is not None
-    assert (result.key, result.title) == (key, title)
 
 
 def test_name_of_a_run_does_not_choose_its_column() -> None:

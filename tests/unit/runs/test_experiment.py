@@ -157,13 +157,6 @@ def test_logged_model_takes_bytes_base64_and_paths(done: Done) -> None:
     assert len(list(done.config.home.rglob("*.safetensors"))) == len(records(done.config))
 
 
-def test_logged_model_says_what_is_no_image(done: Done) -> None:
-    from tlft.inference.classifier import open_source
-
-    with pytest.raises(TlftError, match="is neither an image in base64 nor the path of a file"):
-        open_source("no such thing")
-
-
 def test_finished_run_is_skipped_and_its_figures_returned(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "_compute", lambda *args: pytest.fail("the run was done again"))
     again = run_experiment(done.config)
