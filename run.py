@@ -25,12 +25,10 @@ from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
 register()
 
 
-def run_composed(cfg: DictConfig) -> float:
-    """Be the task that Hydra runs by itself; it looks for `conf/` beside this file."""
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def run_by_hydra(cfg: DictConfig) -> float:
+    """Let Hydra compose and run; it looks for `conf/` beside this file."""
     return run_job_of_hydra(cfg)
-
-
-run_by_hydra = hydra.main(version_base="1.3", config_path="conf", config_name="config")(run_composed)
 
 
 def main() -> None:
@@ -42,7 +40,7 @@ def main() -> None:
         if invocation is None:
             run_by_hydra()  # --help, --cfg, --info, completion
         elif invocation.config is None:
-            run_multirun(run_composed, invocation.composed, invocation.loader)
+            run_multirun(run_job_of_hydra, invocation.composed, invocation.loader)
         elif invocation.config.plan:
             jobs = plan_jobs([Job(0, invocation.config)])
             print(describe_plan(jobs))

@@ -89,8 +89,8 @@ class _TlftLauncher(Launcher):
 
         folder, sweep = Path(self.config.hydra.sweep.dir), SweepMembership()
         jobs = compose_jobs(self.config, job_overrides, self.hydra_context.config_loader)
-        numbered = [replace(job, number=initial_job_idx + job.number) for job in jobs]
-        self.run_jobs([JobOrder(job, folder, sweep) for job in numbered], lambda number, queued: None)
+        orders = [JobOrder(replace(job, number=initial_job_idx + job.number), folder, sweep) for job in jobs]
+        self.run_jobs(orders, lambda number, queued: None)
         return []
 
 

@@ -106,9 +106,9 @@ class TlftSweeper(Sweeper):
 
 
 def _claim_folder(master: DictConfig) -> Path:
-    from tlft.config.compose import with_values
-    from tlft.config.output_dir import claim_hydra_folder
+    from tlft.config.output_dir import with_claimed_folder
 
-    folder = claim_hydra_folder(master, "sweep")
-    OmegaConf.save(with_values(master, {"hydra.sweep.dir": str(folder)}), folder / "multirun.yaml")
+    claimed = with_claimed_folder(master, "sweep")
+    folder = Path(claimed.hydra.sweep.dir)
+    OmegaConf.save(claimed, folder / "multirun.yaml")
     return folder

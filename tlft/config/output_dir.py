@@ -34,8 +34,8 @@ def claim_folder(path: Path, *, exact: bool = False) -> Path:
         folder = path.with_name(f"{path.name}_{number}")
 
 
-def claim_hydra_folder(config: DictConfig, mode: str) -> Path:
-    """Claim the folder that `hydra.run.dir` or `hydra.sweep.dir` of a composed configuration names.
+def with_claimed_folder(config: DictConfig, mode: str = "run") -> DictConfig:
+    """Claim the folder that `hydra.run.dir` or `hydra.sweep.dir` names; return the configuration with what was claimed.
 
     Raises:
         ConfigurationError: if a user named it, and it is taken.
@@ -43,13 +43,8 @@ def claim_hydra_folder(config: DictConfig, mode: str) -> Path:
     path = Path(str(config.hydra[mode].dir)).absolute()
     named = any(str(override).startswith(f"hydra.{mode}.dir=") for override in config.hydra.overrides.hydra)
     try:
-        return claim_folder(path, exact=named)
+        return with_values(config, {f"hydra.{mode}.dir": str(claim_folder(path, exact=named))})
     except FileExistsError:
         raise ConfigurationError(
             f"hydra.{mode}.dir={path}: holds the output of an earlier run; name another folder"
         ) from None
-
-
-def with_claimed_folder(composed: DictConfig) -> DictConfig:
-    """Return the configuration of a single run with the folder that was claimed for it."""
-    return with_values(composed, {"hydra.run.dir": str(claim_hydra_folder(composed, "run"))})

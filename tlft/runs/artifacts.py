@@ -55,13 +55,7 @@ def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> N
     correct = predictions.correct(split.labels)
     chosen = select_for_gallery(correct, confidence, split.labels)
     items = [
-        GalleryItem(
-            pixels=pixels,
-            label=classes[split.labels[index]],
-            predicted=names[index],
-            confidence=float(confidence[index]),
-            correct=bool(correct[index]),
-        )
+        GalleryItem(pixels, classes[split.labels[index]], names[index], float(confidence[index]), bool(correct[index]))
         for index, pixels in zip(chosen, split.pixels[np.array(chosen, dtype=np.int64)], strict=True)
     ]
     draw_gallery(items).save(folder / Artifact.GALLERY)

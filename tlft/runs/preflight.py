@@ -110,7 +110,7 @@ def examine(cfg: DictConfig) -> Config:
             raise ConfigurationError(missing)
         config = to_config(cfg)
     except COMPOSITION_ERRORS as error:
-        raise ConfigurationError(" ".join(str(error).split())) from None
+        raise ConfigurationError(one_line(error)) from None
     if problems := _problems_of(config):
         raise ConfigurationError(problems)
     return resolve(config)
@@ -175,10 +175,8 @@ def _check_sweep(composer: Composer, overrides: Sequence[Override], composed: Di
 
 
 def _has_wrong_option(composer: Composer, override: Override) -> bool:
-    if not override.is_sweep_override() or not composer.is_group(override):
-        return False
-    options = composer.options(override.key_or_group)
-    return any(value not in options for value in override.sweep_string_iterator())
+    is_axis = override.is_sweep_override() and composer.is_group(override)
+    return is_axis and not set(override.sweep_string_iterator()) <= set(composer.options(override.key_or_group))
 
 
 def _wrong_machine(config: Config) -> list[str]:

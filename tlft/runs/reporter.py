@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from tlft.config.schema import TrainingConfig
 from tlft.errors import TlftError
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
@@ -41,10 +40,6 @@ class Reporter:
     _cost: float = field(default=0.0, init=False)
     _unsaved: bool = field(default=False, init=False)
 
-    @property
-    def _training(self) -> TrainingConfig:
-        return self.context.config.training
-
     @contextmanager
     def showing_progress(self, state: TrainingState) -> Iterator[None]:
         """Show how far the training has come, within the block; nothing where there is none."""
@@ -52,13 +47,13 @@ class Reporter:
             yield
             return
         done = state.epoch * len(self.context.images.train) + state.seen
-        total = self._training.epochs * len(self.context.images.train)
+        total = self.context.config.training.epochs * len(self.context.images.train)
         with progress(self.context.run.name, total, "images", done) as self._advance:
             yield
 
     def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
         """Move the bar, and save a checkpoint if one is due, or if somebody asks the run to stop."""
-        self._advance(images, note=f"epoch {state.epoch + 1}/{self._training.epochs}, loss {loss:.4f}")
+        self._advance(images, note=f"epoch {state.epoch + 1}/{self.context.config.training.epochs}, loss {loss:.4f}")
         if signals.asked_to_stop():
             self._save(model, state)
             signals.stop_if_asked()
@@ -68,8 +63,8 @@ class Reporter:
 
     def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
         """Log the epoch's metrics, with a point of the evaluation curve if one is due, and save if that is due."""
-        epoch, eval_every = state.epoch, self._training.eval_every
-        if eval_every is not None and (epoch % eval_every == 0 or epoch == self._training.epochs):
+        training, epoch = self.context.config.training, state.epoch
+        if training.eval_every is not None and (epoch % training.eval_every == 0 or epoch == training.epochs):
             metrics = metrics | self._curve(model)
         self.context.run.log_metrics(metrics, step=epoch, with_system=True)
         save_every = self.context.config.checkpoint.every_epochs
@@ -77,15 +72,9 @@ class Reporter:
         if save_every is not None and epoch % save_every == 0 and is_cheap:
             self._save(model, state)
         self.context.run.deliver()
-        log.info(
-            "%s: epoch %d/%d, loss %.4f, accuracy %.1f %%, %.1f images/s",
-            self.context.run.name,
-            epoch,
-            self._training.epochs,
-            metrics[Metric.TRAIN_LOSS],
-            100 * metrics[Metric.TRAIN_ACCURACY],
-            metrics[Metric.TRAIN_IMAGES_PER_SECOND],
-        )
+        loss, accuracy = metrics[Metric.TRAIN_LOSS], 100 * metrics[Metric.TRAIN_ACCURACY]
+        text = f"loss {loss:.4f}, accuracy {accuracy:.1f} %, {metrics[Metric.TRAIN_IMAGES_PER_SECOND]:.1f} images/s"
+        log.info("%s: epoch %d/%d, %s", self.context.run.name, epoch, training.epochs, text)
 
     def _save(self, model: nn.Module, state: TrainingState) -> None:
         started = time.monotonic()

@@ -88,10 +88,8 @@ def prepare_machine(config: Config) -> Machine:
     device = torch.device(_best_device() if config.device == "auto" else config.device)
     if device == torch.device("cuda") and config.device == "auto" and count_gpus() > 1:
         device = torch.device("cuda", _claim_gpu(count_gpus()))
-    precision = config.precision
-    if precision == "auto":
-        precision = "bfloat16" if _has_bfloat16(device) else "float32"
-    return Machine(device, precision, threads)
+    fastest = "bfloat16" if _has_bfloat16(device) else "float32"
+    return Machine(device, fastest if config.precision == "auto" else config.precision, threads)
 
 
 def prepare_to_apply(precision: str) -> Machine:

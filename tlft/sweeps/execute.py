@@ -117,7 +117,7 @@ def _launch(
     except TlftError as error:  # such as a cluster that takes no jobs; what has become of each is read below
         log.error("failed: %s", error)
     finally:
-        results |= {order.number: _read_result(by_number[order.number], order.folder) for order in orders}
+        results |= {order.job.number: _read_result(by_number[order.job.number], order.folder) for order in orders}
 
 
 def _read_result(planned: PlannedJob, folder: Path) -> Result:

@@ -23,5 +23,5 @@ def run_jobs(orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
             perform(order)
         outcome = read_outcome(order.folder)
         if stops_on_failure(orders) and outcome is not None and outcome.status == RunStatus.FAILED:
-            log.warning("sweep.on_failure=stop: the jobs after job %d are not started", order.number)
+            log.warning("sweep.on_failure=stop: the jobs after job %d are not started", order.job.number)
             return

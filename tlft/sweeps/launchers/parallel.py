@@ -83,7 +83,7 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
                         waiting.clear()
                 for job in running:
                     job.look()
-                monitor.look({job.order.number: job.order.folder for job in running})
+                monitor.look({job.order.job.number: job.order.folder for job in running})
     except BaseException as error:
         _stop(running, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
         raise

@@ -89,7 +89,7 @@ def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit:
     cpus = settings["cpus_per_task"] or common_threads(orders) or CPUS_PER_TASK
     running = _submit([order.with_threads(cpus) for order in orders], {**settings, "cpus_per_task": cpus})
     for job in running:
-        on_submit(job.order.number, job.slurm_id)
+        on_submit(job.order.job.number, job.slurm_id)
     log.info("%d jobs submitted to Slurm: %s", len(running), _ids(running))
     try:
         with monitoring() as monitor:
@@ -134,7 +134,7 @@ def _watch(running: list[_Submitted], monitor: Monitor, *, stop_on_failure: bool
                 if _remove_ended(running, states) and stop_on_failure:
                     _cancel_waiting(running, states)
                 reasons = _log_waiting(states, reasons)
-        monitor.look({job.order.number: job.order.folder for job in running})
+        monitor.look({job.order.job.number: job.order.folder for job in running})
         time.sleep(_LOOK_SECONDS if running else 0)
 
 

@@ -47,14 +47,9 @@ class JobOrder:
     sweep: SweepMembership
 
     @property
-    def number(self) -> int:
-        """Of the job."""
-        return self.job.number
-
-    @property
     def folder(self) -> Path:
         """Of the job's output."""
-        return self.sweep_folder / str(self.number)
+        return self.sweep_folder / str(self.job.number)
 
     def with_threads(self, threads: int) -> JobOrder:
         """Return the order with a number of threads, unless the job was asked to have another."""
@@ -80,7 +75,7 @@ def perform(order: JobOrder) -> None:
         JobError: if it failed, after it was said why.
         Exception: whatever only a traceback explains.
     """
-    config, number = order.job.config, order.number
+    config, number = order.job.config, order.job.number
     values = {
         "hydra.sweep.dir": str(order.sweep_folder),
         "hydra.sweep.subdir": str(number),
@@ -129,5 +124,5 @@ def log_end(order: JobOrder, cause: Callable[[], str]) -> bool:
         write_outcome(order.folder, outcome)
     score = f", accuracy {100 * outcome.score:.3f} %" if outcome.score is not None else ""
     error = f": {outcome.error}" if outcome.error else ""
-    log.info("job %d: %s%s%s, %.1f s", order.number, outcome.status.label, score, error, outcome.seconds)
+    log.info("job %d: %s%s%s, %.1f s", order.job.number, outcome.status.label, score, error, outcome.seconds)
     return outcome.status == RunStatus.FAILED
