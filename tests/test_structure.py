@@ -154,6 +154,8 @@ def find_wrong_libraries(modules: Mapping[str, Module]) -> list[str]:
             problems.append(f"{module.name} imports mlflow, which tlft.tracking alone knows")
         if module.uses("hydra") and not module.is_in(KNOW_HYDRA):
             problems.append(f"{module.name} imports hydra")
+        if module.uses("tlft.training", "tlft.models") and module.room == "analysis":
+            problems.append(f"{module.name} imports what trains")
         if module.uses("hydra._internal") and module.name != "tlft.config.hydra_internals":
             problems.append(f"{module.name} imports Hydra's private modules")
         heavy = ("torch", "torchvision", "timm")
@@ -302,6 +304,7 @@ def test_a_circle_is_found_also_between_functions(tmp_path: Path) -> None:
         ("tlft__runtime__progress", "def f():\n    import torch", "imports torch"),
         ("tlft__config__schema", "import torch.nn", "imports torch"),
         ("analysis__table", "from torch import nn", "imports torch"),
+        ("analysis__table", "def f():\n    from tlft.training import loop", "imports what trains"),
     ],
 )
 def test_a_library_in_the_wrong_room_is_found(tmp_path: Path, name: str, source: str, problem: str) -> None:
