@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image, ImageOps
+from PIL import Image
 
 from analysis.correctness import Frames, common_images, index_by_image
 from analysis.rows import Row
+from tlft.data.decode import upright
 from tlft.names import PROBABILITY
 
 _EDGE = 320  # pixels
@@ -140,7 +141,7 @@ def _read(root: Path, file: str, digest: str) -> bytes | None:
 def _small(data: bytes) -> str:
     with Image.open(io.BytesIO(data)) as opened:
         opened.draft("RGB", (2 * _EDGE, 2 * _EDGE))
-        image = ImageOps.exif_transpose(opened).convert("RGB")
+        image = upright(opened).convert("RGB")
     image.thumbnail((_EDGE, _EDGE), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=72, optimize=True)

@@ -6,7 +6,6 @@ No torch in here: what a network makes of them, normalised and flipped, is the b
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -24,30 +23,21 @@ from typing import TypeVar
 import numpy as np
 import PIL
 from filelock import FileLock, Timeout
-from PIL import Image, ImageOps
+from PIL import Image
 
+from tlft.data.decode import BadImageError, decode, read_file
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
+from tlft.runtime.files import display_name
 from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Goes up when this module gives other pixels, or lays its cache out in another way."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
-
-
-class BadImageError(TlftError):
-    """Say which file is no image, and the reason, a few words that follow its name, such as `is empty`."""
-
-    def __init__(self, path: Path, reason: str, mend: str = "replace or delete it") -> None:
-        super().__init__(path, reason, mend)  # these, and not the text, so that it survives pickling
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return "{}: {}; {}".format(*self.args)
 
 
 @dataclass(frozen=True)
@@ -63,18 +53,6 @@ class DecodedImages:
     array: np.ndarray
     rows: Mapping[str, int]
     bad: Mapping[str, str]
-
-
-def load_image(source: Path | bytes) -> Image.Image:
-    """Return the image of a file, or of what one holds, as people see it: upright, in RGB, on white where transparent.
-
-    Raises:
-        BadImageError: if the file is truncated, no image, or larger than Pillow's limit.
-        TlftError: if the file cannot be read.
-    """
-    if isinstance(source, bytes):
-        return _upright_rgb(source, Path(f"{len(source)} bytes"))
-    return _upright_rgb(_read(source), source)
 
 
 def resize_and_crop(image: Image.Image, transform: Transform) -> np.ndarray:
@@ -102,10 +80,10 @@ def load_pixels(path: Path, transform: Transform, digest: str | None = None) -> 
         BadImageError: if the file is no image, or one that is too narrow to be scaled.
         TlftError: if the file cannot be read, or changed.
     """
-    data = _read(path)
+    data = read_file(path)
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise TlftError(f"{path}: the file changed after its digest was taken; start again")
-    image = _upright_rgb(data, path)
+        raise TlftError(f"{display_name(path)}: the file changed after its digest was taken; start again")
+    image = decode(data, path)
     try:
         return resize_and_crop(image, transform)
     except ValueError as error:
@@ -142,64 +120,10 @@ def decode_images(
         more = f" ({len(failed) - 1} more bad)" if len(failed) > 1 else ""
         raise BadImageError(path, reason + more, "replace or delete them, or set data.on_bad_image=skip")
     for path, reason in failed:
-        log.warning("skipped %s: %s", path, reason)
+        log.warning("skipped %s: %s", display_name(path), reason)
     if failed:
         log.warning("skipped %d of %d images", len(failed), len(files))
     return decoded
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise TlftError(f"{path}: the file vanished; put it back, or start again without it") from None
-    except OSError as error:
-        raise TlftError(f"{path}: cannot be read ({error.strerror}); mend that, or take the file away") from None
-
-
-def _upright_rgb(data: bytes, path: Path) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except MemoryError:
-        raise
-    except Exception as error:  # on broken files Pillow raises anything from OSError to struct.error
-        raise BadImageError(path, _reason(error, data)) from None
-
-
-def _reason(error: Exception, data: bytes) -> str:
-    if not data:
-        return "is empty"
-    if isinstance(error, PIL.UnidentifiedImageError):
-        return "is no image, or its beginning is broken"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"is larger than Pillow's limit against decompression bombs ({2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels)"
-    message = " ".join(str(error).split()) or type(error).__name__
-    return "is truncated" if "truncated" in message.lower() else f"cannot be decoded ({message})"
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _to_eight_bits(image)
-    elif image.has_transparency_data:
-        foreground = image.convert("RGBA")
-        image = Image.new("RGBA", foreground.size, "white")
-        image.alpha_composite(foreground)
-    return image.convert("RGB")
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale grey values; Pillow's own conversion clips them at 255.
-
-    White is 65535, or 1.0 for floating-point numbers. Values outside say that the file has a scale of its own, which
-    is taken to go from its smallest value to its largest.
-    """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    black, white = 0.0, 1.0 if image.mode == "F" else 65535.0
-    if values.min() < black or values.max() > white:
-        black, white = float(values.min()), float(values.max())
-    return Image.fromarray(np.rint((values - black) * (255 / ((white - black) or 1))).astype(np.uint8))
 
 
 def _offset(side: int, crop: int) -> int:

@@ -21,13 +21,15 @@ from PIL import Image
 from torch import nn
 
 from tlft.data.class_map import LabelSpace
-from tlft.data.pixel_store import BadImageError, in_order, load_image, load_pixels, resize_and_crop
+from tlft.data.decode import BadImageError, load_image
+from tlft.data.pixel_store import in_order, load_pixels, resize_and_crop
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.evaluation.predictions import BATCH_SIZE, evaluate
 from tlft.models.build import rebuild_model
 from tlft.names import PROBABILITY
 from tlft.runtime.device import Machine, available_threads, prepare_to_apply
+from tlft.runtime.files import display_name
 
 Source = str | bytes | Path
 
@@ -155,7 +157,7 @@ def load_file(path: Path, transform: Transform) -> np.ndarray:
         TlftError: if it is no image.
     """
     if not path.is_file():  # a link to nowhere, or a pipe, which would be waited for
-        raise TlftError(f"{path}: is no file; replace or delete it")
+        raise TlftError(f"{display_name(path)}: is no file; replace or delete it")
     return load_pixels(path, transform)
 
 

@@ -19,9 +19,22 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def display_name(path: str | Path) -> str:
+    r"""Return a path as text that can be written anywhere, the same in every locale: UTF-8, else escaped (`caf\xe9`).
+
+    Python keeps bytes of a name that are no text in the encoding of the locale as surrogates, which no file, database
+    or terminal takes.
+    """
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:  # no name of this system: a locale without these letters, and a name that was typed
+        name = str(path).encode("utf-8", "backslashreplace")
+    return name.decode("utf-8", "backslashreplace")
+
+
 def relative_name(path: Path, root: Path) -> str:
-    """Return what a file is called below a folder; its whole name if it lies elsewhere."""
-    return str(path).removeprefix(str(root)).lstrip("/\\")
+    """Return what a file is called below a folder, as text; its whole name if it lies elsewhere."""
+    return display_name(str(path).removeprefix(str(root)).lstrip("/\\"))
 
 
 def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:

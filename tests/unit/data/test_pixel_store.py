@@ -14,7 +14,8 @@ from filelock import FileLock
 from PIL import Image
 
 from tlft.data import pixel_store as decode
-from tlft.data.pixel_store import BadImageError, DecodedImages, decode_images, load_image, resize_and_crop
+from tlft.data.decode import BadImageError, load_image
+from tlft.data.pixel_store import DecodedImages, decode_images, resize_and_crop
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 
@@ -145,9 +146,7 @@ def test_truncated_file_is_named(truncated: Path) -> None:
         load_image(truncated)
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "is empty"), (b"no image\n", "is no image, or its beginning is broken")]
-)
+@pytest.mark.parametrize(("content", "reason"), [(b"", "is empty"), (b"no image\n", "is text, and no image")])
 def test_file_that_is_no_image_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "text.jpg").write_bytes(content)
     with pytest.raises(BadImageError) as caught:
@@ -274,7 +273,7 @@ def test_first_bad_file_is_the_error_and_the_others_are_counted(
 ) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     files = digests_of(tmp_path / "text.jpg", *photographs.values(), truncated)
-    message = r"text\.jpg: is no image, or its beginning is broken \(1 more bad\); .*data\.on_bad_image=skip$"
+    message = r"text\.jpg: is text, and no image \(1 more bad\); .*data\.on_bad_image=skip$"
     with pytest.raises(BadImageError, match=message):
         decode_images(files, SMALL, tmp_path / "cache")
 
