@@ -6,7 +6,9 @@ the project is imported.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -36,6 +38,7 @@ class Tag:
     DEBUG = "debug"
     NEAR_DUPLICATES = "near_duplicates"
     SKIPPED_IMAGES = "skipped_images"
+    REFUSED = "refused"  # how many entries the store did not take, and which
 
     COMMIT = "commit"
     DIRTY = "dirty"
@@ -134,6 +137,7 @@ class Artifact:
     GALLERY = "gallery.png"
     WEIGHTS = "weights/model.safetensors"
     TRACEBACK = "traceback.txt"  # only of a run that has failed
+    REFUSED = "refused.jsonl"  # entries that the store did not take, with its reasons
     REPORT = "report.html"  # of a sweep's run
     MODEL_DESCRIPTION = "model.json"  # of a logged model: what it takes to build its network again
 
@@ -142,7 +146,32 @@ PROBABILITY = "p/"
 """Is followed by the name of a class: a column of its probabilities, in predictions of every kind."""
 
 
+LONGEST_ESCAPED = 238
+"""Characters of a name behind `eval/recall/`: MLflow takes 250 for a metric's name, and refuses a longer one."""
+
+
 def escape_all(names: Sequence[str]) -> list[str]:
-    """Spell names as MLflow takes them in a metric's name; those that would collide get their index."""
-    escaped = [re.sub(r"[^\w\-. ]", "_", name) for name in names]
-    return [f"{name}_{index}" if escaped.count(name) > 1 else name for index, name in enumerate(escaped)]
+    """Spell names as MLflow takes them in a metric's name; no two are the same.
+
+    What is too long ends in a digest of the whole name; those that would collide get their index.
+    """
+    spelled = [_shorten(re.sub(r"[^\w\-. ]", "_", name), name) for name in names]
+    counts = Counter(spelled)
+    taken = {name for name, count in counts.items() if count == 1}
+    escaped = []
+    for index, name in enumerate(spelled):
+        unique = name
+        if counts[name] > 1:
+            unique = _shorten(f"{name}_{index}", f"{index} {names[index]}")
+            while unique in taken:  # another class is called so
+                unique += "_"
+            taken.add(unique)
+        escaped.append(unique)
+    return escaped
+
+
+def _shorten(name: str, whole: str) -> str:
+    if len(name) <= LONGEST_ESCAPED:
+        return name
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{name[:200]}_{digest}"

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlft.errors import RunDeletedError
+from tlft.errors import RunDeletedError, TlftError
 from tlft.names import Artifact, Metric, Tag
 from tlft.runtime.files import sha256_of
 from tlft.tracking.client import find_run
+from tlft.tracking.entries import ESSENTIAL, describe, halves, is_refusal, kind_of, send
 from tlft.tracking.journal import Entry, Journal
-from tlft.tracking.pyfunc_model import log_model
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.server import reason_of
 
@@ -30,6 +29,11 @@ log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 20.0
 _PAUSE_FACTOR = 10  # of what a question took that was not answered, until the next one: the training goes on
+_LONGEST_LIST = 1000  # characters of what was refused, in a tag
+
+
+class RefusedError(TlftError):
+    """Say that the store refuses for good what a run is not complete without."""
 
 
 class ActiveRun:
@@ -50,8 +54,7 @@ class ActiveRun:
         self.started = time.monotonic()
         self.folder = folder
         self.journal = Journal(folder.path)
-        self._client = client
-        self._experiment_id = run.info.experiment_id
+        self._client, self._run = client, run
         self._not_before = 0.0
         self._ended = False
 
@@ -96,19 +99,24 @@ class ActiveRun:
     def deliver(self, *, at_once: bool = False) -> bool:
         """Send the store what it has not got yet; tells whether it has everything now.
 
-        A store that does not answer is said once and asked again later: it must not stop a training.
+        A store that does not answer is said once and asked again later: it must not stop a training. What it refuses
+        for good is put aside, so that it does not hold back what follows.
 
         Raises:
             RunDeletedError: if somebody deleted the run meanwhile.
+            RefusedError: if it refuses what the run is not complete without.
         """
         if not at_once and time.monotonic() < self._not_before:
             return False
         started = time.monotonic()
         try:
             for entry in self.journal.undelivered():
-                self._deliver(entry)
+                self._send(entry)
+        except (RunDeletedError, RefusedError):
+            raise
         except Exception as error:  # whatever MLflow, its database or its server raise
-            self._stop_if_deleted(error)
+            if getattr(error, "error_code", "") in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                self._is_there()  # a store that does not answer is not asked once more
             self.refusal = reason_of(error)
             if not self._not_before:
                 log.warning("the tracking store takes nothing now (%s); it is kept and delivered later", self.refusal)
@@ -120,27 +128,80 @@ class ActiveRun:
         self._not_before = 0.0
         return True
 
-    def _stop_if_deleted(self, refusal: Exception) -> None:
-        if getattr(refusal, "error_code", "") not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
-            return  # a store that does not answer is not asked once more
+    def _send(self, entry: Entry) -> None:
+        """Send one entry; of several figures or tags that are refused together those that are taken alone."""
+        try:
+            send(self._client, self._run, self.folder, entry)
+        except Exception as error:
+            if not is_refusal(error, kind_of(entry)) or not self._is_there():
+                raise
+            parts = halves(entry)
+            for part in parts:
+                self._send(part)
+            if not parts:
+                self._put_aside(entry, reason_of(error))
+
+    def _put_aside(self, entry: Entry, reason: str) -> None:
+        """Keep with the run's files what the store refuses for good, and name it in a tag and a line of the log."""
+        if kind_of(entry) in ESSENTIAL:
+            raise RefusedError(
+                f"run {self.run_id}: the tracking store refuses {describe(entry)} ({reason}), without which the run is "
+                "not complete; mend that, then python -m tlft.sync, or the same command again"
+            )
+        refused, is_new = self.folder.put_aside(entry, reason)
+        listed = f"{len(refused)}: {', '.join(describe(other) for other in refused)}"
+        try:
+            self._client.log_artifact(self.run_id, str(self.folder.refused))
+            self._client.set_tag(self.run_id, Tag.REFUSED, listed[:_LONGEST_LIST])
+        except Exception as error:
+            if is_refusal(error):
+                raise RefusedError(
+                    f"run {self.run_id}: the tracking store takes no files ({reason_of(error)})"
+                ) from error
+            raise
+        if is_new:
+            log.warning(
+                "the tracking store refuses %s (%s); it is kept in %s among the run's files",
+                describe(entry),
+                reason,
+                Artifact.REFUSED,
+            )
+
+    def _is_there(self) -> bool:
+        """Tell whether the store still has the run; False if it does not answer.
+
+        Raises:
+            RunDeletedError: if somebody deleted the run.
+        """
         try:
             run = find_run(self._client, self.run_id)
         except Exception as error:  # it was there a moment ago
             log.debug("run %s: %s", self.run_id, error)
-            return
+            return False
         if run is None or run.info.lifecycle_stage == "deleted":
             raise RunDeletedError(
                 f"run {self.run_id} was deleted in MLflow while it was computed; the same command begins a new run, or "
                 "goes on with this one if it is restored there first"
             )
+        return True
 
     def finish(self) -> bool:
-        """Say that the run is FINISHED; tells whether the store knows, or will be told later."""
+        """Say that the run is FINISHED; tells whether the store knows, or will be told later.
+
+        Raises:
+            RefusedError: if the store refuses what the run is not complete without; the run is then FAILED.
+        """
         if not self.journal.has("end"):
             self.log_tags({Tag.SECONDS: f"{time.monotonic() - self.started:.3f}"})
             self.journal.append(end="FINISHED", time=_now())
         self._ended = True
-        if self.deliver(at_once=True):
+        try:
+            complete = self.deliver(at_once=True)
+        except RefusedError:
+            with suppress(Exception):  # it was said already what is wrong
+                self._client.set_terminated(self.run_id, "FAILED")
+            raise
+        if complete:
             self.folder.remove()
             return True
         log.warning(
@@ -157,7 +218,11 @@ class ActiveRun:
         """
         if self._ended:
             return
-        if not self.deliver(at_once=True):  # to ask for more would only take more time, and Slurm gives little
+        try:
+            answers = self.deliver(at_once=True)
+        except RefusedError:
+            answers = True
+        if not answers:  # to ask for more would only take more time, and Slurm gives little
             log.warning("run %s could not be marked %s: %s", self.run_id, status, self.refusal)
             return
         try:
@@ -170,27 +235,6 @@ class ActiveRun:
                 self.folder.remove()
         except Exception as error:
             log.warning("run %s could not be marked %s: %s", self.run_id, status, error)
-
-    def _deliver(self, entry: Entry) -> None:
-        """Send one entry; a second time it changes nothing."""
-        from mlflow import entities
-
-        if "metrics" in entry:
-            time, step = entry["time"], entry["step"]
-            metrics = [entities.Metric(name, value, time, step) for name, value in entry["metrics"].items()]
-            self._client.log_batch(self.run_id, metrics=metrics)
-        elif "params" in entry:
-            self._client.log_batch(self.run_id, params=[entities.Param(*pair) for pair in entry["params"].items()])
-        elif "tags" in entry:
-            self._client.log_batch(self.run_id, tags=[entities.RunTag(*pair) for pair in entry["tags"].items()])
-        elif "inputs" in entry:
-            _log_inputs(self._client, self.run_id, **entry["inputs"])
-        elif "files" in entry:
-            self._client.log_artifacts(self.run_id, str(self.folder.files))
-        elif "model" in entry:
-            log_model(self._client, self._experiment_id, self.run_id, entry["model"])
-        elif "end" in entry:
-            self._client.set_terminated(self.run_id, entry["end"], entry["time"])
 
     def _measure_system(self) -> dict[str, float]:
         """Ask MLflow's own monitors; they are asked at the end of each epoch, so that their figures have its step."""
@@ -215,27 +259,6 @@ class ActiveRun:
             except Exception as error:
                 log.debug("no figures of the GPU: %s", error)
         return monitors
-
-
-_LONGEST_DIGEST = 36  # in MLflow
-
-
-def _log_inputs(client: MlflowClient, run_id: str, name: str, source: str, digests: Mapping[str, str]) -> None:
-    """Log the data set; of runs that name a new one in the same moment MLflow refuses all but one: they ask again."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    place = json.dumps({"uri": source})
-    inputs = [
-        DatasetInput(Dataset(name, digest[:_LONGEST_DIGEST], "local", place), [InputTag(Tag.DATASET_SPLIT, split)])
-        for split, digest in digests.items()
-    ]
-    for refusals_left in range(len(digests), -1, -1):  # each refusal tells of one that is there by now
-        try:
-            client.log_inputs(run_id, inputs)
-            return
-        except Exception as error:
-            if not refusals_left or not re.search("unique|duplicate", str(error), re.IGNORECASE):
-                raise
 
 
 def _now() -> int:

@@ -121,9 +121,12 @@ class ClaimedRun:
             if orphan.info.status == "RUNNING":  # its process is gone, or this one would not hold the key
                 client.set_terminated(orphan.info.run_id, "KILLED")
         folder.remove()
-        created = client.create_run(self.store.experiment_id, run_name=name, tags=dict(tags))
+        first = {name: tags[name] for name in (Tag.RUN_KEY, *self.store.origin_tags, Tag.PARENT) if name in tags}
+        created = client.create_run(self.store.experiment_id, run_name=name, tags=first)
         folder.remember(created.info.run_id, self.store.named_uri)
-        return ActiveRun(client, created, folder)
+        run = ActiveRun(client, created, folder)
+        run.log_tags({name: text for name, text in tags.items() if name not in first})  # one may be refused
+        return run
 
     def _continue(self, run: Run, tags: Mapping[str, str]) -> ActiveRun:
         client, folder = self.store.client, self.store.folder_of(self.key)

@@ -61,7 +61,10 @@ def _deliver(folder: RunFolder, home: Path) -> Delivery | None:
         run = ActiveRun(client, stored, folder)
     except Exception as error:  # a server that is away, a run that was deleted for good
         return Delivery(run_id, 0, before, one_line(error, 200))
-    done = run.finish() if run.journal.has("end") else run.deliver(at_once=True)
+    try:
+        done = run.finish() if run.journal.has("end") else run.deliver(at_once=True)
+    except TlftError as error:  # a run that was deleted, or what it is not complete without is refused
+        return Delivery(run_id, before - run.journal.waiting, run.journal.waiting, str(error))
     waiting = 0 if done else run.journal.waiting
     return Delivery(run_id, before - waiting, waiting, "" if done else run.refusal)
 

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tlft.names import Artifact
 from tlft.runtime.claims import Claim
 from tlft.runtime.files import atomic_write
 from tlft.tracking.client import connect, find_run, tracking_uri
+from tlft.tracking.journal import Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,10 +41,12 @@ class RunFolder:
     Attributes:
         checkpoints: where checkpoints are kept.
         files: where the run's files wait until MLflow has them.
+        refused: a line of JSON for each entry that the store does not take.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.refused = path / Artifact.REFUSED
         self.checkpoints, self.files = path / "checkpoint", path / "files"
 
     @property
@@ -58,6 +62,16 @@ class RunFolder:
     def remember(self, run_id: str, uri: str) -> None:
         """Write which run this is, and where it is tracked."""
         atomic_write(self.path / "run.json", json.dumps(RunAddress(run_id, uri)._asdict()).encode())
+
+    def put_aside(self, entry: Entry, reason: str) -> tuple[list[Entry], bool]:
+        """Keep an entry that the store refuses, once; returns all such, and whether this is a new one."""
+        lines = self.refused.read_text(encoding="utf-8").splitlines() if self.refused.exists() else []
+        refused = [json.loads(line)["entry"] for line in lines]
+        if is_new := entry not in refused:
+            refused.append(entry)
+            lines.append(json.dumps({"entry": entry, "reason": reason}, ensure_ascii=False))
+            atomic_write(self.refused, "".join(f"{line}\n" for line in lines).encode())
+        return refused, is_new
 
     def remove(self) -> None:
         """Delete everything; `run.json` last, so that what a crash leaves is still known for what it is."""

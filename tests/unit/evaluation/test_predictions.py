@@ -128,3 +128,12 @@ def test_name_of_another_output_cannot_be_taken_for_a_class() -> None:
 def test_class_names_become_metric_names() -> None:
     assert escape_all(["a&b", "日本", "x(y)"]) == ["a_b", "日本", "x_y_"]
     assert escape_all(["a&b", "a+b"]) == ["a_b_0", "a_b_1"]
+    assert escape_all(["a_b_0", "a&b", "a+b", "a_b_1"]) == ["a_b_0", "a_b_1_", "a_b_2", "a_b_1"]
+
+
+def test_a_long_class_name_is_shortened_to_one_of_its_own() -> None:
+    long = ["x" * 240 + "a", "x" * 240 + "b", "y" * 238, "&" * 237, "+" * 237]
+    escaped = escape_all(long)
+    assert len(set(escaped)) == len(long)
+    assert max(map(len, escaped)) <= 238
+    assert escaped[2] == "y" * 238
