@@ -160,7 +160,7 @@ def footnotes(table: Table) -> tuple[str, ...]:
         _closed_set(table) if table.metric == Metric.ACCURACY else "",
         _precisions(table),
         *(_evidence(table, table.evidence, row) if table.evidence is not None and row is not None else ()),
-        *_leaks(table),
+        *_data_notes(table),
         f"Left out: {list_reasons(table.left_out)}.",
         _commits(table),
     ]
@@ -201,10 +201,21 @@ def _precisions(table: Table) -> str:
     return f"precision=auto was {' in some runs, '.join(sorted(resolved))} in others." if len(resolved) > 1 else ""
 
 
-def _leaks(table: Table) -> list[str]:
-    """Say which evaluation images were trained on, nearly."""
-    leaks = dict.fromkeys((run.tags.get(Tag.DATA, "the data"), run.tags.get(Tag.NEAR_DUPLICATES)) for run in table.runs)
-    return [f"{data}: {leak}, which flatters the trained networks." for data, leak in leaks if leak]
+def _data_notes(table: Table) -> list[str]:
+    """Say which folders the images are from, what is left out of them, and which were trained on, nearly."""
+    sentences = {
+        Tag.SPLIT_FOLDERS: "{}: {}.",
+        Tag.LEFT_OUT_FILES: "{}: files left out of the folders: {}.",
+        Tag.SKIPPED_IMAGES: "{}: images skipped as unreadable: {}.",
+        Tag.NEAR_DUPLICATES: "{}: {}, which flatters the trained networks.",
+    }
+    notes = [
+        sentence.format(run.tags.get(Tag.DATA, "the data"), run.tags[tag])
+        for tag, sentence in sentences.items()
+        for run in table.runs
+        if run.tags.get(tag)
+    ]
+    return list(dict.fromkeys(notes))
 
 
 def _commits(table: Table) -> str:

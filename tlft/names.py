@@ -39,6 +39,8 @@ class Tag:
     NEAR_DUPLICATES = "near_duplicates"
     SKIPPED_IMAGES = "skipped_images"
     REFUSED = "refused"  # how many entries the store did not take, and which
+    LEFT_OUT_FILES = "left_out_files"  # how many of each kind were no images, or not where images are looked for
+    SPLIT_FOLDERS = "split_folders"  # which folders were taken; is not there for `train` and `val`
 
     COMMIT = "commit"
     DIRTY = "dirty"

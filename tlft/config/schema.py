@@ -103,6 +103,7 @@ class DataConfig:
     holdout_fraction: float | None = None
     train_fraction: float | None = None
     on_bad_image: str = "error"
+    subfolders: str = "error"
 
 
 @dataclass

@@ -22,6 +22,7 @@ _CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "training.keep": ("last", "lowest_train_loss"),
     "data.on_bad_image": ("error", "skip"),
+    "data.subfolders": ("error", "include", "ignore"),
     "sweep.on_failure": ("continue", "stop"),
     "data.name": ("hymenoptera", "synthetic", "imagefolder", "demo"),
 }

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tlft.config.schema import DataConfig
 from tlft.data import image_folder
 from tlft.errors import ConfigurationError, TlftError
 from tlft.runtime.download import fetch, unpack_zip
-from tlft.runtime.files import atomic_write, sha256_of
+from tlft.runtime.files import atomic_write, display_name, relative_name, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +48,16 @@ class Dataset:
         name: what people call it: `hymenoptera`, `synthetic`, or the folder's name.
         classes: names, sorted; a label is an index into them.
         images: sorted by split, class and SHA-256.
-        left_out: files in the folder that are no images.
+        left_out: files in the folder that are not taken, each with its kind.
+        split_folders: which folders are taken, in words; nothing for `train` and `val` alone.
     """
 
     name: str
     root: Path
     classes: tuple[str, ...]
     images: tuple[ImageFile, ...]
-    left_out: tuple[Path, ...] = ()
+    left_out: Mapping[Path, str] = field(default_factory=dict)
+    split_folders: str = ""
 
     def split(self, name: str) -> tuple[ImageFile, ...]:
         """Return the images of `train`, `holdout` or `eval`."""
@@ -99,16 +101,26 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
     """
     name, root = _find_root(config, home, workers)
     folder = image_folder.scan(root, config)
-    if folder.left_out:
-        listed = ", ".join(str(path.relative_to(root)) for path in folder.left_out[:5])
-        more = f" and {len(folder.left_out) - 5} more" if len(folder.left_out) > 5 else ""
-        log.info("data: left out, being no image file: %s%s", listed, more)
+    _log_remarks(root, folder)
     paths = [path for by_class in folder.splits.values() for files in by_class.values() for path in files]
     digests = _digest_files(root, paths, home / "cache", workers)
     images = _split(folder, digests, config)
     _refuse_shared_images(images, root)
     images.sort(key=lambda image: (image.split, image.label, image.sha256, str(image.path)))
-    return Dataset(name, root, tuple(folder.classes), tuple(images), tuple(folder.left_out))
+    taken = folder.split_folders.describe()
+    return Dataset(name, root, tuple(folder.classes), tuple(images), folder.left_out, taken)
+
+
+def _log_remarks(root: Path, folder: image_folder.Folder) -> None:
+    """Say which folders are taken where that is not plain, and what is left out."""
+    if taken := folder.split_folders.describe():
+        log.info("data: %s", taken)
+    for name in dict.fromkeys(folder.respelled):
+        log.info("data: two folders spell class %s in two forms of Unicode; they are one class", name)
+    if folder.left_out:
+        listed = ", ".join(relative_name(path, root) for path in list(folder.left_out)[:5])
+        more = f" and {len(folder.left_out) - 5} more" if len(folder.left_out) > 5 else ""
+        log.info("data: left out: %s (%s%s)", image_folder.describe_kinds(folder.left_out.values()), listed, more)
 
 
 def _local_root(config: DataConfig, home: Path) -> Path | None:
@@ -155,7 +167,7 @@ def _fetch_hymenoptera(home: Path, deadline: float | None) -> Path:
 
 def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) -> dict[Path, str]:
     """Return each file's SHA-256, remembered by path, size, modification time and inode."""
-    memory = cache / "digests" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
+    memory = cache / "digests" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
     try:
         remembered: dict[str, str] = json.loads(memory.read_text())
     except (OSError, ValueError):
@@ -167,7 +179,8 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
             mark = f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
             return mark, remembered.get(mark) or sha256_of(path)
         except OSError as error:
-            raise TlftError(f"{path}: cannot be read ({error.strerror}); put it back or take it out") from None
+            message = f"cannot be read ({error.strerror}); put it back or take it out"
+            raise TlftError(f"{display_name(path)}: {message}") from None
 
     with ThreadPoolExecutor(workers) as pool:
         marked = list(pool.map(digest, paths))
@@ -223,7 +236,7 @@ def _refuse_shared_images(images: Sequence[ImageFile], root: Path) -> None:
     earlier, image = pairs[0]
     where = f"in {earlier.split} and in {image.split}" if earlier.split != image.split else "in two classes"
     more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
-    names = f"{earlier.path.relative_to(root)} and {image.path.relative_to(root)}"
+    names = f"{relative_name(earlier.path, root)} and {relative_name(image.path, root)}"
     raise ConfigurationError(
         f"data.root={root}: {names} are the same image, {where}, which makes the figure wrong; delete one of them{more}"
     )

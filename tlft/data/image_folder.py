@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tlft.config.schema import DataConfig
+from tlft.data.folder_names import EXTENSIONS, class_name, is_image, list_visible, rename_command, walk_visible
+from tlft.data.split_folders import SplitFolders, find_split_folders
 from tlft.errors import ConfigurationError, nearest
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from tlft.runtime.files import display_name, relative_name
 
 ByClass = dict[str, list[Path]]
+
+_BESIDE = "image{} beside the class folders"
+_BELOW = "image{} in folders below a class"
+_MOST_KINDS = 8
+_MOST_LINES = 10
 
 
 @dataclass
@@ -18,38 +26,74 @@ class Folder:
     """The image files of a folder.
 
     Attributes:
+        split_folders: which sub-folder serves as which split.
         splits: for each of `train`, `eval` and perhaps `holdout`, the files of each class; or, for a folder that is
             still to be split, the one entry `all`.
-        left_out: files and folders that do not count as images.
+        left_out: files that are not taken, each with its kind: an extension, or a few words with a place for a plural.
+        respelled: classes of which one split has two folders, whose names differ in their Unicode form alone.
     """
 
+    split_folders: SplitFolders
     splits: dict[str, ByClass] = field(default_factory=dict)
-    left_out: list[Path] = field(default_factory=list)
+    left_out: dict[Path, str] = field(default_factory=dict)
+    respelled: list[str] = field(default_factory=list)
 
     @property
     def classes(self) -> list[str]:
-        """Names of all classes, sorted."""
+        """Names of all classes, sorted; one that has a folder and no image is among them."""
         return sorted({name for by_class in self.splits.values() for name in by_class})
+
+
+def describe_kinds(left_out: Iterable[str]) -> str:
+    """Return how many files of each kind are left out, such as `3 .heic, 1 .gif`, in some hundred characters."""
+    counts = Counter(left_out).most_common()
+    texts = [
+        f"{count} {kind.format('s' * (count != 1)) if '{}' in kind else display_name(kind)[:20]}"
+        for kind, count in counts
+    ]
+    more = sum(count for _, count in counts[_MOST_KINDS:])
+    return ", ".join(texts[:_MOST_KINDS]) + (f", {more} of other kinds" if more else "")
+
+
+@dataclass
+class _ClassFolder:
+    """What lies in the folders of one class in one split: images, images in folders below, and other files by kind."""
+
+    images: list[Path] = field(default_factory=list)
+    below: list[Path] = field(default_factory=list)
+    others: dict[Path, str] = field(default_factory=dict)
+
+
+_Contents = dict[str, dict[str, _ClassFolder]]
+"""What lies in the class folders, by split and class."""
 
 
 def scan(root: Path, config: DataConfig) -> Folder:
     """List a folder with `train/<class>/*` and `val/<class>/*`, or with `<class>/*` alone.
 
-    A folder `test` beside `train` and `val` reports, and `val` is then the hold-out.
-
     Raises:
-        ConfigurationError: with every problem, such as a missing split, a single class, a class in one split only.
+        ConfigurationError: with every problem, such as a missing split, a single class, a class without images.
     """
-    folder = Folder()
+    contents: _Contents = {}
+    problems: list[str] = []
     try:
         _check_root(root, config)
-        for split, name in _split_folders(root, config).items():
-            folder.splits[split] = _list_classes(root / name if name else root, folder.left_out)
+        folder = Folder(find_split_folders(root, config))
+        for split, name in folder.split_folders.names.items():
+            contents[split] = _list_split(root / name if name else root, folder, problems)
     except PermissionError as error:
         message = f"{error.filename}: may not be read; give yourself the right to (chmod u+rX)"
         raise ConfigurationError(message) from None
-    if problems := _class_problems(root, folder):
-        raise ConfigurationError(problems)
+    include = config.subfolders == "include"
+    for split, classes in contents.items():
+        folder.splits[split] = {name: one.images + (one.below if include else []) for name, one in classes.items()}
+        for one in classes.values():
+            folder.left_out |= one.others | dict.fromkeys([] if include else one.below, _BELOW)
+    unsettled = config.subfolders == "error"
+    problems = problems or _class_problems(folder, contents, unsettled=unsettled)
+    problems += _images_below(root, contents) if unsettled else []
+    if problems:
+        raise ConfigurationError([f"data.root={root}: {problem}" for problem in problems])
     return folder
 
 
@@ -65,68 +109,78 @@ def _check_root(root: Path, config: DataConfig) -> None:
         raise ConfigurationError(f"data.root={root}: the folder is empty; put train/<class>/* and val/<class>/* there")
 
 
-def _split_folders(root: Path, config: DataConfig) -> dict[str, str]:
-    """Say which subfolder serves as which split; `all` is the root itself, to be split by `data.eval_fraction`."""
-    subfolders = sorted(path.name for path in root.iterdir() if path.is_dir())
-    has_train = config.train_split in subfolders
-    if config.eval_fraction is not None:
-        if has_train:
-            raise ConfigurationError(
-                f"data.eval_fraction={config.eval_fraction}: {root} has a folder {config.train_split} already; leave "
-                f"data.eval_fraction out, or name the folder of classes (data.root={root / config.train_split})"
-            )
-        return {"all": ""}
-    evaluation = config.eval_split or next((name for name in ("test", "val") if name in subfolders), None)
-    problems = []
-    if not has_train:
-        problems.append(
-            f"data.root={root}: has no folder {config.train_split} (there are {', '.join(subfolders) or 'none'}); "
-            "name it with data.train_split, or split <class>/* with data.eval_fraction=0.2"
-        )
-    if has_train and evaluation is None:
-        problems.append(f"data.root={root}: has no folder val or test; name it with data.eval_split")
-    elif evaluation is not None and evaluation not in subfolders:
-        problems.append(f"data.eval_split={evaluation}: no such folder in {root}{nearest(evaluation, subfolders)}")
-    holdout = {"holdout": "val"} if evaluation == "test" and config.eval_split is None and "val" in subfolders else {}
-    if holdout and config.holdout_fraction is not None:
-        problems.append(
-            f"data.holdout_fraction={config.holdout_fraction}: {root} has train, val and test, and val is the "
-            "hold-out; leave data.holdout_fraction out, or set data.eval_split=val"
-        )
-    if problems:
-        raise ConfigurationError(problems)
-    return {"train": config.train_split, "eval": str(evaluation), **holdout}
-
-
-def _list_classes(split: Path, left_out: list[Path]) -> ByClass:
-    by_class: ByClass = {}
-    for entry in _list_visible(split):
+def _list_split(split: Path, folder: Folder, problems: list[str]) -> dict[str, _ClassFolder]:
+    """Return what lies in the class folders of a split; what lies beside them is left out."""
+    by_class: dict[str, _ClassFolder] = {}
+    for entry in list_visible(split):
         if not entry.is_dir():
-            left_out.append(entry)
+            folder.left_out[entry] = _BESIDE if is_image(entry) else _kind(entry)
             continue
-        files: list[Path] = []
-        for path in _list_visible(entry):
-            is_file = path.is_file() or path.is_symlink()  # a pipe would be waited for; a broken link is named later
-            is_image = path.suffix.lower() in EXTENSIONS and is_file and not path.is_dir()
-            (files if is_image else left_out).append(path)
-        if files:
-            by_class[entry.name] = files
+        try:
+            name = class_name(entry)
+        except UnicodeDecodeError:
+            problems.append(
+                f"class folder {split.name}/{display_name(entry.name)} has a name that is no UTF-8; rename it: "
+                f"{rename_command(entry)}"
+            )
+            continue
+        if name in by_class:
+            folder.respelled.append(name)
+        one = by_class.setdefault(name, _ClassFolder())
+        for path in list_visible(entry):
+            below = path.is_dir()
+            for file in walk_visible(path) if below else [path]:
+                if is_image(file):
+                    (one.below if below else one.images).append(file)
+                else:
+                    one.others[file] = _kind(file)
     return by_class
 
 
-def _list_visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _kind(path: Path) -> str:
+    if not path.is_file() and not path.is_symlink():
+        return "special file{}"
+    return path.suffix.lower() or "without an extension"
 
 
-def _class_problems(root: Path, folder: Folder) -> list[str]:
-    classes = folder.classes
-    if not classes:
-        return [f"data.root={root}: no image in any class folder (extensions {', '.join(EXTENSIONS)})"]
-    if len(classes) == 1:
-        return [f"data.root={root}: has the one class {classes[0]}; give at least two class folders"]
+def _images_below(root: Path, contents: _Contents) -> list[str]:
+    below = [path for classes in contents.values() for one in classes.values() for path in one.below]
+    if not below:
+        return []
     return [
-        f"data.root={root}: class {name} has no image in the {split} split; add some or drop the class"
+        f"{len(below)} {_BELOW.format('s' * (len(below) != 1))}, as in {relative_name(below[0].parent, root)}; move "
+        "them up, or set data.subfolders=include (they are images of the class) or data.subfolders=ignore"
+    ]
+
+
+def _class_problems(folder: Folder, contents: _Contents, *, unsettled: bool) -> list[str]:
+    """Return which classes lack images; not for those in folders below, if it is `unsettled` what becomes of them."""
+    classes = folder.classes
+    below = {(split, name) for split, of_split in contents.items() for name, one in of_split.items() if one.below}
+    if not any(files for by_class in folder.splits.values() for files in by_class.values()):
+        if unsettled and below:
+            return []
+        kinds = describe_kinds(folder.left_out.values())
+        there = f"; there are {kinds}" if kinds else ""
+        return [f"no image in any class folder (extensions {', '.join(EXTENSIONS)}){there}"]
+    if len(classes) == 1:
+        return [f"has the one class {classes[0]}; give at least two class folders"]
+    problems = [
+        f"class {name} has no image in the {split} split{_why(name, contents[split])}"
         for name in classes
         for split, by_class in folder.splits.items()
-        if name not in by_class
+        if not by_class.get(name) and not (unsettled and (split, name) in below)
     ]
+    more = len(problems) - _MOST_LINES
+    return problems[:_MOST_LINES] + ([f"so it is with {more} more"] if more > 0 else [])
+
+
+def _why(name: str, classes: Mapping[str, _ClassFolder]) -> str:
+    """Say why a class has no image in a split, and what to do."""
+    if name not in classes:
+        others = [other for other in classes if other.casefold() == name.casefold()]
+        return f", which has {others[0]}; give both one name" if others else "; add some or drop the class"
+    one = classes[name]
+    if kinds := describe_kinds([*one.others.values(), *[_BELOW] * len(one.below)]):
+        return f", but {kinds}; convert or move them, or delete the folder"
+    return ", its folder is empty; add some or delete the folder"

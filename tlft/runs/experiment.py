@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from tlft.config.columns import column_of
 from tlft.config.schema import Config
 from tlft.data.cache import warn_of_caches
+from tlft.data.dataset import Dataset
+from tlft.data.image_folder import describe_kinds
 from tlft.names import Metric, Tag
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
@@ -165,12 +167,22 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
         **{name: str(environment[name]) for name in facts},
         **({Tag.COLUMN: column.key} if column is not None else {}),
         **({Tag.SWEEP: sweep.name} if sweep and sweep.name else {}),
+        **_data_tags(identity.dataset),
         Tag.HOST: platform.node(),
-        Tag.DATA: identity.dataset.name,
         Tag.ARCH: config.arch.name,
         Tag.DEBUG: str(config.debug).lower(),
         Tag.COMMIT: source.commit,
         Tag.DIRTY: str(source.dirty).lower(),
         Tag.TORCH: environment["packages"]["torch"],
         Tag.WEIGHTS: Path(config.model.weights_file or identity.weights.spec.name).name,
+    }
+
+
+def _data_tags(dataset: Dataset) -> dict[str, str]:
+    """Return what the data is called, and what a reader must know of the folder."""
+    left_out, folders = describe_kinds(dataset.left_out.values()), dataset.split_folders
+    return {
+        Tag.DATA: dataset.name,
+        **({Tag.LEFT_OUT_FILES: left_out} if left_out else {}),
+        **({Tag.SPLIT_FOLDERS: folders} if folders else {}),
     }

@@ -75,6 +75,19 @@ def test_auto_precision_that_was_two_things_is_said() -> None:
     assert "precision=auto was bfloat16 in some runs, float32 in others." in footnotes(build_table(runs))
 
 
+def test_what_is_left_out_of_the_data_is_said_once() -> None:
+    tags = {"left_out_files": "3 .heic, 1 .gif", "skipped_images": "2", "split_folders": "valid reports"}
+    records = [run(column) for column in (FINE_TUNE, FROM_SCRATCH)]
+    records = [replace(record, tags=record.tags | tags) for record in records]
+    notes = footnotes(build_table([*records, run(ZERO_SHOT)]))
+    for sentence in (
+        "photos: files left out of the folders: 3 .heic, 1 .gif.",
+        "photos: images skipped as unreadable: 2.",
+        "photos: valid reports.",
+    ):
+        assert notes.count(sentence) == 1
+
+
 def test_predictions_that_cannot_be_read_are_said() -> None:
     table = table_of((run(ZERO_SHOT), None), (run(FINE_TUNE), predict(146)))
     assert table.interval(table.rows[0], "zero_shot") is None

@@ -40,7 +40,7 @@ def test_photographs_are_244_and_153_and_the_gif_is_named(
     assert (len(dataset.split("train")), len(dataset.split("eval"))) == (244, 153)
     assert dataset.classes == ("ants", "bees")
     assert [path.name for path in dataset.left_out] == ["imageNotFound.gif"]
-    assert "left out, being no image file: train/ants/imageNotFound.gif" in caplog.text
+    assert "data: left out: 1 .gif (train/ants/imageNotFound.gif)" in caplog.text
     assert dataset.digests["eval"].startswith(EVAL_DIGEST)
 
 

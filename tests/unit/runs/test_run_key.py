@@ -53,6 +53,7 @@ def test_golden_keys_differ_from_each_other() -> None:
         "training.eval_every=1",
         "data.root=/elsewhere",
         "data.on_bad_image=skip",
+        "data.subfolders=ignore",
         "model.weights_file=/elsewhere/resnet50-0676ba61.pth",
     ],
 )

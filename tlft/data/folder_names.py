@@ -1,0 +1,67 @@
+"""What the names in a folder of images say: which are images, which no person has put there, what a class is called."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+
+_OF_THE_SYSTEM = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
+    *("system volume information", "__macosx", "__pycache__"),
+}
+"""What desktops, archives and storage servers leave in folders (in lower case), beside names that begin with a dot."""
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder is none that a person has put there to be seen."""
+    return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
+
+
+def list_visible(folder: Path) -> list[Path]:
+    """Return what lies in a folder, but for what is hidden, sorted."""
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+
+
+def walk_visible(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, but for what is hidden; a folder that links lead to again is seen once."""
+    visited = set()
+    for here, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        stat = Path(here).stat()
+        if (stat.st_dev, stat.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (Path(here, name) for name in sorted(files) if not is_hidden(name))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def is_image(path: Path) -> bool:
+    """Tell whether a file counts as an image, by its name; a pipe would be waited for, a broken link is named later."""
+    return path.suffix.lower() in EXTENSIONS and (path.is_file() or path.is_symlink()) and not path.is_dir()
+
+
+def class_name(folder: Path) -> str:
+    """Return what the class of a folder is called: in Unicode's composed form, as macOS may spell it otherwise.
+
+    Raises:
+        UnicodeDecodeError: if the name is no UTF-8.
+    """
+    return unicodedata.normalize("NFC", os.fsencode(folder.name).decode("utf-8"))
+
+
+def rename_command(folder: Path) -> str:
+    """Return a line for a shell (bash, zsh) that gives a folder, whose name is no UTF-8, the name that was meant."""
+    name = os.fsencode(folder)
+    parent, last = os.path.split(name)
+    meant = os.path.join(parent.decode("utf-8", "backslashreplace"), last.decode("cp1252", "replace"))  # noqa: PTH118
+    letters = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in name)
+    return f"mv $'{''.join(letters)}' {shlex.quote(meant)}"
