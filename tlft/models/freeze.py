@@ -8,7 +8,7 @@ from itertools import chain
 from torch import nn
 
 from tlft.errors import ConfigurationError
-from tlft.models.head import head_name
+from tlft.models.head import head_names
 
 _WRAPPERS = ("encoder", "trunk", "backbone")
 _SEQUENCES = ("features", "blocks", "layers", "stages")
@@ -20,12 +20,12 @@ def stages(model: nn.Module) -> list[list[str]]:
     A stage is a direct part of the network, such as `layer4` of a ResNet, or a part of what the libraries call
     `features`, `blocks`, `layers` or `stages`. A normalisation belongs to the stage before it.
     """
-    head = head_name(model)
+    heads = tuple(f"{name}." for name in head_names(model))
 
     def parts(prefix: str, module: nn.Module) -> Iterator[str]:
         for child_name, child in module.named_children():
             name = f"{prefix}{child_name}"
-            weights = [key for key, _ in child.named_parameters() if not f"{name}.{key}".startswith(f"{head}.")]
+            weights = [key for key, _ in child.named_parameters() if not f"{name}.{key}".startswith(heads)]
             if child_name in _WRAPPERS or (
                 child_name in _SEQUENCES and not prefix.removesuffix(".").endswith(_SEQUENCES)
             ):
@@ -52,7 +52,8 @@ def freeze(model: nn.Module, trainable: str) -> None:
         model.requires_grad_(trainable == "all")
         return
     model.requires_grad_(False)
-    model.get_submodule(head_name(model)).requires_grad_(True)
+    for name in head_names(model):
+        model.get_submodule(name).requires_grad_(True)
     count = 0 if trainable == "head" else int(trainable)
     backbone = stages(model)
     if count > len(backbone):

@@ -8,7 +8,8 @@ from torch import nn
 
 from tlft.errors import ConfigurationError
 from tlft.models.build import build_network
-from tlft.models.head import head_name, replace_head
+from tlft.models.freeze import freeze, set_training_mode
+from tlft.models.head import head_names, replace_head
 
 
 def test_task_head_replaces_exactly_the_classifier_of_lite0(configure: Configure) -> None:
@@ -35,15 +36,41 @@ def test_task_head_replaces_exactly_the_classifier_of_lite0(configure: Configure
 )
 def test_any_network_gets_its_head_replaced(library: str, name: str, head: str) -> None:
     model = build_network(library, name)
-    assert head_name(model) == head
+    assert head_names(model) == [head]
     before = set(model.state_dict())
     replace_head(model, 3)
     assert set(model.state_dict()) == before
     assert model.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("deit_tiny_distilled_patch16_224", ["head", "head_dist"]),
+        ("levit_128s", ["head.linear", "head_dist.linear"]),
+        ("repvit_m0_9", ["head.head.l", "head.head_dist.l"]),
+        ("crossvit_9_240", ["head.0", "head.1"]),
+        ("efficientvim_m1", ["heads.0", "heads.1", "heads.2", "heads.3"]),
+    ],
+)
+def test_every_classifier_of_a_network_is_replaced_and_trained(name: str, heads: list[str]) -> None:
+    model = build_network("timm", name)
+    assert head_names(model) == heads
+    replace_head(model, 3)
+    freeze(model, "head")
+    trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {key.rpartition(".")[0] for key in trained} == set(heads)
+    set_training_mode(model)
+    crop = 240 if name == "crossvit_9_240" else 224
+    logits = model(torch.rand(2, 3, crop, crop))
+    assert logits.shape == (2, 3)
+    logits.sum().backward()
+    assert all(model.get_parameter(key).grad is not None for key in trained)
+    assert model.eval()(torch.zeros(1, 3, crop, crop)).shape == (1, 3)
+
+
 def test_a_network_without_a_classifier_says_so() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Identity())
     model.pretrained_cfg = {"classifier": "1"}  # type: ignore[assignment]
     with pytest.raises(ConfigurationError, match="was trained without classes"):
-        head_name(model)
+        head_names(model)
