@@ -31,7 +31,8 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
     class_map = None
     if config.head.name == "imagenet1k":
         class_map = resolve_class_map(config.data.class_map, dataset.classes)
-    science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map)
+    train_images = len(dataset.split("train"))
+    science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map, train_images)
     return Identity(dataset, weights, LabelSpace(dataset.classes, class_map), science, run_key(science))
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tlft.config.schema import Config
+from tlft.data.batch_borders import has_lone_image
 from tlft.data.class_map import ClassMap
 from tlft.data.transforms import Transform
 from tlft.names import Param
@@ -25,12 +26,14 @@ def scientific_config(
     transform: Transform,
     weights_digest: str | None,
     class_map: ClassMap | None,
+    train_images: int = 0,
 ) -> dict[str, Any]:
     """Return everything that can change the result, defaults included, and nothing else, in plain JSON types.
 
     What cannot matter is dropped here: with nothing trained the optimizer, the schedule, the epochs, the batches and
     the training images; the seed too if no weight is drawn from it. Scratch has no `weights_digest`, and only the
-    1000-class head a `class_map`; `digests` are the contents of the splits.
+    1000-class head a `class_map`; `digests` are the contents of the splits. The number of training images matters where
+    it leaves a lone one, which an earlier version trained on alone (see tlft/data/batch_borders.py).
     """
     training = config.training
     trained = training.trainable != "none"
@@ -50,6 +53,8 @@ def scientific_config(
         science[Param.CLASS_MAP] = digest_of(class_map)
     if trained:
         science["training"] |= {name: getattr(training, name) for name in ("epochs", "batch_size", "flip", "keep")}
+        if has_lone_image(train_images, training.batch_size):
+            science["training"]["last_batch"] = "joined"
         follows = config.model.name == "pretrained" and training.trainable != "head"  # else frozen, or the library's
         if config.arch.bn_momentum is not None and follows:
             science["model"]["bn_momentum"] = config.arch.bn_momentum

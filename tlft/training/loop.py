@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlft.config.schema import Config
+from tlft.data.batch_borders import batch_borders
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
 from tlft.models.freeze import set_training_mode
@@ -75,9 +77,9 @@ def train(
 ) -> None:
     """Train from where `state` stands to the last epoch; with nothing to train, return at once.
 
-    Cross-entropy over the labels; batches are drawn without replacement, the last one may be smaller. On a CPU the
-    result depends on the seed and the number of threads only. In the end the model holds the weights that
-    `training.keep` chooses.
+    Cross-entropy over the labels; batches are drawn without replacement, the last one may be smaller, or larger by one
+    (see `batch_borders`). On a CPU the result depends on the seed and the number of threads only. In the end the model
+    holds the weights that `training.keep` chooses.
 
     Raises:
         NonFiniteLossError: at the first batch whose loss is no number.
@@ -109,10 +111,12 @@ def _train_epoch(
     flips = generator(config.seed, "flips", state.epoch).random(len(images)) < 0.5
     in_last_fifth = state.epoch >= config.training.epochs - math.ceil(config.training.epochs / 5)
     may_keep = config.training.keep == "lowest_train_loss" and in_last_fifth
-    for start in range(state.seen, len(images), config.training.batch_size):
+    for start, end in pairwise(batch_borders(len(images), config.training.batch_size)):
+        if start < state.seen:
+            continue
         started = time.perf_counter()
         lr = _learning_rate(config, state.step, len(images))
-        indices = order[start : start + config.training.batch_size]
+        indices = order[start:end]
         batch = images.batch(indices, machine.device, flips[indices] if config.training.flip else None)
         torch.manual_seed(derive_seed(config.seed, "layers", state.step))  # dropout and its like
         loss, hits = _step(model, batch, state.optimizer, lr, machine)
@@ -135,7 +139,7 @@ def _train_epoch(
 
 
 def _learning_rate(config: Config, step: int, images: int) -> float:
-    per_epoch = math.ceil(images / config.training.batch_size)
+    per_epoch = len(batch_borders(images, config.training.batch_size)) - 1
     return learning_rate(config.schedule, config.optimizer.lr, step, per_epoch, config.training.epochs * per_epoch)
 
 

@@ -133,6 +133,17 @@ def test_training_images_matter_only_to_training(configure: Configure) -> None:
     assert one[1] == other[1]
 
 
+def test_the_number_of_training_images_matters_where_one_is_left_alone(configure: Configure) -> None:
+    def key(images: int, *overrides: str) -> str:
+        config = configure("training.batch_size=4", *overrides)
+        return run_key(scientific_config(config, DIGESTS, TRANSFORM, "0676ba61", None, images))
+
+    assert key(8) == key(10) == key(11) == key(1)
+    assert key(9) == key(13) != key(8)
+    assert key(9, "training.batch_size=1") == key(8, "training.batch_size=1")
+    assert key(9, "training.epochs=0") == key(8, "training.epochs=0")
+
+
 def test_too_long_a_value_is_refused_and_not_cut() -> None:
     with pytest.raises(TlftError, match="longer than MLflow keeps"):
         flatten({"a": {"b": "x" * 6001}})

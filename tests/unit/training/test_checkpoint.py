@@ -75,6 +75,7 @@ OPTIMIZERS = [
     ("optimizer=adamw", "schedule=cosine", "schedule.warmup_epochs=1"),
     ("training.keep=lowest_train_loss",),
     ("training.trainable=head", "optimizer.nesterov=true"),
+    ("training.batch_size=3",),  # of ten images: the lone one joins
 ]
 
 

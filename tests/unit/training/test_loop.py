@@ -11,6 +11,7 @@ from tiny_network import CPU, Recorder, TinyClassifier, make_split
 from torch import nn
 
 from tlft.config.schema import Config, ScheduleConfig
+from tlft.data.batch_borders import batch_borders
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
 from tlft.models.freeze import freeze
@@ -62,6 +63,29 @@ def test_last_small_batch_is_kept(configure: Configure) -> None:
     _, report = fit(configure(*SMALL))
     assert [images for _, images, _ in report.steps[:3]] == [4, 4, 2]
     assert len(report.steps) == 9
+
+
+def test_a_lone_image_joins_the_batch_before(configure: Configure) -> None:
+    _, report = fit(configure(*SMALL), make_split(9))
+    assert [images for _, images, _ in report.steps] == [4, 5] * 3
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "borders"),
+    [
+        (10, 4, [0, 4, 8, 10]),
+        (9, 4, [0, 4, 9]),
+        (8, 4, [0, 4, 8]),
+        (5, 4, [0, 5]),
+        (4, 4, [0, 4]),
+        (3, 4, [0, 3]),
+        (1, 4, [0, 1]),
+        (3, 1, [0, 1, 2, 3]),
+        (3, 2, [0, 3]),
+    ],
+)
+def test_every_image_is_in_one_batch(count: int, size: int, borders: list[int]) -> None:
+    assert batch_borders(count, size) == borders
 
 
 def test_epoch_loss_weighs_every_image_the_same(configure: Configure) -> None:
