@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
-from tlft.models.freeze import freeze
+from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import replace_head
 from tlft.models.weights import LITE0, Weights, fetch_weights
 from tlft.runtime.seeds import derive_seed
@@ -45,7 +46,24 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
             "the 1000 of ImageNet; choose other weights with model.weights, or head=task"
         )
     freeze(model, config.training.trainable)
+    if config.training.batch_size == 1 and config.training.trainable != "none":
+        _refuse_lone_images(model, config.arch.name, weights.transform.crop)
     return model.to(memory_format=torch.channels_last)
+
+
+def _refuse_lone_images(model: nn.Module, name: str, crop: int) -> None:
+    """Raise ConfigurationError if the network cannot be trained on one image at a time, as some batch norms cannot."""
+    trial = copy.deepcopy(model)
+    set_training_mode(trial)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            trial(torch.zeros(1, 3, crop, crop))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"training.batch_size=1: {name} normalises over a batch, and cannot be trained on one image; give 2 or more"
+        ) from None
 
 
 def rebuild_model(description: Mapping[str, Any], path: Path) -> nn.Module:
@@ -91,7 +109,9 @@ def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
     if weights.spec.package == LITE0 and config.model.weights_file is None:
         state = _match_by_order(load_state(path), model)
     elif config.arch.library == "timm":
-        state = _loaded_by_timm(path, config.arch.name, "" if weights.spec.package else weights.spec.name)
+        if path.suffix == ".npz" and not hasattr(model, "load_pretrained"):  # timm would leave them at random
+            raise TlftError(f"{path}: {config.arch.name} takes no NumPy archive; name a .safetensors or .pth file")
+        state = _spelled_by_timm(path, config.arch.name, "" if weights.spec.package else weights.spec.name)
     else:
         state = load_state(path)
         if config.arch.name.startswith("densenet"):  # published files hold `norm.1` where modules are named `norm1`
@@ -103,8 +123,10 @@ def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
     model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; _misfit saw to all else
 
 
-def load_state(path: Path) -> dict[str, Tensor]:
+def load_state(path: Path, keys: Sequence[str] = ("state_dict", "model")) -> dict[str, Tensor]:
     """Load named tensors from a safetensors file, or from a torch file without running any code in it.
+
+    A training's checkpoint may hold them under one of the `keys`; the first that is there counts.
 
     Raises:
         TlftError: if the file holds anything else.
@@ -118,10 +140,10 @@ def load_state(path: Path) -> dict[str, Tensor]:
         if "weights only" in reason.lower():
             reason = "it holds Python objects, or no tensors at all"
         raise TlftError(f"{path}: is no file of weights ({reason}); fetch it again, or name another") from None
-    for key in ("state_dict", "model"):
+    for key in keys:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    if not loaded or not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise TlftError(f"{path}: holds no state dict (named tensors); save model.state_dict()")
     return dict(loaded)
 
@@ -138,11 +160,18 @@ def _match_by_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
     return dict(zip(names, tensors, strict=True))
 
 
-def _loaded_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
-    """Let timm read the file, since it knows the spellings that its networks' files have had."""
+def _spelled_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
+    """Let timm spell tensors as its network does, since it knows how the files of its networks spelled them once.
+
+    It gets tensors and no file: in many versions (1.0.9 to 1.0.24 at least) it runs the code that a pickled file may
+    hold. NumPy's archives, which are read without (`allow_pickle=False`), are left to the networks that know them.
+    """
     import timm
 
-    overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    overlay: dict[str, Any] = {"file": str(path), "custom_load": True}
+    if path.suffix != ".npz":
+        state = load_state(path, ("state_dict_ema", "model_ema", "state_dict", "model"))  # in timm's order
+        overlay = {"state_dict": timm.models.clean_state_dict(state), "custom_load": False}
     try:
         with torch.random.fork_rng(devices=[]):
             loaded: nn.Module = timm.create_model(

@@ -115,7 +115,7 @@ def find_weights(config: Config) -> Weights:
     if path is None and spec.digest:
         return Weights(spec.transform, spec.digest, None, spec)
     path = path or _fetch_from_hub(spec)
-    return Weights(spec.transform, _verified(path, spec.digest), path, spec)
+    return Weights(spec.transform, _verified(path, spec), path, spec)
 
 
 def fetch_weights(weights: Weights) -> Path:
@@ -179,7 +179,10 @@ def _ask_timm(name: str, weights: str) -> Spec:
     import timm
 
     tag = {"auto": "", LITE0: ""}.get(weights, weights)
-    cfg = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name, allow_unregistered=False)
+    try:
+        cfg = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name, allow_unregistered=False)
+    except RuntimeError:  # timm's, for a tag that it does not know
+        cfg = None
     if cfg is None:
         tags = [full_name.partition(".")[2] for full_name in timm.list_pretrained(f"{name}.*")]
         raise ConfigurationError(_no_weights(name, weights, tags))
@@ -229,18 +232,21 @@ def _fetch_from_hub(spec: Spec) -> Path:
         ) from None
 
 
-def _verified(path: Path, official: str | None) -> str:
-    """Check the file against the digits in its name, and return what identifies it."""
+def _verified(path: Path, spec: Spec) -> str:
+    """Check a file that has an official name against the digits in that, and return what identifies it.
+
+    Digits in any other name are the user's, and promise nothing.
+    """
     stat = path.stat()
     actual = _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    promised = digest_in(path.name)
+    promised = spec.digest if path.name == spec.file_name else None
     if promised is None and path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", path.resolve().name):
         promised = path.resolve().name  # the cache of the Hugging Face hub names a blob by its SHA-256
     if promised and not actual.startswith(promised):
         raise TlftError(
             f"{path}: its SHA-256 is {actual[:16]}..., but its name promises {promised}; delete it or fetch it again"
         )
-    return official if official and actual.startswith(official) else actual
+    return spec.digest if spec.digest and actual.startswith(spec.digest) else actual
 
 
 @lru_cache(maxsize=64)
@@ -273,6 +279,12 @@ def _name_problems(library: str, name: str) -> list[str]:
     other = "timm" if library == "torchvision" else "torchvision"
     if name in _networks(other):
         return [f"arch.name={name}: {library} has no such network, {other} has; use arch={other} arch.name={name}"]
+    base, _, tag = name.partition(".")
+    if library == "timm" and tag:  # timm's own spelling of a network with its weights
+        if base in networks:
+            return [f"arch.name={name}: names weights too; use arch.name={base} model.weights={tag}"]
+        beside = nearest(base, networks).replace("?", f" model.weights={tag}?").replace("mean ", "mean arch.name=")
+        return [f"arch.name={name}: no such network{beside}"]
     return [f"arch.name={name}: no such network{nearest(name, networks) or nearest(name, _networks(other))}"]
 
 

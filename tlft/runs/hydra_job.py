@@ -80,7 +80,7 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
 
 
 def run_job_of_hydra(composed: DictConfig) -> float:
-    """Do one run that Hydra itself has composed: for `--experimental-rerun`, or for another sweeper than tlft's.
+    """Do one run that Hydra itself has composed: for another sweeper than tlft's.
 
     Raises:
         SystemExit, JobError: as `run_job` does.

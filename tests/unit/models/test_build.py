@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY_ARCH, Configure
 from networks import build, differing
 from torch import nn
 
-from tlft.errors import TlftError
+from tlft.errors import ConfigurationError, TlftError
 
 
 def test_scratch_is_drawn_from_the_seed_whatever_ran_before(configure: Configure) -> None:
@@ -52,12 +53,63 @@ def test_file_of_another_network_does_not_fit(configure: Configure, resnet50_fil
         build(configure("arch=resnet18", f"model.weights_file={resnet50_file}"))
 
 
-def test_no_code_in_a_weights_file_is_run(configure: Configure, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arch", [("arch=resnet18",), TINY_ARCH])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_no_code_in_a_weights_file_is_run(
+    configure: Configure, tmp_path: Path, arch: tuple[str, ...], wrapped: bool
+) -> None:
+    proof = tmp_path / "code was run"
+
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
-            return exec, ("raise SystemExit('code was run')",)
+            return exec, (f"open({str(proof)!r}, 'w')",)
 
     path = tmp_path / "evil.pth"
-    torch.save({"fc.weight": Evil()}, path)
+    torch.save({"state_dict": {"fc.weight": Evil()}} if wrapped else {"fc.weight": Evil()}, path)
     with pytest.raises(TlftError, match="is no file of weights"):
-        build(configure(f"model.weights_file={path}"))
+        build(configure(*arch, f"model.weights_file={path}"))
+    assert not proof.exists()
+
+
+def test_timm_is_handed_tensors_and_no_file(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("timm reads a file")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict", refuse)  # in some versions it unpickles anything
+    state = build(configure(*TINY_ARCH, "model=scratch", "head=imagenet1k", "training.trainable=none")).state_dict()
+    for name, content in {
+        "plain.pth": state,
+        "checkpoint.pth": {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3},
+        "averaged.pth": {"state_dict": {"no": torch.zeros(1)}, "state_dict_ema": state},
+    }.items():
+        torch.save(content, tmp_path / name)
+        overrides = (f"model.weights_file={tmp_path / name}", "head=imagenet1k", "training.trainable=none")
+        assert differing(build(configure(*TINY_ARCH, *overrides)).state_dict(), state) == set()
+    torch.save({}, tmp_path / "empty.pth")  # timm would fetch a file of its own instead
+    with pytest.raises(TlftError, match="holds no state dict"):
+        build(configure(*TINY_ARCH, f"model.weights_file={tmp_path / 'empty.pth'}"))
+
+
+def test_no_code_in_an_archive_of_numpy_is_run(configure: Configure, tmp_path: Path) -> None:
+    proof = tmp_path / "code was run"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return exec, (f"open({str(proof)!r}, 'w')",)
+
+    path = tmp_path / "evil.npz"
+    np.savez(path, **{"embedding/kernel": np.array([Evil()], dtype=object)})  # type: ignore[arg-type]
+    with pytest.raises(TlftError, match="takes no NumPy archive"):
+        build(configure(*TINY_ARCH, f"model.weights_file={path}"))
+    with pytest.raises(TlftError, match="does not fit vit_tiny_patch16_224"):
+        build(configure("arch=timm", "arch.name=vit_tiny_patch16_224", f"model.weights_file={path}"))
+    assert not proof.exists()
+
+
+def test_a_network_that_cannot_be_trained_on_one_image_says_so(configure: Configure) -> None:
+    scratch = ("model=scratch", "head=task", "training.batch_size=1")
+    with pytest.raises(ConfigurationError, match=r"training\.batch_size=1: mobilenetv4_conv_small normalises"):
+        build(configure("arch=timm", "arch.name=mobilenetv4_conv_small", *scratch))
+    build(configure(*TINY_ARCH, *scratch))
