@@ -69,12 +69,12 @@ class TlftSweeper(Sweeper):
             sys.exit(1)
 
     def _run(self, master: DictConfig, overrides: list[list[str]], loader: ConfigLoader) -> int:
-        """Compose, check, plan, launch and sum up; returns status 0 only if every job is done."""
+        """Compose, check, plan, launch and sum up; returns the exit status."""
         from tlft.sweeps.execute import Interrupted, execute
         from tlft.sweeps.jobs import compose_jobs
         from tlft.sweeps.parent_run import SweepRun
         from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
-        from tlft.sweeps.summary import sum_up
+        from tlft.sweeps.summary import exit_status_of, sum_up
 
         jobs = plan_jobs(compose_jobs(master, overrides, loader))
         choices = master.hydra.runtime.choices
@@ -92,7 +92,7 @@ class TlftSweeper(Sweeper):
         sum_up(results, sweep_run)
         if stopped is not None:
             return 130 if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 143)
-        return 0 if all(result.outcome.status.is_complete for result in results) else 1
+        return exit_status_of(results)
 
     def _launcher(self, choice: str) -> "Launcher":
         from tlft.sweeps.execute import Launcher

@@ -24,6 +24,7 @@ from warm import WarmCommand
 from tlft.config.compose import Composer, to_config
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config, resolve
+from tlft.runtime import signals
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background job; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -156,6 +157,18 @@ def quiet_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     yield
+
+
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Hear signals during the test as a run does, and leave what was heard behind."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    signals.listen()
+    yield
+    signals.listen()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -110,13 +110,17 @@ def test_a_job_that_is_killed_fails_alone_and_goes_on_the_next_time(tmp_path: Pa
     assert left_over(tmp_path) == []
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("numbers", "status"), [([signal.SIGINT], 130), ([signal.SIGTERM, signal.SIGTERM], 143)])
 def test_a_signal_reaches_every_job_and_leaves_no_orphan(
-    tmp_path: Path, tiny_folder: Path, number: int, status: int
+    tmp_path: Path, tiny_folder: Path, numbers: list[int], status: int
 ) -> None:
+    """SIGTERM comes to launcher and jobs, as of systemd, and again: everything is saved all the same."""
     sweep = Sweep(tmp_path, tiny_folder, "training.epochs=1000,1001", "seed=0", listen=[0, 1])
     pids = [sweep.pid(0), sweep.pid(1)]
-    sweep.process.send_signal(number)
+    for number in numbers:
+        for pid in pids if len(numbers) > 1 else []:
+            os.kill(pid, number)
+        sweep.process.send_signal(number)
     for job in (0, 1):
         assert "stopping after this step" in sweep.hear_out(job)
     said = sweep.end()
@@ -124,6 +128,7 @@ def test_a_signal_reaches_every_job_and_leaves_no_orphan(
     assert len(re.findall("interrupted", said)) >= 2
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert [record.status for record in records(tmp_path)] == ["KILLED", "KILLED"]
+    assert len(list(tmp_path.glob("checkpoints/*/checkpoint/*.json"))) >= 2
 
 
 def test_jobs_whose_launching_process_is_killed_stop_with_a_checkpoint(tmp_path: Path, tiny_folder: Path) -> None:

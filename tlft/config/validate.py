@@ -19,7 +19,7 @@ _CHOICES = {
     "head.name": ("imagenet1k", "task"),
     "arch.library": ("torchvision", "timm"),
     "schedule.name": ("constant", "cosine"),
-    "precision": ("auto", "float32", "bfloat16"),
+    "precision": ("auto", "float32", "tf32", "bfloat16"),
     "training.keep": ("last", "lowest_train_loss"),
     "data.on_bad_image": ("error", "skip"),
     "data.subfolders": ("error", "include", "ignore"),
@@ -95,6 +95,9 @@ def _value_of(config: Config, key: str) -> float | None:
 
 def _wrong_device(config: Config) -> list[str]:
     if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
+        if config.precision == "tf32" and config.device in ("cpu", "mps"):
+            mend = "use precision=float32, or device=cuda"
+            return [f"precision=tf32 device={config.device}: only NVIDIA's GPUs have it; {mend}"]
         return []
     choices = ("auto", "cpu", "cuda", "cuda:1", "mps")
     return [f"device={config.device}: choose one of {', '.join(choices)}{nearest(config.device, choices)}"]

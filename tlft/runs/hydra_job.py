@@ -49,7 +49,8 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
     told of no sweep is a single run.
 
     Raises:
-        SystemExit: in a single run, with status 1 (failed) or 2 (configuration).
+        KeyboardInterrupt, SystemExit: when this process is told to stop.
+        SystemExit: in a single run, with status 1 (failed), 2 (configuration) or 3 (left to another process).
         JobError: in a sweep, for the sweeper to count.
     """
     report = _Report(Path(HydraConfig.get().runtime.output_dir))
@@ -71,9 +72,12 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
         report.write(RunStatus.FAILED, error=f"{type(error).__name__}: {error}")
         raise
     _log_outcome(outcome)
+    write_outcome(report.folder, outcome, os.getpid())
+    signals.stop_if_asked()  # by a signal that came while the run was finished
+    if outcome.status == RunStatus.ELSEWHERE and sweep is None:
+        sys.exit(3)
     if outcome.status == RunStatus.DONE and sweep is None:
         refresh_note(config)  # a sweep does so once, at its end
-    write_outcome(report.folder, outcome, os.getpid())
     if config.verify and outcome.run_id and not verify(config, outcome.run_id):
         sys.exit(1)
     return float("nan") if outcome.score is None else outcome.score

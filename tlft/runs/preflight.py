@@ -24,6 +24,7 @@ from tlft.config.schema import Config, resolve
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, one_line
 from tlft.models import weights
+from tlft.runtime import device
 from tlft.tracking import server, store
 
 _LEAST_ROOM = 1 << 18
@@ -100,12 +101,19 @@ def examine(cfg: DictConfig) -> Config:
         config = to_config(cfg)
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(one_line(error)) from None
-    if problems := _problems_of(config):
+    if problems := _problems_of(config, on_a_node=_is_for_a_node(cfg)):
         raise ConfigurationError(problems)
     return resolve(config)
 
 
-def _problems_of(config: Config) -> list[str]:
+def _is_for_a_node(cfg: DictConfig) -> bool:
+    """Tell whether a job gets its machine from a cluster, so that this one says nothing of it."""
+    choices = OmegaConf.select(cfg, "hydra.runtime.choices") or {}
+    is_of_sweep = OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN
+    return is_of_sweep and choices.get("hydra/launcher") == "slurm"
+
+
+def _problems_of(config: Config, *, on_a_node: bool) -> list[str]:
     problems = validate.find_problems(config)
     if config.arch.library in ("torchvision", "timm"):
         problems += weights.find_problems(config)
@@ -114,7 +122,12 @@ def _problems_of(config: Config) -> list[str]:
     configured = config.data.class_map
     if (config.head.name == "imagenet1k" or configured) and isinstance(configured, dict | None):
         problems += class_map.find_problems(configured, classes)
-    return problems + _wrong_machine(config) + _wrong_home(config.home) + store.find_problems(config)
+    return (
+        problems
+        + device.find_problems(config, on_a_node=on_a_node)
+        + _wrong_home(config.home)
+        + store.find_problems(config)
+    )
 
 
 def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> list[str]:
@@ -166,23 +179,6 @@ def _check_sweep(composer: Composer, overrides: Sequence[Override], composed: Di
 def _has_wrong_option(composer: Composer, override: Override) -> bool:
     is_axis = override.is_sweep_override() and composer.is_group(override)
     return is_axis and not set(override.sweep_string_iterator()) <= set(composer.options(override.key_or_group))
-
-
-def _wrong_machine(config: Config) -> list[str]:
-    problems = []
-    kind, _, index = config.device.partition(":")
-    if kind in ("cuda", "mps"):
-        import torch
-
-        if kind == "mps" and not torch.backends.mps.is_available():
-            problems.append("device=mps: this machine has none; use device=auto or device=cpu")
-        if kind == "cuda":
-            count = torch.cuda.device_count()
-            if count == 0:
-                problems.append(f"device={config.device}: no CUDA device here; use device=auto or device=cpu")
-            elif index.isdecimal() and int(index) >= count:
-                problems.append(f"device={config.device}: there are {count} CUDA devices, counted from 0")
-    return problems
 
 
 def _wrong_home(home: Path) -> list[str]:

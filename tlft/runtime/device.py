@@ -1,8 +1,7 @@
-"""What this machine offers a run: device, arithmetic precision, threads, memory."""
+"""What this machine offers a run: device, arithmetic precision, threads; memory is the next module's (memory.py)."""
 
 from __future__ import annotations
 
-import ctypes
 import getpass
 import logging
 import os
@@ -15,11 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from tlft.config.schema import Config
+from tlft.errors import ConfigurationError
 from tlft.names import Tag
+from tlft.runtime import squeue
+from tlft.runtime.memory import keep_freed
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,8 @@ class Machine:
     """Where and how the arithmetic is done.
 
     Attributes:
-        precision: `float32`, or `bfloat16` by autocast; never `auto`.
+        precision: `float32`, `tf32` (float32 whose products round their factors to 10 bits), or `bfloat16` by autocast;
+            never `auto`.
         threads: CPU threads of this process.
     """
 
@@ -69,79 +71,116 @@ def _container_limit() -> int | None:
     return None
 
 
-def memory_limit() -> int:
-    """Return the bytes of memory that this process may use: the machine's, or less in a container."""
-    limits = [int(psutil.virtual_memory().total)]
-    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
-        with suppress(OSError, ValueError):
-            limits.append(int(Path("/sys/fs/cgroup", file).read_text()))
-    return min(limits)
+def find_problems(config: Config, *, on_a_node: bool = False) -> list[str]:
+    """Return what this machine has not that was asked for, a line each with its mend; libraries are loaded at need.
+
+    `on_a_node`: the job gets its machine from a cluster, so that nothing can be said here of its GPUs.
+    """
+    kind, _, index = config.device.partition(":")
+    if kind == "mps":
+        import torch
+
+        return [] if torch.backends.mps.is_available() else [f"device=mps: {_no_device('none')}"]
+    if (kind != "cuda" and config.precision != "tf32") or on_a_node:
+        return []
+    if kind == "cpu":
+        return []  # refused by its values alone
+    import torch
+
+    count = torch.cuda.device_count()
+    if count == 0 and kind == "cuda":
+        return [f"device={config.device}: {_no_device('no CUDA device')}"]
+    if index and int(index) >= count:
+        return [f"device={config.device}: there are {count} CUDA devices{_host()}, counted from 0"]
+    if config.precision == "tf32" and not (count and _has_tf32(torch.device("cuda"))):
+        return [f"precision=tf32: no CUDA device{_host() or ' here'} has it; use precision=float32"]
+    return []
+
+
+def _no_device(what: str) -> str:
+    if squeue.own_job():
+        return f"{what}{_host()}; ask for one (hydra.launcher.gpus_per_node=1), or use device=auto or device=cpu"
+    return f"{'this machine has none' if what == 'none' else f'{what} here'}; use device=auto or device=cpu"
+
+
+def _host() -> str:
+    """Return which machine that is, where a cluster has chosen it."""
+    return f" on {platform.node()}" if squeue.own_job() else ""
 
 
 def prepare_machine(config: Config) -> Machine:
-    """Choose device, precision and threads, and set the threads of this process."""
+    """Choose device, precision and threads, and set them in this process; of several GPUs it gets one of its own.
+
+    Raises:
+        ConfigurationError: if this machine has not what was asked for; that of a cluster is seen here first.
+    """
     import torch
 
+    if problems := find_problems(config):
+        raise ConfigurationError(problems)
     threads = config.threads or available_threads()
     torch.set_num_threads(threads)
-    _keep_memory()
+    keep_freed()
     device = torch.device(_best_device() if config.device == "auto" else config.device)
-    if device == torch.device("cuda") and config.device == "auto" and count_gpus() > 1:
-        device = torch.device("cuda", _claim_gpu(count_gpus()))
+    if device.type == "cuda" and (count := count_gpus()) > 1:
+        device = torch.device("cuda", _claim_gpu(count, device.index))
     fastest = "bfloat16" if _has_bfloat16(device) else "float32"
-    return Machine(device, fastest if config.precision == "auto" else config.precision, threads)
+    return _in_precision(Machine(device, fastest if config.precision == "auto" else config.precision, threads))
 
 
 def prepare_to_apply(precision: str) -> Machine:
     """Return where and how a trained network is applied: in the precision that it had, where the hardware has that."""
     import torch
 
-    _keep_memory()
+    keep_freed()
     device = torch.device(_best_device())
-    return Machine(device, precision if _has_bfloat16(device) else "float32", torch.get_num_threads())
+    is_there = precision == "float32" or (_has_tf32 if precision == "tf32" else _has_bfloat16)(device)
+    return _in_precision(Machine(device, precision if is_there else "float32", torch.get_num_threads()))
 
 
-@cache
-def _keep_memory() -> None:
-    """Have glibc keep freed memory for the next step instead of giving each large tensor back to the system.
+def _in_precision(machine: Machine) -> Machine:
+    """Set how float32 is multiplied on NVIDIA's GPUs; to begin with PyTorch takes TF32 for convolutions.
 
-    To get its pages anew takes longer than the arithmetic on them: EfficientNet-Lite0's second step of batch 64 went at
-    15 instead of 6 images a second on two cores, ResNet-50's third at 4.3 instead of 2.7. The price is memory: a peak
-    of 7.1 instead of 5.8 GiB, and of 9.7 instead of 6.6. Other C libraries have no `mallopt`.
+    By the flags of old, which every version has that the project takes: PyTorch refuses a mixture with the new ones.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):
-        return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, -1)
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = machine.precision == "tf32"
+    return machine
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+def _has_tf32(device: torch.device) -> bool:
+    """Tell whether the hardware has TF32: NVIDIA's since Ampere, which was the first with bfloat16 too."""
+    import torch
+
+    return device.type == "cuda" and torch.version.cuda is not None and _has_bfloat16(device)
 
 
 def count_gpus() -> int:
-    """Count the GPUs that a job may have for itself."""
+    """Count the GPUs that a job may have for itself; Apple's is one."""
     import torch
 
-    return torch.cuda.device_count()
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
 
 
 @cache
-def _claim_gpu(count: int) -> int:
-    """Return the first GPU that no other process has claimed, and hold it until this process ends."""
+def _claim_gpu(count: int, asked: int | None) -> int:
+    """Return the GPU that was asked for, or the first that no other process has claimed, held until this one ends."""
     folder = Path(tempfile.gettempdir()) / f"tlft-gpus-{getpass.getuser()}"
     folder.mkdir(exist_ok=True)
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     names = visible if len(visible) == count else [str(index) for index in range(count)]
-    for index, name in enumerate(names):
-        lock = FileLock(folder / f"{name.strip()}.lock")
+    for index in range(count) if asked is None else [asked]:
+        lock = FileLock(folder / f"{names[index].strip()}.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
             continue
         _claimed.append(lock)
         return index
+    if asked is not None:
+        return asked  # shared, as whoever names it may want
     log.warning("every GPU has a run already; this one shares GPU %d", os.getpid() % count)
     return os.getpid() % count
 

@@ -21,9 +21,19 @@ class Stopped(SystemExit):
 
 
 class _Heard:
-    """The signal that was heard, whether it is waited with, what is said then, and who else wants to hear it."""
+    """What was heard since `listen`: a process that was told to stop is told so for good.
+
+    Attributes:
+        number: the signal that the process ends by; None if there was none yet.
+        interrupts: how many of the signals were a Ctrl-C.
+        raised: whether an exception has told of it, so that the process is ending.
+        patient: whether a signal waits for `stop_if_asked`; `intent` is what is said then.
+        requeue: submitit's handler, which is handed over to once.
+    """
 
     number: int | None = None
+    interrupts = 0
+    raised = False
     patient = False
     intent = ""
     requeue: _Handler | None = None
@@ -32,9 +42,11 @@ class _Heard:
 def listen() -> None:
     """Turn the signals that tell a process to stop into an exception: Ctrl-C into KeyboardInterrupt, others Stopped.
 
-    A handler of submitit that stands for SIGUSR2 is kept, and is handed over to in the end: it puts the job back into
-    Slurm's queue.
+    They are raised once, since systemd, containers and launchers send several: what is saved and said at the end is
+    not broken off. Only a second Ctrl-C is impatience, and stops at once. A handler of submitit that stands for SIGUSR2
+    is kept, and is handed over to in the end: it puts the job back into Slurm's queue.
     """
+    _Heard.number, _Heard.interrupts, _Heard.raised, _Heard.patient = None, 0, False, False
     handler = signal.getsignal(signal.SIGUSR2) if hasattr(signal, "SIGUSR2") else None
     if callable(handler) and handler not in (_hear, signal.default_int_handler):
         _Heard.requeue = handler
@@ -47,7 +59,7 @@ def listen() -> None:
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """Let the first signal wait for `stop_if_asked`, or the end of the block; a second Ctrl-C stops at once."""
+    """Let signals wait for `stop_if_asked`, or the end of the block; a second Ctrl-C stops at once."""
     with deferred("stopping after this step, with a checkpoint"):
         yield
     stop_if_asked()
@@ -55,28 +67,34 @@ def patient() -> Iterator[None]:
 
 @contextmanager
 def deferred(intent: str) -> Iterator[None]:
-    """Say the intent at a first signal, and let it wait, beyond the block, for `stop_if_asked`; a second one stops."""
+    """Say the intent at a first signal, and let it wait, beyond the block, for `stop_if_asked`."""
+    before = _Heard.patient, _Heard.intent
     _Heard.patient, _Heard.intent = True, intent
     try:
         yield
     finally:
-        _Heard.patient = False
+        _Heard.patient, _Heard.intent = before
 
 
 def asked_to_stop() -> bool:
-    """Tell whether a signal waits."""
+    """Tell whether a signal was heard."""
     return _Heard.number is not None
 
 
 def stop_if_asked() -> None:
-    """Raise what the signal that waits stands for, if one waits."""
+    """Raise what the signal that was heard stands for, if there was one.
+
+    Again and again: an exception that a signal raises is lost where Python has nobody to hand it to (in `__del__`, or
+    in the callback of a weak reference), and code that fails in that moment raises another.
+    """
     number = _Heard.number
     if number is None:  # nothing is written then: a signal may come at this very moment
         return
-    _Heard.number = None
-    if hasattr(signal, "SIGUSR2") and number == signal.SIGUSR2 and _Heard.requeue is not None:
+    _Heard.raised = True
+    requeue, _Heard.requeue = _Heard.requeue, None
+    if hasattr(signal, "SIGUSR2") and number == signal.SIGUSR2 and requeue is not None:
         try:
-            _Heard.requeue(number, None)
+            requeue(number, None)
         except SystemExit as error:
             raise Stopped(error.code) from None
         except Exception as error:  # submitit's, at one time-out too many; taken for a fault of the run otherwise
@@ -87,11 +105,17 @@ def stop_if_asked() -> None:
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
-    again = _Heard.number is not None
-    _Heard.number = number
-    if again or not _Heard.patient:
-        _Heard.patient = False
+    is_first = _Heard.number is None
+    if is_first or (number == getattr(signal, "SIGUSR2", None) and not _Heard.raised):
+        _Heard.number = number  # of several SIGUSR2 counts, which alone puts a job back into the queue
+    _Heard.interrupts += number == signal.SIGINT
+    if number == signal.SIGINT and _Heard.interrupts > 1:
+        _Heard.raised = True
+        raise KeyboardInterrupt
+    if not _Heard.patient and not _Heard.raised:
         stop_if_asked()
-    once_more = "; once more stops at once" if number == signal.SIGINT else ""
-    message = f"{signal.Signals(number).name}: {_Heard.intent}{once_more}\n"
-    os.write(2, message.encode())  # not through logging, which may be in the middle of a line of its own
+    if is_first or number == signal.SIGINT:
+        once_more = "; once more stops at once" if number == signal.SIGINT else ""
+        intent = _Heard.intent if _Heard.patient else "stopping already"
+        message = f"{signal.Signals(number).name}: {intent}{once_more}\n"
+        os.write(2, message.encode())  # not through logging, which may be in the middle of a line of its own

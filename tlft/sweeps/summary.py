@@ -22,6 +22,7 @@ from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
 from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
+from tlft.tracking.outcome import RunStatus
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
         print()
         print(render(table, "terminal"))
     refresh_note(config, records, reader)
+
+
+def exit_status_of(results: Sequence[Result]) -> int:
+    """Return 0 if every job is done, 3 if all others are left to processes that work on them, and 1 otherwise."""
+    unfinished = {result.outcome.status for result in results if not result.outcome.status.is_complete}
+    if not unfinished:
+        return 0
+    return 3 if unfinished == {RunStatus.ELSEWHERE} else 1
 
 
 def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: Path) -> Path:

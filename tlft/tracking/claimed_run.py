@@ -84,7 +84,8 @@ class ClaimedRun:
     ) -> Iterator[ActiveRun]:
         """Open a new run, or the unfinished one; it is FINISHED, FAILED or KILLED when the block is left.
 
-        The `parent` is the run that stands for the sweep; a run has its first parent for good.
+        A signal that comes while it is finished waits for `signals.stop_if_asked`: the run is done. The `parent` is the
+        run that stands for the sweep; a run has its first parent for good.
         """
         all_tags = {Tag.RUN_KEY: self.key, **self.store.origin_tags, **tags}
         if Tag.COMMIT in tags:
@@ -113,7 +114,6 @@ class ClaimedRun:
         except BaseException:  # SystemExit is one: something in the run has called sys.exit
             run.stop("FAILED", traceback.format_exc())
             raise
-        signals.stop_if_asked()
 
     def _create(self, name: str, tags: Mapping[str, str]) -> ActiveRun:
         client, folder = self.store.client, self.store.folder_of(self.key)

@@ -7,8 +7,9 @@ import pytest
 from conftest import files_in
 from mlflow_database import newer_database
 
+from tlft.config.compose import Composer
 from tlft.errors import ConfigurationError
-from tlft.runs.preflight import check_command_line
+from tlft.runs.preflight import check_command_line, examine
 
 
 def problems(home: Path, *arguments: str) -> list[str]:
@@ -138,6 +139,33 @@ def test_missing_device_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "this machine has none" in problems(home, "device=mps")[0]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert "there are 2 CUDA devices, counted from 0" in problems(home, "device=cuda:2")[0]
+
+
+def test_tf32_needs_a_gpu_that_has_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert problems(home, "precision=tf32") == ["precision=tf32: no CUDA device here has it; use precision=float32"]
+    assert "device=cpu: only NVIDIA's GPUs have it" in problems(home, "precision=tf32", "device=cpu")[0]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)  # older than Ampere
+    assert problems(home, "precision=tf32") == ["precision=tf32: no CUDA device here has it; use precision=float32"]
+
+
+RIGHT = ("data=demo", "arch=timm", "arch.name=test_efficientnet", "model=scratch")
+
+
+@pytest.mark.parametrize("asked", ["device=cuda", "device=cuda:3", "precision=tf32"])
+def test_what_only_a_node_of_the_cluster_knows_is_not_asked_of_the_login_node(
+    home: Path, monkeypatch: pytest.MonkeyPatch, composer: Composer, asked: str
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    overrides = [f"paths.home={home}", *RIGHT, asked, "hydra/launcher=slurm"]
+    examine(composer.compose([*overrides, "hydra.mode=MULTIRUN"]))
+    with pytest.raises(ConfigurationError, match="no CUDA device here"):
+        examine(composer.compose(overrides))  # a single run is done here, whatever the launcher
 
 
 def test_class_without_a_map_is_said(home: Path, tiny_folder: Path) -> None:

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
-import ctypes
 import os
-import subprocess
-import sys
+import platform
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import Configure
 
-from tlft.config.paths import PROJECT
+from tlft.errors import ConfigurationError
 from tlft.runtime import device as machine
-from tlft.runtime.device import available_threads, prepare_machine
+from tlft.runtime.device import available_threads, prepare_machine, prepare_to_apply
 from tlft.runtime.environment import describe_environment, source_state
 
 
@@ -73,26 +74,72 @@ def test_environment_tells_versions_hardware_and_source(configure: Configure) ->
     assert state.dirty == bool(state.diff)
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
-def test_memory_that_was_freed_is_kept_for_the_next_step() -> None:
-    """In a process of its own: what others have allocated before decides where a tensor lies."""
-    code = """
-import psutil, torch
-from tlft.runtime.device import _keep_memory
-_keep_memory()
-tensor = torch.ones(75_000_000)
-held = psutil.Process().memory_info().rss
-del tensor
-print(held - psutil.Process().memory_info().rss)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
-    assert int(done.stdout) < 150_000_000
+def test_a_node_that_lacks_what_was_asked_for_is_named_before_the_work(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(platform, "node", lambda: "node3")
+    with pytest.raises(ConfigurationError) as caught:
+        prepare_machine(configure("device=cuda"))
+    (line,) = caught.value.problems
+    assert line.startswith("device=cuda: no CUDA device on node3; ask for one (hydra.launcher.gpus_per_node=1)")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigurationError, match="device=cuda:3: there are 2 CUDA devices on node3"):
+        prepare_machine(configure("device=cuda:3"))
 
 
-def test_memory_is_limited_by_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = machine.memory_limit()
-    assert whole > 0
-    monkeypatch.setattr(Path, "read_text", lambda self: "1000000\n" if self.name == "memory.max" else "max\n")
-    assert machine.memory_limit() == 1_000_000
-    monkeypatch.setattr(Path, "read_text", lambda self: "max\n")
-    assert machine.memory_limit() >= whole
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Pretend two GPUs of a kind with bfloat16 and TF32, none of them claimed."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [flag.allow_tf32 for flag in flags]
+    yield
+    for flag, value in zip(flags, before, strict=True):
+        flag.allow_tf32 = value
+    machine._claim_gpu.cache_clear()
+    machine._claimed.clear()
+
+
+def allowed() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_float32_is_float32_on_a_gpu_and_only_tf32_is_tf32(configure: Configure) -> None:
+    """Convolutions too, for which PyTorch allows TF32 unless it is told otherwise."""
+    for precision, expected, tf32 in (
+        ("tf32", "tf32", True),
+        ("float32", "float32", False),
+        ("tf32", "tf32", True),
+        ("auto", "bfloat16", False),
+    ):
+        assert prepare_machine(configure("device=cuda", f"precision={precision}")).precision == expected
+        assert allowed() == (tf32, tf32)
+    for precision, tf32 in (("tf32", True), ("float32", False), ("tf32", True), ("bfloat16", False)):
+        assert prepare_to_apply(precision).precision == precision
+        assert allowed() == (tf32, tf32)
+
+
+def test_a_network_that_was_trained_in_tf32_is_applied_in_float32_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "_best_device", lambda: "cpu")
+    assert prepare_to_apply("tf32").precision == "float32"
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(("first", "second"), [("cuda", "cuda:1"), ("auto", "cuda:1")])
+def test_a_gpu_that_was_named_is_taken_and_others_keep_off_it(configure: Configure, first: str, second: str) -> None:
+    def device_of_another_process(asked: str) -> str:
+        machine._claim_gpu.cache_clear()
+        return str(prepare_machine(configure("threads=1", f"device={asked}")).device)
+
+    assert device_of_another_process("cuda:0") == "cuda:0"
+    assert device_of_another_process(first) == "cuda:1"
+    assert device_of_another_process(second) == "cuda:1"  # shared: whoever names a GPU means it

@@ -307,6 +307,7 @@ def test_what_is_left_of_a_finished_run_whose_process_was_killed_while_it_tidied
         assert other.folder.path.exists()
 
 
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_run_that_is_told_to_stop_while_it_is_finished_stays_finished(
     config: Config, monkeypatch: pytest.MonkeyPatch, times: int
@@ -321,16 +322,10 @@ def test_a_run_that_is_told_to_stop_while_it_is_finished_stays_finished(
         return done
 
     monkeypatch.setattr(ActiveRun, "deliver", interrupted)
-    before = {
-        number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-    }
-    signals.listen()
-    try:
-        with pytest.raises(signals.Stopped), begun(config):
-            pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with begun(config):
+        pass
+    with pytest.raises(signals.Stopped):
+        signals.stop_if_asked()
     monkeypatch.setattr(ActiveRun, "deliver", deliver)
     assert only(config).status == "FINISHED"
     assert list(deliver_journals(config.home)) == []

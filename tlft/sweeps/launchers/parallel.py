@@ -15,20 +15,22 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
 import psutil
 
-from tlft.runtime.device import available_threads, count_gpus, memory_limit
+from tlft.runtime import signals
+from tlft.runtime.memory import memory_limit
+from tlft.sweeps.launchers.capacity import Capacity, capacity_for
 from tlft.sweeps.launchers.monitor import monitoring
 from tlft.sweeps.launchers.worker import (
     OUTPUT_FILE,
     JobOrder,
-    common_threads,
     log_end,
     perform_alone,
     python_path,
@@ -43,6 +45,8 @@ _PRELOAD = ("tlft.sweeps.launchers.preload", "tlft.sweeps.launchers.parallel")
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
 """How long jobs that were told to stop may finish their step before they are killed."""
+_IMPATIENCE_SECONDS = 5.0
+"""How long jobs that were told to stop at once may say so of their runs."""
 
 
 @dataclass
@@ -57,23 +61,25 @@ class _Running:
             self.peak = max(self.peak, psutil.Process(self.process.pid).memory_info().rss)
 
 
-def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
-    """Run every job, `jobs` at once (None: as the machine has room for); each leaves its outcome in its folder.
+def run_jobs(orders: Sequence[JobOrder], jobs: int | None, need: int = 0) -> None:
+    """Run every job, each of which leaves its outcome in its folder.
+
+    Args:
+        orders: of the jobs.
+        jobs: how many run at once; None: as many as the machine has room for.
+        need: bytes of memory that the largest of them takes; 0 if nobody knows.
 
     Raises:
         KeyboardInterrupt, SystemExit: when this process is told to stop, once every job has stopped.
     """
-    at_once, threads = _jobs_at_once(orders, jobs)
-    server = _server()
-    waiting = [order.with_threads(threads) for order in orders]
+    capacity = capacity_for([order.job.config for order in orders], jobs, need)
+    waiting = [replace(order.with_threads(capacity.threads), memory=capacity.share) for order in orders]
     running: list[_Running] = []
     try:
+        server = _server()
         with monitoring() as monitor:
             while waiting or running:
-                while waiting and len(running) < at_once:
-                    process = server.Process(target=_work, args=(waiting[0],))
-                    process.start()
-                    running.append(_Running(waiting.pop(0), process))
+                _start(capacity, waiting, running, server)
                 wait([job.process.sentinel for job in running], timeout=_LOOK_SECONDS)
                 for job in [job for job in running if not job.process.is_alive()]:
                     running.remove(job)
@@ -84,20 +90,25 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None) -> None:
                 for job in running:
                     job.look()
                 monitor.look({job.order.job.number: job.order.folder for job in running})
+                signals.stop_if_asked()
     except BaseException as error:
         _stop(running, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+        signals.stop_if_asked()  # not what has failed because of it
         raise
 
 
-def _jobs_at_once(orders: Sequence[JobOrder], jobs: int | None) -> tuple[int, int]:
-    """Return how many jobs run at the same time, and how many threads each takes if nobody said.
-
-    One per GPU; without one as many as the cores allow.
-    """
-    cores = available_threads()
-    at_once = jobs or count_gpus() or cores // (common_threads(orders) or 1)
-    at_once = max(min(at_once, len(orders)), 1)
-    return at_once, max(cores // at_once, 1)
+def _start(capacity: Capacity, waiting: list[JobOrder], running: list[_Running], server: _Server) -> None:
+    """Start the jobs that there is room for."""
+    while True:
+        configs = [order.job.config for order in waiting]
+        index = capacity.first_that_fits(configs, [job.order.job.config for job in running])
+        if index is None:
+            return
+        process = server.Process(target=_work, args=(waiting[index],))
+        with signals.deferred("stopping the jobs"):  # or one may have been started that nobody stops
+            process.start()
+            running.append(_Running(waiting.pop(index), process))
+        signals.stop_if_asked()
 
 
 def _server() -> _Server:
@@ -106,15 +117,26 @@ def _server() -> _Server:
     os.environ["PYTHONPATH"] = python_path()  # the server does not get this process's sys.path
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(_PRELOAD))
+    # A Ctrl-C in a terminal reaches the server too, which ignores it only once its imports are done.
+    resource_tracker.ensure_running()  # which unblocks the signal when it starts its own process
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return server
 
 
 def _work(order: JobOrder) -> None:
     """Do one job, in a process of its own."""
-    if hasattr(os, "setsid"):
-        os.setsid()
-    _follow_parent()
-    perform_alone(order)
+    try:
+        if hasattr(os, "setsid"):
+            os.setsid()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # as the server has it; see `_server`
+        _follow_parent()
+        perform_alone(order)
+    except KeyboardInterrupt:
+        sys.exit(130)  # without a traceback
 
 
 def _follow_parent() -> None:
@@ -142,20 +164,38 @@ def _cause(job: _Running) -> str:
     return f"its process {end} (its output: {job.order.folder / OUTPUT_FILE})"
 
 
-def _stop(running: Sequence[_Running], signal_number: int) -> None:
-    """Tell every job to stop, let it save its checkpoint, and kill what does not stop."""
+def _stop(running: Sequence[_Running], number: int) -> None:
+    """Hand a signal on to every job and let it save its checkpoint; what does not stop is killed.
+
+    A second Ctrl-C, and no other signal, is handed on too: it stops them at once.
+    """
+    if running:
+        at_once = "; Ctrl-C once more stops them at once" if number == signal.SIGINT else ""
+        log.warning("stopping %d jobs after the step that each is at%s", len(running), at_once)
+    try:
+        with signals.deferred("stopping the jobs"):
+            _send(running, number)
+            _join(running, _PATIENCE_SECONDS)
+    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt):
+            if number != signal.SIGINT:  # of which a job has to hear two
+                _send(running, signal.SIGINT)
+                _join(running, _LOOK_SECONDS)
+            _send(running, signal.SIGINT)
+            _join(running, _IMPATIENCE_SECONDS)
+    finally:
+        for job in running:
+            job.process.kill()
+            job.process.join()
+
+
+def _send(running: Sequence[_Running], number: int) -> None:
     for job in running:
         if job.process.is_alive() and job.process.pid is not None:
-            os.kill(job.process.pid, signal_number)
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    # Further signals change nothing within what follows, whose length is bounded.
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for job in running:
-            job.process.join(max(deadline - time.monotonic(), 0))
-            if job.process.is_alive():
-                job.process.kill()
-                job.process.join()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+            os.kill(job.process.pid, number)
+
+
+def _join(running: Sequence[_Running], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for job in running:
+        job.process.join(max(deadline - time.monotonic(), 0))

@@ -86,7 +86,7 @@ def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit:
         TlftError: if Slurm refuses the jobs.
         KeyboardInterrupt, SystemExit: when this process is told to stop; the jobs go on.
     """
-    cpus = settings["cpus_per_task"] or common_threads(orders) or CPUS_PER_TASK
+    cpus = settings["cpus_per_task"] or common_threads([order.job.config for order in orders]) or CPUS_PER_TASK
     running = _submit([order.with_threads(cpus) for order in orders], {**settings, "cpus_per_task": cpus})
     for job in running:
         on_submit(job.order.job.number, job.slurm_id)

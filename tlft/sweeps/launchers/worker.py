@@ -19,9 +19,10 @@ from hydra.core.utils import setup_globals
 from tlft.config.compose import register, with_values
 from tlft.config.hydra_internals import run_task
 from tlft.config.paths import PROJECT
+from tlft.config.schema import Config
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
-from tlft.runtime import progress, signals
+from tlft.runtime import memory, progress, signals
 from tlft.sweeps.jobs import Job
 from tlft.tracking.outcome import Outcome, RunStatus
 
@@ -40,11 +41,13 @@ class JobOrder:
 
     Attributes:
         sweep_folder: holds a folder for each job, which has its number in the whole sweep.
+        memory: bytes that the job may hold, if others run beside it.
     """
 
     job: Job
     sweep_folder: Path
     sweep: SweepMembership
+    memory: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -62,9 +65,9 @@ def stops_on_failure(orders: Sequence[JobOrder]) -> bool:
     return orders[0].job.config.sweep.on_failure == "stop"
 
 
-def common_threads(orders: Sequence[JobOrder]) -> int | None:
+def common_threads(configs: Sequence[Config]) -> int | None:
     """Return the threads that every job was asked to have; None if nobody asked, or for different numbers."""
-    threads = {order.job.config.threads for order in orders}
+    threads = {config.threads for config in configs}
     return threads.pop() if len(threads) == 1 else None
 
 
@@ -97,6 +100,7 @@ def perform_alone(order: JobOrder) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     progress.report_to(order.folder / PROGRESS_FILE)
+    memory.set_share(order.memory)
     signals.listen()
     register()
     setup_globals()

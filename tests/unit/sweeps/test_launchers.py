@@ -1,0 +1,189 @@
+"""How many jobs run beside each other, and how they are told to stop; no job is run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from conftest import Configure
+
+from tlft.config.schema import Config
+from tlft.runs.context import SweepMembership
+from tlft.runtime import signals
+from tlft.sweeps.jobs import Job
+from tlft.sweeps.launchers import capacity, in_process, parallel
+from tlft.sweeps.launchers.capacity import Capacity, capacity_for
+from tlft.sweeps.launchers.worker import JobOrder
+
+GB = 10**9
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Pretend a machine."""
+    made_of = {"cores": 8, "gpus": 2, "memory": 22 * GB}
+    monkeypatch.setattr(capacity, "available_threads", lambda: made_of["cores"])
+    monkeypatch.setattr(capacity, "count_gpus", lambda: made_of["gpus"])
+    monkeypatch.setattr(capacity, "available_memory", lambda: made_of["memory"])
+    return made_of
+
+
+def beside_each_other(configs: Sequence[Config], asked: int | None = None, need: int = 0) -> list[str]:
+    """Return the devices of the jobs that are started before the first one ends."""
+    room = capacity_for(configs, asked, need)
+    waiting, running = list(configs), list[Config]()
+    while (index := room.first_that_fits(waiting, running)) is not None:
+        running.append(waiting.pop(index))
+    return [config.device for config in running]
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        (["auto"] * 5, ["auto"] * 2),
+        (["cuda"] * 5, ["cuda"] * 2),
+        (["cuda", "auto", "cuda"], ["cuda", "auto"]),
+        (["cpu"] * 9, ["cpu"] * 8),
+        (["cuda:1"] * 5, ["cuda:1"]),
+        (["cuda:1", "cuda:1", "cuda:0", "auto"], ["cuda:1", "cuda:0"]),
+        (["cuda:1", "cuda:1", "auto"], ["cuda:1", "auto"]),
+        (["cuda", "cuda", "cuda", "cpu"], ["cuda", "cuda", "cpu"]),
+        (["cpu", "cuda:0", "cpu"], ["cpu", "cuda:0", "cpu"]),
+    ],
+)
+def test_each_job_on_a_gpu_has_one_and_those_on_the_cpu_go_by_cores(
+    configure: Configure, devices: list[str], expected: list[str]
+) -> None:
+    assert beside_each_other([configure(f"device={device}") for device in devices]) == expected
+
+
+def test_gpus_are_not_looked_for_where_no_job_asks_for_one(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, host: dict[str, int]
+) -> None:
+    monkeypatch.setattr(capacity, "count_gpus", lambda: pytest.fail("looked"))
+    assert len(beside_each_other([configure("device=cpu", "threads=4")] * 5)) == 2
+
+
+def test_without_a_gpu_jobs_go_by_cores(configure: Configure, host: dict[str, int]) -> None:
+    host["gpus"] = 0
+    assert len(beside_each_other([configure("threads=2")] * 9)) == 4
+    assert capacity_for([configure()] * 3, None, 0).threads == 2
+
+
+def test_jobs_together_stay_within_memory_which_the_plan_says(configure: Configure, host: dict[str, int]) -> None:
+    configs = [configure("device=cpu")] * 9
+    need = 8_500_000_000
+    assert len(beside_each_other(configs, need=need)) == 2
+    room = capacity_for(configs, None, need)
+    assert room.describe() == ", 2 at once (8.5 GB each of 22 GB)"
+    assert room.share == 11 * GB
+    assert room.threads == 4
+    host["memory"] = 4 * GB
+    assert len(beside_each_other(configs, need=need)) == 1  # at least one is tried
+    assert capacity_for(configs, None, 0).describe() == ", 8 at once"
+
+
+def test_who_asks_for_more_than_memory_allows_is_warned_and_gets_it(
+    configure: Configure, host: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    configs = [configure("device=cuda")] * 9
+    assert len(beside_each_other(configs, asked=4, need=8 * GB)) == 4  # who asks may share a GPU too
+    capacity_for(configs, 4, 8 * GB).warn()
+    assert "hydra.launcher.jobs=4: so many jobs take about 32.0 GB of memory, and 22.0 are free" in caplog.text
+    assert "ask for 2," in caplog.text
+    caplog.clear()
+    capacity_for(configs, 2, 8 * GB).warn()
+    capacity_for(configs, 9, 0).warn()
+    assert caplog.text == ""
+
+
+def orders(count: int, folder: Path) -> list[JobOrder]:
+    return [JobOrder(Job(number, Config()), folder, SweepMembership()) for number in range(count)]
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_job_that_fails_in_the_moment_of_a_ctrl_c_does_not_hide_it_from_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def perform(order: JobOrder) -> None:
+        begun.append(order.job.number)
+        with signals.patient():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError("something else")
+
+    monkeypatch.setattr(in_process, "perform", perform)
+    with pytest.raises(KeyboardInterrupt):
+        in_process.run_jobs(orders(3, tmp_path), lambda number, queued: None)
+    assert begun == [0]
+
+
+class Process:
+    """A job's process, that is told to stop `patience` times until it does; signals of the launcher come meanwhile."""
+
+    sentinel = 0
+    exitcode = None
+
+    def __init__(self, pid: int, patience: int, come: dict[int, list[int]]) -> None:
+        self.pid, self.patience, self.come = pid, patience, come
+        self.heard: list[int] = []
+
+    def start(self) -> None:
+        for number in self.come.get(-1, []):
+            signal.raise_signal(number)
+
+    def is_alive(self) -> bool:
+        return len(self.heard) < self.patience
+
+    def join(self, timeout: float = 0) -> None:
+        for number in self.come.pop(len(self.heard), []):
+            signal.raise_signal(number)
+
+    def kill(self) -> None:
+        if self.is_alive():
+            self.heard += [signal.SIGKILL] * self.patience
+
+
+INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
+
+
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize(
+    ("told", "come", "heard"),
+    [
+        (INT, {1: []}, [INT, KILL]),  # nothing else comes, and the job does not stop
+        (TERM, {1: [TERM, TERM]}, [TERM, KILL]),
+        (INT, {1: [TERM]}, [INT, KILL]),
+        (INT, {1: [INT]}, [INT, INT]),
+        (TERM, {1: [INT]}, [TERM, KILL]),  # the first Ctrl-C
+        (TERM, {1: [INT, INT]}, [TERM, INT]),
+    ],
+)
+def test_only_a_second_ctrl_c_of_the_launcher_is_handed_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: int, come: dict[int, list[int]], heard: list[int]
+) -> None:
+    with pytest.raises((KeyboardInterrupt, signals.Stopped)):
+        signal.raise_signal(told)
+    process = Process(4242, 2, come)
+    monkeypatch.setattr(os, "kill", lambda pid, number: process.heard.append(number))
+    job = parallel._Running(orders(1, tmp_path)[0], cast(Any, process))
+    parallel._stop([job], told)
+    assert process.heard[:2] == heard
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_job_that_is_started_in_the_moment_of_a_ctrl_c_is_one_of_those_that_are_stopped(tmp_path: Path) -> None:
+    process = Process(4242, 1, {-1: [INT]})
+    server, running = cast(Any, type("Server", (), {"Process": lambda self, **_: process}))(), list[Any]()
+    room = Capacity(2, None, None, 0, 1, 0, GB)
+    waiting = orders(2, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        parallel._start(room, waiting, running, server)
+    assert [job.process for job in running] == [process]
+    assert [order.job.number for order in waiting] == [1]
