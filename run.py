@@ -17,7 +17,7 @@ from tlft.errors import ConfigurationError, TlftError
 from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
-from tlft.runtime.command_line import exit_with
+from tlft.runtime.command_line import exit_with, write_to_any_terminal
 from tlft.runtime.signals import listen
 from tlft.sweeps.jobs import Job
 from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
@@ -34,6 +34,7 @@ def run_by_hydra(cfg: DictConfig) -> float:
 def main() -> None:
     """Check the whole command line before anything is written, then do what it asks for."""
     listen()
+    write_to_any_terminal()
     try:
         sys.argv[1:] = expand(sys.argv[1:])
         invocation = check_command_line(sys.argv[1:])

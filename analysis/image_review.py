@@ -25,6 +25,7 @@ from analysis.correctness import Frames, common_images, index_by_image
 from analysis.rows import Row
 from tlft.data.decode import upright
 from tlft.names import PROBABILITY
+from tlft.runtime.files import path_of
 
 _EDGE = 320  # pixels
 
@@ -130,7 +131,7 @@ def draw_thumbnails(files: Iterable[tuple[str, str]], roots: Iterable[Path], bud
 
 def _read(root: Path, file: str, digest: str) -> bytes | None:
     """Return the file's bytes if they are those that the runs saw."""
-    path = root / file
+    path = path_of(file, root)
     try:
         data = path.read_bytes() if path.resolve().is_relative_to(root.resolve()) else b""
     except OSError:

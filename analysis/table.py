@@ -57,20 +57,12 @@ def _write(table: Table, arguments: Namespace) -> int:
     if format == "csv":  # which has no place for what must be said
         print(*footnotes(table), sep="\n", file=sys.stderr)
     if out is None:
-        print(_encodable(text, sys.stdout.encoding or "utf-8"))
+        print(text)
     else:
         refuse_folder(out)
         atomic_write(out, f"{text}\n".encode())
         print(f"wrote {out}", file=sys.stderr)
     return 0
-
-
-def _encodable(text: str, encoding: str) -> str:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.replace("±", "+/-").replace("─", "-").encode(encoding, "replace").decode(encoding)
-    return text
 
 
 if __name__ == "__main__":

@@ -7,14 +7,18 @@ import csv
 import glob
 import json
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.data.folder_names import class_name, walk_visible
 from tlft.errors import ConfigurationError, TlftError
 from tlft.names import PROBABILITY
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
+from tlft.runtime.files import display_name
 from tlft.runtime.progress import progress
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ def find_files(arguments: Sequence[str]) -> list[Path]:
     for argument in arguments:
         path = Path(argument).expanduser()
         if path.is_dir():
-            matches = sorted(file for file in path.rglob("*") if not file.is_dir() and not _is_hidden(file, path))
+            matches = sorted(walk_visible(path))
         elif path.exists():
             matches = [path]
         else:
@@ -46,8 +50,12 @@ def find_files(arguments: Sequence[str]) -> list[Path]:
     return list(files)
 
 
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _label(file: Path, answer: Answer) -> str | None:
+    """Return the class that a file's folder names; None if it names none."""
+    with suppress(UnicodeDecodeError):
+        name = class_name(file.absolute().parent)
+        return name if name in answer.probabilities else None
+    return None
 
 
 class _Writer:
@@ -65,10 +73,10 @@ class _Writer:
         name, confidence = answer.top[0]
         if self._format == "csv":
             figures = [f"{p:.6f}" for p in (confidence, *answer.probabilities.values())]
-            self._csv.writerow([file, label or "", name, *figures])
+            self._csv.writerow([display_name(file), label or "", name, *figures])
         elif self._format == "json":
             record = {
-                "file": str(file),
+                "file": display_name(file),
                 "label": label,
                 "predicted": name,
                 "confidence": confidence,
@@ -79,7 +87,7 @@ class _Writer:
         else:
             likeliest = ", ".join(f"{name} {100 * p:.1f} %" for name, p in answer.top)
             contradiction = "" if label in (None, name) else f"   (its folder says {label})"
-            print(f"{file}: {likeliest}{contradiction}")
+            print(f"{display_name(file)}: {likeliest}{contradiction}")
         self._count += 1
 
     def close(self) -> None:
@@ -129,6 +137,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     classifier = Classifier.load(description, weights)
     explain = Overlays(classifier, arguments.explain).write if arguments.explain is not None else None
     load = partial(load_file, transform=classifier.transform)
+    warnings.filterwarnings("ignore", module="PIL")  # what is broken beside the pixels is no matter here
     writer = _Writer(arguments.format, classifier.label_space.classes)
     skipped = correct = labelled = 0
     with progress("classifying", len(files), "images") as advance:
@@ -138,8 +147,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 print(f"skipped: {answer}", file=sys.stderr)
                 skipped += 1
                 continue
-            folder = file.absolute().parent.name
-            label = folder if folder in answer.probabilities else None
+            label = _label(file, answer)
             writer.write(file, label, answer)
             labelled += label is not None
             correct += label == answer.top[0][0]

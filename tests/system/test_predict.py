@@ -193,7 +193,7 @@ def test_a_served_model_answers_an_image_and_refuses_the_rest(served: str, home:
     assert served_row["p/ants"] == pytest.approx(row["p/ants"], abs=1e-3)
     bad = {
         "is not base64": "%%%",
-        "is no image": base64.b64encode(b"hello, world").decode(),
+        "is text, and no image": base64.b64encode(b"hello, world").decode(),
         "send at most": "A" * 50_000_000,
         f"'{path}'"[:30]: str(path),
         "is empty": "",

@@ -22,7 +22,7 @@ ClassMap = dict[str, list[int]]
 @cache
 def class_names() -> tuple[str, ...]:
     """Return the 1000 names in the order of a network's outputs (those of torchvision's weights)."""
-    return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text().splitlines())
+    return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tlft.errors import TlftError
 from tlft.runtime.files import display_name
 
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_TRANSPOSITIONS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM"), start=2))
+_TRANSPOSITIONS |= dict(enumerate(("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), start=5))
 """What brings an image upright, by its EXIF orientation (EXIF 2.32, 4.6.4, tag 0x0112)."""
 
 
@@ -94,7 +87,7 @@ def upright(image: Image.Image) -> Image.Image:
         ):  # else the pixels are there, and what it has read since is broken
             raise
     method = _TRANSPOSITIONS.get(_orientation(image))
-    return image if method is None else image.transpose(method)
+    return image if method is None else image.transpose(Image.Transpose[method])
 
 
 def _orientation(image: Image.Image) -> int:
@@ -158,8 +151,7 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (rb".{4}ftypavi[fs]", f"is an AVIF image, {_CONVERT}"),
     (rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI ", "is a video or a camera's raw file"),
     (rb"\0\0\0\x0cJXL |\xff\x0a", f"is a JPEG XL image, {_CONVERT}"),
-    (rb".{128}DICM", f"is a DICOM image, {_CONVERT}"),
-    (rb"\x93NUMPY|\x89HDF\r\n", f"is an array of numbers (NumPy, HDF5), {_CONVERT}"),
+    (rb".{128}DICM|\x93NUMPY|\x89HDF\r\n", f"is an array of numbers (DICOM, NumPy, HDF5), {_CONVERT}"),
     (rb"(?i)\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", "is a web page (HTML), as a failed download leaves"),
     (rb"(?i)\s*(<(\?xml|!--|!doctype svg).*?>\s*)*<svg\b", f"is an SVG drawing, {_CONVERT}"),
     (rb"version https://git-lfs\.github\.com/", "is a pointer of Git LFS (`git lfs pull` fetches the image)"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,9 +58,15 @@ def class_name(folder: Path) -> str:
 
 
 def rename_command(folder: Path) -> str:
-    """Return a line for a shell (bash, zsh) that gives a folder, whose name is no UTF-8, the name that was meant."""
-    name = os.fsencode(folder)
-    parent, last = os.path.split(name)
-    meant = os.path.join(parent.decode("utf-8", "backslashreplace"), last.decode("cp1252", "replace"))  # noqa: PTH118
-    letters = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in name)
-    return f"mv $'{''.join(letters)}' {shlex.quote(meant)}"
+    """Return a line for a shell (bash, zsh) that gives a folder, whose name is no UTF-8, the name that was meant.
+
+    It is in ASCII, so that it can be pasted from any terminal.
+    """
+    parent, name = os.path.split(os.fsencode(folder))
+    meant = name.decode("cp1252", "replace").encode()  # what Western archives were most often made with
+    return f"mv {_in_bash(folder)} {_in_bash(Path(os.fsdecode(parent), os.fsdecode(meant)))}"
+
+
+def _in_bash(path: Path) -> str:
+    letters = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(path))
+    return f"$'{''.join(letters)}'"

@@ -11,7 +11,7 @@ from tlft.config.schema import DataConfig
 from tlft.data.folder_names import EXTENSIONS, class_name, is_image, list_visible, rename_command, walk_visible
 from tlft.data.split_folders import SplitFolders, find_split_folders
 from tlft.errors import ConfigurationError, nearest
-from tlft.runtime.files import display_name, relative_name
+from tlft.runtime.files import display_name, name_problem, relative_name
 
 ByClass = dict[str, list[Path]]
 
@@ -98,6 +98,8 @@ def scan(root: Path, config: DataConfig) -> Folder:
 
 
 def _check_root(root: Path, config: DataConfig) -> None:
+    if problem := name_problem(str(root)):
+        raise ConfigurationError(f"data.root={display_name(root)}: {problem}")
     if root.is_file():
         raise ConfigurationError(f"data.root={root}: is a file; name the folder that holds the images")
     if not root.is_dir():
@@ -171,8 +173,8 @@ def _class_problems(folder: Folder, contents: _Contents, *, unsettled: bool) -> 
         for split, by_class in folder.splits.items()
         if not by_class.get(name) and not (unsettled and (split, name) in below)
     ]
-    more = len(problems) - _MOST_LINES
-    return problems[:_MOST_LINES] + ([f"so it is with {more} more"] if more > 0 else [])
+    more = [f"so it is with {len(problems) - _MOST_LINES} more"] if len(problems) > _MOST_LINES else []
+    return problems[:_MOST_LINES] + more
 
 
 def _why(name: str, classes: Mapping[str, _ClassFolder]) -> str:

@@ -6,6 +6,7 @@ The method is Selvaraju et al. 2017, Grad-CAM; captum computes it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tlft.data.batches import normalize
 from tlft.errors import ConfigurationError
 from tlft.inference.classifier import Classifier
 from tlft.models.describe import output_shapes
+from tlft.runtime.files import display_name
 
 _STRENGTH = 0.55
 _AT_ONCE = 16  # gradients need the memory of a whole pass
@@ -75,7 +77,9 @@ def _find_layer(classifier: Classifier) -> nn.Module:
 
 def _name(path: Path) -> str:
     """Return a name that tells the image, and that no other image in another folder has."""
-    return f"{path.parent.name}-{path.stem}-{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:6]}.png"
+    folder, stem = (display_name(part).encode()[:100] for part in (path.parent.name, path.stem))  # of 255 bytes at most
+    digest = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:6]
+    return os.fsdecode(f"{folder.decode(errors='ignore')}-{stem.decode(errors='ignore')}-{digest}.png".encode())
 
 
 def _overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:

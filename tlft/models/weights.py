@@ -257,7 +257,7 @@ def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
 @cache
 def _configured_archs() -> set[tuple[str, str, str]]:
     """Return (library, name, weights) of the files in conf/arch, known to be right."""
-    archs = [yaml.safe_load(path.read_text()) for path in (CONF / "arch").glob("*.yaml")]
+    archs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONF / "arch").glob("*.yaml")]
     return {(arch["library"], arch["name"], arch["weights"]) for arch in archs if arch["name"] != "???"}
 
 

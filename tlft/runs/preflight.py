@@ -25,6 +25,7 @@ from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, one_line
 from tlft.models import weights
 from tlft.runtime import device
+from tlft.runtime.files import display_name, name_problem
 from tlft.tracking import server, store
 
 _LEAST_ROOM = 1 << 18
@@ -67,6 +68,8 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         )
     if args.multirun and (args.cfg or args.info):
         raise ConfigurationError("--cfg and --info show one configuration; leave -m out")
+    if problems := [f"{display_name(text)}: {problem}" for text in args.overrides if (problem := name_problem(text))]:
+        raise ConfigurationError(problems)
     composer = Composer.of(args)
     overrides = composer.parse(args.overrides)
     if problems := composer.wrong_forms(overrides):
@@ -183,6 +186,8 @@ def _has_wrong_option(composer: Composer, override: Override) -> bool:
 
 def _wrong_home(home: Path) -> list[str]:
     """Return what hinders a run from writing to `paths.home`, of which nothing need be there yet."""
+    if problem := name_problem(str(home)):
+        return [f"paths.home={display_name(home)}: {problem}"]
     existing = next((folder for folder in (home, *home.parents) if folder.exists()), home)
     if not existing.is_dir():
         return [f"paths.home={home}: {existing} is a file; name a folder"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import os
 import sys
 from argparse import ArgumentParser, HelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -47,12 +51,38 @@ def refuse_folder(out: Path) -> None:
         raise ConfigurationError(f"--out {out}: is a folder; name a file in it")
 
 
+_SPELLED = {"±": "+/-", "─": "-"}
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """Write letters that an encoding lacks in others: as JSON does, so that what is JSON stays so."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_SPELLED.get(letter) or json.dumps(letter)[1:-1] for letter in letters), error.end
+
+
+codecs.register_error("tlft_spell", _spell)
+
+
+def write_to_any_terminal() -> None:
+    """Have standard output and error spell what their encoding lacks, and bytes of names that are no text.
+
+    Python's own way is an exception, which would cost a run that is done its last line.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(OSError):  # it is set, and only then fails for a file that has become a pipe since
+                stream.reconfigure(errors="tlft_spell")
+
+
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command and return its exit status: what it returns; 2 if it was asked for wrongly; 1 if it failed.
 
     An error of the file system, such as a folder that may not be written to, is a failure in one line; a reader that
     has seen enough, as `head` does, is none.
     """
+    write_to_any_terminal()
     try:
         status = command()
         sys.stdout.flush()

@@ -62,7 +62,7 @@ def source_state() -> SourceState:
 
     def git(*args: str) -> str:
         command = ["git", "-C", str(PROJECT), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True).stdout
 
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != PROJECT:

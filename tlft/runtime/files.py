@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +37,27 @@ def display_name(path: str | Path) -> str:
 def relative_name(path: Path, root: Path) -> str:
     """Return what a file is called below a folder, as text; its whole name if it lies elsewhere."""
     return display_name(str(path).removeprefix(str(root)).lstrip("/\\"))
+
+
+def path_of(name: str, root: Path) -> Path:
+    """Return the path below a folder that `relative_name` calls so, in whatever locale it did."""
+    path = root / os.fsdecode(name.encode())
+    if "\\x" in name and not path.exists():
+        unescaped = re.sub(rb"\\x([89a-f][0-9a-f])", lambda match: bytes.fromhex(match[1].decode()), name.encode())
+        return root / os.fsdecode(unescaped)
+    return path
+
+
+def name_problem(name: str) -> str:
+    """Return why a name that was typed cannot be written into a run, with the mend; nothing if it can."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        if encoding != "utf-8":
+            return f"has letters that the encoding of this locale ({encoding}) lacks; set PYTHONUTF8=1"
+        return "is no UTF-8; rename it, or make a link to it that has a plain name (ln -s)"
+    return ""
 
 
 def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:

@@ -59,7 +59,9 @@ def _ask(*command: str) -> str | None:
     if shutil.which(command[0]) is None:
         return None
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False)
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=_PATIENCE_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     if answer.returncode != 0:

@@ -14,7 +14,7 @@ import pytest
 from conftest import files_in
 
 from tlft.errors import TlftError
-from tlft.runtime.files import atomic_write, sha256_of, write_new
+from tlft.runtime.files import atomic_write, display_name, name_problem, path_of, relative_name, sha256_of, write_new
 
 
 def test_digest_is_that_of_the_standard(tmp_path: Path) -> None:
@@ -87,3 +87,25 @@ def test_where_no_file_is_without_a_name_writing_works_too(tmp_path: Path, monke
     assert not write_new(tmp_path / "memory.json", b"again")
     assert (tmp_path / "memory.json").read_bytes() == b"all"
     assert files_in(tmp_path) == ["memory.json"]
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.jpg", "café.jpg".encode(), b"plain.jpg", rb"back\xe9slash.jpg", b"\xff\xfe"]
+)
+def test_a_name_of_any_bytes_is_text_that_leads_back_to_the_file(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    path.write_bytes(name)
+    text = relative_name(path, tmp_path)
+    assert text.encode().decode() == text
+    assert path_of(text, tmp_path).read_bytes() == name
+
+
+def test_names_that_are_text_are_shown_as_they_are() -> None:
+    for name in ("/data/café/猫 🐝.jpg", "new\nline", r"\x"):
+        assert display_name(name) == name
+    assert display_name(Path(os.fsdecode(b"caf\xe9"))) == r"caf\xe9"
+
+
+def test_a_typed_name_that_cannot_be_written_down_is_explained() -> None:
+    assert name_problem("/data/café") == ""
+    assert name_problem(os.fsdecode(b"/data/caf\xe9")).startswith("is no UTF-8; rename it, or make a link")
