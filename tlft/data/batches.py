@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tlft.data.dataset import Dataset, ImageFile
-from tlft.data.pixel_store import decode_images
+from tlft.data.pixel_store import DecodedImages, decode_images
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 
@@ -83,12 +83,18 @@ def normalize(pixels: np.ndarray, transform: Transform, device: torch.device) ->
 
 @dataclass(frozen=True)
 class Images:
-    """All splits of a run, and the reason for each file that was skipped; `holdout` is None where none is kept back."""
+    """All splits of a run; `holdout` is None where none is kept back.
+
+    Attributes:
+        skipped: file -> what is wrong with it.
+        decoded: the images of all splits together.
+    """
 
     train: Split
     eval: Split
     holdout: Split | None
     skipped: dict[str, str]
+    decoded: DecodedImages
 
 
 def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_image: str, workers: int) -> Images:
@@ -110,4 +116,5 @@ def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_imag
                 "unreadable; replace them"
             )
     skipped = {str(image.path): decoded.bad[image.sha256] for image in dataset.images if image.sha256 in decoded.bad}
-    return Images(splits["train"], splits["eval"], splits["holdout"] if splits["holdout"].files else None, skipped)
+    holdout = splits["holdout"] if splits["holdout"].files else None
+    return Images(splits["train"], splits["eval"], holdout, skipped, decoded)

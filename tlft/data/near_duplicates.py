@@ -1,6 +1,7 @@
 """Find images that are nearly the same: scaled, compressed, brightened, slightly cut, or mirrored copies.
 
-Two such images in training and evaluation flatter every figure, so that each run keeps what is found.
+Two such images in training and evaluation flatter every figure, so that each run keeps what is found. Whether two
+images are such a pair is decided in `tlft.data.image_match`. No torch in here: a sweep searches before its first job.
 """
 
 from __future__ import annotations
@@ -8,27 +9,39 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image, ImageOps
 
-from tlft.data.batches import Images, Split
 from tlft.data.dataset import Dataset, ImageFile
+from tlft.data.image_match import appearance_of, is_copy
+from tlft.data.pixel_store import DecodedImages
+from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.runtime.files import atomic_write, relative_name
+from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
 
-LARGEST_DISTANCE = 8
-"""Bits of 64 in which two hashes may differ; unrelated photographs differ in some 32, hardly ever in fewer than 12."""
+LARGEST_DISTANCE = 12
+"""Bits of 64 in which two hashes may differ; unrelated photographs differ in some 32, hardly ever in fewer."""
 
 MOST_IMAGES = 100_000
+MOST_COMPARED = 10_000
+"""Pairs whose pixels are compared, at some hundredth of a second each."""
+
 MOST_PAIRS = 1000
-_FORMAT = 1
+_FORMAT = 2
 """Goes up when other pairs are found."""
+
+_SPLITS = ("eval", "train", "holdout")
+_CANDIDATES = 2  # of each image in each split
 
 _BLOCK = 512  # times MOST_IMAGES: what is in memory at once
 
@@ -45,7 +58,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images whose hashes, or that of one and of the other's mirror image, differ in `distance` of 64 bits."""
+    """Two images of one picture, whose hashes (or one's and the other's mirror image's) differ in `distance` bits."""
 
     one: Member
     other: Member
@@ -58,30 +71,61 @@ class Pair:
         return {self.one.split, self.other.split} == {"train", "eval"}
 
 
-def find_near_duplicates(dataset: Dataset, images: Images, cache: Path) -> list[Pair] | None:
-    """Return the pairs of images that are nearly the same, nearest first; None for more images than `MOST_IMAGES`.
+def find_near_duplicates(
+    dataset: Dataset, decoded: DecodedImages, transform: Transform, cache: Path, workers: int = 2
+) -> list[Pair] | None:
+    """Return the pairs of images that show one picture, those that leak first; None for more than `MOST_IMAGES`.
 
-    The perceptual hash of what the networks see is compared (imagehash's phash: the signs of the lowest 8 x 8
-    frequencies of the grey image), and that of its mirror image. Computed once for each set of decoded images.
+    Candidates are images whose perceptual hashes (imagehash's phash: the signs of the lowest 8 x 8 frequencies of the
+    grey image), or that of one and of the other's mirror image, are near. Those frequencies say little of something in
+    the middle of an even ground, so that the pixels decide (`tlft.data.image_match`). Found once for each set of
+    decoded images, in `workers` threads; processes that ask at once search once.
     """
-    splits = [split for split in (images.eval, images.train, images.holdout) if split is not None]
-    files = [file for split in splits for file in split.files]
+    files = [file for split in _SPLITS for file in dataset.split(split) if file.sha256 in decoded.rows]
     if len(files) > MOST_IMAGES:
         log.info("near-duplicates are not looked for among more than %d images", MOST_IMAGES)
         return None
     names = [[file.split, file.label, file.sha256, relative_name(file.path, dataset.root)] for file in files]
-    identity = [_FORMAT, images.eval.transform.to_dict(), dataset.classes, names]
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    memory = cache / "near_duplicates" / f"{key}.json"
+    geometry = [transform.resize, transform.crop, transform.interpolation]
+    identity = json.dumps([_FORMAT, geometry, dataset.classes, names], sort_keys=True)
+    memory = cache / "near_duplicates" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
+    if (pairs := _read(memory)) is not None:
+        return pairs
+    with _locked(memory):
+        if (pairs := _read(memory)) is not None:
+            return pairs
+        pairs = _find(dataset, files, decoded, workers)
+        try:
+            atomic_write(memory, to_json(pairs).encode())
+        except TlftError as error:  # a cache that may only be read
+            log.debug("%s", error)
+    return pairs
+
+
+def _read(memory: Path) -> list[Pair] | None:
     try:
         return parse(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        pairs = _find(dataset, files, splits)
+        return None
+
+
+@contextmanager
+def _locked(memory: Path) -> Iterator[None]:
+    """Hold the search for one set of images; where no lock can be had, two processes may search the same."""
+    lock = FileLock(memory.with_suffix(".lock"))
     try:
-        atomic_write(memory, to_json(pairs).encode())
-    except TlftError as error:  # a cache that may only be read, or another process has it
-        log.debug("%s", error)
-    return pairs
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("looking for near-duplicates: waiting for another process that looks for the same")
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        log.debug("%s: no lock (%s)", lock.lock_file, error)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def to_json(pairs: Sequence[Pair]) -> str:
@@ -118,41 +162,112 @@ def _short(file: str) -> str:
     return file if len(file) <= 120 else f"{file[:60]}...{file[-57:]}"
 
 
-def _find(dataset: Dataset, files: Sequence[ImageFile], splits: Sequence[Split]) -> list[Pair]:
-    """Return for each image the nearest other in each split, where it is near enough, each pair once."""
-    hashes, mirrored_hashes = _hash(splits)
-    contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
-    columns = np.split(np.arange(len(files)), np.cumsum([len(split) for split in splits])[:-1])
-    matches: dict[tuple[int, int], tuple[int, bool]] = {}
-    for start in range(0, len(files), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        for is_mirrored, candidates in ((False, hashes), (True, mirrored_hashes)):
-            for of_split in columns:
-                distance = (hashes.shape[1] - hashes[block] @ candidates[of_split].T) / 2
-                distance[contents[block, None] == contents[None, of_split]] = np.inf  # copies of a file
-                nearest = distance.argmin(axis=1)
-                for row in np.flatnonzero(distance.min(axis=1) <= LARGEST_DISTANCE):
-                    first, second = sorted((start + int(row), int(of_split[nearest[row]])))
-                    match = (int(distance[row, nearest[row]]), is_mirrored)
-                    matches[first, second] = min(matches.get((first, second), match), match)
-    ranked = sorted(matches.items(), key=lambda item: (item[1], item[0]))
-    if len(ranked) > MOST_PAIRS:
-        log.info("%d pairs of images are nearly the same; the nearest %d are kept", len(ranked), MOST_PAIRS)
+@dataclass(frozen=True)
+class _Candidate:
+    """Two images, by their places, whose hashes are near; `apart` says how far their sketches are."""
+
+    apart: float
+    first: int
+    second: int
+    distance: int
+    mirrored: bool
+
+
+def _find(dataset: Dataset, files: Sequence[ImageFile], decoded: DecodedImages, workers: int) -> list[Pair]:
+    rows = [decoded.rows[file.sha256] for file in files]
+
+    def is_copy_of(candidate: _Candidate) -> bool:
+        one, other = (appearance_of(decoded.array[rows[place]]) for place in (candidate.first, candidate.second))
+        return is_copy(one, other.mirrored if candidate.mirrored else other)
+
+    with ThreadPoolExecutor(workers) as pool:
+        candidates = _find_candidates(files, _describe(decoded, rows, pool))
+        matches: dict[tuple[int, int], tuple[int, bool]] = {}
+        with progress("comparing likely near-duplicates", len(candidates), "pairs") as advance:
+            for candidate, confirmed in zip(candidates, pool.map(is_copy_of, candidates), strict=True):
+                if confirmed:
+                    match = (candidate.distance, candidate.mirrored)
+                    places = (candidate.first, candidate.second)
+                    matches[places] = min(matches.get(places, match), match)
+                advance(1)
     members = [
         Member(relative_name(file.path, dataset.root), file.sha256, file.split, dataset.classes[file.label])
         for file in files
     ]
-    return [Pair(members[first], members[second], *match) for (first, second), match in ranked[:MOST_PAIRS]]
+    ranked = sorted(matches.items(), key=lambda item: (item[1], item[0]))
+    pairs = sorted(
+        (Pair(members[first], members[second], *match) for (first, second), match in ranked),
+        key=lambda pair: not pair.leaks,
+    )
+    if len(pairs) > MOST_PAIRS:
+        log.info("%d pairs of images are nearly the same; %d are kept, those that leak first", len(pairs), MOST_PAIRS)
+    return pairs[:MOST_PAIRS]
 
 
-def _hash(splits: Sequence[Split]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hash of each image and of its mirror image, float32 [n, 64] of -1 and 1: a product tells distances."""
+@dataclass(frozen=True)
+class _Descriptions:
+    """What candidates are found by, and of each image's mirror image too.
+
+    Attributes:
+        hashes: float32 [2, n, 64] of -1 and 1: a product tells distances.
+        sketches: float32 [2, n, 259]; see `Appearance.sketch`.
+    """
+
+    hashes: np.ndarray
+    sketches: np.ndarray
+
+
+def _describe(decoded: DecodedImages, rows: Sequence[int], pool: Executor) -> _Descriptions:
     from imagehash import phash
 
-    hashes = []
-    for split in splits:
-        for position in range(len(split)):
-            image = Image.fromarray(split.pixels[np.array([position])][0])
-            hashes.append([phash(image).hash.ravel(), phash(ImageOps.mirror(image)).hash.ravel()])
-    bits = np.array(hashes, dtype=np.float32) * 2 - 1
-    return bits[:, 0], bits[:, 1]
+    def describe(row: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        image, appearance = Image.fromarray(decoded.array[row]), appearance_of(decoded.array[row])
+        hashes = [phash(image).hash.ravel(), phash(ImageOps.mirror(image)).hash.ravel()]
+        return hashes, [appearance.sketch(), appearance.mirrored.sketch()]
+
+    described = []
+    with progress("looking for near-duplicates", len(rows), "images") as advance:
+        for description in pool.map(describe, rows):
+            described.append(description)
+            advance(1)
+    hashes = np.array([hashes for hashes, _ in described], dtype=np.float32).swapaxes(0, 1)
+    return _Descriptions(hashes * 2 - 1, np.array([sketches for _, sketches in described]).swapaxes(0, 1))
+
+
+def _find_candidates(files: Sequence[ImageFile], descriptions: _Descriptions) -> list[_Candidate]:
+    """Return for each image its likeliest copies in each split, the likeliest first."""
+    contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
+    splits = np.array([file.split for file in files])
+    columns = [np.flatnonzero(splits == split) for split in _SPLITS if (splits == split).any()]
+    candidates: dict[tuple[int, int, bool], _Candidate] = {}
+    for start in range(0, len(files), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        for mirrored in (False, True):
+            for of_split in columns:
+                others = descriptions.hashes[int(mirrored), of_split]
+                distance = (others.shape[1] - descriptions.hashes[0, block] @ others.T) / 2
+                distance[contents[block, None] == contents[None, of_split]] = np.inf  # copies of a file
+                if not (near := distance <= LARGEST_DISTANCE).any():
+                    continue
+                sketches = descriptions.sketches[0, block], descriptions.sketches[int(mirrored), of_split]
+                apart = np.where(near, _squared_distances(*sketches), np.inf)
+                for row, place in _smallest(apart):
+                    first, second = sorted((start + row, int(of_split[place])))
+                    candidate = _Candidate(apart[row, place], first, second, int(distance[row, place]), mirrored)
+                    candidates.setdefault((first, second, mirrored), candidate)
+    ranked = sorted(candidates.values(), key=lambda candidate: candidate.apart)
+    if len(ranked) > MOST_COMPARED:
+        log.info("%d pairs of images may be nearly the same; the likeliest %d are compared", len(ranked), MOST_COMPARED)
+    return ranked[:MOST_COMPARED]
+
+
+def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.asarray((one * one).sum(1)[:, None] + (other * other).sum(1) - 2 * one @ other.T)
+
+
+def _smallest(values: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield row and column of the smallest `_CANDIDATES` finite values of each row."""
+    for row in np.flatnonzero(np.isfinite(values).any(axis=1)):
+        for column in np.argsort(values[row])[:_CANDIDATES]:
+            if np.isfinite(values[row, column]):
+                yield int(row), int(column)

@@ -143,11 +143,12 @@ def _open_images(
     dataset, cache = identity.dataset, config.home / "cache"
     used = {split: digest for split, digest in dataset.digests.items() if split != "train" or config.training.epochs}
     run.log_inputs(dataset.name, str(dataset.root), used)
-    images = open_images(dataset, identity.weights.transform, cache, config.data.on_bad_image, machine.threads)
+    transform = identity.weights.transform
+    images = open_images(dataset, transform, cache, config.data.on_bad_image, machine.threads)
     warn_of_caches(config.home, config.cache.max_gb)
     if images.skipped:
         run.log_tags({Tag.SKIPPED_IMAGES: str(len(images.skipped))})
-    near_duplicates = find_near_duplicates(dataset, images, cache)
+    near_duplicates = find_near_duplicates(dataset, images.decoded, transform, cache, machine.threads)
     if leaks := describe_leaks(near_duplicates or []):
         log.warning("%s: %s; delete one of each pair, or the figures flatter", dataset.name, leaks)
         run.log_tags({Tag.NEAR_DUPLICATES: leaks})

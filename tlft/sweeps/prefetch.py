@@ -1,6 +1,7 @@
 """Fetch and decode what the jobs of a sweep need, each thing once, before the first of them starts.
 
-Jobs that run beside each other would else wait for one that decodes. No torch in here: the jobs have it.
+Jobs that run beside each other would else wait for one that decodes, and for one that looks for near-duplicates. No
+torch in here: the jobs have it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tlft.sweeps.jobs import PlannedJob
 
 
 def prefetch(jobs: Sequence[PlannedJob]) -> dict[int, TlftError]:
-    """Fetch weights and decode images into the caches where the jobs find them.
+    """Fetch weights, decode images and find near-duplicates, all into the caches where the jobs find them.
 
     Returns:
         Number of each job that cannot run -> why not.
@@ -39,8 +40,11 @@ def _steps(job: PlannedJob) -> list[tuple[Hashable, Callable[[], object]]]:
     data, cache = repr(config.data), config.home / "cache"
 
     def decode() -> object:
-        workers, on_bad = config.threads or available_threads(), config.data.on_bad_image
-        return decode_images(identity.dataset.files, transform, cache / "decoded", on_bad_image=on_bad, workers=workers)
+        from tlft.data.near_duplicates import find_near_duplicates
+
+        dataset, workers, on_bad = identity.dataset, config.threads or available_threads(), config.data.on_bad_image
+        decoded = decode_images(dataset.files, transform, cache / "decoded", on_bad_image=on_bad, workers=workers)
+        return find_near_duplicates(dataset, decoded, transform, cache, workers)
 
     fetch = [(weights.spec, lambda: fetch_weights(weights))] if config.model.name == "pretrained" else []
     return [*fetch, ((data, config.home, transform), decode)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fabricated import FINE_TUNE, folder_of, run, scene
@@ -26,7 +29,7 @@ Alter = Callable[[Image.Image], Image.Image]
 def search(root: Path, tmp_path: Path, **options: float) -> tuple[Dataset, list[Pair] | None]:
     dataset = open_dataset(DataConfig(name="imagefolder", root=str(root), **options), tmp_path)  # type: ignore[arg-type]
     images = open_images(dataset, TRANSFORM, tmp_path / "cache", "error", 1)
-    return dataset, find_near_duplicates(dataset, images, tmp_path / "cache")
+    return dataset, find_near_duplicates(dataset, images.decoded, TRANSFORM, tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_unlike_scenes_give_no_pair_and_the_search_is_remembered(
 ) -> None:
     root = folder_of(tmp_path / "scenes", {})
     assert search(root, tmp_path)[1] == []
-    (memory,) = (tmp_path / "cache" / "near_duplicates").iterdir()
+    (memory,) = (tmp_path / "cache" / "near_duplicates").glob("*.json")
 
     def never(*arguments: object) -> list[Pair]:
         raise AssertionError("searched again")
@@ -87,6 +90,39 @@ def test_unlike_scenes_give_no_pair_and_the_search_is_remembered(
     memory.write_text(memory.read_text()[:-3])
     with pytest.raises(AssertionError, match="searched again"):
         search(root, tmp_path)
+
+
+def test_processes_that_ask_at_once_search_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(DataConfig(name="imagefolder", root=str(folder_of(tmp_path / "scenes", {}))), tmp_path)
+    decoded = open_images(dataset, TRANSFORM, tmp_path / "cache", "error", 1).decoded
+    together, searches = threading.Barrier(2), []
+    read, search_anew = duplicates._read, duplicates._find
+
+    def read_together(memory: Path) -> list[Pair] | None:
+        pairs = read(memory)
+        if not threading.current_thread().name.endswith("waited"):
+            threading.current_thread().name += " waited"
+            together.wait(60)  # both have seen that nobody has searched yet
+        return pairs
+
+    def count(*arguments: Any) -> list[Pair]:
+        searches.append(1)
+        return search_anew(*arguments)
+
+    monkeypatch.setattr(duplicates, "_read", read_together)
+    monkeypatch.setattr(duplicates, "_find", count)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(find_near_duplicates, dataset, decoded, TRANSFORM, tmp_path / "cache") for _ in range(2)]
+        assert [future.result() for future in asked] == [[], []]
+    assert len(searches) == 1
+
+
+def test_a_leak_is_not_cut_off_by_pairs_within_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 1)
+    copies = {"train/ants/a.jpg": scene(500), "val/ants/b.jpg": scene(501).crop((4, 3, 197, 158))}
+    _, pairs = search(folder_of(tmp_path / "scenes", copies), tmp_path)
+    assert pairs is not None
+    assert [pair.leaks for pair in pairs] == [True]
 
 
 def test_too_many_images_are_not_searched(
