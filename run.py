@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from tlft.config.compose import register
 from tlft.config.hydra_internals import run_multirun, run_single
 from tlft.config.output_dir import with_claimed_folder
-from tlft.errors import ConfigurationError, TlftError
+from tlft.errors import ConfigurationError, TlftError, without_passwords
 from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
@@ -35,9 +35,12 @@ def main() -> None:
     """Check the whole command line before anything is written, then do what it asks for."""
     listen()
     write_to_any_terminal()
+    argv = sys.argv[1:]
+    sys.argv[1:] = map(without_passwords, argv)  # what is said and written of the command
     try:
-        sys.argv[1:] = expand(sys.argv[1:])
-        invocation = check_command_line(sys.argv[1:])
+        argv = expand(argv)
+        sys.argv[1:] = map(without_passwords, argv)
+        invocation = check_command_line(argv)
         if invocation is None:
             run_by_hydra()  # --help, --cfg, --info, completion
         elif invocation.config is None:

@@ -13,12 +13,15 @@ from collections.abc import Iterable
 class TlftError(Exception):
     """Say in one line what a user can mend; no stack trace is shown for it (exit status 1)."""
 
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(without_passwords(text) if isinstance(text, str) else text for text in arguments))
+
 
 class ConfigurationError(TlftError):
     """Carry every problem of a configuration, one line each in `problems` (exit status 2)."""
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = [without_passwords(text) for text in ([problems] if isinstance(problems, str) else problems)]
         super().__init__("\n".join(self.problems))
 
 
@@ -32,7 +35,33 @@ class RunDeletedError(TlftError):
 
 def one_line(text: object, longest: int | None = None) -> str:
     """Return a text, such as what an error says, in one line of at most so many characters."""
-    return " ".join(str(text).split())[:longest]
+    return without_passwords(" ".join(str(text).split()))[:longest]
+
+
+PASSWORD = "***"
+"""Stands where a password was."""
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with every password in an address made unreadable; the rest of an address stays."""
+    for pattern in _PASSWORDS if "://" in text else ():
+        text = pattern.sub(rf"\g<1>{PASSWORD}\g<2>", text)
+    return text
+
+
+_PASSWORDS = (
+    re.compile(r"(https?://)[^/@\s]+(@)"),  # a name alone may be a token
+    re.compile(r"(https?://)[^:/@\s]+:(?!\d+(?:[/?#\s]|$))[^@\s]+(@)"),
+    # As SQLAlchemy reads it, where a password may hold a slash; and one that holds an @ is not shown in part.
+    re.compile(r"((?<!http)(?<!https)://[^:/@\s]*:)[^@\s]+?(@)(?:[^@/?,\s]*@)*"),
+    # One that holds a space, where a line begins with the address.
+    re.compile(r"^(['\"]?[+\w./-]*=?['\"]?[\w+.-]+(?<!http)(?<!https)://[^:/@\s]*:)[^@\n]+?(@)", re.MULTILINE),
+    re.compile(
+        r"((?:[?&;]|%3B)[\w%.-]*?(?:password|passwd|passphrase|pwd|secret|token)(?:=|%3D))[^&;\s'\",]+?()"
+        r"(?=%3B|[&;\s'\",]|$)",
+        re.IGNORECASE,
+    ),
+)
 
 
 def out_of_memory(error: BaseException) -> str:

@@ -263,8 +263,24 @@ def test_what_killed_processes_left_is_found(home: Path, capsys: pytest.CaptureF
     for path in (old, home / "mlflow.db.0a1b2c3d.tmp-wal"):
         os.utime(path, (old.stat().st_mtime - 2 * STALE_SECONDS,) * 2)
     (home / "cache" / "decoded" / "abc.partial").mkdir(parents=True)
-    assert "4 to delete" in said_by(capsys)
-    assert "deleted 4" in said_by(capsys, "--yes")
+    job = home / "outputs" / "day" / "time"
+    job.mkdir(parents=True)
+    written = job / "outcome.json.0a1b2c3d.tmp"
+    users = [
+        job / "notes.tmp",
+        job / "my.tmp.txt",
+        job / "notes.0a1b2c3d.tmp",
+        home / "cache" / "x.tmp",
+        home / "y.tmp",
+    ]
+    users.append(home / "mlflow.db.backup.tmp")
+    for path in (written, *users):
+        path.write_bytes(bytes(10))
+        os.utime(path, (old.stat().st_mtime - 2 * STALE_SECONDS,) * 2)
+    assert "5 to delete" in said_by(capsys)
+    assert "deleted 5" in said_by(capsys, "--yes")
+    for path in users:  # what a user keeps there is nobody's to delete
+        path.unlink()
     left = [name for name in files_in(home) if Path(name).suffix not in (".lock", "")]
     assert left == ["cache/home-id.0a1b2c3d.tmp", "cache/locks/1-alive.owner"]
     claim.release()

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
-from conftest import TINY_ARCH
+from conftest import TINY_ARCH, run_py
 from killing import Job, left_over
 from servers import MlflowServer, PostgreSQL, needs_postgresql
 from test_parallel import Sweep
@@ -250,3 +251,46 @@ def test_a_job_that_starts_while_the_server_is_down_waits_for_it(
     assert sweep.process.returncode == 0, said
     assert sync(tmp_path)[0] == 0
     assert [run.status for run in load_records("waiting", place.uri, tmp_path)] == ["FINISHED"] * 2
+
+
+PASSWORD = f"sentinel{token_hex(4)}%21x"
+"""Of this process alone, since the diff of the code is among the files."""
+
+
+def written_in(home: Path) -> list[str]:
+    """Return the files below a home that hold the password, whatever they are."""
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    return [str(path.relative_to(home)) for path in files if PASSWORD.encode() in path.read_bytes()]
+
+
+def test_the_password_of_a_database_stands_in_no_file_tag_or_line(
+    database: PostgreSQL, place: Place, tmp_path: Path, tiny_folder: Path
+) -> None:
+    home = tmp_path / "home"
+    uri = database.uri.replace("mlflow@", f"mlflow:{PASSWORD}@")
+    assert uri != database.uri
+    small = ("data=imagefolder", f"data.root={tiny_folder}", "training.epochs=1", "training.batch_size=8", "threads=1")
+    command = (*TINY_ARCH, *small, "model=scratch", "tracking.experiment=secret")
+    single = run_py(*command, f"tracking.uri={uri}", home=home)
+    assert single.returncode == 0, single.stderr
+    sweep = run_py("-m", *command, "tracking=server", "seed=0,1", "hydra/launcher=parallel", home=home,
+                   env={"MLFLOW_TRACKING_URI": uri})  # fmt: skip
+    assert sweep.returncode == 0, sweep.stderr
+    assert "1 done before" in sweep.stdout
+    away = run_py(*command, f"tracking.uri={uri.replace('127.0.0.1:', '127.0.0.1:1')}", "seed=7", home=home)
+    assert away.returncode == 1, away.stderr
+    assert "cannot be opened" in away.stderr
+    wrong = run_py(*command, f"tracking.uri={uri}", "seed=x", home=home)
+    assert wrong.returncode == 2
+    assert PASSWORD not in "".join(done.stdout + done.stderr for done in (single, sweep, away, wrong))
+    assert written_in(home) == []
+    records = load_records("secret", uri, home)
+    assert len(records) == 2
+    assert PASSWORD not in repr(records)
+    assert all(str(home) in record.artifacts for record in records)
+    again = run_py(
+        f"from_run={records[0].run_id}", f"tracking.uri={uri}", f"data.root={tiny_folder}", "verify=true", home=home
+    )
+    assert again.returncode == 0, again.stderr
+    assert written_in(home) == []

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from tlft.config.addresses import hide_passwords
 from tlft.config.hydra_internals import make_loader
 from tlft.config.paths import CONF, home_folder
 from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
@@ -114,12 +115,13 @@ class Composer:
         Raises:
             HydraException, OmegaConfBaseException: as Hydra would.
         """
-        return self.loader.load_configuration(
+        composed = self.loader.load_configuration(
             config_name=self.config_name,
             overrides=list(overrides),
             run_mode=RunMode.MULTIRUN,
             validate_sweep_overrides=False,
         )
+        return hide_passwords(composed)
 
     def explain(self, overrides: Sequence[str], error: Exception) -> tuple[list[str], list[list[str]]]:
         """Find every override that is wrong by itself, given that `overrides` together raised `error`.

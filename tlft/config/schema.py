@@ -156,11 +156,15 @@ class SweepConfig:
 
 @dataclass
 class TrackingConfig:
-    """Where MLflow keeps the runs, and what it keeps of them."""
+    """Where MLflow keeps the runs, and what it keeps of them.
+
+    `source` keeps the text of changes to the code that were not committed; commit and dirty state are kept anyway.
+    """
 
     uri: str | None = None
     experiment: str = "tlft"
     weights: bool = True
+    source: bool = True
     tags: Any = None
 
 

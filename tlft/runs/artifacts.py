@@ -33,7 +33,7 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
         Artifact.CONFIG: context.composed,
         Artifact.ENVIRONMENT: json.dumps(describe_environment(context.machine), indent=1),
         Artifact.RUN_KEY: json.dumps(identity.science, indent=1, sort_keys=True),
-        Artifact.DIFF: source_state().diff,
+        Artifact.DIFF: source_state().diff if context.config.tracking.source else "",
         Artifact.CLASS_MAP: json.dumps(class_map, ensure_ascii=False) if class_map else "",
         Artifact.NEAR_DUPLICATES: "" if near_duplicates is None else to_json(near_duplicates),
     }

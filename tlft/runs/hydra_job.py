@@ -20,8 +20,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from tlft.config.addresses import hide_passwords
 from tlft.config.schema import Config
-from tlft.errors import ConfigurationError, TlftError, out_of_memory
+from tlft.errors import ConfigurationError, TlftError, one_line, out_of_memory
 from tlft.names import Metric
 from tlft.runs.context import SweepMembership
 from tlft.runs.experiment import run_experiment
@@ -69,7 +70,7 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
             _free_memory(error)
         if (explained := _explain(error, config)) is not None:
             return _failed(report, explained, sweep)
-        report.write(RunStatus.FAILED, error=f"{type(error).__name__}: {error}")
+        report.write(RunStatus.FAILED, error=one_line(f"{type(error).__name__}: {error}"))
         raise
     _log_outcome(outcome)
     write_outcome(report.folder, outcome, os.getpid())
@@ -91,7 +92,7 @@ def run_job_of_hydra(composed: DictConfig) -> float:
     """
     sweep = SweepMembership() if HydraConfig.get().mode == RunMode.MULTIRUN else None
     try:
-        config = examine(composed)
+        config = examine(hide_passwords(composed))
     except ConfigurationError as error:
         return _failed(_Report(Path(HydraConfig.get().runtime.output_dir)), error, sweep)
     return run_job(composed, config, sweep)

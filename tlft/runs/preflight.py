@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.config import validate
+from tlft.config.addresses import hide_password
 from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys, to_config, with_values
 from tlft.config.hydra_internals import argument_parser
 from tlft.config.schema import Config, resolve
@@ -72,6 +73,10 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         raise ConfigurationError(problems)
     composer = Composer.of(args)
     overrides = composer.parse(args.overrides)
+    for override in overrides:  # of a sweep over several stores none is composed yet
+        if override.get_key_element() == "tracking.uri" and override.is_sweep_override():
+            for address in override.sweep_string_iterator():
+                hide_password(address.strip("'\""))
     if problems := composer.wrong_forms(overrides):
         raise ConfigurationError(problems)
     try:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from tlft.config.addresses import hide_password
 from tlft.errors import ConfigurationError, TlftError
 
 
@@ -29,7 +30,9 @@ def command_parser(name: str, description: str, examples: str = "") -> ArgumentP
 def add_uri(parser: ArgumentParser, purpose: str = "") -> None:
     """Add the option that names another tracking store than the home's own; `purpose` begins its help."""
     parser.add_argument(
-        "--uri", help=f"{purpose}tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)"
+        "--uri",
+        type=hide_password,
+        help=f"{purpose}tracking store (default: mlflow.db in TLFT_HOME, else in the project folder)",
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tlft.config.paths import PROJECT
+from tlft.errors import without_passwords
 from tlft.names import Tag
 from tlft.runtime.device import Machine, describe_hardware
 
@@ -29,7 +30,7 @@ def describe_environment(machine: Machine) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         **describe_hardware(machine),
-        Tag.COMMAND: " ".join(sys.argv),
+        Tag.COMMAND: without_passwords(" ".join(sys.argv)),
         Tag.COMMIT: source.commit,
         Tag.DIRTY: source.dirty,
     }
@@ -48,12 +49,24 @@ class SourceState:
 
     Attributes:
         commit: 40 hex digits, or `unknown` outside a repository.
-        diff: text of the uncommitted changes to tracked files; untracked Python and YAML files are named at its end.
+        diff: text of the uncommitted changes to tracked files, as far as `LONGEST_DIFF` allows and without the
+            passwords of addresses; untracked Python and YAML files are named at its end.
     """
 
     commit: str
     dirty: bool
     diff: str
+
+
+LONGEST_DIFF = 1 << 20
+"""Characters of a diff that are kept: a notebook with pictures, or a data file under version control, has many more."""
+
+
+def _bounded(diff: str) -> str:
+    left_out = len(diff) - LONGEST_DIFF
+    if left_out > 0:
+        diff = f"{diff[:LONGEST_DIFF]}\ncut here: {left_out} more characters\n"
+    return without_passwords(diff)
 
 
 @cache
@@ -68,7 +81,7 @@ def source_state() -> SourceState:
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != PROJECT:
             return SourceState("unknown", False, "")
         commit = git("rev-parse", "HEAD").strip()
-        diff = git("diff", "HEAD")
+        diff = _bounded(git("diff", "HEAD"))
         untracked = git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml").split()
     except (OSError, subprocess.CalledProcessError):
         return SourceState("unknown", False, "")

@@ -98,6 +98,20 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
 
 
+_TEMPORARY = re.compile(r"(.+)\.(?:[0-9a-f]{8}|[0-9a-f]{32})\.tmp(-(wal|shm|journal))?")
+
+
+def temporary_files(folder: Path, *names: str, below: bool = False) -> Iterator[Path]:
+    """Yield the files in a folder, or also `below` it, that are temporary ones of ours, by the exact form of a name.
+
+    `names` ask for those that were to become a file of such a name; SQLite writes three more beside a database.
+    """
+    for path in folder.rglob("*.tmp*") if below else folder.glob("*.tmp*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and (not names or match[1] in names) and path.is_file() and not path.is_symlink():
+            yield path
+
+
 def _make(path: Path, data: bytes, *, durable: bool) -> None:
     """Make a file that has a name only once it is whole: a process that is killed meanwhile leaves nothing.
 

@@ -14,7 +14,9 @@ from functools import cached_property
 from pathlib import Path
 
 from tlft.runtime.claims import Claim
+from tlft.runtime.files import temporary_files
 
+_WRITTEN_BY_JOBS = ("outcome.json", "progress.json", "sweep.csv", "sweep.json", "report.html")
 STALE_SECONDS = 3600.0  # after the last write a temporary file is nobody's: what is being written takes seconds
 
 
@@ -65,8 +67,9 @@ def leftovers(home: Path) -> Iterator[Waste]:
     What lies in an unfinished run's folder is not looked at: the run, or its deletion, takes care of it.
     """
     old = time.time() - STALE_SECONDS
-    places = [home / name for name in ("cache", "outputs", "multirun")]
-    temporary = [*home.glob("mlflow.db.*.tmp*"), *(path for place in places for path in place.rglob("*.tmp*"))]
+    temporary = [*temporary_files(home, "mlflow.db"), *temporary_files(home / "cache", below=True)]
+    for place in ("outputs", "multirun"):  # where users keep files of their own too
+        temporary += temporary_files(home / place, *_WRITTEN_BY_JOBS, below=True)
     locks = home / "cache" / "locks"
     for path in sorted(temporary):
         if path.exists() and path.stat().st_mtime < old:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tlft.errors import TlftError
+from tlft.errors import TlftError, without_passwords
 from tlft.runtime.files import atomic_write
 
 if TYPE_CHECKING:
@@ -42,6 +42,14 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
     def stream(self) -> TextIO:  # type: ignore[override]
         """Standard error, looked up anew."""
         return sys.stderr
+
+
+class Formatter(logging.Formatter):
+    """Format what is logged, tracebacks too, without the passwords that stand in addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return without_passwords(super().format(record))
 
 
 _progress_file: Path | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from tlft.config.addresses import hide_passwords
 from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
@@ -90,7 +91,7 @@ def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader:
     for number, texts in enumerate(overrides):
         problems: Sequence[str] = ()
         try:
-            composed = loader.load_sweep_config(master, list(texts))
+            composed = hide_passwords(loader.load_sweep_config(master, list(texts)))
             jobs.append(Job(number, examine(composed), composed, tuple(texts)))
         except ConfigurationError as error:
             problems = error.problems

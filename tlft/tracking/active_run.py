@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlft.errors import RunDeletedError, TlftError
+from tlft.errors import RunDeletedError, TlftError, without_passwords
 from tlft.names import Artifact, Metric, Tag
 from tlft.runtime.files import sha256_of
 from tlft.tracking.client import find_run
@@ -227,7 +227,7 @@ class ActiveRun:
             return
         try:
             if traceback:
-                self._client.log_text(self.run_id, traceback, Artifact.TRACEBACK)
+                self._client.log_text(self.run_id, without_passwords(traceback), Artifact.TRACEBACK)
             if diverged:
                 self._client.set_tag(self.run_id, Tag.DIVERGED, "true")
             self._client.set_terminated(self.run_id, status)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from tlft.config.addresses import whole_address
 from tlft.config.paths import home_folder
-from tlft.errors import ConfigurationError
-from tlft.runtime.files import into_place
-from tlft.tracking.schema import database_path, find_problems
-from tlft.tracking.server import wait_for_server
+from tlft.errors import ConfigurationError, without_passwords
+from tlft.runtime.files import into_place, temporary_files
+from tlft.tracking.schema import database_path, database_uri, find_problems
+from tlft.tracking.server import is_server, wait_for_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,14 +29,19 @@ if TYPE_CHECKING:
 _HTTP = {"MAX_RETRIES": "2", "BACKOFF_FACTOR": "1", "TIMEOUT": "5"}
 """A dead server would otherwise be four minutes of silence for each call."""
 
+_DATABASE_ATTEMPTS = 5  # in three seconds; MLflow's ten are two minutes of silence
+
 
 def tracking_uri(uri: str | None = None, home: Path | None = None) -> str:
     """Return the store's address: the one given, or the SQLite database in `paths.home`."""
-    return uri or f"sqlite:///{(home or home_folder()) / 'mlflow.db'}"
+    return uri or database_uri((home or home_folder()) / "mlflow.db")
 
 
 def connect(uri: str) -> MlflowClient:
-    """Return MLflow's client for the address; a server that does not answer is a TlftError within seconds."""
+    """Return MLflow's client for the address; a server that does not answer is a TlftError within seconds.
+
+    An address without its password is completed (see `tlft.config.addresses`).
+    """
     for name, value in _HTTP.items():
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
     os.environ["MLFLOW_TRUNCATE_LONG_VALUES"] = "false"
@@ -45,14 +51,26 @@ def connect(uri: str) -> MlflowClient:
     import mlflow
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of all that it raises
+    if not is_server(uri):
+        _tame_databases(uri)
     configured = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)  # logged models are written through the global address
+    whole = whole_address(uri)
+    mlflow.set_tracking_uri(whole)  # logged models are written through the global address
     # MLflow has written it into the environment, where another job's `tracking=server` would find it.
     if configured is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:
         os.environ["MLFLOW_TRACKING_URI"] = configured
-    return mlflow.MlflowClient(tracking_uri=uri)
+    return mlflow.MlflowClient(tracking_uri=whole)
+
+
+def _tame_databases(uri: str) -> None:
+    """Change what MLflow does before it opens a database: wait for minutes, and make its folder, by a wrong name."""
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS
+    if "%" in uri:  # it does not read what is quoted; the folder is there
+        utils._make_parent_dirs_if_sqlite = lambda db_uri: None
 
 
 def import_ahead() -> None:
@@ -74,10 +92,11 @@ def create_database(path: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f"{path.name}.*.tmp*"):
+    for leftover in temporary_files(path.parent, path.name):
         leftover.unlink()
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    store = SqlAlchemyStore(f"sqlite:///{beside}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+    _tame_databases(database_uri(beside))
+    store = SqlAlchemyStore(database_uri(beside), artifacts.as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
     with closing(sqlite3.connect(beside)) as database:
         database.execute("pragma journal_mode=wal")
@@ -146,7 +165,8 @@ def logged_models(client: MlflowClient, experiment_id: str, run_id: str) -> list
 
 def restore(kind: str, name: str, uri: str) -> str:
     """Return the command that restores a deleted one of the `runs` or `experiments`, wherever it is typed."""
-    return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} mlflow {kind} restore --{kind.removesuffix('s')}-id {name}"
+    address = shlex.quote(without_passwords(uri))
+    return f"MLFLOW_TRACKING_URI={address} mlflow {kind} restore --{kind.removesuffix('s')}-id {name}"
 
 
 def refuse_deleted(experiment: Experiment, uri: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import closing
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import quote, unquote, urlparse
 
 
 def find_problems(uri: str) -> list[str]:
@@ -33,8 +33,14 @@ def find_problems(uri: str) -> list[str]:
 
 def database_path(uri: str) -> Path | None:
     """Return the file of an SQLite database; None for any other address."""
-    path = uri.removeprefix("sqlite:///")
-    return Path(path) if path not in ("", uri) else None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]  # what follows are options
+    return Path(unquote(path)) if path not in ("", uri) else None
+
+
+def database_uri(path: Path) -> str:
+    """Return the address of an SQLite database; what SQLAlchemy would take for something else is quoted."""
+    quoted = re.sub(r"[%?]", lambda match: quote(match[0]), str(path))
+    return f"sqlite:///{quoted}"
 
 
 def _wrong_address(uri: str) -> list[str]:
@@ -82,7 +88,9 @@ def _find_problems(path: Path) -> list[str]:
             f"{path}: was written by a newer MLflow than {metadata.version('mlflow')} here (schema {version}); "
             "pip install -U mlflow, or set paths.home to another folder"
         ]
-    return [f"{path}: was written by an older MLflow; take a copy of it, then run: mlflow db upgrade sqlite:///{path}"]
+    return [
+        f"{path}: was written by an older MLflow; take a copy of it, then run: mlflow db upgrade {database_uri(path)}"
+    ]
 
 
 @cache

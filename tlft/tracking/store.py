@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from tlft.config.addresses import hide_password
 from tlft.config.schema import Config
 from tlft.names import Param, Tag
 from tlft.runtime.claims import Claim
@@ -22,7 +24,7 @@ from tlft.tracking.reader import to_record
 from tlft.tracking.records import Record
 from tlft.tracking.relocate import follow_move
 from tlft.tracking.run_folder import RunFolder
-from tlft.tracking.server import answering
+from tlft.tracking.server import answering, is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,7 +51,7 @@ class Store:
 
     def __init__(self, config: Config) -> None:
         self.home = config.home
-        self.uri = tracking_uri(config.tracking.uri, config.home)
+        self.uri = hide_password(tracking_uri(config.tracking.uri, config.home))
         (self.home / "cache").mkdir(parents=True, exist_ok=True)
         is_homes_own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
         # Of several processes that create database and experiment together most would fail (hydraflow#245).
@@ -73,7 +75,7 @@ class Store:
             client = connect(self.uri)
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
-                artifacts = None if database is None else (self.home / "mlruns" / name).as_uri()
+                artifacts = None if is_server(self.uri) else artifact_folder(self.home / "mlruns", name).as_uri()
                 experiment = _create_experiment(client, name, artifacts)
         refuse_deleted(experiment, self.uri)
         return client, str(experiment.experiment_id)
@@ -158,6 +160,17 @@ class Store:
     def set_note(self, text: str) -> None:
         """Write the experiment's note (Markdown), which the user interface shows above its runs."""
         self.client.set_experiment_tag(self.experiment_id, Tag.NOTE, text)
+
+
+def artifact_folder(mlruns: Path, experiment: str) -> Path:
+    """Return the folder for the files of an experiment: of its name, or of one that leads nowhere else.
+
+    A name is MLflow's business and may be anything, such as `/Shared/x` or `../x`.
+    """
+    if re.fullmatch(r"[\w .@+=,()&-]{1,60}", experiment) and experiment.strip(". ") == experiment:
+        return mlruns / experiment
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-")[:40]
+    return mlruns / f"{plain}-{hashlib.sha256(experiment.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def _create_experiment(client: MlflowClient, name: str, artifacts: str | None) -> Experiment:

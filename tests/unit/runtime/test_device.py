@@ -14,7 +14,7 @@ from conftest import Configure
 from tlft.errors import ConfigurationError
 from tlft.runtime import device as machine
 from tlft.runtime.device import available_threads, prepare_machine, prepare_to_apply
-from tlft.runtime.environment import describe_environment, source_state
+from tlft.runtime.environment import LONGEST_DIFF, _bounded, describe_environment, source_state
 
 
 @pytest.fixture
@@ -143,3 +143,10 @@ def test_a_gpu_that_was_named_is_taken_and_others_keep_off_it(configure: Configu
     assert device_of_another_process("cuda:0") == "cuda:0"
     assert device_of_another_process(first) == "cuda:1"
     assert device_of_another_process(second) == "cuda:1"  # shared: whoever names a GPU means it
+
+
+def test_a_diff_is_bounded_and_holds_no_password_of_an_address() -> None:
+    assert _bounded("+uri: postgresql://u:secret@h/db\n") == "+uri: postgresql://u:***@h/db\n"
+    cut = _bounded("x" * (LONGEST_DIFF + 5))
+    assert cut.endswith("\ncut here: 5 more characters\n")
+    assert len(cut) < LONGEST_DIFF + 50

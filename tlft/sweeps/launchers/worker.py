@@ -20,6 +20,7 @@ from tlft.config.compose import register, with_values
 from tlft.config.hydra_internals import run_task
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
+from tlft.errors import without_passwords
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
 from tlft.runtime import memory, progress, signals
@@ -108,7 +109,7 @@ def perform_alone(order: JobOrder) -> None:
         perform(order)
     except Exception as error:
         if not isinstance(error, JobError):
-            traceback.print_exc()
+            sys.stderr.write(without_passwords(traceback.format_exc()))
         sys.exit(1)
 
 
