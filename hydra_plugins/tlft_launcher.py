@@ -19,12 +19,13 @@ from tlft.errors import ConfigurationError
 from tlft.runtime.command_line import exit_with
 
 if TYPE_CHECKING:
+    from tlft.sweeps.jobs import PlannedJob
     from tlft.sweeps.launchers.worker import JobOrder, OnSubmit
 
 
 @dataclass
 class ParallelConf:
-    """Configure the launcher; `jobs` run at once: by default one per GPU, else cores / `threads`."""
+    """Configure the launcher; `jobs` run at once: by default one per GPU, else cores / `threads`, as memory allows."""
 
     _target_: str = "hydra_plugins.tlft_launcher.ParallelLauncher"
     jobs: int | None = None
@@ -77,6 +78,10 @@ class _TlftLauncher(Launcher):
     def find_problem(self) -> str:
         """Return why no job can be launched, in a line with its mend; an empty text if nothing hinders it."""
 
+    def prepare(self, due: "Sequence[PlannedJob]") -> str:
+        """Hear which jobs are due; returns what a plan says of how they will be done."""
+        return ""
+
     @abstractmethod
     def run_jobs(self, orders: "Sequence[JobOrder]", on_submit: "OnSubmit") -> None:
         """Do jobs; see `tlft.sweeps.execute.Launcher`."""
@@ -99,17 +104,30 @@ class ParallelLauncher(_TlftLauncher):
 
     def __init__(self, jobs: int | None = None) -> None:
         self.jobs = jobs
+        self._need = 0
 
     def find_problem(self) -> str:
         """Refuse a number of jobs at once that is none."""
         wrong = self.jobs is not None and self.jobs < 1
         return f"hydra.launcher.jobs={self.jobs}: give 1 or more" if wrong else ""
 
+    def prepare(self, due: "Sequence[PlannedJob]") -> str:
+        """Find out what memory the jobs take, and say how many run at once."""
+        from tlft.sweeps.estimate import memory_need
+        from tlft.sweeps.launchers.capacity import capacity_for
+
+        if len(due) < 2 or self.jobs == 1:
+            return ""
+        self._need = memory_need(due)
+        capacity = capacity_for([job.config for job in due], self.jobs, self._need)
+        capacity.warn()
+        return capacity.describe()
+
     def run_jobs(self, orders: "Sequence[JobOrder]", on_submit: "OnSubmit") -> None:
         """Run the jobs; none of them waits in a queue."""
         from tlft.sweeps.launchers.parallel import run_jobs
 
-        run_jobs(orders, self.jobs)
+        run_jobs(orders, self.jobs, self._need)
 
 
 class SlurmLauncher(_TlftLauncher):

@@ -79,7 +79,8 @@ class TlftSweeper(Sweeper):
         jobs = plan_jobs(compose_jobs(master, overrides, loader))
         choices = master.hydra.runtime.choices
         launcher = self._launcher(choices["hydra/launcher"])
-        print(describe_plan(jobs, on_all_cores=choices["hydra/launcher"] == "parallel"), flush=True)
+        plan = describe_plan(jobs, on_all_cores=choices["hydra/launcher"] == "parallel")
+        print(plan + launcher.prepare([job for job in jobs if job.is_due]), flush=True)
         if jobs[0].config.plan:
             print_jobs(jobs)
             return 0

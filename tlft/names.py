@@ -113,6 +113,8 @@ class Metric:
     OVERHEAD_SECONDS = "time/overhead_seconds"
     TRAIN_IMAGES_PER_SECOND = "throughput/train_images_per_second"
     SYSTEM = "system/"  # is followed by the name of what one of MLflow's monitors measures
+    PEAK_MEMORY = "system/peak_memory_megabytes"  # the most that the run's process has held
+    PEAK_GPU_MEMORY = "system/peak_gpu_memory_megabytes"  # the most that its tensors have taken there
     OF_THE_MACHINE = ("time/", "throughput/", SYSTEM)  # how names begin of figures that differ in a repetition
 
     SWEEP_JOBS = "sweep/jobs"  # of a sweep's run, as the next

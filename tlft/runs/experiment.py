@@ -24,7 +24,7 @@ from tlft.runs.context import RunContext, SweepMembership
 from tlft.runs.identify import Identity, identify, run_name
 from tlft.runs.replay import refuse_other_run
 from tlft.runtime import signals
-from tlft.runtime.device import Machine, prepare_machine
+from tlft.runtime.device import Machine, peaks, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run
@@ -93,12 +93,13 @@ def _compute(context: RunContext) -> dict[str, float]:
         write_artifacts(context, predictions, folder)
     if config.tracking.weights:
         run.log_model(describe_model(context))
-    times = {
+    spent = {
+        **peaks(context.machine),
         Metric.TRAIN_SECONDS: train_seconds,
         Metric.EVAL_SECONDS: evaluated - trained,
         Metric.OVERHEAD_SECONDS: time.monotonic() - run.started - (evaluated - begun),
     }
-    run.log_metrics({**metrics, **times}, step=config.training.epochs, with_system=config.training.epochs == 0)
+    run.log_metrics({**metrics, **spent}, step=config.training.epochs, with_system=config.training.epochs == 0)
     return metrics
 
 

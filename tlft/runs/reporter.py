@@ -19,6 +19,7 @@ from tlft.evaluation.predictions import evaluate
 from tlft.names import Metric
 from tlft.runs.context import RunContext
 from tlft.runtime import signals
+from tlft.runtime.memory import bound_freed
 from tlft.runtime.progress import Advance, progress
 from tlft.training.checkpoint import Checkpoints
 from tlft.training.loop import TrainingState
@@ -52,7 +53,8 @@ class Reporter:
             yield
 
     def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
-        """Move the bar, and save a checkpoint if one is due, or if somebody asks the run to stop."""
+        """Move the bar, keep within memory, and save a checkpoint if one is due or somebody asks the run to stop."""
+        bound_freed()
         self._advance(images, note=f"epoch {state.epoch + 1}/{self.context.config.training.epochs}, loss {loss:.4f}")
         if signals.asked_to_stop():
             self._save(model, state)

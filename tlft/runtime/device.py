@@ -18,9 +18,9 @@ from filelock import FileLock, Timeout
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
-from tlft.names import Tag
+from tlft.names import Metric, Tag
 from tlft.runtime import squeue
-from tlft.runtime.memory import keep_freed
+from tlft.runtime.memory import keep_freed, peak_memory, reset_peak
 
 if TYPE_CHECKING:
     import torch
@@ -121,11 +121,20 @@ def prepare_machine(config: Config) -> Machine:
     threads = config.threads or available_threads()
     torch.set_num_threads(threads)
     keep_freed()
+    reset_peak()
     device = torch.device(_best_device() if config.device == "auto" else config.device)
     if device.type == "cuda" and (count := count_gpus()) > 1:
         device = torch.device("cuda", _claim_gpu(count, device.index))
-    fastest = "bfloat16" if _has_bfloat16(device) else "float32"
-    return _in_precision(Machine(device, fastest if config.precision == "auto" else config.precision, threads))
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # by an earlier run in this process
+        torch.cuda.reset_peak_memory_stats(device)
+    return _in_precision(Machine(device, resolve_precision(config.precision, device), threads))
+
+
+def resolve_precision(asked: str, device: torch.device) -> str:
+    """Return what a precision comes to on a device: `auto` to bfloat16 where the hardware has it, else to float32."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if _has_bfloat16(device) else "float32"
 
 
 def prepare_to_apply(precision: str) -> Machine:
@@ -206,6 +215,16 @@ def _has_bfloat16(device: torch.device) -> bool:
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
     return False
+
+
+def peaks(machine: Machine) -> dict[str, float]:
+    """Return the most memory that this process has held, and on a GPU its tensors, as metrics."""
+    import torch
+
+    measured = {Metric.PEAK_MEMORY: peak_memory() / 1e6}
+    if machine.device.type == "cuda":
+        measured[Metric.PEAK_GPU_MEMORY] = torch.cuda.max_memory_allocated(machine.device) / 1e6
+    return measured
 
 
 def describe_hardware(machine: Machine) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Estimate what a sweep will take, from what earlier runs of the same architectures took on this machine."""
+"""Estimate what a sweep will take, in time, space and memory, from what earlier runs of its networks took here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import platform
 import statistics
 from collections.abc import Sequence
 
-from tlft.names import Artifact, Param, Tag
-from tlft.runtime.device import available_threads
+from tlft.names import Artifact, Metric, Param, Tag
+from tlft.runtime.device import available_threads, count_gpus
 from tlft.runtime.progress import describe_duration, describe_space
 from tlft.sweeps.jobs import PlannedJob
 from tlft.tracking.records import Record
@@ -39,8 +39,7 @@ def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> 
     """Return the median time of like runs: on the same training images if there are such, per epoch if trained."""
     trained = [record for record in records if (Param.EPOCHS in record.params) == (job.config.training.epochs > 0)]
     on_device = _on_device(job.config.device, trained)
-    images = job.identity.science["data"].get("train")
-    comparable = [record for record in on_device if record.params.get(Param.DATA_TRAIN) == images] or on_device
+    comparable = _on_same_images(job, on_device)
     threads = available_threads() if on_all_cores else job.config.threads or available_threads()
     rates = [
         float(record.tags[Tag.SECONDS]) * _threads(record, threads) / int(record.params.get(Param.EPOCHS, "1"))
@@ -48,6 +47,12 @@ def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> 
         if Tag.SECONDS in record.tags
     ]
     return statistics.median(rates) / threads * max(job.config.training.epochs, 1) if rates else None
+
+
+def _on_same_images(job: PlannedJob, records: Sequence[Record]) -> Sequence[Record]:
+    """Return the records of runs that were trained on the same images; all if there are none."""
+    images = job.identity.science["data"].get("train")
+    return [record for record in records if record.params.get(Param.DATA_TRAIN) == images] or records
 
 
 def _on_device(device: str, records: Sequence[Record]) -> list[Record]:
@@ -61,6 +66,67 @@ def _threads(record: Record, otherwise: int) -> int:
     """Return how many threads a run had; on another device than the CPU their number says nothing of its time."""
     threads = record.tags.get(Tag.THREADS, "")
     return int(threads) if record.tags.get(Tag.DEVICE) == "cpu" and threads.isdecimal() else otherwise
+
+
+def memory_need(jobs: Sequence[PlannedJob]) -> int:
+    """Return the bytes of memory that the largest of some jobs takes on this machine.
+
+    As the largest of earlier runs of the same network, batch, trained part, optimizer and kind of device has shown, or
+    else as the network itself lets expect.
+    """
+    needs: dict[tuple[object, ...], int] = {}
+    for job in jobs:
+        config = job.config
+        kind = (id(job.store), config.device, config.threads, config.training.keep, *_memory_params(job).items())
+        if kind not in needs:
+            needs[kind] = _measured(job) or _expected(job)
+    return max(needs.values(), default=0)
+
+
+def _memory_params(job: PlannedJob) -> dict[str, str | None]:
+    """Return the params of a run that decide what memory it takes; None for what it must not have."""
+    config, training = job.config, job.config.training
+    is_trained = training.epochs > 0
+    return {
+        Param.ARCH: config.arch.name,
+        Param.PRECISION: config.precision,
+        Param.TRAINABLE: training.trainable,
+        Param.BATCH_SIZE: str(training.batch_size) if is_trained else None,
+        Param.OPTIMIZER: config.optimizer.name if is_trained else None,
+    }
+
+
+def _measured(job: PlannedJob) -> int:
+    like = [
+        record
+        for record in job.store.recent(job.config.arch.name, platform.node())
+        if Metric.PEAK_MEMORY in record.metrics
+        and all(record.params.get(name) == value for name, value in _memory_params(job).items())
+    ]
+    peaks = [record.metrics[Metric.PEAK_MEMORY] for record in _on_same_images(job, _on_device(job.config.device, like))]
+    return int(max(peaks, default=0) * 1e6)
+
+
+def _expected(job: PlannedJob) -> int:
+    """Return what a run of which nothing was measured takes, by the network's own size, or 0 if that is not known."""
+    config, identity = job.config, job.identity
+    if not config.training.epochs:
+        return _PROCESS + _EVALUATION
+    if _computes_on_gpu(config.device):
+        return _PROCESS + _GPU_CONTEXT
+    from tlft.models.training_memory import training_memory
+
+    batch = min(config.training.batch_size, len(identity.dataset.split("train")))
+    trained = training_memory(config, batch, identity.weights.transform.crop)
+    return _PROCESS + trained if trained else 0
+
+
+def _computes_on_gpu(device: str) -> bool:
+    return device != "cpu" and (device != "auto" or count_gpus() > 0)
+
+
+_PROCESS, _EVALUATION, _GPU_CONTEXT = 1_250_000_000, 1_000_000_000, 2_000_000_000
+"""Bytes that a process holds with everything imported; what an evaluation takes beside that; and what CUDA takes."""
 
 
 def _weights_size(record: Record) -> int:

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 class Launcher(Protocol):
     """What gives jobs their processes."""
 
+    def prepare(self, due: Sequence[PlannedJob]) -> str:
+        """Hear which jobs are due; returns what a plan says of how they will be done, or nothing."""
+
     def run_jobs(self, orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
         """Do jobs, each of which leaves its outcome in its folder; return when none runs any more."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ from conftest import Configure
 
 from tlft.runtime.progress import describe_duration
 from tlft.sweeps import estimate
-from tlft.sweeps.estimate import describe_cost
+from tlft.sweeps.estimate import describe_cost, memory_need
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.tracking.outcome import RunStatus
 from tlft.tracking.records import Record
@@ -79,3 +80,77 @@ def test_nothing_to_do_costs_nothing(configure: Configure) -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (89, "89 s"), (840, "14 min"), (10_000, "2.8 h")])
 def test_durations_are_said_for_people(seconds: float, said: str) -> None:
     assert describe_duration(seconds) == said
+
+
+def with_peak(megabytes: float, device: str = "cpu", train: str = "images", **params: str) -> Record:
+    shape = {
+        "arch.name": "resnet50",
+        "precision": "auto",
+        "training.trainable": "all",
+        "training.batch_size": "64",
+        "optimizer.name": "sgd",
+    }
+    measured = record(1, train, device, **{**shape, **params})
+    return replace(measured, metrics={"system/peak_memory_megabytes": megabytes})
+
+
+def need(configure: Configure, records: list[Record], *jobs: tuple[str, ...]) -> float:
+    """Return the gigabytes that the largest job takes; 99 stand for what the network itself lets expect."""
+    store = SimpleNamespace(recent=lambda arch, host: records)
+    images = SimpleNamespace(split=lambda name: range(200))
+    weights = SimpleNamespace(transform=SimpleNamespace(crop=224))
+    identity = SimpleNamespace(science={"data": {"train": "images"}}, dataset=images, weights=weights)
+    planned = [
+        PlannedJob(Job(number, configure(*overrides)), cast(Any, identity), cast(Any, store), RunStatus.NEW)
+        for number, overrides in enumerate(jobs)
+    ]
+    return memory_need(planned) / 1e9
+
+
+@pytest.fixture
+def expected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Stand in for what the network itself lets expect; return what was asked."""
+    from tlft.models import training_memory as network
+
+    asked: list[tuple[int, int]] = []
+
+    def training_memory(config: Any, batch: int, size: int) -> int:
+        asked.append((batch, size))
+        return int(99e9) - estimate._PROCESS
+
+    monkeypatch.setattr(network, "training_memory", training_memory)
+    monkeypatch.setattr(estimate, "count_gpus", lambda: 0)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("params", "overrides"),
+    [
+        ({"training.batch_size": "32"}, ()),
+        ({}, ("training.batch_size=32",)),
+        ({}, ("training.trainable=head",)),
+        ({}, ("optimizer=adam",)),
+        ({}, ("precision=float32",)),
+    ],
+)
+def test_memory_is_that_of_the_largest_run_of_the_same_shape(
+    configure: Configure, expected: list[tuple[int, int]], params: dict[str, str], overrides: tuple[str, ...]
+) -> None:
+    assert need(configure, [with_peak(5000), with_peak(8500), with_peak(20_000, "cuda:0")], ()) == 8.5
+    assert need(configure, [with_peak(5000), with_peak(20_000, train="others")], ()) == 5
+    assert expected == []
+    unlike = [with_peak(5000, **params)]
+    assert need(configure, unlike, overrides) == 99
+    assert need(configure, unlike, overrides, overrides, ("experiment=zero_shot",)) == 99
+    assert len(expected) == 2  # once for jobs that are alike
+
+
+def test_memory_of_the_first_run_is_expected_by_its_network(
+    configure: Configure, expected: list[tuple[int, int]]
+) -> None:
+    assert need(configure, [], ("training.batch_size=256",)) == 99
+    assert expected == [(200, 224)]  # no more images than there are
+    assert need(configure, [], ("experiment=zero_shot",)) == 2.25
+    assert need(configure, [with_peak(900, **{"training.trainable": "none"})], ("experiment=zero_shot",)) == 2.25
+    assert need(configure, [], ("device=cuda",)) == 3.25  # the activations are on the GPU
+    assert need(configure, []) == 0

@@ -94,7 +94,7 @@ def test_who_asks_for_more_than_memory_allows_is_warned_and_gets_it(
     configs = [configure("device=cuda")] * 9
     assert len(beside_each_other(configs, asked=4, need=8 * GB)) == 4  # who asks may share a GPU too
     capacity_for(configs, 4, 8 * GB).warn()
-    assert "hydra.launcher.jobs=4: so many jobs take about 32.0 GB of memory, and 22.0 are free" in caplog.text
+    assert "hydra.launcher.jobs: 4 jobs at once take about 32.0 GB of memory, and 22.0 are free" in caplog.text
     assert "ask for 2," in caplog.text
     caplog.clear()
     capacity_for(configs, 2, 8 * GB).warn()

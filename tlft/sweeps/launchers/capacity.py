@@ -52,7 +52,7 @@ class Capacity:
         """Say that somebody asked for more jobs than memory allows."""
         if self.at_once * self.need > self.available and self.at_once > 1:
             log.warning(
-                "hydra.launcher.jobs=%d: so many jobs take about %.1f GB of memory, and %.1f are free; the system may "
+                "hydra.launcher.jobs: %d jobs at once take about %.1f GB of memory, and %.1f are free; the system may "
                 "kill some; ask for %d, or set a smaller training.batch_size",
                 *(self.at_once, self.at_once * self.need / 1e9, self.available / 1e9),
                 max(self.available // self.need, 1),

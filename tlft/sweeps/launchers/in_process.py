@@ -11,10 +11,16 @@ from contextlib import suppress
 
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import signals
+from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.launchers.worker import JobOrder, OnSubmit, perform, stops_on_failure
 from tlft.tracking.outcome import RunStatus
 
 log = logging.getLogger(__name__)
+
+
+def prepare(due: Sequence[PlannedJob]) -> str:
+    """Say nothing: there is no choice."""
+    return ""
 
 
 def run_jobs(orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
