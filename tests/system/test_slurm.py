@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -136,6 +137,26 @@ def test_what_slurm_refuses_is_one_line(tmp_path: Path, tiny_folder: Path) -> No
     (line,) = [line for line in said.splitlines() if line.startswith("failed:")]
     assert "hydra/launcher=slurm: the jobs were not accepted" in line
     assert "partition" in line
+    assert "Traceback" not in said
+
+
+def test_a_sweep_that_is_too_long_for_an_array_is_several_and_a_node_without_a_gpu_is_one_line(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster says that arrays have two jobs at most, by a `scontrol` in front of its own."""
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\n{shutil.which("scontrol")} "$@" | sed "s/^MaxArraySize .*/MaxArraySize = 2/"\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    overrides = (*SLURM, "training.epochs=1", "hydra.launcher.array_parallelism=2")
+    said = end(start_sweep(tmp_path / "home", tiny_folder, *overrides, "seed=range(5)"))
+    submitted = re.findall(r"(\d+) jobs submitted to Slurm: (\S+)", said)
+    assert [int(count) for count, _ in submitted] == [2, 2, 1]
+    assert len({job.partition("_")[0] for _, job in submitted}) == 3
+    assert [record.status for record in load_records("tlft", home=tmp_path / "home")] == ["FINISHED"] * 5
+    said = end(start_sweep(tmp_path / "home", tiny_folder, *overrides, "seed=7", "device=cuda"), 1)
+    assert re.search(r"^job 0 failed: device=cuda: no CUDA device on \S+; ask for one", said, re.MULTILINE)
     assert "Traceback" not in said
 
 

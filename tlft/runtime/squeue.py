@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -44,6 +46,23 @@ def last_words(job: str) -> str:
     state, _, limit = rows[0]
     peaks = [peak for _, peak, _ in rows if peak]
     return f"{state}, seen with {max(peaks, key=_bytes)} of {limit or '?'} memory" if peaks else state
+
+
+def longest_array() -> int | None:
+    """Return how many jobs the cluster takes in one array; None if it does not say."""
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config") or "", re.MULTILINE)
+    return max(int(match[1]), 1) if match else None  # the least index that is refused; they count from 0
+
+
+def free_places() -> int | None:
+    """Return how many more jobs this user may have in the queue; None if there is no limit, or nobody tells."""
+    user = getpass.getuser()
+    limits = _ask("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", "format=MaxSubmitJobs")
+    numbers = [int(text) for text in (limits or "").split() if text.isdecimal()]
+    if not numbers:
+        return None
+    queued = _ask("squeue", "--noheader", "--array", f"--user={user}", "--format=%i")
+    return None if queued is None else max(min(numbers) - len(queued.split()), 0)
 
 
 def _bytes(text: str) -> float:

@@ -12,10 +12,11 @@ import pytest
 from conftest import Configure
 
 from tlft.config.schema import Config
+from tlft.errors import TlftError
 from tlft.runs.context import SweepMembership
-from tlft.runtime import signals
+from tlft.runtime import signals, squeue
 from tlft.sweeps.jobs import Job
-from tlft.sweeps.launchers import capacity, in_process, parallel
+from tlft.sweeps.launchers import capacity, in_process, parallel, slurm
 from tlft.sweeps.launchers.capacity import Capacity, capacity_for
 from tlft.sweeps.launchers.worker import JobOrder
 
@@ -187,3 +188,102 @@ def test_a_job_that_is_started_in_the_moment_of_a_ctrl_c_is_one_of_those_that_ar
         parallel._start(room, waiting, running, server)
     assert [job.process for job in running] == [process]
     assert [order.job.number for order in waiting] == [1]
+
+
+class Cluster:
+    """A Slurm that takes so many jobs in an array and from a user, and says which jobs it has got."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, places: int | None = None) -> None:
+        self.arrays: list[tuple[list[int], int]] = []
+        self.places = places
+        monkeypatch.setattr(slurm, "_submit", self._take)
+        monkeypatch.setattr(squeue, "free_places", lambda: self.places)
+
+    def _take(self, orders: Sequence[JobOrder], settings: dict[str, Any], array: int) -> list[slurm._Submitted]:
+        self.arrays.append(([order.job.number for order in orders], settings["array_parallelism"]))
+        if self.places is not None:
+            self.places -= len(orders)
+        name = len(self.arrays)
+        return [slurm._Submitted(order, f"{name}_{index}", array) for index, order in enumerate(orders)]
+
+    def queue(self, folder: Path, jobs: int, longest: int, at_once: int) -> slurm._Queue:
+        self.marked: list[int] = []
+        mark = lambda number, slurm_id: self.marked.append(number)  # noqa: E731
+        return slurm._Queue(orders(jobs, folder), {"array_parallelism": at_once}, mark, longest)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "longest", "at_once", "arrays"),
+    [
+        (7, 1001, 256, [(7, 256)]),
+        (7, 3, 256, [(3, 86), (3, 85), (1, 85)]),
+        (8, 4, 3, [(4, 2), (4, 1)]),
+        (6, 2, 2, [(2, 1), (2, 1)]),  # the third comes once one of them is through
+    ],
+)
+def test_a_sweep_is_split_into_arrays_that_the_cluster_takes_and_keeps_its_jobs_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+    longest: int,
+    at_once: int,
+    arrays: list[tuple[int, int]],
+) -> None:
+    cluster = Cluster(monkeypatch)
+    queue = cluster.queue(tmp_path, jobs, longest, at_once)
+    queue.submit()
+    assert [(len(numbers), share) for numbers, share in cluster.arrays] == arrays
+    while queue.waiting:
+        queue.running[:] = [job for job in queue.running if job.array]  # all of the first are through
+        queue.submit()
+    assert cluster.marked == list(range(jobs))
+
+
+def test_jobs_that_a_user_may_not_have_in_the_queue_follow_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(monkeypatch, places=3)
+    queue = cluster.queue(tmp_path, 5, 1001, 256)
+    queue.submit()
+    queue.submit()
+    assert cluster.marked == [0, 1, 2]
+    cluster.places, queue.running[:] = 3, []
+    queue.submit()
+    assert cluster.marked == [0, 1, 2, 3, 4]
+
+
+def test_jobs_that_are_refused_later_do_not_leave_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = Cluster(monkeypatch)
+    queue = cluster.queue(tmp_path, 6, 2, 2)
+    queue.submit()
+    queue.running[:] = queue.running[2:]
+
+    def refuse(*arguments: object) -> None:
+        raise TlftError("the jobs were not accepted (no money)")
+
+    monkeypatch.setattr(slurm, "_submit", refuse)
+    queue.submit()
+    assert "no money" in caplog.text
+    assert (len(queue.running), queue.waiting) == (2, [])
+    with pytest.raises(TlftError, match="no money"):
+        cluster.queue(tmp_path, 1, 2, 2).submit()
+
+
+@pytest.mark.parametrize(
+    ("answers", "longest", "places"),
+    [
+        ({"scontrol": "MaxArraySize            = 1001\nMaxDBDMsgs = 1\n"}, 1001, None),
+        ({"scontrol": None, "sacctmgr": None}, None, None),
+        ({"sacctmgr": "\n", "squeue": "1\n2\n"}, None, None),
+        ({"sacctmgr": "100\n\n50\n", "squeue": "1_1\n1_2\n2\n"}, None, 47),
+        ({"sacctmgr": "2\n", "squeue": "1_1\n1_2\n2\n"}, None, 0),
+    ],
+)
+def test_the_limits_of_a_cluster_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, str | None], longest: int | None, places: int | None
+) -> None:
+    monkeypatch.setattr(squeue, "_ask", lambda command, *arguments: answers.get(command))
+    assert squeue.longest_array() == longest
+    assert squeue.free_places() == places

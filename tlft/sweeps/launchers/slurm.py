@@ -51,6 +51,7 @@ _LAG_SECONDS = 30.0
 class _Submitted:
     order: JobOrder
     slurm_id: str
+    array: int
     over_since: float = 0.0
 
 
@@ -78,29 +79,82 @@ def find_problem() -> str:
 
 
 def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit: OnSubmit) -> None:
-    """Submit every job as one array and wait for all; each leaves its outcome in its folder.
+    """Submit every job and wait for all; each leaves its outcome in its folder.
 
-    The settings are those of sbatch, in submitit's names; what is None is left to the cluster.
+    They are one array, or several where the cluster takes no array so long; what a user may not have in the queue is
+    submitted later. The settings are those of sbatch, in submitit's names; what is None is left to the cluster.
 
     Raises:
         TlftError: if Slurm refuses the jobs.
         KeyboardInterrupt, SystemExit: when this process is told to stop; the jobs go on.
     """
     cpus = settings["cpus_per_task"] or common_threads([order.job.config for order in orders]) or CPUS_PER_TASK
-    running = _submit([order.with_threads(cpus) for order in orders], {**settings, "cpus_per_task": cpus})
-    for job in running:
-        on_submit(job.order.job.number, job.slurm_id)
-    log.info("%d jobs submitted to Slurm: %s", len(running), _ids(running))
+    queue = _Queue(
+        [order.with_threads(cpus) for order in orders],
+        {**settings, "cpus_per_task": cpus},
+        on_submit,
+        squeue.longest_array() or len(orders),
+    )
+    running = queue.running
     try:
+        queue.submit()
         with monitoring() as monitor:
-            _watch(running, monitor, stop_on_failure=stops_on_failure(orders))
+            _watch(queue, monitor, stop_on_failure=stops_on_failure(orders))
     except (KeyboardInterrupt, SystemExit):
         message = "%d jobs go on in Slurm; the same command finds them; `scancel %s` ends them"
         log.warning(message, len(running), _ids(running))
+        if queue.waiting:
+            log.warning("%d jobs were not submitted; the same command does so", len(queue.waiting))
         raise
 
 
-def _submit(orders: Sequence[JobOrder], settings: Mapping[str, Any]) -> list[_Submitted]:
+class _Queue:
+    """The jobs that are still to be submitted, and those that Slurm has.
+
+    Attributes:
+        longest: most jobs of an array.
+    """
+
+    def __init__(self, waiting: list[JobOrder], settings: Mapping[str, Any], on_submit: OnSubmit, longest: int) -> None:
+        self.waiting, self.settings, self.on_submit = waiting, settings, on_submit
+        self.running: list[_Submitted] = []
+        arrays = -(-len(waiting) // longest)
+        self.longest = -(-len(waiting) // arrays)  # alike, so that they end together
+        at_once = settings["array_parallelism"]
+        shares = max(min(arrays, at_once), 1)
+        # Slurm limits each array alone: together the arrays that it has get what was asked for.
+        self._parallelism = [at_once // shares + (index < at_once % shares) for index in range(shares)]
+
+    def submit(self) -> None:
+        """Submit what Slurm takes now.
+
+        Raises:
+            TlftError: if it refuses, and no other job is running that is still to be watched.
+        """
+        while self.waiting and (free := set(range(len(self._parallelism))) - {job.array for job in self.running}):
+            places = squeue.free_places()
+            count = min(self.longest, len(self.waiting), self.longest if places is None else places)
+            if count < 1:
+                return
+            array = min(free)
+            settings = {**self.settings, "array_parallelism": self._parallelism[array]}
+            try:
+                submitted = _submit(self.waiting[:count], settings, array)
+            except TlftError as error:
+                if not self.running:
+                    raise
+                log.error("failed: %s", error)
+                self.waiting.clear()
+                return
+            del self.waiting[:count]
+            self.running += submitted
+            for job in submitted:
+                self.on_submit(job.order.job.number, job.slurm_id)
+            later = f"; {len(self.waiting)} follow when it takes them" if self.waiting else ""
+            log.info("%d jobs submitted to Slurm: %s%s", len(submitted), _ids(submitted), later)
+
+
+def _submit(orders: Sequence[JobOrder], settings: Mapping[str, Any], array: int) -> list[_Submitted]:
     executor = _executor(orders[0].sweep_folder / ".submitit", settings)
     try:
         with executor.batch():
@@ -108,7 +162,7 @@ def _submit(orders: Sequence[JobOrder], settings: Mapping[str, Any]) -> list[_Su
     except Exception as error:  # submitit: sbatch's own words, at the end of a longer text
         reason = " ".join(str(error).split("stderr:")[-1].split())[:300]
         raise TlftError(f"hydra/launcher=slurm: the jobs were not accepted ({reason}); see hydra.launcher.*") from None
-    return [_Submitted(order, str(job.job_id)) for order, job in zip(orders, jobs, strict=True)]
+    return [_Submitted(order, str(job.job_id), array) for order, job in zip(orders, jobs, strict=True)]
 
 
 def _executor(folder: Path, settings: Mapping[str, Any]) -> SlurmExecutor:
@@ -124,18 +178,19 @@ def _executor(folder: Path, settings: Mapping[str, Any]) -> SlurmExecutor:
     return executor
 
 
-def _watch(running: list[_Submitted], monitor: Monitor, *, stop_on_failure: bool) -> None:
-    reasons, asked_at = "", 0.0
-    while running:
+def _watch(queue: _Queue, monitor: Monitor, *, stop_on_failure: bool) -> None:
+    reasons, asked_at, running = "", 0.0, queue.running
+    while running or queue.waiting:
         if time.monotonic() - asked_at >= _ASK_SECONDS:
             asked_at = time.monotonic()
-            states = squeue.states([job.slurm_id for job in running])
+            states = squeue.states(_arrays(running)) if running else {}
             if states is not None:
                 if _remove_ended(running, states) and stop_on_failure:
-                    _cancel_waiting(running, states)
+                    _cancel_waiting(queue, states)
                 reasons = _log_waiting(states, reasons)
+            queue.submit()
         monitor.look({job.order.job.number: job.order.folder for job in running})
-        time.sleep(_LOOK_SECONDS if running else 0)
+        time.sleep(_LOOK_SECONDS if running or queue.waiting else 0)
 
 
 def _remove_ended(running: list[_Submitted], states: Mapping[str, tuple[str, str]]) -> bool:
@@ -160,13 +215,16 @@ def _cause(job: _Submitted) -> str:
     return f"Slurm ended its job {job.slurm_id} ({state}; its output: {job.order.folder / OUTPUT_FILE})"
 
 
-def _cancel_waiting(running: list[_Submitted], states: Mapping[str, tuple[str, str]]) -> None:
-    waiting = [job for job in running if states.get(job.slurm_id, ("", ""))[0] == "PENDING"]
-    if not waiting:
+def _cancel_waiting(queue: _Queue, states: Mapping[str, tuple[str, str]]) -> None:
+    waiting = [job for job in queue.running if states.get(job.slurm_id, ("", ""))[0] == "PENDING"]
+    count = len(waiting) + len(queue.waiting)
+    if not count:
         return
-    log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
-    subprocess.run(["scancel", "--state=PENDING", *(job.slurm_id for job in waiting)], check=False)
-    running[:] = [job for job in running if job not in waiting]
+    log.warning("sweep.on_failure=stop: %d jobs are not started", count)
+    queue.waiting.clear()
+    if waiting:
+        subprocess.run(["scancel", "--state=PENDING", *(job.slurm_id for job in waiting)], check=False)
+    queue.running[:] = [job for job in queue.running if job not in waiting]
 
 
 def _log_waiting(states: Mapping[str, tuple[str, str]], previous: str) -> str:
@@ -180,5 +238,9 @@ def _log_waiting(states: Mapping[str, tuple[str, str]], previous: str) -> str:
 
 
 def _ids(jobs: Sequence[_Submitted]) -> str:
-    """Name jobs as scancel takes them: an array that is whole by its own id alone."""
-    return " ".join(dict.fromkeys(job.slurm_id for job in jobs)) if len(jobs) < 20 else jobs[0].slurm_id.split("_")[0]
+    """Name jobs as scancel takes them: many by their arrays alone."""
+    return " ".join([job.slurm_id for job in jobs] if len(jobs) < 20 else _arrays(jobs))
+
+
+def _arrays(jobs: Sequence[_Submitted]) -> list[str]:
+    return list(dict.fromkeys(job.slurm_id.partition("_")[0] for job in jobs))
