@@ -10,8 +10,10 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -77,12 +79,36 @@ class Dataset:
         return {split: hashlib.sha256("".join(sorted(part)).encode()).hexdigest() for split, part in lines.items()}
 
 
-def find_problems(config: DataConfig, home: Path) -> tuple[list[str] | None, list[str]]:
+_Names = tuple[list[str] | None, list[str]]
+
+_looked: ContextVar[dict[str, _Names] | None] = ContextVar("_looked", default=None)
+
+
+@contextmanager
+def looking_once() -> Iterator[None]:
+    """Have `find_problems` look at each folder once within the block, however many jobs are checked there."""
+    token = _looked.set({})
+    try:
+        yield
+    finally:
+        _looked.reset(token)
+
+
+def find_problems(config: DataConfig, home: Path) -> _Names:
     """Look at the folder's names only.
 
     Returns:
         The class names as far as they can be known without fetching anything, and the problems, a line each.
     """
+    remembered, key = _looked.get(), repr((config, home))
+    if remembered is None:
+        return _look(config, home)
+    if key not in remembered:
+        remembered[key] = _look(config, home)
+    return remembered[key]
+
+
+def _look(config: DataConfig, home: Path) -> _Names:
     root = _local_root(config, home)
     if root is None:
         return (["ants", "bees"] if config.name != "imagefolder" else None), []
@@ -105,7 +131,7 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
     paths = [path for by_class in folder.splits.values() for files in by_class.values() for path in files]
     digests = _digest_files(root, paths, home / "cache", workers)
     images = _split(folder, digests, config)
-    _refuse_shared_images(images, root)
+    _refuse_shared_images(images, root, home / "cache")
     images.sort(key=lambda image: (image.split, image.label, image.sha256, str(image.path)))
     taken = folder.split_folders.describe()
     return Dataset(name, root, tuple(folder.classes), tuple(images), folder.left_out, taken)
@@ -223,8 +249,8 @@ def _draw(digests: Iterable[str], fraction: float, seed: int, purpose: str) -> s
     return set(ranked[: min(max(math.floor(fraction * len(ranked) + 0.5), 1), len(ranked) - 1)])
 
 
-def _refuse_shared_images(images: Sequence[ImageFile], root: Path) -> None:
-    """Refuse an image (the same bytes) that stands in two splits, or in two classes of one."""
+def _refuse_shared_images(images: Sequence[ImageFile], root: Path, cache: Path) -> None:
+    """Refuse an image (the same bytes) that stands in two splits, or in two classes of one; a file lists many pairs."""
     first: dict[str, ImageFile] = {}
     pairs: list[tuple[ImageFile, ImageFile]] = []
     for image in images:
@@ -235,8 +261,20 @@ def _refuse_shared_images(images: Sequence[ImageFile], root: Path) -> None:
         return
     earlier, image = pairs[0]
     where = f"in {earlier.split} and in {image.split}" if earlier.split != image.split else "in two classes"
-    more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
+    more = f" ({len(pairs) - 1} more such pairs{_list_pairs(pairs, root, cache)})" if len(pairs) > 1 else ""
     names = f"{relative_name(earlier.path, root)} and {relative_name(image.path, root)}"
     raise ConfigurationError(
         f"data.root={root}: {names} are the same image, {where}, which makes the figure wrong; delete one of them{more}"
     )
+
+
+def _list_pairs(pairs: Sequence[tuple[ImageFile, ImageFile]], root: Path, cache: Path) -> str:
+    """Write the pairs into a file, a line each, the names with a tab between them; returns where it is, to be said."""
+    lines = ["\t".join(relative_name(image.path, root) for image in pair) + "\n" for pair in pairs]
+    path = cache / "duplicates" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.tsv"
+    try:
+        atomic_write(path, "".join(lines).encode("utf-8", "surrogateescape"))
+    except TlftError as error:  # a cache that may only be read
+        log.debug("%s", error)
+        return ""
+    return f"; {path} lists all"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
+from tlft.data.dataset import Dataset
 from tlft.runs.identify import Identity
 from tlft.runtime.device import Machine
 from tlft.tracking.active_run import ActiveRun
@@ -24,10 +25,13 @@ class SweepMembership:
     Attributes:
         name: of the preset that the sweep was made of, or `custom`; empty if another sweeper than tlft's made it.
         parent: id of the run that stands for the sweep, if it has one.
+        dataset: the images that the sweep was planned with, so that no job lists and digests them anew; None if the run
+            is to open them itself.
     """
 
     name: str = ""
     parent: str | None = None
+    dataset: Dataset | None = None
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,12 @@ def run_experiment(
         TlftError: for what goes wrong on the way; the run is then FAILED, its traceback kept.
     """
     wait_for_server(config.tracking.uri or "", patience)
-    identity = identify(config)
+    # Files that changed since the plan are noticed where they are decoded, by their digests.
+    identity = identify(config, sweep.dataset if sweep else None)
     refuse_other_run(config, identity)
     store = Store(config)
-    store.end_lost_runs()
+    if sweep is None or not sweep.name:  # else the plan has looked for them, once for all jobs
+        store.end_lost_runs()
     with claim_run(store, identity.key, force=config.force) as claim:
         if claim.outcome is not None:
             return claim.outcome

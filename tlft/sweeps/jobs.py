@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from tlft.config.addresses import hide_passwords
 from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.schema import Config
+from tlft.data.dataset import looking_once
 from tlft.errors import ConfigurationError
 from tlft.runs.identify import Identity
 from tlft.runs.preflight import examine
@@ -78,6 +79,7 @@ class Result:
     folder: Path | None = None
 
 
+@looking_once()
 def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader: ConfigLoader) -> list[Job]:
     """Compose every job of a sweep, so that what is edited on the disk afterwards reaches none (hydra#1945).
 

@@ -52,7 +52,7 @@ class SweepRun:
 
     def membership_of(self, job: PlannedJob) -> SweepMembership:
         """Return what a job that is about to start is told of its sweep; the first of them opens the sweep's run."""
-        return SweepMembership(self.name, self._open() if self._has(job) else None)
+        return SweepMembership(self.name, self._open() if self._has(job) else None, job.identity.dataset)
 
     def _open(self) -> str | None:
         if self._run_id is None:

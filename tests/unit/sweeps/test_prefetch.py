@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from conftest import Configure, draw_folder
 from fabricated import plan_of
 
 from tlft.config.paths import PROJECT
+from tlft.data import near_duplicates
 from tlft.data import pixel_store as decode
+from tlft.data.dataset import Dataset, ImageFile
 from tlft.errors import TlftError
 from tlft.models import weights
 from tlft.sweeps.jobs import PlannedJob
@@ -43,6 +45,23 @@ def test_images_are_decoded_once_for_all_jobs(plan: list[PlannedJob], monkeypatc
     cache = plan[0].config.home / "cache"
     assert len(open_images(known.dataset, known.weights.transform, cache, "error", 1).train) == 4
     assert decoded == [8, 10]
+
+
+def test_near_duplicates_are_found_once_for_all_jobs(plan: list[PlannedJob], monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    def count(dataset: Dataset, files: Sequence[ImageFile], *args: Any) -> list[near_duplicates.Pair]:
+        searched.append(len(files))
+        return _find(dataset, files, *args)
+
+    _find = near_duplicates._find
+    monkeypatch.setattr(near_duplicates, "_find", count)
+    assert prefetch(plan) == {}
+    assert searched == [8, 10]
+    identity, cache = plan[0].identity, plan[0].config.home / "cache"
+    decoded = decode.decode_images(identity.dataset.files, identity.weights.transform, cache / "decoded")
+    near_duplicates.find_near_duplicates(identity.dataset, decoded, identity.weights.transform, cache)
+    assert searched == [8, 10]
 
 
 def test_jobs_without_what_they_need_are_named(plan: list[PlannedJob]) -> None:

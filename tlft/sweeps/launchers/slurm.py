@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -156,6 +156,8 @@ class _Queue:
 
 def _submit(orders: Sequence[JobOrder], settings: Mapping[str, Any], array: int) -> list[_Submitted]:
     executor = _executor(orders[0].sweep_folder / ".submitit", settings)
+    # A node opens the images itself: a list of them for each job would fill the folder that they share.
+    orders = [replace(order, sweep=replace(order.sweep, dataset=None)) for order in orders]
     try:
         with executor.batch():
             jobs = [executor.submit(Task(), order) for order in orders]
