@@ -21,7 +21,7 @@ from analysis.image_review import draw_thumbnails, image_roots
 from analysis.label_errors import Search, Suspect, find_suspects
 from analysis.query import TableQuery, add_run_options, load_table
 from tlft.config.paths import home_folder
-from tlft.data.near_duplicates import Pair, parse
+from tlft.duplicates.near_duplicates import Pair, parse
 from tlft.names import Artifact, Param, Tag
 from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
 from tlft.runtime.files import atomic_write

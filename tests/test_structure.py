@@ -27,6 +27,7 @@ FLOORS = (
     ("inference",),
     ("training", "evaluation"),
     ("models",),
+    ("duplicates",),
     ("data",),
     ("runtime",),
     ("config",),

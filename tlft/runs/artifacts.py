@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def write_artifacts(context: RunContext, predictions: Predictions, folder: Path) -> None:
     """Write every file that is kept of a run into `folder`."""
-    from tlft.data.near_duplicates import to_json
+    from tlft.duplicates.near_duplicates import to_json
     from tlft.evaluation.predictions import predictions_frame
     from tlft.models.describe import summarize
     from tlft.training.checkpoint import save_tensors

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tlft.data.batches import Images
-    from tlft.data.near_duplicates import Pair
+    from tlft.duplicates.near_duplicates import Pair
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from tlft.tracking.store import Store
 
 if TYPE_CHECKING:
     from tlft.data.batches import Images
-    from tlft.data.near_duplicates import Pair
+    from tlft.duplicates.near_duplicates import Pair
     from tlft.evaluation.predictions import Predictions
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def _open_images(
 ) -> tuple[Images, list[Pair] | None]:
     """Log what is read, decode the images and look for near-duplicates; what a reader must know becomes a tag."""
     from tlft.data.batches import open_images
-    from tlft.data.near_duplicates import describe_leaks, find_near_duplicates
+    from tlft.duplicates.near_duplicates import describe_leaks, find_near_duplicates
 
     dataset, cache = identity.dataset, config.home / "cache"
     used = {split: digest for split, digest in dataset.digests.items() if split != "train" or config.training.epochs}

@@ -40,7 +40,7 @@ def _steps(job: PlannedJob) -> list[tuple[Hashable, Callable[[], object]]]:
     data, cache = repr(config.data), config.home / "cache"
 
     def decode() -> object:
-        from tlft.data.near_duplicates import find_near_duplicates
+        from tlft.duplicates.near_duplicates import find_near_duplicates
 
         dataset, workers, on_bad = identity.dataset, config.threads or available_threads(), config.data.on_bad_image
         decoded = decode_images(dataset.files, transform, cache / "decoded", on_bad_image=on_bad, workers=workers)

@@ -10,7 +10,7 @@ from fabricated import network, scene
 
 from analysis.errors import Findings, render_errors
 from analysis.label_errors import Search, find_suspects
-from tlft.data.near_duplicates import Member, Pair
+from tlft.duplicates.near_duplicates import Member, Pair
 
 EVIL = "<script>alert(1)</script>"
 

@@ -11,9 +11,9 @@ from conftest import Configure, draw_folder
 from fabricated import plan_of
 
 from tlft.config.paths import PROJECT
-from tlft.data import near_duplicates
 from tlft.data import pixel_store as decode
 from tlft.data.dataset import Dataset, ImageFile
+from tlft.duplicates import near_duplicates
 from tlft.errors import TlftError
 from tlft.models import weights
 from tlft.sweeps.jobs import PlannedJob

@@ -12,7 +12,7 @@ from fabricated import scene
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from sklearn.datasets import load_digits
 
-from tlft.data.image_match import Appearance, appearance_of, is_copy
+from tlft.duplicates.image_match import Appearance, appearance_of, is_copy
 
 Alter = Callable[[Image.Image], Image.Image]
 

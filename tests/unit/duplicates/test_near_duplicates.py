@@ -16,11 +16,11 @@ from PIL import Image, ImageEnhance, ImageOps
 from analysis.comparison_table import build_table
 from analysis.narrative import footnotes
 from tlft.config.schema import DataConfig
-from tlft.data import near_duplicates as duplicates
 from tlft.data.batches import open_images
 from tlft.data.dataset import Dataset, open_dataset
-from tlft.data.near_duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
 from tlft.data.transforms import Transform
+from tlft.duplicates import near_duplicates as duplicates
+from tlft.duplicates.near_duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
 
 TRANSFORM = Transform(72, 64, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 Alter = Callable[[Image.Image], Image.Image]

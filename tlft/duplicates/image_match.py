@@ -1,6 +1,6 @@
 """Tell by its pixels whether one image is a copy of another: compressed, scaled, brightened, slightly cut, or grey.
 
-Where copies are looked for, and in which order, is the story of `tlft.data.near_duplicates`.
+Where copies are looked for, and in which order, is the story of `tlft.duplicates.near_duplicates`.
 """
 
 from __future__ import annotations

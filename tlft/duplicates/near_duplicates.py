@@ -1,7 +1,7 @@
 """Find images that are nearly the same: scaled, compressed, brightened, slightly cut, or mirrored copies.
 
 Two such images in training and evaluation flatter every figure, so that each run keeps what is found. Whether two
-images are such a pair is decided in `tlft.data.image_match`. No torch in here: a sweep searches before its first job.
+images are such a pair is decided in `image_match`. No torch in here: a sweep searches before its first job.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 from PIL import Image, ImageOps
 
 from tlft.data.dataset import Dataset, ImageFile
-from tlft.data.image_match import appearance_of, is_copy
 from tlft.data.pixel_store import DecodedImages
 from tlft.data.transforms import Transform
+from tlft.duplicates.image_match import appearance_of, is_copy
 from tlft.errors import TlftError
 from tlft.runtime.files import atomic_write, relative_name
 from tlft.runtime.progress import progress
@@ -78,7 +78,7 @@ def find_near_duplicates(
 
     Candidates are images whose perceptual hashes (imagehash's phash: the signs of the lowest 8 x 8 frequencies of the
     grey image), or that of one and of the other's mirror image, are near. Those frequencies say little of something in
-    the middle of an even ground, so that the pixels decide (`tlft.data.image_match`). Found once for each set of
+    the middle of an even ground, so that the pixels decide (`tlft.duplicates.image_match`). Found once for each set of
     decoded images, in `workers` threads; processes that ask at once search once.
     """
     files = [file for split in _SPLITS for file in dataset.split(split) if file.sha256 in decoded.rows]
