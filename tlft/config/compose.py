@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import re
+import shlex
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
@@ -20,6 +23,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tlft.config.addresses import hide_passwords
 from tlft.config.hydra_internals import make_loader
@@ -27,7 +31,7 @@ from tlft.config.paths import CONF, home_folder
 from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
 from tlft.errors import ConfigurationError, nearest, one_line
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, YAMLError, OSError)
 """What Hydra raises for a mistake of the user's; ValueError for a group's option that is a number."""
 
 _OPEN = ("data.class_map.", "tracking.tags.", "hydra.")
@@ -101,13 +105,28 @@ class Composer:
         for text in overrides:
             try:
                 parsed.append(self.parser.parse_override(text))
+                parsed[-1].config_loader = self.loader  # what glob(...) chooses from
                 if not parsed[-1].key_or_group:
                     raise HydraException("no key")
             except HydraException:
-                problems.append(f"{text}: cannot be read; write key=value, and quote what holds , ( ) {{ }} or =")
+                problems.append(f"{_shorten(text)}: {self._mend_of_form(text)}")
         if problems:
             raise ConfigurationError(problems)
         return parsed
+
+    def _mend_of_form(self, text: str) -> str:
+        """Say how to write an override that cannot be read: with its value in quotes, if that is all it needs."""
+        if unprintable := sorted({letter for letter in text if not letter.isprintable()}):
+            windows = " (a script with Windows line ends; convert it with dos2unix)" if "\r" in text else ""
+            return f"has {', '.join(map(ascii, unprintable))} in it{windows}; take it out"
+        key, _, value = text.partition("=")
+        quoted = f"{key}={write_value(value)}"
+        try:
+            if key and value and self.parser.parse_override(quoted).value() == value:
+                return f"cannot be read; write {shlex.quote(quoted)}"
+        except HydraException:
+            pass
+        return "cannot be read; write key=value, and quote what holds , ( ) { } or ="
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Compose one configuration; overrides that are swept over are left out.
@@ -190,6 +209,9 @@ class Composer:
             text, key = str(override.input_line), override.key_or_group
             if self.is_group(override) and not _names_options(override):
                 problems.append(f"{text}: choose one of {', '.join(self.options(key))}, or leave {key} out")
+            elif key == "hydra.sweep.subdir":
+                mend = "a job's folder has its number for a name; leave it out (hydra.sweep.dir names the sweep's)"
+                problems.append(f"{text}: {mend}")
             elif override.is_delete():
                 problems.append(f"{text}: a key cannot be taken out; set it to another value")
             elif override.is_add() and not key.startswith(_OPEN) and not self.is_group(override):
@@ -221,6 +243,9 @@ class Composer:
             for option in options:
                 if key not in names and key in _dotted(self.compose([f"{group}={option}"])):
                     return f" here; it belongs to {group}={option}"
+        node = key.partition(".")[0]
+        if beside := [name for name in names if node != key and name.startswith(f"{node}.")]:
+            return nearest(key, beside) or f"; {node} has {', '.join(beside)}"
         last = key.rpartition(".")[2]
         by_last = {name.rpartition(".")[2]: name for name in reversed(names)}
         if last in by_last:
@@ -229,6 +254,18 @@ class Composer:
             return hint
         match = re.search(r"did you mean (.+)\?", nearest(last, by_last))
         return f"; did you mean {by_last[match[1]]}?" if match else "; `python run.py --help` lists them"
+
+
+def write_value(value: Any) -> str:
+    """Write a value as Hydra's command line takes it."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{write_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(write_value, value)) + "]"
+    if isinstance(value, str):
+        quoted = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)  # Hydra's own rule
+        return f'"{quoted}"'
+    return json.dumps(value)
 
 
 def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
@@ -240,20 +277,11 @@ def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
     return copied
 
 
-def combine(overrides: Sequence[Override]) -> list[list[str]]:
-    """Return the overrides of each job of a sweep, in the order of Hydra's basic sweeper; a later key replaces one."""
-    axes: dict[str, list[str]] = {}
-    for override in overrides:
-        key = override.get_key_element()
-        plain = not override.is_sweep_override()
-        axes[key] = [f"{key}={override.get_value_element_as_str()}"] if plain else single_values(override)
-    return [list(texts) for texts in itertools.product(*axes.values())]
-
-
-def single_values(override: Override) -> list[str]:
-    """Return the override as one text per value that it sweeps over, or as it stands."""
+def single_values(override: Override, most: int | None = None) -> list[str]:
+    """Return the override as one text per value that it sweeps over, at most so many, or as it stands."""
     if override.is_sweep_override() and override.is_discrete_sweep():
-        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        key = override.get_key_element()
+        return [f"{key}={value}" for value in itertools.islice(override.sweep_string_iterator(), most)]
     return [str(override.input_line)]
 
 

@@ -5,12 +5,19 @@ What a network predicts for them is the business of `tlft.evaluation`.
 
 from __future__ import annotations
 
+import json
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from tlft.data.class_map_file import read_class_map
 from tlft.errors import ConfigurationError, nearest
 
 BUILT_IN: Mapping[str, tuple[int, ...]] = {"ants": (310,), "bees": (309,)}
@@ -55,19 +62,19 @@ class LabelSpace:
         return f"{name} (ImageNet {output})" if name in self.classes else name
 
 
-def resolve_class_map(configured: Mapping[str, Any] | None, classes: Sequence[str]) -> ClassMap:
+def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Sequence[str]) -> ClassMap:
     """Map each class of the data to its ImageNet outputs, as sorted indices.
 
     Args:
-        configured: `data.class_map`: for each class an output or a list of outputs, by index or by name; classes
-            that it leaves out are looked up in the built-in map.
+        configured: `data.class_map`: for each class an output or a list of outputs, by index or by name, or the file
+            that says so (see `class_map_file.py`); classes that it leaves out are looked up in the built-in map.
         classes: of the data.
 
     Raises:
         ConfigurationError: with every class that has no map, every output that is unknown, ambiguous, outside
             0..999 or claimed twice.
     """
-    configured = configured or {}
+    configured = _by_name(read_class_map(configured) if isinstance(configured, str) else configured or {}, classes)
     problems = [
         f"data.class_map.{name}: the data has no such class{nearest(name, classes)} (it has {', '.join(classes)})"
         for name in configured
@@ -79,7 +86,7 @@ def resolve_class_map(configured: Mapping[str, Any] | None, classes: Sequence[st
         if outputs is None:
             problems.append(
                 f"head=imagenet1k: no ImageNet output stands for class {name}; give its outputs by index or name, "
-                f"such as data.class_map={{{name}:[310]}}{_candidates(name)}"
+                f"{_example(name)}{_candidates(name)}"
             )
             continue
         resolved[name] = _resolve_outputs(f"data.class_map.{name}", outputs, problems)
@@ -98,10 +105,59 @@ def resolve_class_map(configured: Mapping[str, Any] | None, classes: Sequence[st
     return resolved
 
 
-def find_problems(configured: Mapping[str, Any] | None, classes: Sequence[str] | None) -> list[str]:
+def _by_name(configured: Mapping[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Return a map whose keys are the classes' names, whatever Hydra and YAML read them as (0, true, 1e3)."""
+    spellings = {_as_read(name): name for name in classes}
+    return {
+        unicodedata.normalize("NFC", key)
+        if isinstance(key, str)
+        else str(key)
+        if str(key) in classes
+        else spellings.get(key, str(key)): outputs
+        for key, outputs in configured.items()
+    }
+
+
+def _as_read(name: str) -> Any:
+    """Return what Hydra or YAML take a name for, such as the number 0 or true; the name itself for most."""
+    with suppress(yaml.YAMLError, ValueError):
+        value = yaml.safe_load(name)
+        if isinstance(value, int | float | None):
+            return value
+    with suppress(ValueError):
+        return float(name)
+    return name
+
+
+def _example(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        return f"such as 'data.class_map={{{name}:[310]}}'"
+    return f"such as data.class_map=FILE.yaml with the line {json.dumps(name, ensure_ascii=False)}: [310]"
+
+
+def describe(class_map: ClassMap, most: int = 8) -> str:
+    """Return which outputs stand for the classes, with ImageNet's names for them, in a line."""
+    names = class_names()
+    parts = [
+        f"{name} -> {', '.join(f'{index} {names[index]}' for index in indices)}"
+        for name, indices in list(class_map.items())[:most]
+    ]
+    more = f"; and {len(class_map) - most} more classes" if len(class_map) > most else ""
+    return "; ".join(parts) + more
+
+
+def to_json(class_map: ClassMap) -> str:
+    """Return the map as JSON, with ImageNet's name for each output; `resolve_class_map` takes a file of it."""
+    named = {name: {str(index): class_names()[index] for index in indices} for name, indices in class_map.items()}
+    return json.dumps(named, indent=1, ensure_ascii=False)
+
+
+def find_problems(configured: Mapping[Any, Any] | str | None, classes: Sequence[str] | None) -> list[str]:
     """Return what is wrong with the map, a line each; outputs are checked even where the classes are unknown."""
     try:
-        resolve_class_map(configured, list(configured or {}) if classes is None else classes)
+        if isinstance(configured, str):
+            configured = read_class_map(configured)
+        resolve_class_map(configured, list(map(str, configured or {})) if classes is None else classes)
     except ConfigurationError as error:
         return error.problems
     return []
@@ -109,6 +165,8 @@ def find_problems(configured: Mapping[str, Any] | None, classes: Sequence[str] |
 
 def _resolve_outputs(key: str, outputs: Any, problems: list[str]) -> list[int]:
     """Return the indices, sorted and each once; what is wrong with the outputs joins the problems."""
+    if isinstance(outputs, Mapping):  # as it is kept with a run: index -> ImageNet's name
+        outputs = list(outputs)
     outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
     if not outputs:
         problems.append(f"{key}: is empty; give at least one output by index or name")

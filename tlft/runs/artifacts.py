@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlft.data.class_map import to_json as class_map_to_json
 from tlft.names import Artifact
 from tlft.runs.context import RunContext
 from tlft.runs.identify import run_name
@@ -34,7 +35,7 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
         Artifact.ENVIRONMENT: json.dumps(describe_environment(context.machine), indent=1),
         Artifact.RUN_KEY: json.dumps(identity.science, indent=1, sort_keys=True),
         Artifact.DIFF: source_state().diff if context.config.tracking.source else "",
-        Artifact.CLASS_MAP: json.dumps(class_map, ensure_ascii=False) if class_map else "",
+        Artifact.CLASS_MAP: class_map_to_json(class_map) if class_map else "",
         Artifact.NEAR_DUPLICATES: "" if near_duplicates is None else to_json(near_duplicates),
     }
     for name, text in texts.items():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tlft.config.columns import column_of
 from tlft.config.schema import Config
 from tlft.data.cache import warn_of_caches
+from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.data.image_folder import describe_kinds
 from tlft.names import Metric, Tag
@@ -77,6 +78,8 @@ def run_experiment(
         tags, parent = _tags(config, identity, machine, sweep), sweep.parent if sweep else None
         with claim.start(run_name(config), flatten(identity.science), tags, parent=parent) as run:
             on_start(run.run_id)
+            if class_map := identity.label_space.class_map:
+                log.info("class map: %s", describe_class_map(class_map))
             images, near_duplicates = _open_images(config, identity, machine, run)
             context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates)
             metrics = _compute(context)

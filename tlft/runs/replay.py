@@ -5,8 +5,7 @@ The run itself is an ordinary one, in an experiment of its own: the table must n
 
 from __future__ import annotations
 
-import json
-import re
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from tlft.config.compose import COMPOSITION_ERRORS, Composer
+from tlft.config.compose import COMPOSITION_ERRORS, Composer, write_value
+from tlft.config.hydra_internals import argument_parser
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.names import Artifact, Tag
 from tlft.runs.identify import Identity
+from tlft.runtime.files import atomic_write
 from tlft.tracking.reader import ArtifactReader, load_record
 from tlft.tracking.records import Record, flatten
 
@@ -42,18 +43,34 @@ def expand(argv: Sequence[str]) -> list[str]:
         return list(argv)
     if any(text in ("-m", "--multirun") or text.startswith(("sweep=", "experiment=")) for text in argv):
         raise ConfigurationError(f"{_KEY}={run_id}: repeats one run; leave -m, sweep= and experiment= out")
-    flags = [text for text in argv if text.startswith("-")]
-    overrides = [text for text in argv if not text.startswith("-")]
+    args = argument_parser().parse_args(list(argv))
+    overrides: list[str] = args.overrides
     try:
-        composed = Composer().compose([text for text in overrides if not text.startswith((f"{_KEY}=", "verify="))])
+        own = [text for text in overrides if not text.startswith((f"{_KEY}=", "verify="))]
+        composed = Composer.of(args).compose(own)
     except COMPOSITION_ERRORS:
         return list(argv)  # what is wrong is said when the command line is checked
     home = Path(str(composed.paths.home)).expanduser()
     uri = OmegaConf.select(composed, "tracking.uri")
     record = load_record(run_id, uri, home)
-    stored = _read(ArtifactReader(uri, home).text(record, Artifact.CONFIG), record)
+    reader = ArtifactReader(uri, home)
+    stored = _read(reader.text(record, Artifact.CONFIG), record)
+    if stored["data"].get("class_map") is not None:
+        stored["data"]["class_map"] = _keep_class_map(reader.text(record, Artifact.CLASS_MAP), stored, home)
     keys = {text.partition("=")[0].lstrip("+") for text in overrides}
-    return [*flags, *(text for text in _overrides(record, stored) if text.partition("=")[0] not in keys), *overrides]
+    repeated = [text for text in _overrides(record, stored) if text.partition("=")[0] not in keys]
+    first = next(index for index, text in enumerate(argv) if text in overrides)
+    return [*argv[:first], *repeated, *argv[first:]]
+
+
+def _keep_class_map(resolved: str, stored: Mapping[str, Any], home: Path) -> Any:
+    """Return the name of a file with the class map that a run had: classes may have names that no override takes."""
+    if not resolved:
+        return stored["data"]["class_map"]
+    file = home / "cache" / "class_maps" / f"{hashlib.sha256(resolved.encode()).hexdigest()[:16]}.json"
+    if not file.exists():
+        atomic_write(file, resolved.encode())
+    return str(file)
 
 
 def _read(text: str, record: Record) -> Mapping[str, Any]:
@@ -81,18 +98,6 @@ def _overrides(record: Record, stored: Mapping[str, Any]) -> Iterator[str]:
     if record.tags.get(Tag.THREADS, "").isdecimal():
         yield f"threads={record.tags[Tag.THREADS]}"
     yield f"tracking.experiment={write_value(stored['tracking']['experiment'] + '-repeats')}"
-
-
-def write_value(value: Any) -> str:
-    """Write a value as Hydra's command line takes it."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{write_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ",".join(map(write_value, value)) + "]"
-    if isinstance(value, str):
-        quoted = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)  # Hydra's own rule
-        return f'"{quoted}"'
-    return json.dumps(value)
 
 
 def refuse_other_run(config: Config, identity: Identity) -> None:

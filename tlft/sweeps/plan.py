@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.runs.identify import Identity, identify, run_name
 from tlft.runtime.environment import source_state
@@ -90,7 +91,7 @@ def wait_for(jobs: Sequence[PlannedJob]) -> None:
 
 
 def print_jobs(jobs: Sequence[PlannedJob]) -> None:
-    """Print a line for each job."""
+    """Print a line for each job, and for each class map which outputs it has taken."""
     for job in jobs:
         status = job.status.label
         if job.outcome is not None:
@@ -99,3 +100,6 @@ def print_jobs(jobs: Sequence[PlannedJob]) -> None:
         if job.same_as is not None:
             status = f"same as job {job.same_as}"
         print(f"  job {job.number}: {status}: {run_name(job.config)} on {job.identity.dataset.name}")
+    class_maps = [job.identity.label_space.class_map for job in jobs]
+    for text in dict.fromkeys(describe_class_map(class_map) for class_map in class_maps if class_map):
+        print(f"  class map: {text}")

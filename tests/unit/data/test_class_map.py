@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tlft.data.class_map import class_names, find_problems, resolve_class_map
+from tlft.data.class_map import class_names, describe, find_problems, resolve_class_map, to_json
 from tlft.errors import ConfigurationError
 
 
@@ -59,3 +61,72 @@ def test_all_problems_of_a_map_are_reported_together() -> None:
 def test_a_class_without_a_map_hears_of_candidates() -> None:
     (problem,) = find_problems({}, ["retriever"])
     assert "207 (golden retriever)" in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [(0, "0"), (7, "07"), (1.0, "1.0"), (1000.0, "1e3"), (True, "true"), (None, "null"), ("007", "007")],
+)
+def test_keys_are_the_names_of_classes_whatever_hydra_reads_them_as(key: object, name: str) -> None:
+    assert resolve_class_map({key: [3]}, [name]) == {name: [3]}
+
+
+def test_a_class_is_one_in_either_spelling_of_its_accents() -> None:
+    assert resolve_class_map({"Cafe\u0301": [3]}, ["Caf\u00e9"]) == {"Caf\u00e9": [3]}
+
+
+NAMES = ["Pepper,_bell___healthy", "Corn_(maize)", "猫", "it's", "A&B", "007"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("map.yaml", '"Pepper,_bell___healthy": 945\nCorn_(maize): [corn, ear]\n猫: tabby\n"it\'s": 4\nA&B: 5\n007: 6'),
+        (
+            "map.json",
+            '{"Pepper,_bell___healthy": [945], "Corn_(maize)": ["corn", 998], "猫": 281, '
+            '"it\'s": "4", "A&B": 5, "007": 6}',
+        ),
+        (
+            "map.csv",
+            '\ufeffclass,output\n"Pepper,_bell___healthy",945\nCorn_(maize),corn\nCorn_(maize),998\n猫,tabby\n'
+            "it's,4\nA&B,5\n007,6\n",
+        ),
+    ],
+)
+def test_a_file_takes_classes_of_any_name(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    resolved = resolve_class_map(str(tmp_path / file), NAMES)
+    assert [resolved[name] for name in NAMES] == [[945], [987, 998], [281], [4], [5], [6]]
+    (tmp_path / "kept.json").write_text(to_json(resolved), encoding="utf-8")
+    assert resolve_class_map(str(tmp_path / "kept.json"), NAMES) == resolved
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("map.yaml", "a: [", "cannot be read"),
+        ("map.yaml", "- a", "holds no map of classes"),
+        ("map.json", "{", "cannot be read"),
+        ("map.csv", "a,1\nb\n", "line 2 is no class,output"),
+        ("map.csv", "class,output\n", "holds no map of classes"),
+        ("map.txt", "a: 1", "name a .yaml, .yml, .json or .csv file"),
+        ("map.yaml", None, "no such file"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, file: str, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / file).write_text(text)
+    (problem,) = find_problems(str(tmp_path / file), ["a", "b"])
+    assert message in problem
+    assert file in problem
+
+
+def test_a_class_that_no_command_line_takes_is_advised_a_file() -> None:
+    (problem,) = find_problems({}, ["it's"])
+    assert 'such as data.class_map=FILE.yaml with the line "it\'s": [310]' in problem
+
+
+def test_the_names_of_outputs_are_told_back() -> None:
+    assert describe({"crane": [517], "cats": [281, 282]}) == "crane -> 517 crane; cats -> 281 tabby, 282 tiger cat"
+    assert describe({f"c{index}": [index] for index in range(10)}).endswith("c7 -> 7 cock; and 2 more classes")
