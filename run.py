@@ -17,7 +17,7 @@ from tlft.errors import ConfigurationError, TlftError, without_passwords
 from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
-from tlft.runtime.command_line import exit_with, write_to_any_terminal
+from tlft.runtime.command_line import exit_with, outlive_reader, write_to_any_terminal
 from tlft.runtime.signals import listen
 from tlft.sweeps.jobs import Job
 from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
@@ -35,6 +35,7 @@ def main() -> None:
     """Check the whole command line before anything is written, then do what it asks for."""
     listen()
     write_to_any_terminal()
+    outlive_reader()
     argv = sys.argv[1:]
     sys.argv[1:] = map(without_passwords, argv)  # what is said and written of the command
     try:

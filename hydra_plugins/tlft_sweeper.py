@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -54,14 +53,12 @@ class TlftSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Run the sweep, and leave with its exit status."""
-        from tlft.config.compose import combine
+        from tlft.sweeps.jobs import expand_axes
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
-        axes = [f"{key}={value}" for key, value in self.params.items()]
-        overrides = combine(OverridesParser.create(config_loader=loader).parse_overrides([*axes, *arguments]))
         try:
-            sys.exit(self._run(self.config, overrides, loader))
+            sys.exit(self._run(self.config, expand_axes(self.params, arguments, loader), loader))
         except ConfigurationError as error:
             exit_with(error)
         except TlftError as error:

@@ -16,13 +16,20 @@ class TlftError(Exception):
     def __init__(self, *arguments: object) -> None:
         super().__init__(*(without_passwords(text) if isinstance(text, str) else text for text in arguments))
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class ConfigurationError(TlftError):
     """Carry every problem of a configuration, one line each in `problems` (exit status 2)."""
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [without_passwords(text) for text in ([problems] if isinstance(problems, str) else problems)]
+        texts = [problems] if isinstance(problems, str) else problems
+        self.problems = [printable(without_passwords(text)) for text in texts]
         super().__init__("\n".join(self.problems))
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 class NonFiniteLossError(TlftError):
@@ -31,6 +38,12 @@ class NonFiniteLossError(TlftError):
 
 class RunDeletedError(TlftError):
     """Say that somebody deleted a run in the tracking store while it was computed."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text with what no terminal shows as it is (line ends, control characters) escaped, such as `\r`."""
+    escaped = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return text if text.isprintable() else "".join(escaped)
 
 
 def one_line(text: object, longest: int | None = None) -> str:

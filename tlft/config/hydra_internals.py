@@ -16,7 +16,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobRuntime, JobStatus, configure_log, run_job, setup_globals
 from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tlft.config.paths import CONF
 from tlft.errors import ConfigurationError
@@ -83,6 +83,12 @@ def run_single(task: TaskFunction, config: DictConfig, claim: Callable[[DictConf
     run_and_report(lambda: run_task(task, claimed, "run", callbacks))
 
 
+def task_overrides(config: DictConfig) -> list[str]:
+    """Return what was typed but for Hydra's own keys, as it was typed: interpolations are the jobs' to resolve."""
+    overrides: list[str] = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # type: ignore[assignment]
+    return overrides
+
+
 def run_multirun(task: TaskFunction, config: DictConfig, loader: ConfigLoader) -> None:
     """Hand a sweep to its sweeper as `hydra.main` does, from what is composed already."""
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
@@ -93,7 +99,7 @@ def run_multirun(task: TaskFunction, config: DictConfig, loader: ConfigLoader) -
         callbacks.on_multirun_start(**event)
         context = HydraContext(loader, callbacks)
         sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=task)
-        sweeper.sweep(arguments=list(config.hydra.overrides.task))
+        sweeper.sweep(arguments=task_overrides(config))
         callbacks.on_multirun_end(**event)
 
     run_and_report(sweep)

@@ -95,7 +95,7 @@ class DataConfig:
 
     name: str = MISSING
     root: str | None = None
-    class_map: Any = None  # a dictionary; typed, Hydra would let nobody add a class to it
+    class_map: Any = None  # a dictionary, or a file's name; typed, Hydra would let nobody add a class to it
     train_split: str = "train"
     eval_split: str | None = None
     split_seed: int = 0
@@ -204,12 +204,15 @@ class Config:
 def resolve(config: Config) -> Config:
     """Return the configuration with the values that it comes to.
 
-    Nothing trainable means no epochs, and no epochs nothing trainable. `debug` runs one epoch at most, and has an
-    experiment of its own. What only tries or verifies is computed although it was done before.
+    Nothing trainable means no epochs, and no epochs nothing trainable; the head and no stage of the backbone is the
+    head. `debug` runs one epoch at most, and has an experiment of its own. What only tries or verifies is computed
+    although it was done before.
     """
     training, tracking = config.training, config.tracking
     epochs = 0 if training.trainable == "none" else training.epochs
     trainable = "none" if training.epochs == 0 else training.trainable
+    if trainable.isdecimal() and int(trainable) == 0:
+        trainable = "head"
     experiment = tracking.experiment
     if config.debug:
         epochs = min(epochs, 1)

@@ -131,8 +131,10 @@ def _wrong_combinations(config: Config) -> list[str]:
     if config.verify and config.from_run is None:
         problems.append("verify=true: compares with the run that is repeated; give from_run=RUN too")
     class_map, tags = config.data.class_map, config.tracking.tags
-    if not isinstance(class_map, dict | None):
-        problems.append(f"data.class_map={class_map}: write {{class:[output,...],...}}")
+    if not isinstance(class_map, dict | str | None):
+        problems.append(
+            f"data.class_map={class_map}: write {{class:[output,...],...}}, or name a .yaml, .json or .csv file"
+        )
     if not isinstance(tags, dict | None):
         problems.append(f"tracking.tags={tags}: write {{name:text,...}}")
     for name in tags if isinstance(tags, dict) else ():

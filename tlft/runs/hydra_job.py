@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.config.addresses import hide_passwords
+from tlft.config.hydra_internals import make_loader
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError, one_line, out_of_memory
 from tlft.names import Metric
@@ -92,7 +93,7 @@ def run_job_of_hydra(composed: DictConfig) -> float:
     """
     sweep = SweepMembership() if HydraConfig.get().mode == RunMode.MULTIRUN else None
     try:
-        config = examine(hide_passwords(composed))
+        config = examine(hide_passwords(composed), make_loader())
     except ConfigurationError as error:
         return _failed(_Report(Path(HydraConfig.get().runtime.output_dir)), error, sweep)
     return run_job(composed, config, sweep)

@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tlft.config import validate
+from tlft.config import options, validate
 from tlft.config.addresses import hide_password
 from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys, to_config, with_values
 from tlft.config.hydra_internals import argument_parser
@@ -91,13 +91,13 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
     if composed.hydra.mode == RunMode.MULTIRUN:
         _check_sweep(composer, overrides, composed)
     else:
-        config = _check_single(overrides, composed)
+        config = _check_single(composer, overrides, composed)
         composed = with_values(composed, {"hydra.mode": RunMode.RUN})
     wait_for_answer()
     return Invocation(composer.loader, composed, config)
 
 
-def examine(cfg: DictConfig) -> Config:
+def examine(cfg: DictConfig, loader: ConfigLoader) -> Config:
     """Return one composed configuration, typed and resolved, if nothing is wrong with it, its data, network and store.
 
     Raises:
@@ -109,7 +109,10 @@ def examine(cfg: DictConfig) -> Config:
         config = to_config(cfg)
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(one_line(error)) from None
-    if problems := _problems_of(config, on_a_node=_is_for_a_node(cfg)):
+    problems, labels = options.find_problems(cfg, loader)
+    if problems:  # the others are those of what the options are
+        config = to_config(with_values(cfg, labels))
+    if problems := problems + _problems_of(config, on_a_node=_is_for_a_node(cfg)):
         raise ConfigurationError(problems)
     return resolve(config)
 
@@ -128,7 +131,7 @@ def _problems_of(config: Config, *, on_a_node: bool) -> list[str]:
     classes, wrong_data = dataset.find_problems(config.data, config.home)
     problems += wrong_data
     configured = config.data.class_map
-    if (config.head.name == "imagenet1k" or configured) and isinstance(configured, dict | None):
+    if (config.head.name == "imagenet1k" or configured) and isinstance(configured, dict | str | None):
         problems += class_map.find_problems(configured, classes)
     return (
         problems
@@ -143,20 +146,20 @@ def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> 
     problems, composable = composer.explain(overrides, error)
     for texts in composable:
         try:
-            examine(composer.compose(texts))
+            examine(composer.compose(texts), composer.loader)
         except ConfigurationError as wrong:
             problems += wrong.problems
     return list(dict.fromkeys(problems))
 
 
-def _check_single(overrides: Sequence[Override], composed: DictConfig) -> Config:
+def _check_single(composer: Composer, overrides: Sequence[Override], composed: DictConfig) -> Config:
     problems = [
         f"{override.input_line}: several values need -m (python run.py -m ...); if it is one value, put it in quotes"
         for override in overrides
         if override.is_sweep_override()
     ]
     try:
-        config = examine(composed)
+        config = examine(composed, composer.loader)
     except ConfigurationError as error:
         problems += error.problems
     if problems:

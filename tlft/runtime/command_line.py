@@ -11,7 +11,7 @@ from argparse import ArgumentParser, HelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tlft.config.addresses import hide_password
 from tlft.errors import ConfigurationError, TlftError
@@ -79,6 +79,39 @@ def write_to_any_terminal() -> None:
                 stream.reconfigure(errors="tlft_spell")
 
 
+class _Unread:
+    """Standard output whose reader may go, as `head` does: what is written after that goes nowhere."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except BrokenPipeError:
+            _write_nowhere()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            _write_nowhere()
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def outlive_reader() -> None:
+    """Let work go on when nobody reads standard output any more, as after `python run.py ... | head`."""
+    sys.stdout = _Unread(sys.stdout)
+
+
+def _write_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+
+
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command and return its exit status: what it returns; 2 if it was asked for wrongly; 1 if it failed.
 
@@ -97,7 +130,7 @@ def exit_status(command: Callable[[], int]) -> int:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        _write_nowhere()
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from tlft.config.addresses import hide_passwords
-from tlft.config.compose import COMPOSITION_ERRORS, Composer
+from tlft.config.compose import COMPOSITION_ERRORS, Composer, single_values
 from tlft.config.schema import Config
 from tlft.data.dataset import looking_once
 from tlft.errors import ConfigurationError
@@ -18,6 +21,9 @@ from tlft.runs.identify import Identity
 from tlft.runs.preflight import examine
 from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.store import Store
+
+MOST_JOBS = 100_000
+"""In a sweep: one more is a slip, such as range(1e9), that would be composed for hours."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,32 @@ class Result:
     folder: Path | None = None
 
 
+def expand_axes(params: Mapping[str, str], arguments: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
+    """Return the overrides of each job of a sweep, in the order of Hydra's basic sweeper.
+
+    The axes are the `params` of the sweeper and what was typed; a later one of a key replaces an earlier.
+
+    Raises:
+        ConfigurationError: if an axis has no value, or the sweep more than `MOST_JOBS` jobs.
+    """
+    axes: dict[str, list[str]] = {}
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(
+        [*(f"{key}={value}" for key, value in params.items()), *arguments]
+    )
+    for override in overrides:
+        key = override.get_key_element()
+        plain = not override.is_sweep_override()
+        axes[key] = (
+            [f"{key}={override.get_value_element_as_str()}"] if plain else single_values(override, MOST_JOBS + 1)
+        )
+        if not axes[key]:
+            raise ConfigurationError(f"{override.input_line}: comes to no value at all; give at least one")
+    if math.prod(map(len, axes.values())) > MOST_JOBS:
+        longest = max(axes, key=lambda key: len(axes[key]))
+        raise ConfigurationError(f"{longest}: makes more than {MOST_JOBS} jobs; give fewer values, or several sweeps")
+    return [list(texts) for texts in itertools.product(*axes.values())]
+
+
 @looking_once()
 def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader: ConfigLoader) -> list[Job]:
     """Compose every job of a sweep, so that what is edited on the disk afterwards reaches none (hydra#1945).
@@ -94,7 +126,7 @@ def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader:
         problems: Sequence[str] = ()
         try:
             composed = hide_passwords(loader.load_sweep_config(master, list(texts)))
-            jobs.append(Job(number, examine(composed), composed, tuple(texts)))
+            jobs.append(Job(number, examine(composed, loader), composed, tuple(texts)))
         except ConfigurationError as error:
             problems = error.problems
         except COMPOSITION_ERRORS as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tlft.config.compose import Composer
+from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.hydra_internals import argument_parser
 from tlft.config.paths import CONF
 from tlft.errors import ConfigurationError
@@ -33,3 +34,32 @@ def test_another_folder_may_add_options(tmp_path: Path) -> None:
     assert "mine" in mine.options("optimizer")
     with pytest.raises(ConfigurationError, match="nowhere: no such folder"):
         composer("--config-dir", str(tmp_path / "nowhere"))
+
+
+def test_an_option_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "mine.yaml").write_text("lr: [")
+    mine = composer("--config-dir", str(tmp_path))
+    with pytest.raises(COMPOSITION_ERRORS) as raised:
+        mine.compose(["optimizer=mine"])
+    (problem,), _ = mine.explain(["optimizer=mine"], raised.value)
+    assert "mine.yaml" in problem
+    assert problem.isprintable()
+
+
+@pytest.mark.parametrize(
+    "path", ["/a b,c (d)", "/it's", '/say "x"', "/a=b", "/[y]{x}", "/猫", "/new \\", "/#1", "/a;b&c|d"]
+)
+def test_a_value_that_cannot_be_read_is_answered_with_one_that_can_be_pasted(path: str) -> None:
+    ours = composer()
+    try:
+        assert ours.parse([f"data.root={path}"])[0].value() == path
+    except ConfigurationError as error:
+        (problem,) = error.problems
+        (pasted,) = shlex.split(problem.partition("; write ")[2])
+        assert ours.parse([pasted])[0].value() == path
+
+
+def test_a_carriage_return_is_called_that() -> None:
+    with pytest.raises(ConfigurationError, match=r"seed=4\\r: has '\\r' in it \(a script with Windows line ends"):
+        composer().parse(["seed=4\r"])

@@ -8,6 +8,7 @@ from conftest import files_in
 from mlflow_database import newer_database
 
 from tlft.config.compose import Composer
+from tlft.config.paths import CONF
 from tlft.errors import ConfigurationError
 from tlft.runs.preflight import check_command_line, examine
 
@@ -45,7 +46,7 @@ def test_what_is_right_is_not_blamed_for_what_is_wrong_beside_it(home: Path) -> 
         (["training=3"], "training=3: give one of its keys"),
         (["seed=null"], "seed=null: give a value"),
         (["seed=1,2"], "seed=1,2: several values need -m"),
-        (["seed=={"], "seed=={: cannot be read; write key=value"),
+        (["seed=={"], "seed=={: cannot be read; write 'seed=\"={\"'"),
         (["--foo"], "unrecognized arguments: --foo; flags such as -m come first"),
         (["--config-dir", "/nowhere"], "--config-dir /nowhere: no such folder"),
         (["seed=-1"], "seed=-1: give a whole number of at least 0"),
@@ -80,6 +81,16 @@ def test_what_is_right_is_not_blamed_for_what_is_wrong_beside_it(home: Path) -> 
         (["paths.home=/dev/null"], "paths.home=/dev/null: /dev/null is a file; name a folder"),
         (["-m", "sweep=demo,comparison"], "cannot be swept over; give one value"),
         (["-m", "seed=interval(0,1)"], "only lists, choice(...) and range(...) can be swept over"),
+        (["sweep.name=x"], "sweep.name=x: no such key; did you mean sweep.on_failure?"),
+        (["hydra.sweep.subdir=x"], "a job's folder has its number for a name; leave it out"),
+        (["optimizer.name=rmsprop"], "optimizer=sgd sets it to sgd; choose an option of the group (there are adam,"),
+        (["optimizer.name=adamw"], "optimizer.name=adamw: optimizer=sgd sets it to sgd; write optimizer=adamw"),
+        (["model.name=scratch"], "model.name=scratch: model=pretrained sets it to pretrained; write model=scratch"),
+        (["head.name=imagenet1k"], "write head=imagenet1k"),
+        (["schedule.name=cosine"], "write schedule=cosine"),
+        (["data.name=synthetic"], "write data=synthetic"),
+        (["arch.library=timm"], "write arch=timm"),
+        (["arch.name=resnet18"], "arch=resnet50 sets it to resnet50; write arch=torchvision arch.name=resnet18"),
         (["-m", "optimizer=sgd,adm"], "optimizer=adm: no such option; did you mean adam?"),
     ],
 )
@@ -120,7 +131,7 @@ def test_a_wrong_value_hides_no_key_that_was_given(home: Path, tiny_folder: Path
     ],
 )
 def test_unknown_network_hears_of_the_nearest(home: Path, name: str, said: str) -> None:
-    assert problems(home, f"arch.name={name}") == [
+    assert problems(home, "arch=torchvision", f"arch.name={name}") == [
         f"{said}" if said.startswith("arch.name") else f"arch.name={name}: {said}"
     ]
 
@@ -163,9 +174,9 @@ def test_what_only_a_node_of_the_cluster_knows_is_not_asked_of_the_login_node(
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     overrides = [f"paths.home={home}", *RIGHT, asked, "hydra/launcher=slurm"]
-    examine(composer.compose([*overrides, "hydra.mode=MULTIRUN"]))
+    examine(composer.compose([*overrides, "hydra.mode=MULTIRUN"]), composer.loader)
     with pytest.raises(ConfigurationError, match="no CUDA device here"):
-        examine(composer.compose(overrides))  # a single run is done here, whatever the launcher
+        examine(composer.compose(overrides), composer.loader)  # a single run is done here, whatever the launcher
 
 
 def test_class_without_a_map_is_said(home: Path, tiny_folder: Path) -> None:
@@ -202,3 +213,21 @@ def test_unusable_database_is_said(home: Path, what: str, said: str) -> None:
         check_command_line([])
     assert said in caught.value.problems[0]
     assert files_in(home) == before
+
+
+def test_a_label_that_is_what_the_option_says_is_right(home: Path) -> None:
+    labels = ("optimizer=adamw", "optimizer.name=adamw", "arch=timm", "arch.name=test_efficientnet", "model=scratch")
+    invocation = check_command_line(["data=demo", *labels])
+    assert invocation is not None and invocation.config is not None
+    assert invocation.config.optimizer.name == "adamw"
+
+
+def test_a_user_s_option_cannot_name_what_its_keys_are_not(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "optimizer").mkdir()
+    text = (CONF / "optimizer" / "sgd.yaml").read_text()
+    for file, name in (("lies", "adamw"), ("works", "sgd")):
+        (tmp_path / "optimizer" / f"{file}.yaml").write_text(text.replace("name: sgd", f"name: {name}"))
+    given = ("--config-dir", str(tmp_path), "data=demo", "model=scratch")
+    assert check_command_line([*given, "optimizer=works"]) is not None
+    (problem,) = problems(home, *given, "optimizer=lies")
+    assert problem.startswith("optimizer.name=adamw: optimizer=lies sets it to sgd")

@@ -1,0 +1,60 @@
+"""Keep labels honest: what names an option of a group is set by the group alone, or it would name what is not done."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from tlft.errors import nearest
+
+_LABELS = {
+    "arch": ("library", "name"),
+    "model": ("name",),
+    "head": ("name",),
+    "optimizer": ("name",),
+    "schedule": ("name",),
+    "data": ("name",),
+}
+
+
+def find_problems(cfg: DictConfig, loader: ConfigLoader) -> tuple[list[str], dict[str, str]]:
+    """Look for labels that are not those of the options that were chosen, nor of the keys that these have.
+
+    Returns:
+        A line for each, and dotted key -> what it should be.
+    """
+    problems, labels = [], {}
+    for group, names in _LABELS.items():
+        option = str(cfg.hydra.runtime.choices[group])
+        for name in names:
+            value = OmegaConf.select(cfg, f"{group}.{name}", throw_on_missing=False)
+            # What an optimizer is built of are its keys, so that these have the last word.
+            is_typed = group == "optimizer"
+            label = getattr(OmegaConf.get_type(cfg[group]), name) if is_typed else _label(loader, group, option, name)
+            if label is not None and label != value:
+                mend = _mend(loader, cfg, group, name, value)
+                problems.append(f"{group}.{name}={value}: {group}={option} sets it to {label}; {mend}")
+                labels[f"{group}.{name}"] = label
+    return problems, labels
+
+
+def _mend(loader: ConfigLoader, cfg: DictConfig, group: str, name: str, value: Any) -> str:
+    if group == "arch" and name == "name":
+        return f"write arch={cfg.arch.library} arch.name={value}"
+    options = list(loader.get_group_options(group))
+    if str(value) in options:
+        return f"write {group}={value}"
+    return f"choose an option of the group{nearest(str(value), options)} (there are {', '.join(options)})"
+
+
+@cache
+def _label(loader: ConfigLoader, group: str, option: str, name: str) -> str | None:
+    """Return what the file of an option calls it; None if it leaves that to others."""
+    loaded = loader.repository.load_config(f"{group}/{option}")  # type: ignore[attr-defined]
+    if loaded is None or OmegaConf.is_missing(loaded.config, name):
+        return None
+    label = loaded.config.get(name)
+    return None if label is None else str(label)
