@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tlft.config.paths import PROJECT
+from tlft.tracking.pyfunc_model import CARRIED, REQUIRED
 
 FLOORS = (
     ("command",),
@@ -165,7 +166,7 @@ def find_wrong_libraries(modules: Mapping[str, Module]) -> list[str]:
         if module.uses(*heavy, at_once=True) and module.is_in(LATE_TORCH):
             problems.append(f"{module.name} imports torch, torchvision or timm before it needs it")
     for room in FOR_NOTEBOOKS:
-        for name in sorted(reachable(modules, room)):
+        for name in sorted(reachable(modules, {name for name, module in modules.items() if module.room == room})):
             problems += [
                 f"{name} imports {library}, and tlft.{room} needs it"
                 for library in ("hydra", "mlflow")
@@ -174,15 +175,16 @@ def find_wrong_libraries(modules: Mapping[str, Module]) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def reachable(modules: Mapping[str, Module], room: str) -> set[str]:
-    """Return the modules of a room with all modules of the project that they import, directly or not."""
-    pending = [name for name, module in modules.items() if module.room == room]
+def reachable(modules: Mapping[str, Module], names: Iterable[str], *, at_once: bool = False) -> set[str]:
+    """Return some modules with all modules of the project that they import, directly or not."""
+    pending = list(names)
     reached: set[str] = set()
     while pending:
         name = pending.pop()
         if name not in reached:
             reached.add(name)
-            pending += modules[name].imports & modules.keys()
+            imports = modules[name].imports_at_once if at_once else modules[name].imports
+            pending += imports & modules.keys()
     return reached
 
 
@@ -231,6 +233,17 @@ def test_what_a_skipped_run_imports_is_light() -> None:
     program = f"import sys, {names}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_logged_model_takes_with_it_what_it_imports_and_requires_the_rest(house: dict[str, Module]) -> None:
+    for name in reachable(house, ["tlft.inference.classifier"]):
+        place = house[name].path.relative_to(PROJECT / "tlft")
+        assert place.parts[0] in CARRIED, f"{name} is not among what a model takes with it"
+    distributions = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    for name in reachable(house, ["tlft.inference.classifier"], at_once=True):
+        libraries = {imported.partition(".")[0] for imported in house[name].imports_at_once}
+        required = {distributions.get(library, library) for library in libraries - {"tlft"} - sys.stdlib_module_names}
+        assert required <= {*REQUIRED}, f"{name} imports what a model does not require"
 
 
 def build(root: Path, **sources: str) -> dict[str, Module]:

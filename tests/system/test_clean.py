@@ -190,7 +190,7 @@ def test_files_of_a_deleted_run_whose_model_is_registered_stay(
     run = finished(config)
     client = Store(config).client
     client.create_registered_model("good")
-    client.create_model_version("good", run.artifact_uri, run.run_id)
+    client.create_model_version("good", client.get_run(run.run_id).info.artifact_uri, run.run_id)
     client.delete_run(run.run_id)
     assert f"run {run.run_id} was deleted, but its model is registered as good" in said_by(capsys, "--yes")
     assert len(list((config.home / "mlruns").rglob("model.safetensors"))) == 1

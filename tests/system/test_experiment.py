@@ -24,8 +24,10 @@ from tlft.runs.experiment import run_experiment
 from tlft.runs.identify import identify, run_name
 from tlft.runtime import signals
 from tlft.tracking.claimed_run import claim_run
+from tlft.tracking.entries import send
 from tlft.tracking.outcome import Outcome
 from tlft.tracking.reader import load_records
+from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.store import Store
 from tlft.training import loop as training
 
@@ -154,7 +156,18 @@ def test_logged_model_takes_bytes_base64_and_paths(done: Done) -> None:
     assert answers["predicted"].tolist() == [frame["predicted"][0]] * 3
     assert answers["p/ants"].tolist() == pytest.approx([frame["p/ants"][0]] * 3, abs=0.02)
     assert not list(done.config.home.rglob("*.pkl"))
-    assert len(list(done.config.home.rglob("*.safetensors"))) == len(records(done.config))
+    weights, carried = sorted(done.config.home.rglob("*.safetensors"), key=lambda file: "models" in file.parts)
+    assert weights.samefile(carried), "the model's weights take no room of their own"
+
+
+def test_a_model_that_is_delivered_twice_is_one(done: Done, tmp_path: Path) -> None:
+    client, experiment_id = Store(done.config).client, done.run.info.experiment_id
+    (model,) = client.search_logged_models([experiment_id])
+    description = json.loads(
+        (Path(model.artifact_location.removeprefix("file://")) / "artifacts/model.json").read_text()
+    )
+    send(client, done.run, RunFolder(tmp_path), {"model": description})  # whose files are there no more
+    assert [other.model_id for other in client.search_logged_models([experiment_id])] == [model.model_id]
 
 
 def test_finished_run_is_skipped_and_its_figures_returned(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:

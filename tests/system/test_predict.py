@@ -7,9 +7,12 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,20 +158,111 @@ def test_a_run_is_registered_once_with_its_figures(home: Home, capsys: pytest.Ca
 
 
 @pytest.fixture(scope="module")
-def served(home: Home) -> Iterator[str]:
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the commands of an environment that has all libraries and no tlft: projects in use are in no folder."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    venv.EnvBuilder(symlinks=True).create(folder)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "libraries.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    uvicorn = folder / "bin" / "uvicorn"  # MLflow calls it by its name
+    uvicorn.write_text(f"#!{folder / 'bin' / 'python'}\nfrom uvicorn.main import main\nmain()\n")
+    uvicorn.chmod(0o755)
+    return uvicorn.parent
+
+
+@contextmanager
+def environment_without(home: Home, commands: Path) -> Iterator[dict[str, str]]:
+    """Yield the environment for a program that has neither tlft nor, until the end of the block, the runs' home."""
+    names = ("PYTHONPATH", "TLFT_HOME", "MLFLOW_TRACKING_URI")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+    aside = home.path.rename(home.path.with_name("aside"))
+    try:
+        yield {**environment, "PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{commands.parent}/other.db"}
+    finally:
+        aside.rename(home.path)
+
+
+def move_model(home: Home, run_id: str, to: Path) -> Path:
+    """Copy the folder of the model that a run has logged."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home.path}/mlflow.db")
+    (model,) = client.search_logged_models(
+        [client.get_run(run_id).info.experiment_id], filter_string=f"source_run_id = '{run_id}'"
+    )
+    return Path(shutil.copytree(model.artifact_location.removeprefix("file://"), to))
+
+
+LOAD = """
+import importlib.util, json, sys, mlflow, pandas
+assert importlib.util.find_spec("tlft") is None
+photographs, *models = sys.argv[1:]
+images = pandas.DataFrame({"image": photographs.split("|")})
+answers = [mlflow.pyfunc.load_model(model).predict(images).to_dict("records") for model in models]
+assert "mlruns" not in sys.modules["tlft"].__file__
+print(json.dumps(answers))
+"""
+
+
+def test_a_model_that_was_moved_answers_without_tlft_and_without_the_home(
+    home: Home, elsewhere: Path, tmp_path: Path
+) -> None:
+    models = [str(move_model(home, run_id, tmp_path / run_id)) for run_id in (home.fine_tuned, home.untouched)]
+    photographs = "|".join(str(home.folder / file) for file in home.frame["file"])
+    with environment_without(home, elsewhere) as environment:
+        program = [str(elsewhere / "python"), "-c", LOAD, photographs, *models]
+        done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    tuned, untouched = json.loads(done.stdout)
+    expected = home.frame[["predicted", "confidence", "p/ants", "p/bees"]].to_dict("records")
+    assert [answer["predicted"] for answer in tuned] == [row["predicted"] for row in expected]
+    assert [answer["p/ants"] for answer in tuned] == pytest.approx([row["p/ants"] for row in expected], abs=1e-4)
+    assert len({answer["predicted"] for answer in untouched} - {"ants", "bees"}) > 0  # names of ImageNet's outputs
+
+
+def test_a_model_of_former_versions_answers_with_the_weights_of_its_run(home: Home, tmp_path: Path) -> None:
+    import mlflow
+
+    moved = move_model(home, home.fine_tuned, tmp_path / "moved")
+    (record,) = [record for record in load_records("tlft", home=home.path) if record.run_id == home.fine_tuned]
+    description = json.loads((moved / "artifacts" / "model.json").read_text())
+    description["weights"] = f"{record.artifacts}/weights/model.safetensors"
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    (tmp_path / "code.py").write_text("from tlft.tracking import set_served_model\n\nset_served_model()\n")
+    mlflow.pyfunc.save_model(
+        tmp_path / "former",
+        python_model=str(tmp_path / "code.py"),
+        artifacts={"description": str(tmp_path / "model.json")},
+        pip_requirements=[],
+    )
+    photographs = pd.DataFrame({"image": [str(home.folder / file) for file in home.frame["file"]]})
+    former, present = (mlflow.pyfunc.load_model(str(tmp_path / name)) for name in ("former", "moved"))
+    assert former.predict(photographs).equals(present.predict(photographs))
+
+
+@pytest.fixture
+def served(home: Home, elsewhere: Path, tmp_path: Path) -> Iterator[str]:
+    import mlflow
+
     assert register([home.fine_tuned, "--name", "served"]) == 0
+    mlflow.set_tracking_uri(f"sqlite:///{home.path}/mlflow.db")
+    model = mlflow.artifacts.download_artifacts("models:/served@champion", dst_path=str(tmp_path))
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served@champion"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow calls uvicorn by its name
-    environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{home.path}/mlflow.db"}
-    with subprocess.Popen(
-        [*command, "--env-manager", "local", "--port", str(port), "--host", "127.0.0.1"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    command = [str(elsewhere / "python"), "-m", "mlflow", "models", "serve", "-m", model]
+    with (
+        environment_without(home, elsewhere) as environment,
+        subprocess.Popen(
+            [*command, "--env-manager", "local", "--port", str(port), "--host", "127.0.0.1"],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
         assert process.stdout is not None
         # Not "startup complete": uvicorn says that before it listens.
         assert any("Uvicorn running" in line for line in process.stdout)

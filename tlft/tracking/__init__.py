@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def set_served_model() -> None:
-    """Tell MLflow which object answers, once it is imported: logged models call this, under this name, for ever."""
+    """Tell MLflow which object answers: models that hold no tlft of their own call this, under this name, for ever."""
     from tlft.tracking import pyfunc_model
 
-    pyfunc_model.set_served_model()
+    pyfunc_model.set_referring_model()

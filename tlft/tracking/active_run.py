@@ -48,7 +48,6 @@ class ActiveRun:
     def __init__(self, client: MlflowClient, run: Run, folder: RunFolder, *, resumed: bool = False) -> None:
         self.run_id: str = run.info.run_id
         self.name: str = run.info.run_name
-        self.artifact_uri: str = run.info.artifact_uri
         self.resumed = resumed
         self.refusal = ""
         self.started = time.monotonic()
@@ -76,8 +75,8 @@ class ActiveRun:
         self.journal.append_metrics({**metrics, **system}, step, _now())
 
     def log_model(self, description: Mapping[str, Any]) -> None:
-        """Log a model that `mlflow.pyfunc.load_model` loads; it refers to the weights that the run has logged."""
-        self.journal.append_once("model", {**description, "weights": f"{self.artifact_uri}/{Artifact.WEIGHTS}"})
+        """Log a model that `mlflow.pyfunc.load_model` loads; the run's files, which hold its weights, come first."""
+        self.journal.append_once("model", dict(description))
 
     @contextmanager
     def writing_files(self) -> Iterator[Path]:

@@ -104,7 +104,7 @@ def send(client: MlflowClient, run: Run, folder: RunFolder, entry: Entry) -> Non
     elif kind == "files":
         client.log_artifacts(run_id, str(folder.files))
     elif kind == "model":
-        log_model(client, run.info.experiment_id, run_id, entry["model"])
+        log_model(client, run, folder, entry["model"])
     elif kind == "end":
         client.set_terminated(run_id, entry["end"], entry["time"])
 

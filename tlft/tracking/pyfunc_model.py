@@ -1,89 +1,121 @@
-"""Log a model that MLflow loads and serves, and answer when it does; what it computes is known to `tlft.inference`."""
+"""Log a model that MLflow loads and serves anywhere: it holds its weights, and what it needs of tlft."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tlft.errors import TlftError, one_line
 from tlft.names import PROBABILITY, Artifact
 from tlft.tracking.client import local_folder, logged_models, quiet
+from tlft.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
 
-_SERVED = "__pyfunc_model_path__"  # stands in the environment of MLflow's scoring server
-_CODE = Path(__file__).with_name("served_model.py")
-_PACKAGES = ("mlflow", "torch", "torchvision", "timm", "numpy", "pandas", "pillow", "safetensors", "scikit-learn")
+_PACKAGE = Path(__file__).parents[1]
+_ENTRY = _PACKAGE / "tracking" / "served_model.py"
+
+CARRIED = ("__init__.py", "errors.py", "names.py", "config", "runtime", "data", "models", "evaluation", "inference")
+"""What a model takes with it of the package `tlft`: all that `tlft.inference.classifier` imports, directly or not."""
+
+REQUIRED = (
+    *("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "scikit-learn"),
+    *("omegaconf", "pyyaml", "filelock", "psutil", "requests", "urllib3", "rich"),
+)
+"""Libraries that this needs, by their names on PyPI, beside the one that the network is of: torchvision or timm."""
 
 
-def log_model(client: MlflowClient, experiment_id: str, run_id: str, description: Mapping[str, Any]) -> None:
-    """Log a model that `mlflow.pyfunc.load_model` loads; it refers to the weights that the run has logged.
+def log_model(client: MlflowClient, run: Run, folder: RunFolder, description: Mapping[str, Any]) -> None:
+    """Log a model that `mlflow.pyfunc.load_model` loads, also where neither tlft nor the run's files are.
 
     A run has one: where it is there already, nothing is done, and what is left of an attempt is deleted.
+
+    Args:
+        client: of the store that has the run, and its files.
+        run: the run.
+        folder: holds the run's files until the store has everything.
+        description: what it takes to build the network again, as plain JSON types.
     """
     from mlflow import pyfunc, set_experiment
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
+    run_id, experiment_id = run.info.run_id, run.info.experiment_id
     probabilities = [ColSpec("float", f"{PROBABILITY}{name}") for name in description["classes"]]
     outputs = [ColSpec("string", "predicted"), ColSpec("float", "confidence"), *probabilities]
     for logged in logged_models(client, experiment_id, run_id):
         if logged.status.value == "READY":
             return
         client.delete_logged_model(logged.model_id)
-    with TemporaryDirectory() as folder, quiet():
+    with TemporaryDirectory() as temporary, quiet():
         set_experiment(experiment_id=experiment_id)  # else it goes to the experiment Default
-        file = Path(folder) / Artifact.MODEL_DESCRIPTION
-        file.write_text(json.dumps({**description, "run_id": run_id}, indent=1))
-        Model.log(
+        file, code = Path(temporary) / Artifact.MODEL_DESCRIPTION, Path(temporary) / "code"
+        file.write_text(json.dumps({**description, "run_id": run_id}, indent=1), encoding="utf-8")
+        _copy_code(code / _PACKAGE.name)
+        info = Model.log(
             artifact_path=None,
             name="model",
             flavor=pyfunc,
             run_id=run_id,
-            python_model=str(_CODE),
-            artifacts={"description": str(file)},
+            python_model=str(_ENTRY),
+            artifacts={
+                "description": str(file),
+                "weights": str(folder.files / Artifact.WEIGHTS),
+                "code": str(code),  # not MLflow's `code_paths`, which would go before a tlft that is installed
+            },
             signature=ModelSignature(Schema([ColSpec("string", "image")]), Schema([*outputs])),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _PACKAGES],
+            pip_requirements=[_pin(name) for name in (*REQUIRED, description["library"])],
         )
+    _share_weights(client.get_logged_model(info.model_id), run, folder)
 
 
-def set_served_model() -> None:
-    """Tell MLflow which object answers when it loads a logged model from its code."""
+def _copy_code(to: Path) -> None:
+    for path in _PACKAGE.rglob("*"):
+        name = path.relative_to(_PACKAGE)
+        if name.parts[0] in CARRIED and path.suffix in (".py", ".txt"):
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to / name)
+
+
+def _pin(name: str) -> str:
+    """Require a library in the version in use; a local one (`2.9.0+cu126`) is on no index under that name."""
+    return f"{name}=={metadata.version(name).partition('+')[0]}"
+
+
+def _share_weights(model: LoggedModel, run: Run, folder: RunFolder) -> None:
+    """Let the model's weights be those of the run under a second name, where both are on one file system."""
+    place, artifacts = local_folder(model.artifact_location), local_folder(run.info.artifact_uri)
+    if place is None or artifacts is None:
+        return
+    link = folder.path / "weights.tmp"  # a process that is killed here leaves it in a folder that is deleted
+    with suppress(OSError):  # the model keeps its copy
+        link.unlink(missing_ok=True)
+        os.link(artifacts / Artifact.WEIGHTS, link)
+        link.replace(place / "artifacts" / Path(Artifact.WEIGHTS).name)
+
+
+def set_referring_model() -> None:
+    """Let MLflow load a model of former versions, which refers to the weights that its run has logged."""
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
     from mlflow.models import set_model
-    from mlflow.protos.databricks_pb2 import BAD_REQUEST
-    from mlflow.pyfunc.model import PythonModel, PythonModelContext
+    from mlflow.pyfunc.model import PythonModelContext
 
-    with quiet():  # it would have type hints that it can check; bytes, text and paths are more than they can say
+    with quiet():
+        from tlft.tracking.served_model import ServedModel
 
-        class ServedModel(PythonModel):
-            """Classify images in a column `image`: bytes, base64 text, or paths."""
-
-            def load_context(self, context: PythonModelContext) -> None:
-                """Load the weights that the run has logged."""
-                from tlft.inference.classifier import Classifier
-
-                description = json.loads(Path(context.artifacts["description"]).read_text())
+        class ReferringModel(ServedModel):
+            def find_weights(self, context: PythonModelContext, description: Mapping[str, Any]) -> Path:
                 weights = local_folder(description["weights"])
-                if weights is None or not weights.is_file():
-                    weights = Path(download_artifacts(f"runs:/{description['run_id']}/{Artifact.WEIGHTS}"))
-                self.classifier = Classifier.load(description, weights)
+                if weights is not None and weights.is_file():
+                    return weights
+                return Path(download_artifacts(f"runs:/{description['run_id']}/{Artifact.WEIGHTS}"))
 
-            def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> Any:
-                """Return a data frame with a row for each image."""
-                images = model_input["image"] if hasattr(model_input, "columns") else model_input
-                if _SERVED not in os.environ:
-                    return self.classifier.classify(list(images))
-                try:
-                    return self.classifier.classify(list(images), paths=False)
-                except TlftError as error:
-                    raise MlflowException(one_line(error), BAD_REQUEST) from None
-
-    set_model(ServedModel())
+    set_model(ReferringModel())
