@@ -231,14 +231,16 @@ def test_a_model_of_former_versions_answers_with_the_weights_of_its_run(home: Ho
     description["weights"] = f"{record.artifacts}/weights/model.safetensors"
     (tmp_path / "model.json").write_text(json.dumps(description))
     (tmp_path / "code.py").write_text("from tlft.tracking import set_served_model\n\nset_served_model()\n")
+    present = mlflow.pyfunc.load_model(str(moved))
     mlflow.pyfunc.save_model(
         tmp_path / "former",
         python_model=str(tmp_path / "code.py"),
         artifacts={"description": str(tmp_path / "model.json")},
+        signature=present.metadata.signature,
         pip_requirements=[],
     )
     photographs = pd.DataFrame({"image": [str(home.folder / file) for file in home.frame["file"]]})
-    former, present = (mlflow.pyfunc.load_model(str(tmp_path / name)) for name in ("former", "moved"))
+    former = mlflow.pyfunc.load_model(str(tmp_path / "former"))
     assert former.predict(photographs).equals(present.predict(photographs))
 
 
