@@ -40,6 +40,10 @@ class RunDeletedError(TlftError):
     """Say that somebody deleted a run in the tracking store while it was computed."""
 
 
+class ClaimLostError(TlftError):
+    """Say that another process may have taken over the run that this one computes; nothing more is written of it."""
+
+
 def printable(text: str) -> str:
     r"""Return a text with what no terminal shows as it is (line ends, control characters) escaped, such as `\r`."""
     escaped = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -256,7 +256,9 @@ def test_what_killed_processes_left_is_found(home: Path, capsys: pytest.CaptureF
     locks = home / "cache" / "locks"
     claim = Claim(locks, "1-alive")
     assert claim.acquire()
-    shutil.copy(locks / "1-alive.owner", locks / "1-dead.owner")  # of this machine, and no process has its lock
+    shutil.copytree(locks / "1-alive.claim", locks / "1-dead.claim")
+    (lease,) = locks.glob("1-alive.*.lease")
+    shutil.copy(lease, locks / lease.name.replace("alive", "dead"))  # of this machine, and no process has its lock
     old, new = home / "cache" / "weights.json.0a1b2c3d.tmp", home / "cache" / "home-id.0a1b2c3d.tmp"
     for path in (old, new, home / "mlflow.db.0a1b2c3d.tmp-wal"):
         path.write_bytes(bytes(10))
@@ -282,7 +284,7 @@ def test_what_killed_processes_left_is_found(home: Path, capsys: pytest.CaptureF
     for path in users:  # what a user keeps there is nobody's to delete
         path.unlink()
     left = [name for name in files_in(home) if Path(name).suffix not in (".lock", "")]
-    assert left == ["cache/home-id.0a1b2c3d.tmp", "cache/locks/1-alive.owner"]
+    assert left == ["cache/home-id.0a1b2c3d.tmp", *sorted(["cache/locks/1-alive.claim", f"cache/locks/{lease.name}"])]
     claim.release()
     assert files_in(locks) == []
 

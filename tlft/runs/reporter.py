@@ -53,7 +53,12 @@ class Reporter:
             yield
 
     def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:
-        """Move the bar, keep within memory, and save a checkpoint if one is due or somebody asks the run to stop."""
+        """Move the bar, keep within memory, and save a checkpoint if one is due or somebody asks the run to stop.
+
+        Raises:
+            ClaimLostError: if another process has taken the run over.
+        """
+        self.context.run.confirm()
         bound_freed()
         self._advance(images, note=f"epoch {state.epoch + 1}/{self.context.config.training.epochs}, loss {loss:.4f}")
         if signals.asked_to_stop():

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tlft.errors import TlftError
 
@@ -80,20 +81,6 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
             beside.unlink(missing_ok=True)
 
 
-def write_new(path: Path, data: bytes) -> bool:
-    """Write the file, whole or not at all, unless there is one; tells whether it was. For shared folders too."""
-    beside = _beside(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _make(beside, data, durable=False)
-        os.link(beside, path)
-    except FileExistsError:
-        return False
-    finally:
-        beside.unlink(missing_ok=True)
-    return True
-
-
 def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
 
@@ -118,13 +105,20 @@ def _make(path: Path, data: bytes, *, durable: bool) -> None:
     Where the system knows no files without names, it has one from the beginning.
     """
     descriptor = _open_nameless(path.parent)
-    with path.open("xb") if descriptor is None else os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-        if descriptor is not None:
-            _give_name(descriptor, path)
+    if descriptor is not None:
+        with os.fdopen(descriptor, "wb") as file:
+            _write(file, data, durable=durable)
+            if _give_name(descriptor, path):
+                return
+    with path.open("xb") as file:
+        _write(file, data, durable=durable)
+
+
+def _write(file: IO[bytes], data: bytes, *, durable: bool) -> None:
+    file.write(data)
+    file.flush()
+    if durable:
+        os.fsync(file.fileno())
 
 
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -142,12 +136,18 @@ def _open_nameless(folder: Path) -> int | None:
         raise
 
 
-def _give_name(descriptor: int, path: Path) -> None:
+def _give_name(descriptor: int, path: Path) -> bool:
+    """Give an open file a name; tells whether it has it now: a folder may have nameless files and no hard links."""
     descriptors = os.open(_DESCRIPTORS, os.O_RDONLY)
     try:
         os.link(str(descriptor), path, src_dir_fd=descriptors)  # with a folder named, it follows the link to the file
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            return False
+        raise
     finally:
         os.close(descriptors)
+    return True
 
 
 def into_place(written: Path, target: Path) -> None:

@@ -74,8 +74,9 @@ def leftovers(home: Path) -> Iterator[Waste]:
     for path in sorted(temporary):
         if path.exists() and path.stat().st_mtime < old:
             yield Waste(path, "a temporary file of a process that was killed")
-    for kind, why in (("owner", "names an owner that is gone"), ("lock", "the lock of a process that is gone")):
-        for path in sorted(locks.glob(f"*.{kind}")):
-            claim = Claim(locks, path.stem)
-            if claim.owner() is None:
-                yield Waste(path, why, claim=claim)
+    kinds = (".claim", ".lease", ".lock", ".owner")  # the last: of earlier versions
+    claims = {path.name.partition(".")[0]: path for path in sorted(locks.glob("*.*")) if path.suffix in kinds}
+    for name, path in claims.items():
+        claim = Claim(locks, name)
+        if claim.owner() is None:
+            yield Waste(path, "of a process that is gone", claim=claim)

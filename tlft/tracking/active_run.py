@@ -6,13 +6,13 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlft.errors import RunDeletedError, TlftError, without_passwords
+from tlft.errors import ClaimLostError, RunDeletedError, TlftError, without_passwords
 from tlft.names import Artifact, Metric, Tag
 from tlft.runtime.files import sha256_of
 from tlft.tracking.client import find_run
@@ -43,16 +43,26 @@ class ActiveRun:
         resumed: whether it goes on with what an earlier process began.
         refusal: what the store said when it last took nothing, in a line.
         started: when this process began with it (monotonic clock, seconds).
+        confirm: raises ClaimLostError once the run is another process's; called before anything is written of it.
     """
 
-    def __init__(self, client: MlflowClient, run: Run, folder: RunFolder, *, resumed: bool = False) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        run: Run,
+        folder: RunFolder,
+        *,
+        resumed: bool = False,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
         self.run_id: str = run.info.run_id
         self.name: str = run.info.run_name
         self.resumed = resumed
+        self.confirm = confirm
         self.refusal = ""
         self.started = time.monotonic()
         self.folder = folder
-        self.journal = Journal(folder.path)
+        self.journal = Journal(folder.path, confirm)
         self._client, self._run = client, run
         self._not_before = 0.0
         self._ended = False
@@ -81,10 +91,12 @@ class ActiveRun:
     @contextmanager
     def writing_files(self) -> Iterator[Path]:
         """Yield an empty folder; the files that are there at the end of the block are the run's."""
+        self.confirm()
         beside = self.folder.path / "files.tmp"
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         yield beside
+        self.confirm()
         shutil.rmtree(self.folder.files, ignore_errors=True)
         beside.rename(self.folder.files)
         files = {
@@ -103,6 +115,7 @@ class ActiveRun:
 
         Raises:
             RunDeletedError: if somebody deleted the run meanwhile.
+            ClaimLostError: if somebody has taken it over.
             RefusedError: if it refuses what the run is not complete without.
         """
         if not at_once and time.monotonic() < self._not_before:
@@ -111,7 +124,7 @@ class ActiveRun:
         try:
             for entry in self.journal.undelivered():
                 self._send(entry)
-        except (RunDeletedError, RefusedError):
+        except (ClaimLostError, RunDeletedError, RefusedError):
             raise
         except Exception as error:  # whatever MLflow, its database or its server raise
             if getattr(error, "error_code", "") in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
@@ -201,6 +214,7 @@ class ActiveRun:
                 self._client.set_terminated(self.run_id, "FAILED")
             raise
         if complete:
+            self.confirm()
             self.folder.remove()
             return True
         log.warning(
@@ -218,9 +232,12 @@ class ActiveRun:
         if self._ended:
             return
         try:
+            self.confirm()
             answers = self.deliver(at_once=True)
         except RefusedError:
             answers = True
+        except ClaimLostError:  # it is for whoever has it now to say
+            return
         if not answers:  # to ask for more would only take more time, and Slurm gives little
             log.warning("run %s could not be marked %s: %s", self.run_id, status, self.refusal)
             return

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tlft.errors import NonFiniteLossError, RunDeletedError
+from tlft.errors import ClaimLostError, NonFiniteLossError, RunDeletedError
 from tlft.names import Tag
 from tlft.runtime import signals
+from tlft.runtime.claims import Claim
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.client import find_run
 from tlft.tracking.journal import Journal
@@ -30,11 +31,11 @@ def claim_run(store: Store, key: str, *, force: bool = False) -> Iterator[Claime
     """Hold the run of a key, by force also a finished one, so that nobody but this process computes it meanwhile."""
     claim = store.claim_of(key)
     if not claim.acquire():
-        yield ClaimedRun(store, key, Outcome(RunStatus.ELSEWHERE))
+        yield ClaimedRun(store, key, claim, Outcome(RunStatus.ELSEWHERE))
         return
     try:
         _deliver_end(store, key)
-        yield ClaimedRun(store, key, None if force else store.finished(key))
+        yield ClaimedRun(store, key, claim, None if force else store.finished(key))
     except (KeyboardInterrupt, signals.Stopped):
         claim.release(stopped=True)
         raise
@@ -76,6 +77,7 @@ class ClaimedRun:
 
     store: Store
     key: str
+    claim: Claim
     outcome: Outcome | None
 
     @contextmanager
@@ -86,7 +88,11 @@ class ClaimedRun:
 
         A signal that comes while it is finished waits for `signals.stop_if_asked`: the run is done. The `parent` is the
         run that stands for the sweep; a run has its first parent for good.
+
+        Raises:
+            ClaimLostError: if another process has taken the run over; it is that one's then, whatever its state.
         """
+        self.claim.confirm()
         all_tags = {Tag.RUN_KEY: self.key, **self.store.origin_tags, **tags}
         if Tag.COMMIT in tags:
             all_tags[Tag.SOURCE_COMMIT] = tags[Tag.COMMIT]
@@ -103,7 +109,7 @@ class ClaimedRun:
             # Not in the middle of it: KILLED would come after FINISHED, and what the run goes on from would be gone.
             with signals.deferred("stopping once this run is finished"):
                 run.finish()
-        except RunDeletedError:  # nothing more can be said of it
+        except (RunDeletedError, ClaimLostError):  # nothing more can be said of it here
             raise
         except NonFiniteLossError:
             run.stop("FAILED", traceback.format_exc(), diverged=True)
@@ -124,7 +130,7 @@ class ClaimedRun:
         first = {name: tags[name] for name in (Tag.RUN_KEY, *self.store.origin_tags, Tag.PARENT) if name in tags}
         created = client.create_run(self.store.experiment_id, run_name=name, tags=first)
         folder.remember(created.info.run_id, self.store.named_uri)
-        run = ActiveRun(client, created, folder)
+        run = ActiveRun(client, created, folder, confirm=self.claim.confirm)
         run.log_tags({name: text for name, text in tags.items() if name not in first})  # one may be refused
         return run
 
@@ -132,7 +138,7 @@ class ClaimedRun:
         client, folder = self.store.client, self.store.folder_of(self.key)
         folder.remember(run.info.run_id, self.store.named_uri)
         client.update_run(run.info.run_id, status="RUNNING")
-        active = ActiveRun(client, run, folder, resumed=True)
+        active = ActiveRun(client, run, folder, resumed=True, confirm=self.claim.confirm)
         times_resumed = int(run.data.tags.get(Tag.RESUMED, "0")) + 1
         active.log_tags({**tags, Tag.RESUMED: str(times_resumed)})
         return active

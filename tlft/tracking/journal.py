@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ class Journal:
     """An append-only file of entries, and how many of them were delivered.
 
     A process may be killed at any moment: a torn last line is cut off when the file is opened again, and an entry
-    that was delivered without its mark is delivered twice, which must change nothing.
+    that was delivered without its mark is delivered twice, which must change nothing. `confirm` is asked before anything
+    is written or delivered, and raises if the run is another process's by now.
 
     Raises:
         TlftError: if a line is damaged that was whole on the disk once.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, confirm: Callable[[], None] = lambda: None) -> None:
+        self._confirm = confirm
         self._path, self._mark = folder / "journal.jsonl", folder / "delivered"
         self.entries: list[Entry] = []
         self._unwritten: list[Entry] = []
@@ -54,6 +56,7 @@ class Journal:
 
     def append(self, **entry: Any) -> None:
         """Add an entry; on a full disk it waits in memory, and is written with the next one."""
+        self._confirm()
         self.entries.append(entry)
         self._unwritten.append(entry)
         text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in self._unwritten)
@@ -85,6 +88,7 @@ class Journal:
     def undelivered(self) -> Iterator[Entry]:
         """Yield the entries that are still to be delivered; one is marked when the next is asked for."""
         while self._delivered < len(self.entries):
+            self._confirm()
             yield self.entries[self._delivered]
             self._delivered += 1
             try:

@@ -36,7 +36,7 @@ def relocate(home: Path) -> int:
     if not is_there(tracking_uri(None, home)):
         return 0
     database_file, locks = home / "mlflow.db", home / "cache" / "locks"
-    if at_work := [file for file in locks.glob("*.owner") if Claim(locks, file.stem).owner() is not None]:
+    if at_work := [file for file in locks.glob("*.claim") if Claim(locks, file.stem).owner() is not None]:
         raise TlftError(
             f"{database_file}: names files in another folder, and cannot be mended while {len(at_work)} runs are "
             f"being worked on; wait for them, then {COMMAND}"

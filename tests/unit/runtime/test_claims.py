@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -8,12 +10,13 @@ import stat
 import threading
 import time
 from dataclasses import replace
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from tlft.errors import ClaimLostError
 from tlft.runtime import claims
 from tlft.runtime.claims import Claim, Owner
 
@@ -26,15 +29,18 @@ def outside_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("SLURM_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.05)
 
 
 def leave(folder: Path, owner: Owner, age: float = 0.0) -> Path:
-    """Write the file of an owner who renewed his lease so many seconds ago."""
-    file = folder / f"{NAME}.owner"
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(vars(owner)))
-    os.utime(file, (time.time() - age, time.time() - age))
-    return file
+    """Write the files of an owner who renewed his lease so many seconds ago; returns the lease."""
+    token = folder / f"{NAME}.claim" / owner.token
+    token.parent.mkdir(parents=True, exist_ok=True)
+    token.touch()
+    lease = folder / f"{NAME}.{owner.token}.lease"
+    lease.write_text(json.dumps(vars(owner)))
+    os.utime(lease, (time.time() - age, time.time() - age))
+    return lease
 
 
 ELSEWHERE = Owner("far/boot", 7, "", 0, "token")
@@ -91,15 +97,16 @@ def test_a_lease_of_another_machine_counts_until_it_runs_out(tmp_path: Path) -> 
 
 
 def test_an_owner_renews_its_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    renewed = threading.Event()
+    claim = Claim(tmp_path, NAME)
+    assert claim.acquire()
+    renewed, real = threading.Event(), os.utime
 
     def touch(path: Path) -> None:
-        if path == tmp_path / f"{NAME}.owner":  # leases of other tests may be renewed once more
+        real(path)
+        if path.parent == tmp_path:  # leases of other tests may be renewed once more
             renewed.set()
 
     monkeypatch.setattr(os, "utime", touch)
-    claim = Claim(tmp_path, NAME)
-    assert claim.acquire()
     assert renewed.wait(60)
     claim.release()
 
@@ -134,7 +141,7 @@ def test_with_the_clock_set_back_a_lease_counts_if_it_is_renewed(tmp_path: Path)
         assert Claim(tmp_path, NAME).owner() == ELSEWHERE
 
 
-def test_of_a_torn_owner_file_the_lease_decides(tmp_path: Path) -> None:
+def test_of_a_torn_lease_the_time_decides(tmp_path: Path) -> None:
     file = leave(tmp_path, ELSEWHERE)
     file.write_text('{"machine": "fa')
     assert not Claim(tmp_path, NAME).acquire()
@@ -240,20 +247,6 @@ def test_a_process_that_is_stopped_outside_slurm_gives_its_claim_back(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_file_locks_one_of_two_takes_a_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_locks(*args: object, **options: object) -> None:
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr(FileLock, "acquire", no_locks)
-    monkeypatch.setattr(claims, "_machine", lambda: "one/boot")
-    first = Claim(tmp_path, NAME)
-    assert first.acquire()
-    monkeypatch.setattr(claims, "_machine", lambda: "two/boot")
-    assert not Claim(tmp_path, NAME).acquire()
-    first.release()
-    assert Claim(tmp_path, NAME).acquire()
-
-
 def look_often(folder: Path, begun: Event) -> None:
     begun.set()
     while True:
@@ -273,3 +266,182 @@ def test_who_only_looks_is_not_taken_for_an_owner(tmp_path: Path) -> None:
         assert Claim(tmp_path, NAME).owner() is None
     process.kill()
     process.join()
+
+
+LACKING = {
+    "locks": [(fcntl, "flock", errno.ENOSYS)],
+    "lockd": [(fcntl, "flock", errno.ENOLCK)],
+    "links": [(os, "link", errno.EPERM)],
+    "locks and links": [(fcntl, "flock", errno.EOPNOTSUPP), (os, "link", errno.EOPNOTSUPP)],
+}
+
+
+@pytest.fixture(params=list(LACKING.values()), ids=list(LACKING))
+def lacking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file system have no locks, no hard links, or neither."""
+    for module, name, number in request.param:
+
+        def refuse(*args: object, number: int = number, **options: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(module, name, refuse)
+
+
+ROUNDS, CONTENDERS = 40, 4
+
+
+def contend(folder: Path, together: Barrier, winners: Path) -> None:
+    """Try in every round, together with the others, to take what a dead owner has left; the winner dies too."""
+    for round_ in range(ROUNDS):
+        together.wait()
+        claim = Claim(folder, NAME)
+        if claim.acquire():
+            with (winners / str(round_)).open("a") as file:
+                file.write(f"{os.getpid()}\n")
+        together.wait()
+        if claim._token(claim._process).exists():
+            claim._released.set()
+            claim._lock.release()
+            os.utime(claim._lease(claim._process), (1, 1))
+
+
+@pytest.mark.usefixtures("lacking")
+def test_of_many_that_take_over_from_a_dead_owner_one_succeeds(tmp_path: Path) -> None:
+    folder, winners = tmp_path / "locks", tmp_path / "winners"
+    winners.mkdir()
+    leave(folder, ELSEWHERE, age=2 * claims.LEASE_SECONDS)
+    context = multiprocessing.get_context("fork")  # what the file system lacks is inherited
+    together = context.Barrier(CONTENDERS)
+    processes = [context.Process(target=contend, args=(folder, together, winners)) for _ in range(CONTENDERS)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * CONTENDERS
+    assert [len((winners / str(round_)).read_text().splitlines()) for round_ in range(ROUNDS)] == [1] * ROUNDS
+
+
+def take_and_give_back(folder: Path, together: Barrier) -> None:
+    together.wait()
+    for _ in range(100):
+        claim = Claim(folder, NAME)
+        if claim.acquire():
+            inside = os.open(folder.parent / "inside", os.O_CREAT | os.O_EXCL)  # fails if another one is
+            claim.confirm()
+            os.close(inside)
+            (folder.parent / "inside").unlink()
+            claim.release()
+
+
+@pytest.mark.usefixtures("lacking")
+def test_at_most_one_holds_what_many_take_and_give_back(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(CONTENDERS)
+    folder = tmp_path / "locks"
+    processes = [context.Process(target=take_and_give_back, args=(folder, together)) for _ in range(CONTENDERS)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * CONTENDERS
+    claim = Claim(folder, NAME)
+    assert claim.acquire()
+    claim.release()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def lockless(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.usefixtures("lockless")
+def test_who_has_seen_a_dead_owner_takes_nothing_from_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave(tmp_path, ELSEWHERE, age=2 * claims.LEASE_SECONDS)
+    slow, quick = Claim(tmp_path, NAME), Claim(tmp_path, NAME)
+    real = Claim._replace
+
+    def overtaken(self: Claim, stale: Owner | None, owner: Owner) -> bool:
+        if self is slow:
+            assert quick.acquire()
+        return real(self, stale, owner)
+
+    monkeypatch.setattr(Claim, "_replace", overtaken)
+    assert not slow.acquire()
+    quick.confirm()
+    quick.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("lockless")
+def test_an_owner_that_renews_while_it_is_taken_for_dead_keeps_its_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 3600.0)
+    owner, thief = Claim(tmp_path, NAME), Claim(tmp_path, NAME)
+    assert owner.acquire()
+    os.utime(owner._lease(owner._process), (1, 1))
+    real = Claim._replace
+
+    def wakes_up(self: Claim, stale: Owner | None, new: Owner) -> bool:
+        owner.confirm()
+        return real(self, stale, new)
+
+    monkeypatch.setattr(Claim, "_replace", wakes_up)
+    assert not thief.acquire()
+    owner.confirm()
+    owner.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("lockless")
+def test_an_owner_notices_that_its_lease_was_lost_and_leaves_the_claim_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 3600.0)
+    frozen, next_ = Claim(tmp_path, NAME), Claim(tmp_path, NAME)
+    assert frozen.acquire()
+    assert not next_.acquire()  # also of the same machine, where only a lock would tell that it is dead
+    os.utime(frozen._lease(frozen._process), (1, 1))
+    assert next_.acquire()
+    with pytest.raises(ClaimLostError, match="has taken the run over"):
+        frozen.confirm()
+    frozen.release()
+    next_.confirm()
+    owner = Claim(tmp_path, NAME).owner()
+    assert owner is not None
+    assert owner.token == next_._process.token
+    next_.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_looks_from_where_the_lock_does_not_reach_leaves_it_to_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a folder of NFS whose locks are those of each machine."""
+    owner = Claim(tmp_path, NAME)
+    assert owner.acquire()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(claims, "_machine", lambda: "far/boot")
+        elsewhere.setattr(fcntl, "flock", lambda *args: None)
+        assert Claim(tmp_path, NAME).owner() == owner._process
+        assert not Claim(tmp_path, NAME).acquire()
+    assert not Claim(tmp_path, NAME).acquire()
+    owner.confirm()
+    owner.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [".claim", ".old.lease", ".owner"])
+def test_what_an_owner_left_that_was_killed_while_it_gave_back_goes_with_the_next(tmp_path: Path, left: str) -> None:
+    path = tmp_path / f"{NAME}{left}"
+    path.mkdir() if left == ".claim" else path.touch()
+    assert Claim(tmp_path, NAME).has_files()
+    assert Claim(tmp_path, NAME).owner() is None
+    claim = Claim(tmp_path, NAME)
+    assert claim.acquire()
+    claim.release()
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +13,7 @@ import pytest
 from conftest import files_in
 
 from tlft.errors import TlftError
-from tlft.runtime.files import atomic_write, display_name, name_problem, path_of, relative_name, sha256_of, write_new
+from tlft.runtime.files import atomic_write, display_name, name_problem, path_of, relative_name, sha256_of
 
 
 def test_digest_is_that_of_the_standard(tmp_path: Path) -> None:
@@ -44,12 +43,11 @@ def test_atomic_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="the system knows no files without names")
-@pytest.mark.parametrize("write", [atomic_write, write_new])
-def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path, write: Callable[..., object]) -> None:
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
     process = os.fork()
     if process == 0:
         real, os.fdopen = os.fdopen, lambda *args: KilledFile(real(*args))  # type: ignore[assignment, arg-type]
-        write(tmp_path / "memory.json", b"half")
+        atomic_write(tmp_path / "memory.json", b"half")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     assert files_in(tmp_path) == []
@@ -73,18 +71,9 @@ class KilledFile:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_new_file_is_never_written_over_another(tmp_path: Path) -> None:
-    path = tmp_path / "owner"
-    assert write_new(path, b"first")
-    assert not write_new(path, b"second")
-    assert path.read_bytes() == b"first"
-    assert files_in(tmp_path) == ["owner"]
-
-
 def test_where_no_file_is_without_a_name_writing_works_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     atomic_write(tmp_path / "memory.json", b"all")
-    assert not write_new(tmp_path / "memory.json", b"again")
     assert (tmp_path / "memory.json").read_bytes() == b"all"
     assert files_in(tmp_path) == ["memory.json"]
 
@@ -109,3 +98,17 @@ def test_names_that_are_text_are_shown_as_they_are() -> None:
 def test_a_typed_name_that_cannot_be_written_down_is_explained() -> None:
     assert name_problem("/data/café") == ""
     assert name_problem(os.fsdecode(b"/data/caf\xe9")).startswith("is no UTF-8; rename it, or make a link")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_where_there_are_no_hard_links_writing_works_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    for data in (b"old", b"new"):
+        atomic_write(tmp_path / "memory.json", data)
+        assert (tmp_path / "memory.json").read_bytes() == data
+    assert files_in(tmp_path) == ["memory.json"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -284,8 +283,8 @@ def test_the_word_of_an_owner_who_was_killed_at_the_very_end_goes(config: Config
     with begun(config):
         pass
     claim = Store(config).claim_of(KEY)
-    (config.home / "cache" / "locks" / f"{claim._owner_file.stem}.lock").touch()
-    claim._owner_file.write_text(json.dumps(vars(claim._process) | {"token": "gone"}))
+    assert claim._replace(None, claim._process)
+    Path(claim._lock.lock_file).touch()
     tidy(Store(config), KEY)
     assert files_in(config.home / "cache" / "locks") == []
 
