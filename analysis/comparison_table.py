@@ -60,17 +60,18 @@ class Table:
         import pandas as pd
 
         kinds = {"accuracy": "Float64", "std": "Float64", "n": "Int64", "closed_set_accuracy": "Float64"}
-        frame = pd.DataFrame({name: [getattr(row, name) for row in self.rows] for name in ("data", "arch", "recipe")})
+        texts = {name: [getattr(row, name) for row in self.rows] for name in ("data", "arch", "recipe")}
+        figures = {}
         for column in self.columns:
             cells = [row.cells.get(column.key) for row in self.rows]
             for name, kind in kinds.items():
-                frame[f"{column.key}_{name}"] = pd.Series([getattr(cell, name, None) for cell in cells], dtype=kind)
+                figures[f"{column.key}_{name}"] = pd.Series([getattr(cell, name, None) for cell in cells], dtype=kind)
             if self.evidence is not None:
                 intervals = [self.interval(row, column.key) for row in self.rows]
                 for end in ("low", "high"):
                     ends = [getattr(interval, end, None) for interval in intervals]
-                    frame[f"{column.key}_{end}"] = pd.Series(ends, dtype="Float64")
-        return frame
+                    figures[f"{column.key}_{end}"] = pd.Series(ends, dtype="Float64")
+        return pd.DataFrame({**texts, **figures})
 
 
 def build_table(

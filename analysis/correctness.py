@@ -61,7 +61,9 @@ class Correctness:
 
     def recalls(self) -> dict[str, float]:
         """Return the share of each class's images that is found, over all networks."""
-        return {str(name): float(self.correct[:, self.labels == name].mean()) for name in np.unique(self.labels)}
+        names, classes, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
+        correct = np.bincount(classes, weights=self.correct.sum(axis=0))
+        return dict(zip(names.tolist(), (correct / (counts * len(self.correct))).tolist(), strict=True))
 
 
 def index_by_image(frame: DataFrame) -> DataFrame:

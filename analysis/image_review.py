@@ -10,15 +10,15 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
+from pandas import DataFrame
 from PIL import Image
 
 from analysis.correctness import Frames, common_images, index_by_image
@@ -74,20 +74,30 @@ def compare_photographs(row: Row, columns: Sequence[str], frames: Frames) -> lis
         return []
     all_frames = list(chain.from_iterable(by_column.values()))
     images = common_images(all_frames)
-    predictions = {key: [frame.loc[images].to_dict("index") for frame in group] for key, group in by_column.items()}
+    first = all_frames[0].loc[images, ["sha256", "file", "label"]]
+    answers = {
+        key: list(zip(*(_answers(frame.loc[images], first["label"]) for frame in group), strict=True))
+        for key, group in by_column.items()
+    }
     photographs = []
-    for image, digest, file, label in all_frames[0].loc[images, ["sha256", "file", "label"]].itertuples():
-        verdicts = tuple(
-            _verdict(key, label, [network[image] for network in networks]) for key, networks in predictions.items()
-        )
+    for place, (digest, file, label) in enumerate(first.itertuples(index=False)):
+        verdicts = tuple(_verdict(key, label, networks[place]) for key, networks in answers.items())
         photographs.append(Photograph(digest, file, label, verdicts, _disagreement(verdicts)))
     return sorted(photographs, key=lambda photograph: (-photograph.disagreement, photograph.right, photograph.file))
 
 
-def _verdict(column: str, label: str, predictions: Sequence[Mapping[Any, Any]]) -> Verdict:
-    names = [str(prediction["predicted"]) for prediction in predictions]
+def _answers(frame: DataFrame, labels: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """Return for each image what a network predicts, and the probability that it gives to the image's label."""
+    columns = [name for name in frame.columns if name.startswith(PROBABILITY)]
+    places = {name.removeprefix(PROBABILITY): place for place, name in enumerate(columns)}
+    at = [places[label] for label in labels]
+    probabilities = frame[columns].to_numpy()[np.arange(len(at)), at]
+    return zip(map(str, frame["predicted"]), probabilities.tolist(), strict=True)
+
+
+def _verdict(column: str, label: str, answers: Sequence[tuple[str, float]]) -> Verdict:
+    names, probabilities = zip(*answers, strict=True)
     (most, _), *_ = Counter(names).most_common(1)
-    probabilities = [float(prediction[f"{PROBABILITY}{label}"]) for prediction in predictions]
     return Verdict(column, most, names.count(label) / len(names), len(names), float(np.mean(probabilities)))
 
 

@@ -74,7 +74,8 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
         return Search((), 0, 0, 0)
     first = predictions[0].loc[images]
     classes = sorted(name.removeprefix(PROBABILITY) for name in first.columns if name.startswith(PROBABILITY))
-    labels = np.array([classes.index(label) for label in first["label"]])
+    places = {name: place for place, name in enumerate(classes)}
+    labels = np.array([places[label] for label in first["label"]])
     columns = [f"{PROBABILITY}{name}" for name in classes]
     probabilities = np.stack([_normalize(frame.loc[images, columns]) for frame in predictions])
     correct = (probabilities.argmax(axis=2) == labels).sum(axis=1)

@@ -143,11 +143,34 @@ class Artifact:
     TRACEBACK = "traceback.txt"  # only of a run that has failed
     REFUSED = "refused.jsonl"  # entries that the store did not take, with its reasons
     REPORT = "report.html"  # of a sweep's run
+    COMMAND = "command.txt"  # of a sweep's run whose tag has no room for it
     MODEL_DESCRIPTION = "model.json"  # of a logged model: what it takes to build its network again
 
 
 PROBABILITY = "p/"
 """Is followed by the name of a class: a column of its probabilities, in predictions of every kind."""
+
+
+LONGEST_TAG = 8000
+"""Characters of a tag that MLflow keeps; it refuses a longer one, or cuts it without a word."""
+
+LONGEST_TAG_ANYWHERE = 5000
+"""Characters of a tag that earlier MLflow servers keep too."""
+
+LONGEST_EXPERIMENT_TAG = 20_000
+"""Characters of a tag of an experiment, such as its note."""
+
+LONGEST_NAME = 250
+"""Characters of the name of a tag, param or metric that MLflow keeps."""
+
+
+def shorten(text: str, longest: int = LONGEST_TAG_ANYWHERE) -> str:
+    """Return a text as it is; if it is too long, its beginning and how many characters it has.
+
+    The whole must be kept elsewhere.
+    """
+    remark = f"... ({len(text):,} characters)"
+    return text if len(text) <= longest else text[: longest - len(remark)] + remark
 
 
 LONGEST_ESCAPED = 238

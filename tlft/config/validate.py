@@ -6,13 +6,14 @@ What a folder, a network or the tracking store says of a configuration is asked 
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 from collections.abc import Callable
 from operator import attrgetter
 
 from tlft.config.schema import Config
 from tlft.errors import nearest
-from tlft.names import is_reserved_tag
+from tlft.names import LONGEST_NAME, LONGEST_TAG, is_reserved_tag
 
 _CHOICES = {
     "model.name": ("pretrained", "scratch"),
@@ -46,7 +47,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 
 def find_problems(config: Config) -> list[str]:
     """Return every problem that the values as asked for show by themselves, one line each with its mend."""
-    checks = (_wrong_choices, _wrong_numbers, _wrong_device, _wrong_data, _wrong_combinations)
+    checks = (_wrong_choices, _wrong_numbers, _wrong_device, _wrong_data, _wrong_tags, _wrong_combinations)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -126,20 +127,47 @@ def _wrong_data(config: Config) -> list[str]:
     return problems
 
 
+def _wrong_tags(config: Config) -> list[str]:
+    """Return what MLflow would not keep as it is, and names that are taken."""
+    tags = config.tracking.tags
+    if tags is None:
+        return []
+    if not isinstance(tags, dict):
+        return [f"tracking.tags={tags}: write {{name:text,...}}"]
+    problems = []
+    for name, value in ((str(name), str(value)) for name, value in tags.items()):
+        if is_reserved_tag(name):
+            problems.append(f"tracking.tags.{name}: is a tag of tlft's own; choose another name")
+        elif len(name) > LONGEST_NAME:
+            limit = f"MLflow takes at most {LONGEST_NAME}; shorten it"
+            problems.append(f"tracking.tags: the name {name[:30]}... has {len(name)} characters; {limit}")
+        elif not _is_name_of_a_tag(name):
+            problems.append(
+                f"tracking.tags: the name {name!r} is none that MLflow takes; use letters, digits, _, -, . and spaces"
+            )
+        if len(value) > LONGEST_TAG:
+            problems.append(
+                f"tracking.tags.{name[:30]}: its {len(value)} characters are more than the {LONGEST_TAG} that MLflow "
+                "keeps of a tag; shorten it"
+            )
+    return problems
+
+
+def _is_name_of_a_tag(name: str) -> bool:
+    """Tell whether MLflow takes the name, which might become a path there."""
+    is_path_within = posixpath.normpath(name) == name != "." and not name.startswith(("..", "/"))
+    return is_path_within and re.fullmatch(r"[/\w.\- :]+", name) is not None
+
+
 def _wrong_combinations(config: Config) -> list[str]:
     problems = []
     if config.verify and config.from_run is None:
         problems.append("verify=true: compares with the run that is repeated; give from_run=RUN too")
-    class_map, tags = config.data.class_map, config.tracking.tags
+    class_map = config.data.class_map
     if not isinstance(class_map, dict | str | None):
         problems.append(
             f"data.class_map={class_map}: write {{class:[output,...],...}}, or name a .yaml, .json or .csv file"
         )
-    if not isinstance(tags, dict | None):
-        problems.append(f"tracking.tags={tags}: write {{name:text,...}}")
-    for name in tags if isinstance(tags, dict) else ():
-        if is_reserved_tag(str(name)):
-            problems.append(f"tracking.tags.{name}: is a tag of tlft's own; choose another name")
     if config.head.name == "imagenet1k":
         if config.model.name == "scratch":
             problems.append("model=scratch head=imagenet1k: an untrained 1000-class head knows no class; use head=task")

@@ -94,18 +94,17 @@ class Predictions:
 def predictions_frame(files: Sequence[ImageFile], predictions: Predictions, root: Path) -> pd.DataFrame:
     """Return a row for each image: file below `root`, sha256, label, predicted, confidence, and `p/<class>`."""
     classes = predictions.label_space.classes
-    frame = pd.DataFrame(
+    probabilities = predictions.probabilities.T.astype(np.float32)
+    return pd.DataFrame(
         {
             "file": [relative_name(image.path, root) for image in files],
             "sha256": [image.sha256 for image in files],
             "label": [classes[image.label] for image in files],
             "predicted": predictions.names,
             "confidence": predictions.confidence,
+            **dict(zip((f"{PROBABILITY}{name}" for name in classes), probabilities, strict=True)),
         }
     )
-    for name, probabilities in zip(classes, predictions.probabilities.T, strict=True):
-        frame[f"{PROBABILITY}{name}"] = probabilities.astype(np.float32)
-    return frame
 
 
 def evaluate(

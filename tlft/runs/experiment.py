@@ -19,7 +19,7 @@ from tlft.data.cache import warn_of_caches
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.data.image_folder import describe_kinds
-from tlft.names import Metric, Tag
+from tlft.names import Metric, Tag, shorten
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
 from tlft.runs.identify import Identity, identify, run_name
@@ -171,7 +171,7 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
     facts = (Tag.DEVICE, Tag.HARDWARE, Tag.PRECISION, Tag.THREADS, Tag.COMMAND)
     return {
         **{str(name): str(text) for name, text in (config.tracking.tags or {}).items()},
-        **{name: str(environment[name]) for name in facts},
+        **{name: shorten(str(environment[name])) for name in facts},  # environment.json has the whole
         **({Tag.COLUMN: column.key} if column is not None else {}),
         **({Tag.SWEEP: sweep.name} if sweep and sweep.name else {}),
         **_data_tags(identity.dataset),

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
+from tlft.names import LONGEST_EXPERIMENT_TAG, shorten
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.records import Record
 from tlft.tracking.server import reason_of
 from tlft.tracking.store import Store
+
+if TYPE_CHECKING:
+    from analysis.comparison_table import Table
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +29,6 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
     `records` are its runs if they were read already, and `reader` has perhaps read some of their predictions.
     """
     from analysis.comparison_table import add_evidence, build_table
-    from analysis.narrative import headline
-    from analysis.render import render
 
     if config.debug:
         return
@@ -34,6 +38,23 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
         table = build_table(records, command=f"python -m analysis.table --experiment {config.tracking.experiment}")
         reader = reader or ArtifactReader(config.tracking.uri, config.home)
         table = add_evidence(table, reader.predictions(table.runs))
-        Store(config).set_note(f"{headline(table)}\n\n{render(table, 'markdown')}")
+        Store(config).set_note(write_note(table, LONGEST_EXPERIMENT_TAG))
     except Exception as error:
         log.warning("the experiment's note could not be written: %s", reason_of(error))
+
+
+def write_note(table: Table, longest: int) -> str:
+    """Return the sentence that matters and the table, with as many rows as `longest` characters have room for."""
+    from analysis.narrative import headline
+    from analysis.render import render
+
+    command = shorten(table.command, longest // 5)
+
+    def write(rows: int) -> str:
+        shortened: Table = replace(table, rows=table.rows[:rows], command=command)
+        left_out = len(table.rows) - rows
+        remark = f"\n\nA note has room for no more: {left_out} rows are left out here." if left_out else ""
+        return f"{headline(table)}\n\n{render(shortened, 'markdown')}{remark}"
+
+    fitting = (text for rows in range(len(table.rows), -1, -1) if len(text := write(rows)) <= longest)
+    return next(fitting, shorten(headline(table), longest))

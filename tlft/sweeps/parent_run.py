@@ -10,18 +10,20 @@ import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.names import Metric, Tag, escape_all
+from tlft.names import LONGEST_TAG_ANYWHERE, Artifact, Metric, Tag, escape_all, shorten
 from tlft.runs.context import SweepMembership
+from tlft.runs.experiment_note import write_note
 from tlft.sweeps.jobs import PlannedJob, Result
 from tlft.tracking.outcome import RunStatus
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record, flatten
-from tlft.tracking.sweep_run import LONGEST_NOTE, ParentRun
+from tlft.tracking.server import reason_of
+from tlft.tracking.sweep_run import ParentRun
 
 if TYPE_CHECKING:
     from analysis.comparison_table import Table
@@ -56,7 +58,7 @@ class SweepRun:
 
     def _open(self) -> str | None:
         if self._run_id is None:
-            tags = {Tag.SWEEP: self.name, Tag.COMMAND: typed_command(), Tag.HOST: platform.node()}
+            tags = {Tag.SWEEP: self.name, Tag.COMMAND: shorten(typed_command()), Tag.HOST: platform.node()}
             try:
                 self._run_id = self._parent.open(_name(self._preset), tags)
             except Exception as error:  # whatever MLflow, its database or its server raise
@@ -80,17 +82,38 @@ class SweepRun:
                 keys = {job.identity.key for job in self._jobs}
                 runs = [record for record in records if record.key in keys and not record.deleted]
                 try:
-                    table = make_table(runs, read)
-                    status = _status([result for result in results if self._has(result.planned)], runs)
-                    self._parent.write(status, len(self._jobs), compute_figures(self._jobs, runs), write_note(table))
-                    if report is not None and table.rows:
-                        self._parent.log_file(report(table))
-                except Exception as error:
-                    log.warning("the sweep's run in MLflow could not be written: %s", error)
+                    self._describe(runs, read, report)
+                finally:
+                    with _or_warn("end"):
+                        self._parent.end(_status([result for result in results if self._has(result.planned)], runs))
         return records
+
+    def _describe(self, runs: Sequence[Record], read: Reader, report: Callable[[Table], Path] | None) -> None:
+        """Write what the sweep has come to; of what cannot be made or is refused the rest is written all the same."""
+        with _or_warn("figures"):
+            self._parent.log_figures(len(self._jobs), compute_figures(self._jobs, runs))
+        if shorten(command := typed_command()) != command:
+            with _or_warn("command"):
+                self._parent.log_text(command, Artifact.COMMAND)
+        with _or_warn("note and report"):
+            table = make_table(runs, read)
+            with _or_warn("note"):
+                self._parent.log_note(write_note(table, LONGEST_TAG_ANYWHERE))
+            if report is not None and table.rows:
+                with _or_warn("report"):
+                    self._parent.log_file(report(table))
 
     def _has(self, job: PlannedJob) -> bool:
         return job.store.place == self._place
+
+
+@contextmanager
+def _or_warn(part: str) -> Iterator[None]:
+    """Say which part of the sweep's run could not be written, if it is so, and go on."""
+    try:
+        yield
+    except Exception as error:  # whatever MLflow, its database or its server raise
+        log.warning("the %s of the sweep's run in MLflow could not be written: %s", part, reason_of(error))
 
 
 def typed_command() -> str:
@@ -159,18 +182,3 @@ def make_table(records: Sequence[Record], read: Reader) -> Table:
 
     table = build_table(records, all_columns=True, command=typed_command())
     return add_evidence(table, read(table.runs))
-
-
-def write_note(table: Table) -> str:
-    """Return the sentence that matters and the table, with as many rows as a note has room for."""
-    from analysis.narrative import headline
-    from analysis.render import render
-
-    def write(rows: int) -> str:
-        shortened: Table = replace(table, rows=table.rows[:rows])
-        left_out = len(table.rows) - rows
-        remark = f"\n\nA note has room for no more: {left_out} rows are left out here." if left_out else ""
-        return f"{headline(table)}\n\n{render(shortened, 'markdown')}{remark}"
-
-    fitting = (text for rows in range(len(table.rows), -1, -1) if len(text := write(rows)) <= LONGEST_NOTE)
-    return next(fitting, headline(table)[:LONGEST_NOTE])

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tlft.errors import TlftError
-
 
 @dataclass(frozen=True)
 class Record:
@@ -36,22 +34,12 @@ class Record:
     artifacts: str = ""
 
 
-_LONGEST_PARAM = 6000  # in MLflow
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return dotted names with their values as text, as MLflow's parameters want them.
-
-    Raises:
-        TlftError: if a value is longer than MLflow keeps; it would be cut without a word.
-    """
+    """Return dotted names with their values as text, as MLflow's parameters want them."""
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
             continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        if len(text) > _LONGEST_PARAM:
-            raise TlftError(f"{prefix}{name}: its value of {len(text)} characters is longer than MLflow keeps (6000)")
-        flat[prefix + name] = text
+        flat[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return flat

@@ -17,7 +17,6 @@ from tlft.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-LONGEST_NOTE = 8000  # characters of a run's tag; MLflow cuts or refuses what is longer
 _MOST_METRICS = 1000  # in one batch
 
 
@@ -62,16 +61,20 @@ class ParentRun:
                 if self._is_holder:
                     self._claim.release()
 
-    def write(self, status: str, jobs: int, figures: Mapping[str, float], note: str) -> None:
-        """Write how the sweep has ended (FINISHED, FAILED or KILLED), within the block of `closing`.
+    def end(self, status: str) -> None:
+        """Say how the sweep has ended (FINISHED, FAILED or KILLED), within the block of `closing`, as what follows.
 
-        Figures are logged under the next step if one has changed since the last time; the note is Markdown, of at most
-        `LONGEST_NOTE` characters.
+        A run that was deleted while the sweep ran is left alone.
         """
+        if (run := self._find()) is not None:
+            self._store.client.set_terminated(run.info.run_id, status)
+
+    def log_figures(self, jobs: int, figures: Mapping[str, float]) -> None:
+        """Log figures, under the next step if one has changed since the last time."""
         from mlflow import entities
 
         client, run = self._store.client, self._find()
-        if run is None:  # deleted while the sweep ran
+        if run is None:
             return
         run_id = run.info.run_id
         metrics = {Metric.SWEEP_JOBS: float(jobs), **figures}
@@ -81,13 +84,21 @@ class ParentRun:
             points = [entities.Metric(name, value, now, step) for name, value in metrics.items()]
             for start in range(0, len(points), _MOST_METRICS):
                 client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
-        client.set_tag(run_id, Tag.NOTE, note)
-        client.set_terminated(run_id, status)
+
+    def log_note(self, note: str) -> None:
+        """Write what the user interface shows above the run (Markdown)."""
+        if (run := self._find()) is not None:
+            self._store.client.set_tag(run.info.run_id, Tag.NOTE, note)
 
     def log_file(self, path: Path) -> None:
-        """Keep a file with the run, in place of one of the same name, within the block of `closing`."""
+        """Keep a file with the run, in place of one of the same name."""
         if (run := self._find()) is not None:
             self._store.client.log_artifact(run.info.run_id, str(path))
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text with the run, as a file."""
+        if (run := self._find()) is not None:
+            self._store.client.log_text(run.info.run_id, text, name)
 
     def _find(self) -> Run | None:
         condition = f"tags.`{Tag.SWEEP_KEY}` = '{self._digest}'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 from analysis.comparison_table import add_evidence, build_table
 from analysis.image_review import compare_photographs, draw_thumbnails
 from analysis.narrative import footnotes
-from analysis.report import MAX_CHARACTERS, Material, _confusion, main, render_report
+from analysis.report import MAX_CHARACTERS, Material, _confusion, _environment, main, render_report
 from analysis.template_context import draw_runs
 
 IMAGES = 40
@@ -245,3 +246,35 @@ def test_a_photograph_is_enlarged_and_put_back_by_keyboard(opened: Any) -> None:
     opened.click(".photo button")
     opened.keyboard.press("Escape")
     opened.wait_for_selector("#large", state="hidden")
+
+
+def test_a_command_of_any_length_is_part_of_the_environment() -> None:
+    assert _environment(json.dumps({"command": "x" * 20_000})) == (f"command: {'x' * 20_000}",)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_thousand_classes_have_a_page_and_every_class_its_recall() -> None:
+    classes = np.array([f"class {number:03}" for number in range(1000)])
+    index = np.arange(2000)
+    labels, predicted = classes[index % 1000], classes[np.where(index < 1500, index, index + 1) % 1000]
+    probabilities = np.full((2000, 1000), 0.0001, np.float32)
+    probabilities[index, np.where(index < 1500, index, index + 1) % 1000] = 0.9
+    frame = pd.DataFrame(
+        {
+            "file": [f"val/{number}.jpg" for number in index],
+            "sha256": [f"{number:064x}" for number in index],
+            "label": labels,
+            "predicted": predicted,
+            "confidence": np.full(2000, 0.9, np.float32),
+            **{f"p/{name}": column for name, column in zip(classes, probabilities.T, strict=True)},
+        }
+    )
+    material = make([(run(FINE_TUNE, 0.75), frame)])
+    (row,) = material.table.rows
+    evidence = material.table.evidence_of(row, "fine_tune")
+    assert evidence is not None
+    assert evidence.recalls == {name: 1.0 if place < 500 else 0.5 for place, name in enumerate(classes)}
+    first, *_, last = compare_photographs(row, ["fine_tune"], material.frames)
+    assert [first.right, last.right] == [0, 1]
+    assert [verdict.probability for verdict in (*first.verdicts, *last.verdicts)] == pytest.approx([0.0001, 0.9])
+    assert "the first 24 of 1000 classes" in render_report(material, "many")

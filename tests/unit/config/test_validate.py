@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 from conftest import Configure
+from mlflow.exceptions import MlflowException
 
 from tlft.config.validate import find_problems
+from tlft.names import LONGEST_NAME, LONGEST_TAG
 
 
 def test_defaults_are_the_reference_recipe(configure: Configure) -> None:
@@ -34,6 +36,11 @@ def test_defaults_are_the_reference_recipe(configure: Configure) -> None:
             ["model=scratch", "head=imagenet1k", "training.trainable=none"],
             "an untrained 1000-class head knows no class",
         ),
+        ([f"tracking.tags={{why:{'x' * 8001}}}"], "tracking.tags.why: its 8001 characters are more than the 8000 that"),
+        ([f"tracking.tags={{{'n' * 251}:x}}"], "has 251 characters; MLflow takes at most 250"),
+        (["tracking.tags={a@b:x}"], "tracking.tags: the name 'a@b' is none that MLflow takes"),
+        (["tracking.tags={../up:x}"], "tracking.tags: the name '../up' is none that MLflow takes"),
+        (["tracking.tags={command:x}"], "tracking.tags.command: is a tag of tlft's own"),
         (["device=tpu"], "device=tpu: choose one of auto, cpu, cuda, cuda:1, mps"),
         (["device=cuda:x"], "device=cuda:x: choose one of"),
         (["precision=bfloat61"], "did you mean bfloat16?"),
@@ -75,3 +82,23 @@ def test_command_line_beats_preset(configure: Configure) -> None:
 def test_debug_runs_have_an_experiment_of_their_own(configure: Configure) -> None:
     config = configure("debug=true")
     assert (config.tracking.experiment, config.training.epochs) == ("tlft-debug", 1)
+
+
+def test_a_tag_as_long_as_mlflow_keeps_and_every_name_that_it_takes_are_right(configure: Configure) -> None:
+    import mlflow.utils.validation as mlflow_validation
+
+    assert (LONGEST_TAG, LONGEST_NAME) == (
+        mlflow_validation.MAX_TAG_VAL_LENGTH,
+        mlflow_validation.MAX_ENTITY_KEY_LENGTH,
+    )
+    config = configure()
+    names = ["why", "a/b", "a.b-c_d e", ".hidden", "a:b", "ä", "n" * LONGEST_NAME]
+    names += ["a,b", "..", "...", "../a", "/a", "//a", "a/../b", ".", "a/", "", "n" * (LONGEST_NAME + 1)]
+    for name in names:
+        config.tracking.tags = {name: "x" * LONGEST_TAG}
+        try:
+            mlflow_validation._validate_tag(name, "x" * LONGEST_TAG)  # type: ignore[no-untyped-call]
+            is_taken = True
+        except MlflowException:
+            is_taken = False
+        assert (find_problems(config) == []) == is_taken, name

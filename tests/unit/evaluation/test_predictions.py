@@ -137,3 +137,16 @@ def test_a_long_class_name_is_shortened_to_one_of_its_own() -> None:
     assert len(set(escaped)) == len(long)
     assert max(map(len, escaped)) <= 238
     assert escaped[2] == "y" * 238
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_thousand_classes_are_a_frame_at_once() -> None:
+    names = [f"class {number}" for number in range(1000)]
+    logits = torch.zeros(6, 1000)
+    logits[range(6), [0, 0, 0, 0, 1, 1]] = 5.0
+    predictions = evaluate_split(Table(logits), SPLIT, names)
+    frame = predictions_frame(SPLIT.files, predictions, Path("/root"))
+    assert list(frame.columns[:5]) == ["file", "sha256", "label", "predicted", "confidence"]
+    assert list(frame.columns[5:]) == [f"p/{name}" for name in names]
+    assert set(frame.dtypes[5:]) == {np.dtype(np.float32)}
+    assert (frame.iloc[:, 5:].to_numpy().argmax(axis=1) == [0, 0, 0, 0, 1, 1]).all()

@@ -12,16 +12,20 @@ import pytest
 from conftest import Configure
 from fabricated import plan_of
 from killing import left_over, parents_in
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tlft.config.schema import Config
+from tlft.names import LONGEST_TAG_ANYWHERE
+from tlft.runs.experiment_note import write_note
 from tlft.sweeps.jobs import PlannedJob, Result
-from tlft.sweeps.parent_run import SweepRun, compute_figures, make_table, write_note
+from tlft.sweeps.parent_run import SweepRun, compute_figures, make_table, typed_command
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
+from tlft.tracking.records import Record, flatten
 from tlft.tracking.store import Store
-from tlft.tracking.sweep_run import LONGEST_NOTE, ParentRun
+from tlft.tracking.sweep_run import ParentRun
 
 KEYS = ["a" * 64, "b" * 64]
 
@@ -34,7 +38,9 @@ def store(configure: Configure) -> Store:
 def end(parent: ParentRun, status: str = "FINISHED", **figures: float) -> bool:
     with parent.closing() as mine:
         if mine:
-            parent.write(status, 2, figures, "a note")
+            parent.log_figures(2, figures)
+            parent.log_note("a note")
+            parent.end(status)
     return mine
 
 
@@ -119,11 +125,12 @@ def plan(configure: Configure, tiny_folder: Path) -> list[PlannedJob]:
     return plan_of([configure(*common, f"experiment={name}", f"seed={s}") for name in experiments for s in (0, 1)])
 
 
-def as_done(job: PlannedJob, accuracy: float, status: str = "FINISHED") -> Record:
-    from tlft.tracking.records import flatten
+def params_of(job: PlannedJob) -> dict[str, str]:
+    return flatten(job.identity.science)
 
-    key = job.identity.key
-    params = flatten(job.identity.science)
+
+def as_done(job: PlannedJob, accuracy: float, status: str = "FINISHED") -> Record:
+    key, params = job.identity.key, params_of(job)
     return Record(key, "", status, False, 0, key, params, {"data": "insects"}, {"eval/accuracy": accuracy})
 
 
@@ -148,14 +155,79 @@ def test_rows_are_told_apart_by_what_was_planned(configure: Configure, tiny_fold
 
 
 def test_a_note_begins_with_the_figures_and_is_no_longer_than_mlflow_keeps(plan: list[PlannedJob]) -> None:
-    note = write_note(make_table([as_done(plan[2], 0.9), as_done(plan[4], 0.5)], unread))
+    note = write_note(make_table([as_done(plan[2], 0.9), as_done(plan[4], 0.5)], unread), LONGEST_TAG_ANYWHERE)
     assert note.startswith("On insects, efficientnet_lite0: fine-tuned 90.0 %, from scratch 50.0 %.\n\n| data set |")
     one = as_done(plan[2], 0.9)
     rates = [{**one.params, "optimizer.lr": f"0.{number}"} for number in range(200)]
     many = [replace(one, run_id=params["optimizer.lr"], key=params["optimizer.lr"], params=params) for params in rates]
-    long = write_note(make_table(many, unread))
-    assert LONGEST_NOTE - 300 < len(long) <= LONGEST_NOTE
+    long = write_note(make_table(many, unread), LONGEST_TAG_ANYWHERE)
+    assert LONGEST_TAG_ANYWHERE - 300 < len(long) <= LONGEST_TAG_ANYWHERE
     assert long.count("| insects |") + int(long.rpartition("no more: ")[2].split()[0]) == 200
+
+
+def test_a_long_command_leaves_the_note_its_table_and_stands_whole_in_a_file(
+    plan: list[PlannedJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["run.py", "-m", f"seed={','.join(map(str, range(3000)))}"])
+    note = write_note(make_table([as_done(plan[2], 0.9)], unread), LONGEST_TAG_ANYWHERE)
+    assert len(note) < LONGEST_TAG_ANYWHERE
+    assert "| insects |" in note
+    assert note.endswith("... (13,911 characters)`")
+    run = SweepRun(plan, None)
+    run.membership_of(plan[0])
+    run.close(results(plan, *["done"] * 6), unread)
+    found = only(plan[0].store)
+    assert len(found.data.tags["command"]) == LONGEST_TAG_ANYWHERE
+    assert found.data.tags["command"].endswith("... (13,911 characters)")
+    file = Path(found.info.artifact_uri.removeprefix("file://")) / "command.txt"
+    assert file.read_text() == typed_command()
+
+
+@pytest.mark.parametrize("method", ["log_batch", "set_tag", "log_artifact"])
+def test_a_run_is_ended_and_the_rest_of_it_written_whatever_is_refused(
+    plan: list[PlannedJob],
+    method: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    part = {"log_batch": "figures", "set_tag": "note", "log_artifact": "report"}
+    page = tmp_path / "report.html"
+    page.write_text("a page")
+
+    def refuse(*args: object, **options: object) -> None:
+        raise MlflowException("it is refused", INVALID_PARAMETER_VALUE)
+
+    with claim_run(plan[2].store, plan[2].identity.key) as claim, claim.start("a run", params_of(plan[2]), {}) as done:
+        done.log_metrics({"eval/accuracy": 0.9})
+    run = SweepRun(plan, None)
+    run.membership_of(plan[0])
+    monkeypatch.setattr(plan[0].store.client, method, refuse)
+    assert len(run.close(results(plan, *["done"] * 6), unread, lambda table: page)) == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the {part[method]} of the sweep's run in MLflow could not be written: it is refused"
+    ]
+    found = only(plan[0].store)
+    assert found.info.status == "FINISHED"
+    logged = {
+        "figures": bool(found.data.metrics),
+        "note": "mlflow.note.content" in found.data.tags,
+        "report": (Path(found.info.artifact_uri.removeprefix("file://")) / "report.html").exists(),
+    }
+    assert logged == {name: name != part[method] for name in logged}
+
+
+def test_a_run_whose_table_cannot_be_made_is_ended(
+    plan: list[PlannedJob], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
+        raise OSError("the disk is gone")
+
+    run = SweepRun(plan, None)
+    run.membership_of(plan[0])
+    run.close(results(plan, *["done"] * 5, "failed"), fail)
+    assert "the note and report of the sweep's run in MLflow could not be written: the disk is gone" in caplog.text
+    assert only(plan[0].store).info.status == "FAILED"
 
 
 def unread(records: Sequence[Record]) -> dict[str, pd.DataFrame]:
@@ -212,7 +284,7 @@ def test_a_store_that_is_away_costs_a_warning(
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         "the sweep has no run of its own in MLflow: the server is away",
-        "the sweep's run in MLflow could not be written: the server is away",
+        "the end of the sweep's run in MLflow could not be written: the server is away",
     ]
     assert left_over(plan[0].store.home) == []
 
