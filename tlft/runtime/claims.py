@@ -98,8 +98,8 @@ class Claim:
         """
         if not self._released.is_set() and not self._renew():
             raise ClaimLostError(
-                f"{self._owner_folder}: this process stood still until its claim ran out, and another one has taken "
-                "the run over (or the file was deleted); it is left to that, and the same command goes on where it stands"
+                f"{self._owner_folder}: this process stood still until its claim ran out, and another one has taken the "
+                "run over, or the file was deleted; the run is left to that, and the same command goes on where it is"
             )
 
     def release(self, *, stopped: bool = False) -> None:
