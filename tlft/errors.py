@@ -40,6 +40,10 @@ class RunDeletedError(TlftError):
     """Say that somebody deleted a run in the tracking store while it was computed."""
 
 
+class RunElsewhereError(TlftError):
+    """Say that another home has begun a run in the same moment, and computes it."""
+
+
 class ClaimLostError(TlftError):
     """Say that another process may have taken over the run that this one computes; nothing more is written of it."""
 

@@ -18,6 +18,8 @@ class Tag:
     RUN_KEY = "tlft.run_key"
     SWEEP_KEY = "tlft.sweep"  # is on runs that stand for sweeps, which have no run key, and on no other
     HOME = "tlft.home"  # which `paths.home` the run was begun from, by its id
+    HEARTBEAT = "tlft.heartbeat"  # ms since 1970, renewed while the run is computed, for other homes to see
+    TURN = "tlft.turn"  # which of the homes that begin a run at once computes it
     FILES = "tlft.files"  # JSON: name -> bytes and SHA-256 of every file that the run must have
     SECONDS = "tlft.seconds"
     DIVERGED = "tlft.diverged"

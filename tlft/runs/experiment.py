@@ -9,6 +9,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from tlft.data.cache import warn_of_caches
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.data.image_folder import describe_kinds
+from tlft.errors import RunElsewhereError
 from tlft.names import Metric, Tag, shorten
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
@@ -66,7 +68,7 @@ def run_experiment(
     store = Store(config)
     if sweep is None or not sweep.name:  # else the plan has looked for them, once for all jobs
         store.end_lost_runs()
-    with claim_run(store, identity.key, force=config.force) as claim:
+    with claim_run(store, identity.key, force=config.force) as claim, suppress(RunElsewhereError):
         if claim.outcome is not None:
             return claim.outcome
         from tlft.models.build import build_model
@@ -83,7 +85,8 @@ def run_experiment(
             images, near_duplicates = _open_images(config, identity, machine, run)
             context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates)
             metrics = _compute(context)
-    return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, time.monotonic() - started)
+        return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, time.monotonic() - started)
+    return Outcome(RunStatus.ELSEWHERE)
 
 
 def _compute(context: RunContext) -> dict[str, float]:

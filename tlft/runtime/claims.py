@@ -98,8 +98,8 @@ class Claim:
         """
         if not self._released.is_set() and not self._renew():
             raise ClaimLostError(
-                f"{self._owner_folder}: this process stood still until its claim ran out, and another one has taken the "
-                "run over, or the file was deleted; the run is left to that, and the same command goes on where it is"
+                f"{self._owner_folder}: this process stood still until its claim ran out, and another one has taken "
+                "the run over, or the file was deleted; it is left to that, and the same command goes on where it is"
             )
 
     def release(self, *, stopped: bool = False) -> None:
@@ -163,7 +163,7 @@ class Claim:
     def _read(self) -> Owner | None:
         """Return whom the files name, dead or alive."""
         try:
-            token = next(iter(os.listdir(self._owner_folder)), None)
+            token = next((path.name for path in self._owner_folder.iterdir()), None)
         except FileNotFoundError:
             return None
         if token is None:  # its owner is about to delete it, or was killed there
@@ -208,7 +208,7 @@ class Claim:
         self._lease(owner).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Delete what others left of this claim that were killed; one that is about to take it will see that it did not."""
+        """Delete what killed processes left of this claim; one that is about to take it sees that it has not."""
         for path in self._folder.glob(f"{self._name}.*"):
             if path.suffix in (".lease", ".owner") and path != self._lease(self._process):  # .owner: earlier versions'
                 path.unlink(missing_ok=True)

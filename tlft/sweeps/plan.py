@@ -58,7 +58,7 @@ def _look_up(job: Job, identity: Identity, store: Store) -> PlannedJob:
     if not job.config.force and (outcome := store.finished(key)):
         tidy(store, key)
         return PlannedJob(job, identity, store, RunStatus.SKIPPED, outcome)
-    if store.claim_of(key).owner() is not None:
+    if store.is_at_work(key):
         return PlannedJob(job, identity, store, RunStatus.ELSEWHERE)
     unfinished = store.unfinished(key) is not None
     return PlannedJob(job, identity, store, RunStatus.UNFINISHED if unfinished else RunStatus.NEW)
@@ -86,7 +86,7 @@ def wait_for(jobs: Sequence[PlannedJob]) -> None:
     """Wait until nobody works on the runs of some jobs any more."""
     log.info("waiting for %d runs that others work on", len(jobs))
     for job in jobs:
-        while job.store.claim_of(job.identity.key).owner() is not None:
+        while job.store.is_at_work(job.identity.key):
             time.sleep(_LOOK_SECONDS)
 
 

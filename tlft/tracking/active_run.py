@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from tlft.errors import ClaimLostError, RunDeletedError, TlftError, without_passwords
 from tlft.names import Artifact, Metric, Tag
 from tlft.runtime.files import sha256_of
+from tlft.runtime.journal import Entry, Journal
 from tlft.tracking.client import find_run
 from tlft.tracking.entries import ESSENTIAL, describe, halves, is_refusal, kind_of, send
-from tlft.tracking.journal import Entry, Journal
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.server import reason_of
 

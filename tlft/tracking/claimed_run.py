@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tlft.errors import ClaimLostError, NonFiniteLossError, RunDeletedError
+from tlft.errors import ClaimLostError, NonFiniteLossError, RunDeletedError, RunElsewhereError
 from tlft.names import Tag
 from tlft.runtime import signals
 from tlft.runtime.claims import Claim
+from tlft.runtime.journal import Journal
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.client import find_run
-from tlft.tracking.journal import Journal
+from tlft.tracking.contention import beating, first_tags, take_turn
 from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.server import answering
 from tlft.tracking.store import Store
@@ -35,7 +36,10 @@ def claim_run(store: Store, key: str, *, force: bool = False) -> Iterator[Claime
         return
     try:
         _deliver_end(store, key)
-        yield ClaimedRun(store, key, claim, None if force else store.finished(key))
+        outcome = None if force else store.finished(key)
+        if outcome is None and store.of_other_homes(key):
+            outcome = Outcome(RunStatus.ELSEWHERE)
+        yield ClaimedRun(store, key, claim, outcome)
     except (KeyboardInterrupt, signals.Stopped):
         claim.release(stopped=True)
         raise
@@ -91,6 +95,7 @@ class ClaimedRun:
 
         Raises:
             ClaimLostError: if another process has taken the run over; it is that one's then, whatever its state.
+            RunElsewhereError: if another home has begun it in the same moment.
         """
         self.claim.confirm()
         all_tags = {Tag.RUN_KEY: self.key, **self.store.origin_tags, **tags}
@@ -103,12 +108,13 @@ class ClaimedRun:
             else:
                 run = self._create(name, all_tags | ({Tag.PARENT: parent} if parent else {}))
         try:
-            run.log_params(params)
-            run.deliver()
-            yield run
-            # Not in the middle of it: KILLED would come after FINISHED, and what the run goes on from would be gone.
-            with signals.deferred("stopping once this run is finished"):
-                run.finish()
+            with beating(self.store.client, run.run_id):
+                run.log_params(params)
+                run.deliver()
+                yield run
+                # Not in the middle of it: KILLED would come after FINISHED, and what it goes on from would be gone.
+                with signals.deferred("stopping once this run is finished"):
+                    run.finish()
         except (RunDeletedError, ClaimLostError):  # nothing more can be said of it here
             raise
         except NonFiniteLossError:
@@ -124,20 +130,34 @@ class ClaimedRun:
     def _create(self, name: str, tags: Mapping[str, str]) -> ActiveRun:
         client, folder = self.store.client, self.store.folder_of(self.key)
         for orphan in self.store.runs_with(self.key):
-            if orphan.info.status == "RUNNING":  # its process is gone, or this one would not hold the key
+            if orphan.info.status == "RUNNING" and self.store.is_own(
+                orphan
+            ):  # its process is gone, or this one would not hold the key
                 client.set_terminated(orphan.info.run_id, "KILLED")
         folder.remove()
         first = {name: tags[name] for name in (Tag.RUN_KEY, *self.store.origin_tags, Tag.PARENT) if name in tags}
-        created = client.create_run(self.store.experiment_id, run_name=name, tags=first)
+        created = client.create_run(self.store.experiment_id, run_name=name, tags=first | first_tags())
+        if not self._take_turn(created.info.run_id):
+            client.delete_run(created.info.run_id)  # it holds nothing
+            raise RunElsewhereError(f"run {created.info.run_id}: another home has begun it in the same moment")
         folder.remember(created.info.run_id, self.store.named_uri)
         run = ActiveRun(client, created, folder, confirm=self.claim.confirm)
         run.log_tags({name: text for name, text in tags.items() if name not in first})  # one may be refused
         return run
 
+    def _take_turn(self, run_id: str) -> bool:
+        store = self.store
+        return take_turn(store.client, run_id, store.home_id, lambda: store.of_other_homes(self.key))
+
     def _continue(self, run: Run, tags: Mapping[str, str]) -> ActiveRun:
         client, folder = self.store.client, self.store.folder_of(self.key)
         folder.remember(run.info.run_id, self.store.named_uri)
+        for tag, text in first_tags().items():
+            client.set_tag(run.info.run_id, tag, text)
         client.update_run(run.info.run_id, status="RUNNING")
+        if not self._take_turn(run.info.run_id):
+            client.set_terminated(run.info.run_id, "KILLED")
+            raise RunElsewhereError(f"run {run.info.run_id}: another home has begun it in the same moment")
         active = ActiveRun(client, run, folder, resumed=True, confirm=self.claim.confirm)
         times_resumed = int(run.data.tags.get(Tag.RESUMED, "0")) + 1
         active.log_tags({**tags, Tag.RESUMED: str(times_resumed)})

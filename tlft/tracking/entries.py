@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlft.names import Tag
-from tlft.tracking.journal import Entry
+from tlft.runtime.journal import Entry
 from tlft.tracking.pyfunc_model import log_model
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
 from tlft.runtime.garbage import Waste
+from tlft.runtime.journal import Journal
 from tlft.tracking.client import all_runs, connect, is_there, local_folder, logged_models, quiet, restore, tracking_uri
-from tlft.tracking.journal import Journal
 from tlft.tracking.run_folder import RunFolder, idle_folders
 from tlft.tracking.server import answering
 

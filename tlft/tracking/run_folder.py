@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tlft.names import Artifact
 from tlft.runtime.claims import Claim
 from tlft.runtime.files import atomic_write
+from tlft.runtime.journal import Entry
 from tlft.tracking.client import connect, find_run, tracking_uri
-from tlft.tracking.journal import Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

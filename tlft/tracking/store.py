@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,10 @@ from tlft.config.addresses import hide_password
 from tlft.config.schema import Config
 from tlft.names import Param, Tag
 from tlft.runtime.claims import Claim
-from tlft.runtime.files import atomic_write
+from tlft.runtime.home_id import home_ids
 from tlft.tracking import schema
 from tlft.tracking.client import connect, create_database, quiet, refuse_deleted, tracking_uri
+from tlft.tracking.contention import is_alive
 from tlft.tracking.integrity import find_damage
 from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.reader import to_record
@@ -59,11 +59,12 @@ class Store:
             if is_homes_own:
                 follow_move(self.home)
             with quiet():
-                self.home_id = _home_id(self.home / "cache" / "home-id")
+                self.home_id, former = home_ids(self.home)
                 self.client, self.experiment_id = self._open(config.tracking.experiment)
         self.origin_tags = {Tag.HOME: self.home_id, Tag.SOURCE_NAME: "run.py"}
         self._locks = self.home / "cache" / "locks"
         self.named_uri = "" if is_homes_own else self.uri
+        self._home_ids = {self.home_id, *(former if is_homes_own else ())}  # of a copied database all runs are copies
         store_prefix = "" if is_homes_own else f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
         self.place = store_prefix + self.experiment_id
 
@@ -111,8 +112,8 @@ class Store:
         return None
 
     def unfinished(self, key: str) -> Run | None:
-        """Return the run of a key that goes on when the key is claimed: the last one begun, if it was not finished."""
-        runs = self.runs_with(key)
+        """Return the run of a key that goes on when the key is claimed: the last one begun here, if unfinished."""
+        runs = [run for run in self.runs_with(key) if self.is_own(run)]
         address = self.folder_of(key).address
         # A clock may have been set back, so the last one begun is not known by time alone.
         remembered = [run for run in runs if address is not None and run.info.run_id == address.run_id]
@@ -122,6 +123,18 @@ class Store:
             if run.info.status != "FINISHED" and Tag.DIVERGED not in run.data.tags and is_known:
                 return run
         return None
+
+    def is_own(self, run: Run) -> bool:
+        """Tell whether a run belongs to this home; what another has begun is never continued or marked here."""
+        return run.data.tags.get(Tag.HOME, self.home_id) in self._home_ids
+
+    def of_other_homes(self, key: str) -> list[Run]:
+        """Return the runs of a key that other homes compute now."""
+        return [run for run in self.runs_with(key) if not self.is_own(run) and is_alive(run)]
+
+    def is_at_work(self, key: str) -> bool:
+        """Tell whether somebody computes the run of a key, in this home or another."""
+        return self.claim_of(key).owner() is not None or bool(self.of_other_homes(key))
 
     def claim_of(self, key: str) -> Claim:
         """Return the right to work on the run of a key, which is still to be acquired."""
@@ -155,7 +168,7 @@ class Store:
     def _is_lost(self, run: Run) -> bool:
         tags = run.data.tags
         claimed_key = tags.get(Tag.RUN_KEY) or tags.get(Tag.SWEEP_KEY, "")
-        return tags.get(Tag.HOME) == self.home_id and self.claim_of(claimed_key).owner() is None
+        return Tag.HOME in tags and self.is_own(run) and self.claim_of(claimed_key).owner() is None
 
     def set_note(self, text: str) -> None:
         """Write the experiment's note (Markdown), which the user interface shows above its runs."""
@@ -183,10 +196,3 @@ def _create_experiment(client: MlflowClient, name: str, artifacts: str | None) -
         if (experiment := client.get_experiment_by_name(name)) is None:
             raise
         return experiment
-
-
-def _home_id(file: Path) -> str:
-    """Return the name that this `paths.home` has for good, also when it is moved."""
-    if not file.exists():
-        atomic_write(file, uuid.uuid4().hex.encode())
-    return file.read_text()

@@ -101,5 +101,6 @@ class ParentRun:
             self._store.client.log_text(run.info.run_id, text, name)
 
     def _find(self) -> Run | None:
-        condition = f"tags.`{Tag.SWEEP_KEY}` = '{self._digest}'"
+        own = f"tags.`{Tag.HOME}` = '{self._store.home_id}'"  # each home that does a sweep has a run of its own for it
+        condition = f"tags.`{Tag.SWEEP_KEY}` = '{self._digest}' AND {own}"
         return next(iter(self._store.search(condition, oldest_first=True)), None)

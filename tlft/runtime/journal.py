@@ -21,8 +21,8 @@ class Journal:
     """An append-only file of entries, and how many of them were delivered.
 
     A process may be killed at any moment: a torn last line is cut off when the file is opened again, and an entry
-    that was delivered without its mark is delivered twice, which must change nothing. `confirm` is asked before anything
-    is written or delivered, and raises if the run is another process's by now.
+    that was delivered without its mark is delivered twice, which must change nothing. `confirm` is asked before
+    anything is written or delivered, and raises if the run is another process's by now.
 
     Raises:
         TlftError: if a line is damaged that was whole on the disk once.

@@ -1,0 +1,168 @@
+"""Two homes on one tracking store: a run belongs to the home that began it, and one home computes it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Configure
+from killing import KEY, begun
+
+from tlft.config.schema import Config
+from tlft.errors import RunElsewhereError
+from tlft.names import Tag
+from tlft.runtime.home_id import home_ids
+from tlft.tracking import contention
+from tlft.tracking.claimed_run import claim_run
+from tlft.tracking.outcome import RunStatus
+from tlft.tracking.store import Store
+from tlft.tracking.sweep_run import ParentRun
+
+Homes = tuple[Config, Config]
+
+
+@pytest.fixture
+def homes(configure: Configure, tmp_path: Path) -> Homes:
+    """Return the configurations of two homes whose runs are in the database of the first."""
+    first = configure()
+    Store(first)
+    (tmp_path / "other").mkdir()
+    uri = f"sqlite:///{first.home / 'mlflow.db'}"
+    return first, configure(f"paths.home={tmp_path / 'other'}", f"tracking.uri={uri}")
+
+
+@pytest.mark.parametrize("order", [lambda homes: homes, lambda homes: homes[::-1]], ids=["own", "foreign"])
+def test_a_live_run_of_another_home_is_left_to_it(homes: Homes, order: Callable[[Homes], Homes]) -> None:
+    mine, other = order(homes)
+    with begun(other) as run:
+        store = Store(mine)
+        assert store.is_at_work(KEY)
+        assert store.unfinished(KEY) is None
+        assert store.end_lost_runs() == 0
+        with claim_run(store, KEY) as claimed:
+            assert claimed.outcome is not None
+            assert claimed.outcome.status == RunStatus.ELSEWHERE
+        assert store.client.get_run(run.run_id).info.status == "RUNNING"
+    assert not Store(mine).is_at_work(KEY)
+    assert Store(mine).finished(KEY) is not None
+
+
+@pytest.mark.parametrize("how", ["killed", "lost"])
+def test_a_dead_run_of_another_home_is_left_alone(homes: Homes, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, other = homes
+    with pytest.raises(KeyboardInterrupt), begun(other) as run:
+        raise KeyboardInterrupt
+    store = Store(mine)
+    if how == "lost":  # its process was killed, and nobody has marked it
+        store.client.update_run(run.run_id, status="RUNNING")
+        monkeypatch.setattr(contention, "STALE_SECONDS", -1.0)
+    status = store.client.get_run(run.run_id).info.status
+    assert store.unfinished(KEY) is None
+    with begun(mine) as own:
+        assert own.run_id != run.run_id
+    assert store.end_lost_runs() == 0
+    assert store.client.get_run(run.run_id).info.status == status
+    monkeypatch.undo()
+
+
+def test_of_homes_that_begin_at_once_one_computes(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
+    barrier = threading.Barrier(2, timeout=60)
+    create = contention.take_turn
+
+    def together(*arguments: Any) -> bool:
+        barrier.wait()  # both have opened their runs, and neither has seen the other's
+        return create(*arguments)
+
+    monkeypatch.setattr("tlft.tracking.claimed_run.take_turn", together)
+    outcomes: list[str] = []
+    done = threading.Barrier(2, timeout=60)
+
+    def compute(config: Config) -> None:
+        try:
+            with begun(config):
+                done.wait()
+                outcomes.append("computed")
+        except RunElsewhereError:
+            done.wait()
+            outcomes.append("left")
+
+    threads = [threading.Thread(target=compute, args=(config,)) for config in homes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["computed", "left"]
+    (run,) = Store(homes[0]).runs_with(KEY)
+    assert run.info.status == "FINISHED"
+
+
+def test_who_is_still_choosing_is_waited_for_and_then_left_the_run(
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contention, "_CHOOSING_SECONDS", 0.0)
+    mine, other = map(Store, homes)
+    tags = {Tag.RUN_KEY: KEY, **contention.first_tags()}
+    client = mine.client
+    runs = [client.create_run(s.experiment_id, tags={**tags, **s.origin_tags}).info.run_id for s in (mine, other)]
+
+    def has_won(store: Store, run_id: str) -> bool:
+        return contention.take_turn(client, run_id, store.home_id, lambda: store.of_other_homes(KEY))
+
+    assert not has_won(mine, runs[0])
+    assert not has_won(other, runs[1])  # its turn is the later one
+    client.set_terminated(runs[0], "KILLED")
+    assert has_won(other, runs[1])
+
+
+def test_a_heartbeat_goes_on_while_a_run_is_computed(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[str] = []
+    heard = threading.Event()
+
+    class Client:
+        def set_tag(self, run_id: str, name: str, text: str) -> None:
+            beats.append(name)
+            if len(beats) > 1:
+                heard.set()
+            raise OSError("away")  # is no fault of the run
+
+    monkeypatch.setattr(contention, "BEAT_SECONDS", 0.01)
+    with contention.beating(Client(), "1"):  # type: ignore[arg-type]
+        assert heard.wait(60)
+    assert set(beats) == {Tag.HEARTBEAT}
+
+
+def test_each_home_has_a_run_of_its_own_for_a_sweep(homes: Homes) -> None:
+    ids = {ParentRun(Store(config), [KEY]).open("sweep", {}) for config in homes}
+    assert len(ids) == 2
+    assert {ParentRun(Store(homes[0]), [KEY]).open("sweep", {})} < ids
+
+
+def test_a_home_that_is_moved_keeps_its_id_and_a_copy_gets_another(tmp_path: Path) -> None:
+    (tmp_path / "home" / "cache").mkdir(parents=True)
+    identity, former = home_ids(tmp_path / "home")
+    assert (home_ids(tmp_path / "home"), former) == ((identity, []), [])
+    copy = shutil.copytree(tmp_path / "home", tmp_path / "copy")
+    other, former = home_ids(copy)
+    assert other != identity
+    assert former == [identity]
+    moved = (tmp_path / "home").rename(tmp_path / "moved")
+    assert home_ids(moved) == (identity, [])
+    (moved / "cache" / "home-id").write_text(identity)  # as an earlier version has it
+    assert home_ids(moved) == (identity, [])
+    assert json.loads((moved / "cache" / "home-id").read_text())["place"] == str(moved)
+
+
+def test_a_run_of_a_copied_database_is_the_copy_s_own(homes: Homes, configure: Configure, tmp_path: Path) -> None:
+    mine, _ = homes
+    with pytest.raises(KeyboardInterrupt), begun(mine) as run:
+        raise KeyboardInterrupt
+    copy = shutil.copytree(mine.home, tmp_path / "copy")
+    with begun(configure(f"paths.home={copy}")) as again:
+        assert (again.run_id, again.resumed) == (run.run_id, True)
+    on_server = configure(f"paths.home={copy}", f"tracking.uri=sqlite:///{mine.home / 'mlflow.db'}")
+    assert Store(on_server).unfinished(KEY) is None
