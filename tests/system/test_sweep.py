@@ -85,7 +85,8 @@ def test_same_command_again_skips_everything(sweep: Sweep) -> None:
 def test_plan_stops_after_the_plan(sweep: Sweep) -> None:
     assert sweep.plan.returncode == 0
     assert re.match(r"9 jobs: 5 done.*, 2 the same as another, 2 new(, about .*)?\n", sweep.plan.stdout)
-    assert len(sweep.plan.stdout.splitlines()) == 10
+    assert len(sweep.plan.stdout.splitlines()) == 11
+    assert sweep.plan.stdout.endswith("class map: ants -> 310 ant; bees -> 309 bee\n")
     assert len(list((sweep.home / "multirun").rglob("multirun.yaml"))) == 1
 
 

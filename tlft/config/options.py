@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.errors import nearest
@@ -27,8 +28,10 @@ def find_problems(cfg: DictConfig, loader: ConfigLoader) -> tuple[list[str], dic
         A line for each, and dotted key -> what it should be.
     """
     problems, labels = [], {}
+    # A job that Hydra itself has composed comes without them.
+    choices = OmegaConf.select(cfg, "hydra.runtime.choices") or HydraConfig.get().runtime.choices
     for group, names in _LABELS.items():
-        option = str(cfg.hydra.runtime.choices[group])
+        option = str(choices[group])
         for name in names:
             value = OmegaConf.select(cfg, f"{group}.{name}", throw_on_missing=False)
             # What an optimizer is built of are its keys, so that these have the last word.
