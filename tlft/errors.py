@@ -41,7 +41,7 @@ class RunDeletedError(TlftError):
 
 
 class RunElsewhereError(TlftError):
-    """Say that another home has begun a run in the same moment, and computes it."""
+    """Say that another home has begun a run in the same moment, and computes it or has done so."""
 
 
 class ClaimLostError(TlftError):

@@ -86,7 +86,8 @@ def run_experiment(
             context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates)
             metrics = _compute(context)
         return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, time.monotonic() - started)
-    return Outcome(RunStatus.ELSEWHERE)
+    # Another home has begun it since, or even finished it.
+    return (None if config.force else store.finished(identity.key)) or Outcome(RunStatus.ELSEWHERE)
 
 
 def _compute(context: RunContext) -> dict[str, float]:

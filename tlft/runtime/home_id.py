@@ -4,30 +4,64 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from tlft.runtime.files import atomic_write
 
 
 def home_ids(home: Path) -> tuple[str, list[str]]:
-    """Return the id of a home, and the ids of those that it was copied from; a lock must be held.
+    """Return the id of a home, and the ids of those that it was copied from.
 
     A home remembers where it is. If it is elsewhere now and there still is a home of its id at that place, it is a
     copy, and gets an id of its own: on a server two homes of one id would take each other's runs for their own.
     """
-    identity = _read(home)
-    here = str(home.resolve())
-    if identity.get("place") != here:
+    identity = _settle(home)
+    return identity["id"], list(identity.get("former", []))
+
+
+def former_places(home: Path) -> list[Path]:
+    """Return where a home has been, or what it was copied from, until `forget_places`."""
+    return [Path(place) for place in _settle(home).get("places", [])]
+
+
+def forget_places(home: Path) -> None:
+    """Take note that nothing in a home names its former places any more."""
+    with _lock(home):
+        identity = _read(home)
+        if identity.pop("places", None):
+            _write(home, identity)
+
+
+def _settle(home: Path) -> dict[str, Any]:
+    """Return what a home knows of itself, once it has noticed whether it was moved or copied."""
+    identity, here = _read(home), home.resolve()
+    if identity.get("place") == str(here):
+        return identity
+    with _lock(home):
+        identity = _read(home)
         place = Path(identity.get("place", here))
-        is_copy = place != Path(here) and _read(place).get("id") == identity["id"]
+        if place != here:
+            identity["places"] = [*identity.get("places", []), str(place)]
+        is_copy = _read(place).get("id") == identity.get("id") and not place.samefile(here)
         if is_copy:
             identity["former"] = [*identity.get("former", []), identity["id"]]
         if is_copy or "id" not in identity:
             identity["id"] = uuid.uuid4().hex
-        identity["place"] = here
-        atomic_write(_file(home), json.dumps(identity).encode())
-    return identity["id"], list(identity.get("former", []))
+        _write(home, identity | {"place": str(here)})
+        return identity
+
+
+def _lock(home: Path) -> FileLock:
+    _file(home).parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(_file(home).with_name("home-id.lock"))
+
+
+def _write(home: Path, identity: Mapping[str, Any]) -> None:
+    atomic_write(_file(home), json.dumps(identity).encode())
 
 
 def _file(home: Path) -> Path:

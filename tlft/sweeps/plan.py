@@ -19,7 +19,7 @@ from tlft.sweeps.estimate import describe_cost
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.tracking.claimed_run import tidy
 from tlft.tracking.outcome import RunStatus
-from tlft.tracking.server import wait_for_server
+from tlft.tracking.server import PATIENCE_SECONDS, StoreAwayError, wait_for_server
 from tlft.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,17 @@ def wait_for(jobs: Sequence[PlannedJob]) -> None:
     """Wait until nobody works on the runs of some jobs any more."""
     log.info("waiting for %d runs that others work on", len(jobs))
     for job in jobs:
-        while job.store.is_at_work(job.identity.key):
+        while _is_at_work(job):
             time.sleep(_LOOK_SECONDS)
+
+
+def _is_at_work(job: PlannedJob) -> bool:
+    """Tell whether somebody works on the run of a job; a server that is away for a while is waited for."""
+    try:
+        return job.store.is_at_work(job.identity.key)
+    except StoreAwayError:
+        wait_for_server(job.config.tracking.uri or "", PATIENCE_SECONDS)
+        return True
 
 
 def print_jobs(jobs: Sequence[PlannedJob]) -> None:

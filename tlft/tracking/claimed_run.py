@@ -37,9 +37,11 @@ def claim_run(store: Store, key: str, *, force: bool = False) -> Iterator[Claime
     try:
         _deliver_end(store, key)
         outcome = None if force else store.finished(key)
-        if outcome is None and store.of_other_homes(key):
+        if outcome is not None:
+            _leave_to(outcome.run_id, store, key)
+        elif store.of_other_homes(key):
             outcome = Outcome(RunStatus.ELSEWHERE)
-        yield ClaimedRun(store, key, claim, outcome)
+        yield ClaimedRun(store, key, claim, outcome, force=force)
     except (KeyboardInterrupt, signals.Stopped):
         claim.release(stopped=True)
         raise
@@ -75,6 +77,18 @@ def _deliver_end(store: Store, key: str) -> None:
         ActiveRun(store.client, run, folder).finish()
 
 
+def _leave_to(finished: str, store: Store, key: str) -> None:
+    """Delete what this home's unfinished run goes on from, if another home has finished a run of its key."""
+    folder = store.folder_of(key)
+    if (address := folder.address) is None:
+        return
+    runs = {run.info.run_id: run for run in store.runs_with(key)}
+    if finished in runs and not store.is_own(runs[finished]):
+        own = runs.get(address.run_id)
+        if own is None or not store.is_own(own) or ActiveRun(store.client, own, folder).deliver(at_once=True):
+            folder.remove()
+
+
 @dataclass(frozen=True)
 class ClaimedRun:
     """A key that this process holds, or what is known of its run if there is nothing to do."""
@@ -83,6 +97,7 @@ class ClaimedRun:
     key: str
     claim: Claim
     outcome: Outcome | None
+    force: bool = False
 
     @contextmanager
     def start(
@@ -95,7 +110,7 @@ class ClaimedRun:
 
         Raises:
             ClaimLostError: if another process has taken the run over; it is that one's then, whatever its state.
-            RunElsewhereError: if another home has begun it in the same moment.
+            RunElsewhereError: if another home has begun it in the same moment, or finished it in the last one.
         """
         self.claim.confirm()
         all_tags = {Tag.RUN_KEY: self.key, **self.store.origin_tags, **tags}
@@ -129,17 +144,15 @@ class ClaimedRun:
 
     def _create(self, name: str, tags: Mapping[str, str]) -> ActiveRun:
         client, folder = self.store.client, self.store.folder_of(self.key)
-        for orphan in self.store.runs_with(self.key):
-            if orphan.info.status == "RUNNING" and self.store.is_own(
-                orphan
-            ):  # its process is gone, or this one would not hold the key
+        for orphan in filter(self.store.is_own, self.store.runs_with(self.key)):
+            if orphan.info.status == "RUNNING":  # its process is gone, or this one would not hold the key
                 client.set_terminated(orphan.info.run_id, "KILLED")
         folder.remove()
         first = {name: tags[name] for name in (Tag.RUN_KEY, *self.store.origin_tags, Tag.PARENT) if name in tags}
         created = client.create_run(self.store.experiment_id, run_name=name, tags=first | first_tags())
         if not self._take_turn(created.info.run_id):
             client.delete_run(created.info.run_id)  # it holds nothing
-            raise RunElsewhereError(f"run {created.info.run_id}: another home has begun it in the same moment")
+            raise RunElsewhereError(f"run {created.info.run_id}: another home computes it, or has done so")
         folder.remember(created.info.run_id, self.store.named_uri)
         run = ActiveRun(client, created, folder, confirm=self.claim.confirm)
         run.log_tags({name: text for name, text in tags.items() if name not in first})  # one may be refused
@@ -147,7 +160,10 @@ class ClaimedRun:
 
     def _take_turn(self, run_id: str) -> bool:
         store = self.store
-        return take_turn(store.client, run_id, store.home_id, lambda: store.of_other_homes(self.key))
+        if not take_turn(store.client, run_id, store.home_id, lambda: store.of_other_homes(self.key)):
+            return False
+        # Another home may have begun and ended since it was asked for: whatever comes before a run took its time.
+        return self.force or store.finished(self.key) is None
 
     def _continue(self, run: Run, tags: Mapping[str, str]) -> ActiveRun:
         client, folder = self.store.client, self.store.folder_of(self.key)
@@ -156,8 +172,9 @@ class ClaimedRun:
             client.set_tag(run.info.run_id, tag, text)
         client.update_run(run.info.run_id, status="RUNNING")
         if not self._take_turn(run.info.run_id):
-            client.set_terminated(run.info.run_id, "KILLED")
-            raise RunElsewhereError(f"run {run.info.run_id}: another home has begun it in the same moment")
+            was = run.info.status if run.info.status != "RUNNING" else "KILLED"
+            client.set_terminated(run.info.run_id, was, run.info.end_time)
+            raise RunElsewhereError(f"run {run.info.run_id}: another home computes it, or has done so")
         active = ActiveRun(client, run, folder, resumed=True, confirm=self.claim.confirm)
         times_resumed = int(run.data.tags.get(Tag.RESUMED, "0")) + 1
         active.log_tags({**tags, Tag.RESUMED: str(times_resumed)})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
+from tlft.runtime.home_id import home_ids
 from tlft.runtime.journal import Journal
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.client import connect, tracking_uri
@@ -58,6 +59,8 @@ def _deliver(folder: RunFolder, home: Path) -> Delivery | None:
         client, stored = address.look_up(home)
         if stored is None:
             return Delivery(run_id, 0, before, f"it is no longer there; delete {folder.path} if it is not missed")
+        if address.uri and stored.data.tags.get(Tag.HOME, own := home_ids(home)[0]) != own:
+            return None  # of the home that this one was copied from, which delivers it itself
         run = ActiveRun(client, stored, folder)
     except Exception as error:  # a server that is away, a run that was deleted for good
         return Delivery(run_id, 0, before, one_line(error, 200))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from tlft.errors import TlftError
 from tlft.runtime.claims import Claim
+from tlft.runtime.home_id import forget_places, former_places
 from tlft.tracking.client import is_there, local_folder, tracking_uri
 from tlft.tracking.schema import find_problems
 
@@ -27,8 +29,8 @@ COMMAND = "python -m tlft.clean --relocate"
 def relocate(home: Path) -> int:
     """Mend every place in the home's database that names another folder's `mlruns`; returns how many it were.
 
-    One is mended if its files are here at the same relative path (the home was moved, or copied), or if that other
-    `mlruns` is gone.
+    One is mended if that folder is where this home was before it was moved or copied; else if its files are here at the
+    same relative path, or if that other `mlruns` is gone.
 
     Raises:
         TlftError: if somebody works here now, or the database cannot be written.
@@ -42,8 +44,11 @@ def relocate(home: Path) -> int:
             f"being worked on; wait for them, then {COMMAND}"
         )
     try:
+        former = former_places(home)
         with closing(sqlite3.connect(database_file, timeout=20)) as database, database:
-            return sum(_mend(database, table, column, home) for table, column in _PLACES)
+            count = sum(_mend(database, table, column, home, former) for table, column in _PLACES)
+        forget_places(home)  # what is filed in one of them from now on is another home's
+        return count
     except sqlite3.Error as error:
         raise TlftError(f"{database_file}: cannot be mended ({error}); give write access, then {COMMAND}") from None
 
@@ -62,18 +67,19 @@ def follow_move(home: Path) -> None:
             places = [place for (place,) in database.execute("select artifact_location from experiments") if place]
     except sqlite3.Error:  # as above
         return
-    if any(_place_here(place, home) for place in places) and (count := relocate(home)):
+    former = former_places(home)
+    if any(_place_here(place, home, former) for place in places) and (count := relocate(home)):
         log.warning("%s was moved or copied here: mended %d places of files in its mlflow.db", home, count)
 
 
-def _mend(database: sqlite3.Connection, table: str, column: str, home: Path) -> int:
+def _mend(database: sqlite3.Connection, table: str, column: str, home: Path, former: Sequence[Path]) -> int:
     rows = database.execute(f"select rowid, {column} from {table} where {column} is not null").fetchall()
-    mended = [(here, row) for row, place in rows if (here := _place_here(place, home))]
+    mended = [(here, row) for row, place in rows if (here := _place_here(place, home, former))]
     database.executemany(f"update {table} set {column} = ? where rowid = ?", mended)
     return len(mended)
 
 
-def _place_here(place: str, home: Path) -> str:
+def _place_here(place: str, home: Path, former: Sequence[Path]) -> str:
     """Return what a place that names another home's `mlruns` is in this home; an empty text for any other place."""
     folder = local_folder(place)
     if folder is None or not folder.is_absolute():
@@ -87,6 +93,7 @@ def _place_here(place: str, home: Path) -> str:
     ):
         return ""
     here = mlruns / name
-    if old_mlruns.exists() and not here.exists():
+    # An unfinished run has no files yet, so that those cannot tell.
+    if Path(other_home).resolve() not in former and old_mlruns.exists() and not here.exists():
         return ""
     return here.as_uri() if place.startswith("file:") else str(here)

@@ -101,6 +101,5 @@ class ParentRun:
             self._store.client.log_text(run.info.run_id, text, name)
 
     def _find(self) -> Run | None:
-        own = f"tags.`{Tag.HOME}` = '{self._store.home_id}'"  # each home that does a sweep has a run of its own for it
-        condition = f"tags.`{Tag.SWEEP_KEY}` = '{self._digest}' AND {own}"
-        return next(iter(self._store.search(condition, oldest_first=True)), None)
+        runs = self._store.search(f"tags.`{Tag.SWEEP_KEY}` = '{self._digest}'", oldest_first=True)
+        return next(filter(self._store.is_own, runs), None)  # each home that does a sweep has a run of its own for it

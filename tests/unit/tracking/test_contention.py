@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 from conftest import Configure
-from killing import KEY, begun
+from killing import KEY, begun, left_over
 
 from tlft.config.schema import Config
 from tlft.errors import RunElsewhereError
 from tlft.names import Tag
 from tlft.runtime.home_id import home_ids
 from tlft.tracking import contention
-from tlft.tracking.claimed_run import claim_run
+from tlft.tracking.claimed_run import claim_run, tidy
+from tlft.tracking.outbox import deliver_journals
 from tlft.tracking.outcome import RunStatus
 from tlft.tracking.store import Store
 from tlft.tracking.sweep_run import ParentRun
@@ -166,3 +167,80 @@ def test_a_run_of_a_copied_database_is_the_copy_s_own(homes: Homes, configure: C
         assert (again.run_id, again.resumed) == (run.run_id, True)
     on_server = configure(f"paths.home={copy}", f"tracking.uri=sqlite:///{mine.home / 'mlflow.db'}")
     assert Store(on_server).unfinished(KEY) is None
+
+
+def test_the_files_of_a_run_that_goes_on_in_a_copy_are_the_copy_s(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = configure()
+    with pytest.raises(KeyboardInterrupt), begun(original) as run:
+        raise KeyboardInterrupt  # it has no files yet, by whose place one could tell
+    copy = shutil.copytree(original.home, tmp_path / "copy")
+    with begun(configure(f"paths.home={copy}")) as again, again.writing_files() as folder:
+        (folder / "layers.txt").write_text("of the copy")
+    assert again.run_id == run.run_id
+    assert [path.read_text() for path in copy.glob("mlruns/tlft/*/artifacts/layers.txt")] == ["of the copy"]
+    assert not list(original.home.glob("mlruns/tlft/*/artifacts/layers.txt"))
+
+
+def test_what_another_home_files_in_a_database_of_ours_later_stays_where_it_is(
+    configure: Configure, tmp_path: Path
+) -> None:
+    original = configure()
+    Store(original)
+    (original.home / "mlruns").mkdir()
+    copy = configure(f"paths.home={shutil.copytree(original.home, tmp_path / 'copy')}")
+    Store(copy)
+    database = f"tracking.uri=sqlite:///{copy.home / 'mlflow.db'}"
+    theirs = Store(configure(f"paths.home={original.home}", database, "tracking.experiment=theirs"))
+    place = theirs.client.get_experiment(theirs.experiment_id).artifact_location
+    assert place.startswith(original.home.as_uri())
+    assert Store(copy).client.get_experiment(theirs.experiment_id).artifact_location == place
+
+
+def test_a_copy_leaves_what_waits_for_a_server_to_its_original(
+    homes: Homes, configure: Configure, tmp_path: Path
+) -> None:
+    _, other = homes
+    with pytest.raises(KeyboardInterrupt), begun(other) as run:
+        raise KeyboardInterrupt
+    run.log_metrics({"train/loss": 1.0}, step=1)  # and is not delivered
+    copy = shutil.copytree(other.home, tmp_path / "copy")
+    assert list(deliver_journals(copy)) == []
+    (delivery,) = deliver_journals(other.home)
+    assert (delivery.run_id, delivery.waiting) == (run.run_id, 0)
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_what_another_home_finishes_before_a_run_is_opened_is_not_computed_again(
+    homes: Homes, unfinished: bool
+) -> None:
+    mine, other = homes
+    if unfinished:
+        with pytest.raises(KeyError), begun(mine):
+            raise KeyError
+    with claim_run(Store(mine), KEY) as claimed:
+        assert claimed.outcome is None
+        with begun(other) as theirs:  # from its beginning to its end, while a network is built here
+            pass
+        with pytest.raises(RunElsewhereError), claimed.start("a run", {}, {}):
+            pass
+    statuses = {run.info.run_id: run.info.status for run in Store(mine).runs_with(KEY)}
+    assert statuses.pop(theirs.run_id) == "FINISHED"
+    assert list(statuses.values()) == (["FAILED"] if unfinished else [])  # as it was; or deleted, since it held nothing
+    with claim_run(Store(mine), KEY, force=True) as claimed, claimed.start("by force", {}, {}):
+        pass
+
+
+def test_what_was_begun_here_and_finished_elsewhere_leaves_nothing_here(homes: Homes) -> None:
+    mine, other = homes
+    with pytest.raises(KeyboardInterrupt), begun(mine) as run:
+        raise KeyboardInterrupt
+    run.log_metrics({"train/loss": 1.0}, step=1)  # and is not delivered
+    with begun(other):
+        pass
+    store = Store(mine)
+    tidy(store, KEY)
+    assert left_over(mine.home) == []
+    assert store.client.get_run(run.run_id).data.metrics == {"train/loss": 1.0}
+    assert store.client.get_run(run.run_id).info.status == "KILLED"
