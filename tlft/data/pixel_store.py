@@ -28,7 +28,7 @@ from PIL import Image
 from tlft.data.decode import BadImageError, decode, read_file
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.runtime.files import display_name
+from tlft.runtime.files import display_name, one_at_a_time
 from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
@@ -158,13 +158,8 @@ def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Trans
         for leftover in folder.parent.glob("*.partial"):  # of killed processes: whoever still decodes holds the lock
             with suppress(Timeout), FileLock(leftover.with_suffix(".lock"), timeout=0):
                 shutil.rmtree(leftover, ignore_errors=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        try:
-            held = lock.acquire(timeout=0)
-        except Timeout:
-            log.info("decoding images: waiting for another process that decodes the same")
-            held = lock.acquire()
-        with held:
+        waiting = "decoding images: waiting for another process that decodes the same"
+        with one_at_a_time(folder.with_suffix(".lock"), waiting):
             if _open(folder, files, transform) is None:
                 _decode(folder, files, transform, workers)
     except OSError as error:

@@ -11,12 +11,11 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from PIL import Image, ImageOps
 
 from tlft.data.dataset import Dataset, ImageFile
@@ -24,7 +23,7 @@ from tlft.data.pixel_store import DecodedImages
 from tlft.data.transforms import Transform
 from tlft.duplicates.image_match import appearance_of, is_copy
 from tlft.errors import TlftError
-from tlft.runtime.files import atomic_write, relative_name
+from tlft.runtime.files import atomic_write, one_at_a_time, relative_name
 from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
@@ -41,6 +40,7 @@ _FORMAT = 2
 """Goes up when other pairs are found."""
 
 _SPLITS = ("eval", "train", "holdout")
+_WAITING = "looking for near-duplicates: waiting for another process that looks for the same"
 _CANDIDATES = 2  # of each image in each split
 
 _BLOCK = 512  # times MOST_IMAGES: what is in memory at once
@@ -91,13 +91,18 @@ def find_near_duplicates(
     memory = cache / "near_duplicates" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
     if (pairs := _read(memory)) is not None:
         return pairs
-    with _locked(memory):
+    with ExitStack() as held:
+        try:
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(one_at_a_time(memory.with_suffix(".lock"), _WAITING))
+        except OSError as error:  # a cache that may only be read: two processes may search the same
+            log.debug("%s: no lock (%s)", memory, error)
         if (pairs := _read(memory)) is not None:
             return pairs
         pairs = _find(dataset, files, decoded, workers)
         try:
             atomic_write(memory, to_json(pairs).encode())
-        except TlftError as error:  # a cache that may only be read
+        except TlftError as error:
             log.debug("%s", error)
     return pairs
 
@@ -107,25 +112,6 @@ def _read(memory: Path) -> list[Pair] | None:
         return parse(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-@contextmanager
-def _locked(memory: Path) -> Iterator[None]:
-    """Hold the search for one set of images; where no lock can be had, two processes may search the same."""
-    lock = FileLock(memory.with_suffix(".lock"))
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("looking for near-duplicates: waiting for another process that looks for the same")
-            lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        log.debug("%s: no lock (%s)", lock.lock_file, error)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def to_json(pairs: Sequence[Pair]) -> str:

@@ -11,7 +11,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from tlft.errors import TlftError, one_line
-from tlft.runtime.files import into_place, one_line_for_the_disk, sha256_of
+from tlft.runtime.files import into_place, one_at_a_time, one_line_for_the_disk, sha256_of
 from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
@@ -277,20 +277,12 @@ def _leaves_the_folder(entry: zipfile.ZipInfo) -> bool:
 
 @contextmanager
 def _locked(target: Path, end: float, mend: str) -> Iterator[None]:
-    """Hold the lock of `target`, for which no other process waits longer than `end` on the monotonic clock.
-
-    The lock file stays: to delete it would let two processes hold two locks of one name.
-    """
-    lock = filelock.FileLock(f"{target}.lock")
-    try:
+    """Hold the lock of `target`, for which no other process waits longer than `end` on the monotonic clock."""
+    seconds = -1 if math.isinf(end) else max(0.0, end - time.monotonic())
+    waiting = f"waiting for another process that makes {target}"
+    with ExitStack() as held:
         try:
-            lock.acquire(timeout=0)
+            held.enter_context(one_at_a_time(Path(f"{target}.lock"), waiting, seconds))
         except filelock.Timeout:
-            log.info("waiting for another process that makes %s", target)
-            lock.acquire(timeout=-1 if math.isinf(end) else max(0.0, end - time.monotonic()))
-    except filelock.Timeout:
-        raise TlftError(f"{target}: another process is still making it; wait for that one, or {mend}") from None
-    try:
+            raise TlftError(f"{target}: another process is still making it; wait for that one, or {mend}") from None
         yield
-    finally:
-        lock.release()
