@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import TINY_ARCH, files_in, run_py
+from conftest import TINY_ARCH, Configure, files_in, run_py
 from servers import free_port
 
 from tlft.config.paths import PROJECT
+from tlft.runs.identify import identify
 from tlft.tracking.reader import load_records
+from tlft.tracking.store import Store
 
 
 def test_a_number_of_jobs_that_is_none_is_refused(home: Path) -> None:
@@ -124,6 +126,20 @@ def test_a_run_that_is_skipped_loads_no_network(home: Path, tiny_folder: Path) -
     assert done.returncode == 0, done.stderr
     assert "done already" in done.stderr
     assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]], ids=["single", "sweep"])
+def test_what_is_left_to_another_process_has_an_exit_status_of_its_own(
+    home: Path, tiny_folder: Path, configure: Configure, sweep: list[str]
+) -> None:
+    given = ("data=imagefolder", f"data.root={tiny_folder}", *TINY_ARCH, "model=scratch", "training.epochs=1")
+    config = configure(*given)
+    claim = Store(config).claim_of(identify(config).key)
+    assert claim.acquire()
+    done = run_py(*sweep, *given, home=home)
+    claim.release()
+    assert (done.returncode, load_records("tlft", home=home)) == (3, [])
+    assert "running elsewhere" in done.stdout + done.stderr
 
 
 def test_a_job_of_another_sweeper_fails_alone(home: Path, tiny_folder: Path) -> None:

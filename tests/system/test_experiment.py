@@ -19,14 +19,15 @@ from safetensors.torch import load_file
 from tlft.config.compose import Composer, to_config
 from tlft.config.schema import Config, resolve
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
-from tlft.runs import experiment
+from tlft.runs import artifacts, experiment
 from tlft.runs.experiment import run_experiment
 from tlft.runs.identify import identify, run_name
 from tlft.runtime import signals
+from tlft.runtime.environment import SourceState
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.entries import send
 from tlft.tracking.outcome import Outcome
-from tlft.tracking.reader import load_records
+from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.store import Store
 from tlft.training import loop as training
@@ -315,3 +316,17 @@ def test_names_tell_runs_apart(composer: Composer) -> None:
     assert name("experiment=zero_shot") == "resnet50 pretrained imagenet1k untrained"
     assert name("experiment=linear_probe", "optimizer=adam") == "resnet50 pretrained task head adam s0"
     assert name("experiment=from_scratch", "arch=efficientnet_lite0") == "efficientnet_lite0 scratch task sgd s0"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_changes_to_the_code_are_kept_unless_somebody_says_no(
+    composer: Composer, home: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    state = SourceState("c" * 40, True, "a change")
+    for module in (experiment, artifacts):
+        monkeypatch.setattr(module, "source_state", lambda: state)
+    untrained = ("training.epochs=0", "tracking.weights=false", f"tracking.source={str(kept).lower()}")
+    outcome = run_experiment(compose(composer, home, tiny_folder, *untrained))
+    (record,) = load_records("tlft", home=home)
+    assert (record.run_id, record.tags["commit"], record.tags["dirty"]) == (outcome.run_id, state.commit, "true")
+    assert ArtifactReader(home=home).text(record, "git.diff") == ("a change" if kept else "")

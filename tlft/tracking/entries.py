@@ -90,9 +90,7 @@ def send(client: MlflowClient, run: Run, folder: RunFolder, entry: Entry) -> Non
 
     run_id, kind = run.info.run_id, kind_of(entry)
     if kind == "metrics":
-        for pairs in _batches(entry["metrics"], _MOST[kind]):
-            metrics = [entities.Metric(name, value, entry["time"], entry["step"]) for name, value in pairs]
-            client.log_batch(run_id, metrics=metrics)
+        log_metrics(client, run_id, entry["metrics"], entry["step"], entry["time"])
     elif kind == "params":
         for pairs in _batches(entry["params"], _MOST[kind]):
             client.log_batch(run_id, params=[entities.Param(*pair) for pair in pairs])
@@ -107,6 +105,14 @@ def send(client: MlflowClient, run: Run, folder: RunFolder, entry: Entry) -> Non
         log_model(client, run, folder, entry["model"])
     elif kind == "end":
         client.set_terminated(run_id, entry["end"], entry["time"])
+
+
+def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int, time: int) -> None:
+    """Log figures of one step, however many; `time` is in milliseconds since 1970."""
+    from mlflow import entities
+
+    for pairs in _batches(metrics, _MOST["metrics"]):
+        client.log_batch(run_id, metrics=[entities.Metric(name, value, time, step) for name, value in pairs])
 
 
 def _batches(content: Mapping[str, Any], size: int) -> Iterator[list[tuple[str, Any]]]:

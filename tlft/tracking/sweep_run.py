@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from tlft.names import Metric, Tag
+from tlft.tracking.entries import log_metrics
 from tlft.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-
-_MOST_METRICS = 1000  # in one batch
 
 
 class ParentRun:
@@ -71,8 +70,6 @@ class ParentRun:
 
     def log_figures(self, jobs: int, figures: Mapping[str, float]) -> None:
         """Log figures, under the next step if one has changed since the last time."""
-        from mlflow import entities
-
         client, run = self._store.client, self._find()
         if run is None:
             return
@@ -80,10 +77,7 @@ class ParentRun:
         metrics = {Metric.SWEEP_JOBS: float(jobs), **figures}
         if any(run.data.metrics.get(name) != value for name, value in metrics.items()):
             step = len(client.get_metric_history(run_id, Metric.SWEEP_JOBS))
-            now = int(time.time() * 1000)
-            points = [entities.Metric(name, value, now, step) for name, value in metrics.items()]
-            for start in range(0, len(points), _MOST_METRICS):
-                client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
+            log_metrics(client, run_id, metrics, step, int(time.time() * 1000))
 
     def log_note(self, note: str) -> None:
         """Write what the user interface shows above the run (Markdown)."""

@@ -132,6 +132,18 @@ def test_same_image_in_both_splits_is_an_error_that_names_the_pair(configure: Co
     assert "are the same image, in" in message
 
 
+def test_a_file_lists_all_pairs_of_the_same_image(configure: Configure, folder: Path) -> None:
+    for number in (1, 2, 3):
+        shutil.copy(folder / "train" / "ants" / f"{number}.png", folder / "val" / "ants" / f"copy{number}.png")
+    config = configure("data=imagefolder", f"data.root={folder}")
+    with pytest.raises(ConfigurationError, match=r"\(2 more such pairs; .+ lists all\)") as caught:
+        opened(config)
+    (listed,) = (config.home / "cache" / "duplicates").iterdir()
+    assert str(listed) in str(caught.value)
+    pairs = {tuple(sorted(line.split("\t"))) for line in listed.read_text().splitlines()}
+    assert pairs == {(f"train/ants/{number}.png", f"val/ants/copy{number}.png") for number in (1, 2, 3)}
+
+
 def test_image_in_training_and_hold_out_is_an_error(configure: Configure, folder: Path) -> None:
     shutil.copytree(folder / "val", folder / "test")
     shutil.rmtree(folder / "val")

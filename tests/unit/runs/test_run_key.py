@@ -118,6 +118,11 @@ def test_no_epochs_is_the_same_as_nothing_trainable(configure: Configure) -> Non
     assert key_of(configure("training.epochs=0")) == key_of(configure("training.trainable=none"))
 
 
+def test_no_stage_of_the_backbone_is_the_same_as_the_head(configure: Configure) -> None:
+    keys = {key_of(configure(f"training.trainable={trainable}")) for trainable in ("head", "0", "00")}
+    assert len(keys) == 1
+
+
 def test_training_images_matter_only_to_training(configure: Configure) -> None:
     def keys(train: str) -> list[str]:
         digests = {**DIGESTS, "train": train}
