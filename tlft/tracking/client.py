@@ -7,9 +7,10 @@ import os
 import secrets
 import shlex
 import sqlite3
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -178,16 +179,41 @@ def refuse_deleted(experiment: Experiment, uri: str) -> None:
         )
 
 
+class _Quiet:
+    """How many are inside `quiet`; what is silenced is of the whole process, so that the last one out ends it."""
+
+    def __init__(self) -> None:
+        self.lock, self.depth, self.silenced = threading.Lock(), 0, ExitStack()
+
+    def enter(self) -> None:
+        with self.lock:
+            self.depth += 1
+            if self.depth == 1:
+                self.silenced.enter_context(warnings.catch_warnings(record=True))  # MLflow puts filters in front
+                import mlflow  # noqa: F401  # which sets its loggers' levels
+
+                for logger in map(logging.getLogger, ("mlflow", "alembic")):
+                    self.silenced.callback(logger.setLevel, logger.level)
+                    logger.setLevel(logging.ERROR)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.depth -= 1
+            if not self.depth:
+                self.silenced.close()
+
+
+_quiet = _Quiet()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep MLflow's announcements (a line for each database migration, hints at type hints) off the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    _quiet.enter()
     try:
-        with warnings.catch_warnings(record=True):  # not a filter: MLflow puts its own in front
-            yield
+        yield
     finally:
-        logging.disable(before)
+        _quiet.leave()
 
 
 def local_folder(artifact_uri: str) -> Path | None:

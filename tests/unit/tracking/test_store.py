@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from tlft.runtime import signals
 from tlft.runtime.claims import Claim
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run, tidy
+from tlft.tracking.client import quiet
 from tlft.tracking.outbox import deliver_journals
 from tlft.tracking.reader import load_records
 from tlft.tracking.records import Record
@@ -374,3 +377,18 @@ def test_a_home_may_be_moved_while_something_waits(undelivered: Config, monkeypa
     monkeypatch.setenv("TLFT_HOME", str(moved))
     (rest,) = deliver_journals(moved)
     assert rest.waiting == 0
+
+
+def test_what_is_silenced_by_two_threads_at_once_is_heard_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = quiet(), quiet()
+    with first:
+        second.__enter__()
+        logging.getLogger("tlft.training").warning("of ours is heard meanwhile")
+        logging.getLogger("mlflow.store").warning("is not heard")
+    warnings.warn("is not heard either", stacklevel=1)
+    second.__exit__(None, None, None)
+    logging.getLogger("mlflow.store").warning("is heard again")
+    with pytest.warns(UserWarning, match="too"):
+        warnings.warn("and this too", stacklevel=1)
+    assert "of ours is heard meanwhile" in caplog.text
+    assert "is not heard" not in caplog.text
