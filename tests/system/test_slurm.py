@@ -161,5 +161,5 @@ def test_a_sweep_that_is_too_long_for_an_array_is_several_and_a_node_without_a_g
 
 
 def test_slurm_forgets_a_job(tmp_path: Path) -> None:
-    assert squeue.knows("999999") is False
+    assert squeue.in_queue(["999999"]) == {"999999": False}
     assert squeue.last_words("999999") == "unknown to Slurm's accounting"

@@ -16,6 +16,8 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -33,6 +35,7 @@ BEAT_SECONDS = 15.0
 LEASE_SECONDS = 90.0  # since a lease was renewed; six beats, since a busy file server may swallow some
 _FUTURE_SECONDS = 5.0
 _LOOK_SECONDS = 0.2  # whoever looks who works on a run takes its lock for a moment, which must not pass for work
+_LOOKERS = 64  # threads, which do nothing but wait
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,15 @@ class Claim:
             self._remove(self._process)
         _let_go(self._lock)
 
-    def owner(self) -> Owner | None:
-        """Return who works on the run (or will, being a submitted Slurm job), or None if nobody does."""
+    def owner(self, in_queue: Mapping[str, bool | None] | None = None) -> Owner | None:
+        """Return who works on the run (or will, being a submitted Slurm job), or None if nobody does.
+
+        `in_queue` is what Slurm has just said of some jobs; of any other it is asked.
+        """
         owner = self._read()
         if not _take(self._lock):
             return owner or Owner("", 0, "", 0, "")
-        if self._is_at_work(owner):
+        if self._is_at_work(owner, in_queue):
             self._lock.release()  # and leave its file: the owner may be where this lock does not reach
             return owner
         _let_go(self._lock)
@@ -145,7 +151,7 @@ class Claim:
         if self.owner() is None:
             self._replace(self._read(), Owner("", 0, slurm_job, 0, uuid.uuid4().hex))
 
-    def _is_at_work(self, owner: Owner | None) -> bool:
+    def _is_at_work(self, owner: Owner | None, in_queue: Mapping[str, bool | None] | None = None) -> bool:
         """Tell whether an owner still works, given that its lock is free for this process, or that there are none."""
         if owner is None:
             return False
@@ -156,7 +162,9 @@ class Claim:
         if owner.slurm_job:
             if is_this_job and (not owner.machine or owner.restarts < self._process.restarts):
                 return False  # submitted, or started before and put back into the queue
-            if (is_in_queue := squeue.knows(owner.slurm_job)) is not None:
+            if in_queue is None or owner.slurm_job not in in_queue:
+                in_queue = squeue.in_queue([owner.slurm_job])
+            if (is_in_queue := in_queue[owner.slurm_job]) is not None:
                 return is_in_queue
         return _lease_runs(self._lease(owner))
 
@@ -236,6 +244,14 @@ class Claim:
         while not self._released.wait(BEAT_SECONDS):
             if not self._renew():
                 return  # whoever works is told by `confirm`
+
+
+def owners(claims: Sequence[Claim]) -> list[Owner | None]:
+    """Return of each claim what `Claim.owner` does; all locks are waited for together, and Slurm is asked once."""
+    named = (claim._read() for claim in claims)
+    in_queue = squeue.in_queue(sorted({owner.slurm_job for owner in named if owner and owner.slurm_job}))
+    with ThreadPoolExecutor(_LOOKERS) as pool:
+        return list(pool.map(lambda claim: claim.owner(in_queue), claims))
 
 
 def _take(lock: FileLock) -> bool:

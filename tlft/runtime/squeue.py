@@ -31,10 +31,14 @@ def states(jobs: Sequence[str]) -> dict[str, tuple[str, str]] | None:
     return {row[0]: (row[1], row[2] if len(row) > 2 else "") for row in rows if len(row) > 1}
 
 
-def knows(job: str) -> bool | None:
-    """Tell whether Slurm has a job that waits or runs; None if Slurm does not answer."""
-    by_job = states([job])
-    return None if by_job is None else any(state not in OVER for state, _ in by_job.values())
+def in_queue(jobs: Sequence[str]) -> dict[str, bool | None]:
+    """Return job -> whether Slurm has it waiting or running; None if Slurm does not answer."""
+    by_job = states(jobs) if jobs else {}
+    if by_job is None:
+        return dict.fromkeys(jobs)
+    alive = {job for job, (state, _) in by_job.items() if state not in OVER}
+    alive |= {re.split(r"[_+]", job)[0] for job in alive}  # of an array, or of several parts
+    return {job: job in alive for job in jobs}
 
 
 def last_words(job: str) -> str:

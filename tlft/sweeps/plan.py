@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
@@ -18,7 +17,7 @@ from tlft.runtime.environment import source_state
 from tlft.sweeps.estimate import describe_cost
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.tracking.claimed_run import tidy
-from tlft.tracking.outcome import RunStatus
+from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.server import PATIENCE_SECONDS, StoreAwayError, wait_for_server
 from tlft.tracking.store import Store
 
@@ -29,39 +28,61 @@ _LOOK_SECONDS = 1.0
 
 def plan_jobs(jobs: Sequence[Job]) -> list[PlannedJob]:
     """Identify every job and look up which are done; data is fetched if it is not here."""
-    planned: list[PlannedJob] = []
-    stores: dict[str, Store] = {}
-    datasets: dict[str, Dataset] = {}
-    first: dict[tuple[str, str], int] = {}
     for uri in dict.fromkeys(job.config.tracking.uri or "" for job in jobs):
         wait_for_server(uri)  # before anything that takes long
-    for job in jobs:
-        config = job.config
-        data_key = repr((config.data, config.home))
-        identity = identify(config, datasets.get(data_key))
-        datasets[data_key] = identity.dataset
-        store_key = repr((config.tracking.uri, config.tracking.experiment, config.home))
-        if store_key not in stores:
-            stores[store_key] = Store(config)
-            stores[store_key].end_lost_runs()
-        owner = first.setdefault((store_key, identity.key), job.number)
-        if owner == job.number:
-            planned.append(_look_up(job, identity, stores[store_key]))
+    identities = _identify(jobs)
+    stores: dict[str, Store] = {}
+    distinct: dict[tuple[str, str], Job] = {}  # the first of each store and key
+    for job, identity in zip(jobs, identities, strict=True):
+        place = _place(job)
+        if place not in stores:
+            stores[place] = Store(job.config)
+            stores[place].end_lost_runs()
+        distinct.setdefault((place, identity.key), job)
+    looked_up: dict[tuple[str, str], tuple[RunStatus, Outcome | None]] = {}
+    for place, store in stores.items():
+        of_store = {key: job for (its_place, key), job in distinct.items() if its_place == place}
+        looked_up |= {(place, key): status for key, status in _look_up(of_store, store).items()}
+    planned = []
+    for job, identity in zip(jobs, identities, strict=True):
+        entry = (_place(job), identity.key)
+        first, (status, outcome) = distinct[entry].number, looked_up[entry]
+        if first == job.number:
+            planned.append(PlannedJob(job, identity, stores[entry[0]], status, outcome))
         else:
-            planned.append(replace(planned[owner], job=job, identity=identity, outcome=None, same_as=owner))
+            planned.append(PlannedJob(job, identity, stores[entry[0]], status, same_as=first))
     return planned
 
 
-def _look_up(job: Job, identity: Identity, store: Store) -> PlannedJob:
-    """Say where the run of a job stands in its store."""
-    key = identity.key
-    if not job.config.force and (outcome := store.finished(key)):
-        tidy(store, key)
-        return PlannedJob(job, identity, store, RunStatus.SKIPPED, outcome)
-    if store.is_at_work(key):
-        return PlannedJob(job, identity, store, RunStatus.ELSEWHERE)
-    unfinished = store.unfinished(key) is not None
-    return PlannedJob(job, identity, store, RunStatus.UNFINISHED if unfinished else RunStatus.NEW)
+def _place(job: Job) -> str:
+    return repr((job.config.tracking.uri, job.config.tracking.experiment, job.config.home))
+
+
+def _identify(jobs: Sequence[Job]) -> list[Identity]:
+    """Say what each job computes; a folder is looked at once."""
+    datasets: dict[str, Dataset] = {}
+    identities = []
+    for job in jobs:
+        data_key = repr((job.config.data, job.config.home))
+        identities.append(identify(job.config, datasets.get(data_key)))
+        datasets[data_key] = identities[-1].dataset
+    return identities
+
+
+def _look_up(jobs: Mapping[str, Job], store: Store) -> dict[str, tuple[RunStatus, Outcome | None]]:
+    """Say where the runs of some keys stand in their store; who works on them is asked for all together."""
+    outcomes = {key: store.finished(key) for key, job in jobs.items() if not job.config.force}
+    at_work = store.at_work([key for key in jobs if outcomes.get(key) is None])
+    statuses: dict[str, tuple[RunStatus, Outcome | None]] = {}
+    for key in jobs:
+        if (outcome := outcomes.get(key)) is not None:
+            tidy(store, key)
+            statuses[key] = RunStatus.SKIPPED, outcome
+        elif key in at_work:
+            statuses[key] = RunStatus.ELSEWHERE, None
+        else:
+            statuses[key] = (RunStatus.NEW if store.unfinished(key) is None else RunStatus.UNFINISHED), None
+    return statuses
 
 
 def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
@@ -93,7 +114,7 @@ def wait_for(jobs: Sequence[PlannedJob]) -> None:
 def _is_at_work(job: PlannedJob) -> bool:
     """Tell whether somebody works on the run of a job; a server that is away for a while is waited for."""
     try:
-        return job.store.is_at_work(job.identity.key)
+        return bool(job.store.at_work([job.identity.key]))
     except StoreAwayError:
         wait_for_server(job.config.tracking.uri or "", PATIENCE_SECONDS)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from filelock import FileLock
 from tlft.config.addresses import hide_password
 from tlft.config.schema import Config
 from tlft.names import Param, Tag
-from tlft.runtime.claims import Claim
+from tlft.runtime.claims import Claim, Owner, owners
 from tlft.runtime.home_id import home_ids
 from tlft.tracking import schema
 from tlft.tracking.client import connect, create_database, quiet, refuse_deleted, tracking_uri
@@ -132,9 +133,15 @@ class Store:
         """Return the runs of a key that other homes compute now."""
         return [run for run in self.runs_with(key) if not self.is_own(run) and is_alive(run)]
 
-    def is_at_work(self, key: str) -> bool:
-        """Tell whether somebody computes the run of a key, in this home or another."""
-        return self.claim_of(key).owner() is not None or bool(self.of_other_homes(key))
+    def at_work(self, keys: Sequence[str]) -> set[str]:
+        """Return those of some keys whose runs somebody computes, in this home or another."""
+        at_work = {key for key, owner in zip(keys, self._owners(keys), strict=True) if owner is not None}
+        if len(at_work) < len(keys):
+            with answering(self.uri):
+                running = self.search("attributes.status = 'RUNNING'")
+            elsewhere = [run for run in running if not self.is_own(run) and is_alive(run)]
+            at_work |= {run.data.tags.get(Tag.RUN_KEY, "") for run in elsewhere}.intersection(keys)
+        return at_work
 
     def claim_of(self, key: str) -> Claim:
         """Return the right to work on the run of a key, which is still to be acquired."""
@@ -158,17 +165,20 @@ class Store:
     def end_lost_runs(self) -> int:
         """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""
         with answering(self.uri):
-            candidates = [run.info.run_id for run in self.search("attributes.status = 'RUNNING'") if self._is_lost(run)]
+            running = self.search("attributes.status = 'RUNNING'")
+            ours = [run for run in running if Tag.HOME in run.data.tags and self.is_own(run)]
+            owned = self._owners(
+                [run.data.tags.get(Tag.RUN_KEY) or run.data.tags.get(Tag.SWEEP_KEY, "") for run in ours]
+            )
+            candidates = [run.info.run_id for run, owner in zip(ours, owned, strict=True) if owner is None]
             # Asked again, since an owner that had ended its run meanwhile is gone too.
             lost = [run_id for run_id in candidates if self.client.get_run(run_id).info.status == "RUNNING"]
             for run_id in lost:
                 self.client.set_terminated(run_id, "KILLED")
         return len(lost)
 
-    def _is_lost(self, run: Run) -> bool:
-        tags = run.data.tags
-        claimed_key = tags.get(Tag.RUN_KEY) or tags.get(Tag.SWEEP_KEY, "")
-        return Tag.HOME in tags and self.is_own(run) and self.claim_of(claimed_key).owner() is None
+    def _owners(self, keys: Sequence[str]) -> list[Owner | None]:
+        return owners([self.claim_of(key) for key in keys])
 
     def set_note(self, text: str) -> None:
         """Write the experiment's note (Markdown), which the user interface shows above its runs."""

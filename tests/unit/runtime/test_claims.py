@@ -9,6 +9,7 @@ import signal
 import stat
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from filelock import FileLock
 
 from tlft.errors import ClaimLostError
-from tlft.runtime import claims
+from tlft.runtime import claims, squeue
 from tlft.runtime.claims import Claim, Owner
 
 NAME = "1-abc"
@@ -445,3 +446,41 @@ def test_what_an_owner_left_that_was_killed_while_it_gave_back_goes_with_the_nex
     assert claim.acquire()
     claim.release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_are_looked_at_in_the_time_of_one_and_slurm_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "bin" / "squeue"
+    pretend_slurm(tmp_path, monkeypatch, "RUNNING")
+    command.write_text(f"{command.read_text()}".replace("exit", f"echo $@ >> {tmp_path}/asked; exit"))
+    for name, job in (("a", "12_3"), ("b", "12_4"), ("c", "12_3")):
+        Claim(tmp_path / "locks", name).mark_submitted(job)
+    (tmp_path / "asked").unlink(missing_ok=True)
+    all_wait, take = threading.Barrier(30, timeout=20), claims._take
+
+    def held_if_all_wait(lock: FileLock) -> bool:
+        if Path(lock.lock_file).stem.isdecimal():
+            all_wait.wait()
+            return False
+        return take(lock)
+
+    monkeypatch.setattr(claims, "_take", held_if_all_wait)
+    names = [*map(str, range(30)), "a", "b", "c", "d"]
+    owned = claims.owners([Claim(tmp_path / "locks", name) for name in names])
+    assert [owner is not None for owner in owned] == [True] * 30 + [True, False, True, False]
+    (asked,) = (tmp_path / "asked").read_text().splitlines()
+    assert "--jobs=12_3,12_4" in asked
+
+
+def test_where_slurm_does_not_answer_it_is_asked_once_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        Claim(tmp_path, str(number)).mark_submitted(f"12_{number}")
+    asked = []
+
+    def be_mute(jobs: Sequence[str]) -> None:
+        asked.append(jobs)
+
+    monkeypatch.setattr(squeue, "states", be_mute)
+    assert all(claims.owners([Claim(tmp_path, str(number)) for number in range(3)]))  # their leases run
+    assert asked == [["12_0", "12_1", "12_2"]]

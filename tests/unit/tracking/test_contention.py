@@ -42,14 +42,14 @@ def test_a_live_run_of_another_home_is_left_to_it(homes: Homes, order: Callable[
     mine, other = order(homes)
     with begun(other) as run:
         store = Store(mine)
-        assert store.is_at_work(KEY)
+        assert store.at_work([KEY]) == {KEY}
         assert store.unfinished(KEY) is None
         assert store.end_lost_runs() == 0
         with claim_run(store, KEY) as claimed:
             assert claimed.outcome is not None
             assert claimed.outcome.status == RunStatus.ELSEWHERE
         assert store.client.get_run(run.run_id).info.status == "RUNNING"
-    assert not Store(mine).is_at_work(KEY)
+    assert not Store(mine).at_work([KEY])
     assert Store(mine).finished(KEY) is not None
 
 
