@@ -1,5 +1,6 @@
 """Run one experiment, or a sweep of them: `python run.py --help` tells the groups and keys."""
 
+import os
 import signal
 import sys
 from functools import partial
@@ -13,11 +14,11 @@ from omegaconf import DictConfig
 from tlft.config.compose import register
 from tlft.config.hydra_internals import run_multirun, run_single
 from tlft.config.output_dir import with_claimed_folder
-from tlft.errors import ConfigurationError, TlftError, without_passwords
+from tlft.errors import ConfigurationError, TlftError, one_line, without_passwords
 from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
-from tlft.runtime.command_line import exit_with, outlive_reader, write_to_any_terminal
+from tlft.runtime.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
 from tlft.runtime.signals import listen
 from tlft.sweeps.jobs import Job
 from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
@@ -29,6 +30,17 @@ register()
 def run_by_hydra(cfg: DictConfig) -> float:
     """Let Hydra compose and run; it looks for `conf/` beside this file."""
     return run_job_of_hydra(cfg)
+
+
+def show_by_hydra() -> None:
+    """Let Hydra show what --help, --cfg, --info and the completion of shells ask for."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra itself prints what was raised, and leaves
+    try:
+        with without_shown_passwords():
+            run_by_hydra()
+    except Exception as error:  # of a command that Hydra cannot make sense of
+        command = " ".join(sys.argv[1:])
+        raise ConfigurationError(f"{command}: {one_line(error)}; python run.py --help says what there is") from error
 
 
 def main() -> None:
@@ -43,7 +55,7 @@ def main() -> None:
         sys.argv[1:] = map(without_passwords, argv)
         invocation = check_command_line(argv)
         if invocation is None:
-            run_by_hydra()  # --help, --cfg, --info, completion
+            show_by_hydra()
         elif invocation.config is None:
             run_multirun(run_job_of_hydra, invocation.composed, invocation.loader)
         elif invocation.config.plan:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Frames = Mapping[str, "DataFrame"]
-"""Run id -> a row per image: file, sha256, label, predicted, confidence, and `p/<class>`."""
+"""Run id -> a row per image: file, sha256, label, predicted, confidence, and `p/<class>`; or `condense` of it."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,18 @@ def compute_correctness(runs: Sequence[Record], frames: Frames) -> Correctness |
     )
 
 
+def condense(frame: DataFrame) -> DataFrame:
+    """Return of predictions what their correctness needs, of the same few columns whatever the number of classes."""
+    return frame[["sha256", "label", "predicted", "confidence"]].assign(**{_CLOSED_SET: _predict_closed_set(frame)})
+
+
+_CLOSED_SET = "predicted closed-set"
+
+
 def _predict_closed_set(frame: DataFrame) -> NDArray[np.str_]:
     """Return the likeliest of the data's classes for each image."""
+    if _CLOSED_SET in frame:
+        return frame[_CLOSED_SET].to_numpy(str)
     columns = [name for name in frame.columns if name.startswith(PROBABILITY)]
     classes = np.array([name.removeprefix(PROBABILITY) for name in columns])
     return np.asarray(classes[frame[columns].to_numpy().argmax(axis=1)])

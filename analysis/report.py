@@ -6,7 +6,6 @@ It is a view of a table, its evidence and the predictions; no figure is computed
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ from analysis.template_context import describe_column, describe_table, draw_runs
 from tlft.config.columns import Column
 from tlft.config.paths import home_folder
 from tlft.names import Artifact, Metric, Param, Tag
-from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
+from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
 from tlft.runtime.files import atomic_write
 from tlft.tracking.reader import ArtifactReader, load_curves
 from tlft.tracking.records import Record, flatten
@@ -270,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_table_options(parser)
     add_out(parser, "report.html")
     arguments = parser.parse_args(argv)
-    return exit_status(lambda: _write(arguments, shlex.join(["python", "-m", "analysis.report", *argv])))
+    return exit_status(lambda: _write(arguments, typed_command("analysis.report", argv)))
 
 
 def _write(arguments: Namespace, command: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from analysis.narrative import footnotes
 from analysis.query import STATS, TableQuery, add_table_options, load_table
 from analysis.render import FORMATS, render
 from tlft.names import Metric
-from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
+from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
 from tlft.runtime.files import atomic_write
 
 _EXAMPLES = """\
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", choices=FORMATS, help="default: by the ending of FILE, else terminal")
     add_out(parser)
     arguments = parser.parse_args(argv)
-    command = shlex.join(["python", "-m", "analysis.table", *argv])
+    command = typed_command("analysis.table", argv)
     return exit_status(lambda: _write(load_table(TableQuery.from_arguments(arguments), command)[0], arguments))
 
 

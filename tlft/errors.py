@@ -66,20 +66,26 @@ PASSWORD = "***"
 def without_passwords(text: str) -> str:
     """Return a text with every password in an address made unreadable; the rest of an address stays."""
     for pattern in _PASSWORDS if "://" in text else ():
-        text = pattern.sub(rf"\g<1>{PASSWORD}\g<2>", text)
+        text = pattern.sub(rf"\g<before>{PASSWORD}\g<after>", text)
     return text
 
 
+_OTHER_SCHEME = r"[\w+.-]+(?<!http)(?<!https)://[^:/@\s]*:"
+_MORE_ATS = r"(?:[^@/?#,\s'\"]*@)*"  # of a password that holds an @, no part is shown
+
 _PASSWORDS = (
-    re.compile(r"(https?://)[^/@\s]+(@)"),  # a name alone may be a token
-    re.compile(r"(https?://)[^:/@\s]+:(?!\d+(?:[/?#\s]|$))[^@\s]+(@)"),
-    # As SQLAlchemy reads it, where a password may hold a slash; and one that holds an @ is not shown in part.
-    re.compile(r"((?<!http)(?<!https)://[^:/@\s]*:)[^@\s]+?(@)(?:[^@/?,\s]*@)*"),
-    # One that holds a space, where a line begins with the address.
-    re.compile(r"^(['\"]?[+\w./-]*=?['\"]?[\w+.-]+(?<!http)(?<!https)://[^:/@\s]*:)[^@\n]+?(@)", re.MULTILINE),
+    re.compile(rf"(?P<before>https?://)[^/@\s]+(?P<after>@){_MORE_ATS}", re.IGNORECASE),  # a name alone may be a token
+    re.compile(rf"(?P<before>https?://)[^:/@\s]+:(?!\d+(?:[/?#\s]|$))[^@\s]+(?P<after>@){_MORE_ATS}", re.IGNORECASE),
+    # As SQLAlchemy reads it, where a password may hold a slash.
+    re.compile(rf"(?P<before>(?<!http)(?<!https)://[^:/@\s]*:)[^@\s]+?(?P<after>@){_MORE_ATS}", re.IGNORECASE),
+    # One that holds a space, where a line or what is quoted begins with the address.
     re.compile(
-        r"((?:[?&;]|%3B)[\w%.-]*?(?:password|passwd|passphrase|pwd|secret|token)(?:=|%3D))[^&;\s'\",]+?()"
-        r"(?=%3B|[&;\s'\",]|$)",
+        rf"^(?P<before>['\"]?[+\w./-]*=?['\"]?{_OTHER_SCHEME})[^@\n]+?(?P<after>@)", re.MULTILINE | re.IGNORECASE
+    ),
+    re.compile(rf"(?P<before>(?P<quote>['\"]){_OTHER_SCHEME})(?:(?!(?P=quote))[^@\n])+(?P<after>@)", re.IGNORECASE),
+    re.compile(
+        r"(?P<before>(?:[?&;=]|%3B)[\w%.-]*?(?:password|passwd|passphrase|pwd|secret|token)(?:=|%3D))[^&;\s'\",]+?"
+        r"(?P<after>)(?=%3B|[&;\s'\",]|$)",
         re.IGNORECASE,
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -287,6 +288,18 @@ def test_what_killed_processes_left_is_found(home: Path, capsys: pytest.CaptureF
     assert left == ["cache/home-id.0a1b2c3d.tmp", *sorted(["cache/locks/1-alive.claim", f"cache/locks/{lease.name}"])]
     claim.release()
     assert files_in(locks) == []
+
+
+def test_remembered_predictions_that_no_note_has_asked_for_are_found(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = (home / "cache" / "predictions" / name for name in ("1.parquet", "2.parquet"))
+    new.parent.mkdir(parents=True)
+    for path, days in ((old, 31), (new, 29)):
+        path.write_bytes(bytes(10))
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    assert "deleted 1" in said_by(capsys, "--yes")
+    assert [old.exists(), new.exists()] == [False, True]
 
 
 def test_a_limit_that_is_none_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

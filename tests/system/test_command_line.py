@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,6 +54,46 @@ def test_commands_that_show_something_still_work(home: Path, arguments: list[str
     assert done.returncode == 0, done.stderr
     assert "optimizer" in done.stdout or "sweeper" in done.stdout
     assert files_in(home) == []
+
+
+@pytest.mark.parametrize("shown", [["--cfg", "job"], ["--info", "all"], ["--help"], ["--cfg", "job", "-p", "tracking"]])
+def test_what_is_shown_of_a_folder_of_configurations_holds_no_password(
+    home: Path, tmp_path: Path, shown: list[str]
+) -> None:
+    option = tmp_path / "conf" / "tracking" / "mine.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text('uri: "postgresql://u:s3c ret@PW@h/db"\nexperiment: tlft\n')
+    done = run_py("--config-dir", str(option.parent.parent), *shown, "tracking=mine", home=home)
+    assert done.returncode == 0, done.stderr
+    assert "uri: postgresql://u:***@h/db" in done.stdout + done.stderr
+    assert not re.search("s3c|ret@|PW@", done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("arguments", [["--hydra-help", "tracking=local"], ["-sc"], ["-sc", "query=bash"]])
+def test_what_hydra_cannot_show_is_said_in_a_line(home: Path, arguments: list[str]) -> None:
+    done = run_py(*arguments, home=home)
+    assert done.returncode == 2
+    (line,) = lines(done)
+    assert line.startswith(" ".join(arguments))
+
+
+def test_only_its_own_sweeper_plans(home: Path) -> None:
+    done = run_py("-m", "hydra/sweeper=basic", "seed=1,2", "plan=true", home=home)
+    assert (done.returncode, files_in(home)) == (2, [])
+    assert lines(done) == ["plan=true: hydra/sweeper=basic plans nothing and would run the jobs; leave one of them out"]
+
+
+def test_an_option_of_a_user_without_a_schema_is_told_of_it(home: Path, tmp_path: Path) -> None:
+    option = tmp_path / "conf" / "optimizer" / "mine.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text("name: rmsprop\nlr: 0.3\n")
+    command = ("--config-dir", str(option.parent.parent), "optimizer=mine", "data=synthetic", "plan=true")
+    done = run_py(*command, home=home)
+    mend = "defaults: [/hydra/schema/optimizer@_here_: NAME, _self_]"
+    wrong = f"optimizer=mine: its file has no schema; begin it with {mend}, NAME one of adam, adamw, sgd"
+    assert (done.returncode, lines(done)) == (2, [wrong])
+    option.write_text(f"{mend.replace('NAME', 'sgd')}\nname: sgd\nlr: 0.3\n")
+    assert run_py(*command, home=home).returncode == 0
 
 
 def test_plan_of_a_single_run_writes_no_run(home: Path, tiny_folder: Path) -> None:

@@ -42,6 +42,13 @@ def whole_address(hidden: str) -> str:
     )
 
 
+def hide_known(text: str) -> str:
+    """Return a text without passwords, also of such as only the addresses seen before tell."""
+    for address in _remembered():
+        text = text.replace(address, without_passwords(address))
+    return without_passwords(text)
+
+
 def _remembered() -> list[str]:
     remembered: list[str] = json.loads(os.environ.get(VARIABLE, "[]"))
     return remembered

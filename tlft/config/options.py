@@ -36,6 +36,11 @@ def find_problems(cfg: DictConfig, loader: ConfigLoader) -> tuple[list[str], dic
             value = OmegaConf.select(cfg, f"{group}.{name}", throw_on_missing=False)
             # What an optimizer is built of are its keys, so that these have the last word.
             is_typed = group == "optimizer"
+            if is_typed and OmegaConf.is_missing(OmegaConf.structured(OmegaConf.get_type(cfg[group])), name):
+                schemas = ", ".join(loader.get_group_options(f"hydra/schema/{group}"))
+                mend = f"begin it with defaults: [/hydra/schema/{group}@_here_: NAME, _self_], NAME one of {schemas}"
+                problems.append(f"{group}={option}: its file has no schema; {mend}")
+                continue
             label = getattr(OmegaConf.get_type(cfg[group]), name) if is_typed else _label(loader, group, option, name)
             if label is not None and label != value:
                 mend = _mend(loader, cfg, group, name, value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
 from tlft.names import LONGEST_EXPERIMENT_TAG, shorten
+from tlft.runs.remembered_predictions import recall_predictions
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.records import Record
 from tlft.tracking.server import reason_of
@@ -37,8 +38,10 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
             records = load_records(config.tracking.experiment, config.tracking.uri, config.home)
         table = build_table(records, command=f"python -m analysis.table --experiment {config.tracking.experiment}")
         reader = reader or ArtifactReader(config.tracking.uri, config.home)
-        table = add_evidence(table, reader.predictions(table.runs))
-        Store(config).set_note(write_note(table, LONGEST_EXPERIMENT_TAG))
+        store = Store(config)
+        remembered = config.home / "cache" / "predictions" / f"{store.place}.parquet"
+        table = add_evidence(table, recall_predictions(remembered, table.runs, reader))
+        store.set_note(write_note(table, LONGEST_EXPERIMENT_TAG))
     except Exception as error:
         log.warning("the experiment's note could not be written: %s", reason_of(error))
 

@@ -174,6 +174,10 @@ def _check_sweep(composer: Composer, overrides: Sequence[Override], composed: Di
     axes = [f"{key}={value}" for key, value in params.items() if key not in replaced]
     parsed = [*composer.parse(axes), *overrides]
     problems: list[str] = []
+    if composed.plan and (sweeper := composed.hydra.runtime.choices["hydra/sweeper"]) != "tlft":
+        problems.append(
+            f"plan=true: hydra/sweeper={sweeper} plans nothing and would run the jobs; leave one of them out"
+        )
     for override in (override for override in parsed if override.is_sweep_override()):
         text, key = override.input_line, override.key_or_group
         if key == "sweep" or key.startswith("hydra"):

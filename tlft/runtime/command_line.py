@@ -6,20 +6,26 @@ import codecs
 import io
 import json
 import os
+import shlex
 import sys
 from argparse import ArgumentParser, HelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tlft.config.addresses import hide_password
-from tlft.errors import ConfigurationError, TlftError
+from tlft.config.addresses import hide_known, hide_password
+from tlft.errors import ConfigurationError, TlftError, without_passwords
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(without_passwords(message))
 
 
 def command_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
     """Return a parser for `python -m NAME`; examples stand at the end of its help, as they are."""
-    return ArgumentParser(
+    return _Parser(
         prog=f"python -m {name}",
         description=description,
         epilog=f"examples:\n{examples}" if examples else None,
@@ -79,6 +85,11 @@ def write_to_any_terminal() -> None:
                 stream.reconfigure(errors="tlft_spell")
 
 
+def typed_command(name: str, argv: Sequence[str]) -> str:
+    """Return the command `python -m NAME` as it may be written down, without passwords."""
+    return shlex.join(map(without_passwords, ["python", "-m", name, *argv]))
+
+
 class _Unread:
     """Standard output whose reader may go, as `head` does: what is written after that goes nowhere."""
 
@@ -101,6 +112,27 @@ class _Unread:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Discreet:
+    """An output that passes on no password."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(hide_known(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def without_shown_passwords() -> Iterator[None]:
+    """Keep passwords out of what others, such as Hydra, write to standard output and error within the block."""
+    with redirect_stdout(_Discreet(sys.stdout)), redirect_stderr(_Discreet(sys.stderr)):
+        yield
 
 
 def outlive_reader() -> None:

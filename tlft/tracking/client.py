@@ -46,6 +46,7 @@ def connect(uri: str) -> MlflowClient:
     for name, value in _HTTP.items():
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
     os.environ["MLFLOW_TRUNCATE_LONG_VALUES"] = "false"
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # with letters that not all outputs have
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     wait_for_server(uri)

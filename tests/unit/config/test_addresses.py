@@ -24,6 +24,10 @@ SECRET = "s3cr%21t"
         ("http://u:{}@h:5000", "http://***@h:5000"),
         ("http://u:a/{}@h:5000", "http://***@h:5000"),
         ("https://{}@h", "https://***@h"),
+        ("http://u:a@{}@h:5000/x", "http://***@h:5000/x"),
+        ("HTTP://u:{}@h", "HTTP://***@h"),
+        ("Postgresql://u:{}@h/db", "Postgresql://u:***@h/db"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3D{}%3BX%3D1", "mssql+pyodbc:///?odbc_connect=PWD%3D***%3BX%3D1"),
     ],
 )  # fmt: skip
 def test_a_password_is_hidden_wherever_it_stands_in_an_address(
@@ -35,8 +39,8 @@ def test_a_password_is_hidden_wherever_it_stands_in_an_address(
     assert without_passwords(hidden) == hidden
     assert SECRET not in str(TlftError(f"tracking.uri={whole}: no"))
     assert SECRET not in str(ConfigurationError([f"tracking.uri={whole}: no"]).problems)
-    if " " not in whole:
-        assert SECRET not in one_line(f"could not reach '{whole}', so no")
+    assert SECRET not in one_line(f"could not reach '{whole}', so no")
+    assert SECRET not in without_passwords(f"{{a: 1, uri: '{whole}'}}\nand \"{whole}\"")
     assert hide_password(whole) == hidden
     assert whole_address(hidden) == whole
 
@@ -53,6 +57,8 @@ def test_a_password_is_hidden_wherever_it_stands_in_an_address(
         "see https://example.com/@somebody",
         "user:password@host",
         "s3://bucket/key: not there; ask a@b",
+        "'postgresql://user@host:5432/db' is away; ask 'a@b'",
+        "http://host/runs?filter=a@b",
     ],
 )
 def test_what_holds_no_password_stays_as_it_is(text: str) -> None:

@@ -24,6 +24,7 @@ from tlft.errors import without_passwords
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
 from tlft.runtime import memory, progress, signals
+from tlft.runtime.command_line import write_to_any_terminal
 from tlft.sweeps.jobs import Job
 from tlft.tracking.outcome import Outcome, RunStatus
 
@@ -100,6 +101,7 @@ def perform_alone(order: JobOrder) -> None:
     descriptor = os.open(order.folder / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    write_to_any_terminal()
     progress.report_to(order.folder / PROGRESS_FILE)
     memory.set_share(order.memory)
     signals.listen()

@@ -1,0 +1,107 @@
+"""What the note needs of predictions: read once, and anew where they have changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
+
+from analysis.comparison_table import add_evidence, build_table
+from analysis.render import render
+from tlft.names import Artifact, Tag
+from tlft.runs.remembered_predictions import recall_predictions
+from tlft.tracking.reader import ArtifactReader
+from tlft.tracking.records import Record
+
+
+class CountingReader(ArtifactReader):
+    """Says which runs' files were opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+
+    def _file(self, record: Record, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        self.opened.append(record.run_id)
+        return super()._file(record, name)
+
+
+def keep(record: Record, folder: Path, right: int) -> Record:
+    """Give a record a file of predictions."""
+    kept = folder / record.run_id
+    kept.mkdir()
+    predict(right, closed=right + 4).to_parquet(kept / Artifact.PREDICTIONS)
+    digest = json.dumps({Artifact.PREDICTIONS: [1, f"{right:064x}"]})
+    return replace(record, artifacts=kept.as_uri(), tags={**record.tags, Tag.FILES: digest})
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[Record]:
+    columns = (ZERO_SHOT, FINE_TUNE, FINE_TUNE, FINE_TUNE, FROM_SCRATCH)
+    made = [run(column, 0.9, seed=str(seed)) for seed, column in enumerate(columns)]
+    return [keep(record, tmp_path, 120 + 2 * index) for index, record in enumerate(made)]
+
+
+def opened(file: Path, records: list[Record]) -> list[str]:
+    reader = CountingReader()
+    recalled = recall_predictions(file, records, reader)
+    table = build_table(records)
+    read = ArtifactReader().predictions(table.runs)
+    from_memory, anew = (render(add_evidence(table, frames), "markdown") for frames in (recalled, read))
+    assert from_memory == anew
+    return reader.opened
+
+
+def test_each_run_is_read_once_however_often_the_note_is_written(tmp_path: Path, records: list[Record]) -> None:
+    file, ids = tmp_path / "memory" / "1.parquet", [record.run_id for record in records]
+    assert opened(file, records[:3]) == ids[:3]
+    assert opened(file, records) == ids[3:]
+    assert opened(file, records) == []
+    assert opened(file, records[2:]) == []  # the first two were deleted
+    assert opened(file, records) == ids[:2]
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path, records: list[Record]) -> None:
+    file = tmp_path / "1.parquet"
+    opened(file, records)
+    path = tmp_path / records[1].run_id / Artifact.PREDICTIONS
+    path.write_bytes((tmp_path / records[4].run_id / Artifact.PREDICTIONS).read_bytes())
+    assert opened(file, records) == [records[1].run_id]
+    path.unlink()
+    recalled = recall_predictions(file, records, CountingReader())
+    assert set(recalled) == {record.run_id for record in records} - {records[1].run_id}
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and no more", b"x" * 5000])
+def test_a_damaged_memory_is_made_anew(tmp_path: Path, records: list[Record], damage: bytes) -> None:
+    file = tmp_path / "1.parquet"
+    opened(file, records)
+    file.write_bytes(damage)
+    assert len(opened(file, records)) == len(records)
+    assert opened(file, records) == []
+
+
+def test_a_server_s_run_is_known_by_its_digest(
+    tmp_path: Path, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "1.parquet"
+    fetched = []
+
+    class Client:
+        def download_artifacts(self, run_id: str, name: str, to: str) -> str:
+            fetched.append(run_id)
+            return str(tmp_path / run_id / name)
+
+    monkeypatch.setattr(ArtifactReader, "_client", Client())
+    there = [replace(record, artifacts=f"mlflow-artifacts:/1/{record.run_id}") for record in records]
+    for _ in range(3):
+        assert len(recall_predictions(file, there, ArtifactReader())) == len(records)
+    assert fetched == [record.run_id for record in records]
+    there[0] = replace(there[0], tags={Tag.FILES: json.dumps({Artifact.PREDICTIONS: [1, "other"]})})
+    there[1] = replace(there[1], tags={})  # of an earlier version
+    recall_predictions(file, there, ArtifactReader())
+    recall_predictions(file, there, ArtifactReader())
+    assert fetched[len(records) :] == [records[0].run_id, records[1].run_id, records[1].run_id]
