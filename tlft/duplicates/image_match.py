@@ -5,6 +5,7 @@ Where copies are looked for, and in which order, is the story of `tlft.duplicate
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +33,19 @@ _SAME_LEVEL = 2.0
 _GREY_CHROMA = 3.0
 _LEAST_COLOR_COSINE = 0.7
 
+# Something plain in the middle of an even ground says little by its outline, so that its colors have to be the same.
+_PLAIN = 0.55  # share of an image that stands out, below which it is plain
+_PLAIN_LEVELS = 2.0
+_PLAIN_COLOR_COSINE = 0.95
+_PLAIN_CHROMA_RATIO = 1.3
+_PLAIN_RESIDUE = 0.15  # of the brightness, against its deviation
+
+_OWN = 0.6  # least correlation of what is left of two images without that which all of their kind share
+
 
 @dataclass(frozen=True)
 class Appearance:
-    """What is compared of one image, float32, 0..255: `grey` [SIDE, SIDE]; coarsely, `color` [8, 8, 3] (Y, Cb, Cr)."""
+    """What is compared of one image, float32, 0..255: `grey` [SIDE, SIDE] and `color` [SIDE, SIDE, 3] (Y, Cb, Cr)."""
 
     grey: Array
     color: Array
@@ -44,6 +54,11 @@ class Appearance:
     def mirrored(self) -> Appearance:
         """The same of the mirror image."""
         return Appearance(self.grey[:, ::-1], self.color[:, ::-1])
+
+    def moved(self, pose: Pose) -> Appearance:
+        """The same of the image in another pose."""
+        color = np.stack([_move(channel, pose) for channel in np.moveaxis(self.color, -1, 0)], axis=-1)
+        return Appearance(_move(self.grey, pose), color)
 
     @property
     def is_flat(self) -> bool:
@@ -61,38 +76,88 @@ def appearance_of(pixels: NDArray[np.uint8]) -> Appearance:
     """Return what is compared of an image, uint8 [height, width, 3]."""
     image = Image.fromarray(pixels)
     grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    color = image.resize((8, 8), Image.Resampling.BOX).convert("YCbCr")
+    color = image.resize((SIDE, SIDE), Image.Resampling.BOX).convert("YCbCr")
     return Appearance(np.asarray(grey, np.float32), np.asarray(color, np.float32))
 
 
-def is_copy(one: Appearance, other: Appearance) -> bool:
+def is_copy(one: Appearance, other: Appearance, shared: Sequence[Array] = ()) -> bool:
     """Tell whether two images show one picture.
 
     What stands out from its surroundings is correlated, at two scales, so that an even ground, which all images of a
-    kind may share, counts for nothing. Before, the brightness is made the same, the sharper image is blurred as the
+    kind may share, counts for nothing; nor does what is in `shared`, of each the mean grey of images of one kind, each
+    [SIDE, SIDE]. Before, the brightness is made the same, the sharper image is blurred as the
     other is, and, unless they fit as they lie, one is shifted and scaled upon the other. Two images in which nothing
     stands out show one picture only if they have one color.
     """
     if one.is_flat or other.is_flat:
-        difference = float(np.abs(one.color - other.color).max())
+        difference = float(np.abs(_blocks(one.color) - _blocks(other.color)).max())
         return one.is_flat and other.is_flat and difference <= _SAME_LEVEL
-    if not _agree_in_color(one.color, other.color):
+    if not _agree_in_color(one.color, other.color, _LEAST_COLOR_COSINE):
         return False
     if _agree(one.grey, other.grey, _AS_THEY_LIE):
-        return True
+        return _is_alike_beyond_its_kind(one, other, shared)
     pose = _align(_blur(one.grey, 3.0), _blur(other.grey, 3.0), np.zeros(4))
     if _correlate(_coarse(one.grey), _coarse(_move(other.grey, pose))) < _HOPELESS:
         return False
     pose = _align(_blur(one.grey, 1.0), _blur(other.grey, 1.0), pose)
-    return _agree(one.grey, _move(other.grey, pose), _ALIGNED)
+    moved = other.moved(pose)
+    return _agree(one.grey, moved.grey, _ALIGNED) and _is_alike_beyond_its_kind(one, moved, shared)
 
 
-def _agree_in_color(one: Array, other: Array) -> bool:
+def _agree_in_color(one: Array, other: Array, least: float) -> bool:
     """Tell whether the colors are alike, or one of the images is grey."""
-    first, second = (color[..., 1:].ravel() - 128 for color in (one, other))
+    first, second = (_blocks(color)[..., 1:].ravel() - 128 for color in (one, other))
     lengths = float(np.linalg.norm(first)), float(np.linalg.norm(second))
     is_grey = min(lengths) < _GREY_CHROMA * np.sqrt(first.size)
-    return is_grey or float(first @ second) >= _LEAST_COLOR_COSINE * lengths[0] * lengths[1]
+    return is_grey or float(first @ second) >= least * lengths[0] * lengths[1]
+
+
+def _blocks(color: Array) -> Array:
+    """Return the colors as 8 x 8 blocks have them, float32 [8, 8, 3]."""
+    means: Array = color.reshape(8, SIDE // 8, 8, SIDE // 8, 3).mean(axis=(1, 3))
+    return means
+
+
+def _is_alike_beyond_its_kind(one: Appearance, other: Appearance, shared: Sequence[Array]) -> bool:
+    """Tell whether images that fit have more in common than others of their kind: colors, and what is their own."""
+    if min(_busy(one.grey), _busy(other.grey)) < _PLAIN and not _has_same_colors(one.color, other.color):
+        return False
+    return not shared or _agree_in_their_own(one.grey, other.grey, shared)
+
+
+def _busy(grey: Array) -> float:
+    return float((np.abs(_inner(_fine(grey))) > _PLAIN_LEVELS).mean())
+
+
+def _has_same_colors(one: Array, other: Array) -> bool:
+    """Tell whether one image has the other's colors, at another exposure at most, or is a grey copy of it."""
+    light, other_light = (_inner(color[..., 0]) for color in (one, other))
+    inside = (np.minimum(light, other_light) > 4) & (np.maximum(light, other_light) < 251)
+    measured, by = (values[inside] if inside.any() else values for values in (light, other_light))
+    gain = max(float(np.linalg.norm(measured)), 1.0) / max(float(np.linalg.norm(by)), 1.0)
+    if gain < 1:  # the darker one is made brighter, since white stays white
+        return _has_same_colors(other, one)
+    exposed = np.concatenate([np.clip(gain * other[..., :1], 0, 255), gain * (other[..., 1:] - 128) + 128], axis=-1)
+    first, second = _blocks(one), _blocks(exposed)
+    residue = float((first - second)[..., 0].std())
+    if residue > _PLAIN_RESIDUE * max(float(first[..., 0].std()), _FLAT):
+        return False
+    chroma, other_chroma = (float(np.linalg.norm(blocks[..., 1:] - 128)) for blocks in (first, second))
+    if min(chroma, other_chroma) < _GREY_CHROMA * np.sqrt(first[..., 1:].size):
+        return True
+    is_scaled_alike = 1 / _PLAIN_CHROMA_RATIO < chroma / other_chroma < _PLAIN_CHROMA_RATIO
+    return is_scaled_alike and _agree_in_color(one, exposed, _PLAIN_COLOR_COSINE)
+
+
+def _agree_in_their_own(one: Array, other: Array, shared: Sequence[Array]) -> bool:
+    """Tell whether two images are alike in what neither shares with all others of its kind."""
+    one, other = _equally_sharp(one, _with_brightness_of(one, other))
+    columns = np.stack([np.ones(_inner(one).size), *(_inner(_coarse(mean)).ravel() for mean in shared)], axis=1)
+    basis = np.linalg.qr(columns.astype(np.float64))[0]
+    first, second = (_inner(_coarse(image)).ravel().astype(np.float64) for image in (one, other))
+    first, second = (values - basis @ (basis.T @ values) for values in (first, second))
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return norm == 0 or float(first @ second) >= _OWN * norm
 
 
 def _agree(one: Array, other: Array, least: tuple[float, float]) -> bool:

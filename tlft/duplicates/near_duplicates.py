@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -36,11 +37,12 @@ MOST_COMPARED = 10_000
 """Pairs whose pixels are compared, at some hundredth of a second each."""
 
 MOST_PAIRS = 1000
-_FORMAT = 2
+_FORMAT = 3
 """Goes up when other pairs are found."""
 
 _SPLITS = ("eval", "train", "holdout")
 _WAITING = "looking for near-duplicates: waiting for another process that looks for the same"
+_A_KIND = 20  # images, from which on their mean tells what such images share
 _CANDIDATES = 2  # of each image in each split
 
 _BLOCK = 512  # times MOST_IMAGES: what is in memory at once
@@ -164,10 +166,13 @@ def _find(dataset: Dataset, files: Sequence[ImageFile], decoded: DecodedImages, 
 
     def is_copy_of(candidate: _Candidate) -> bool:
         one, other = (appearance_of(decoded.array[rows[place]]) for place in (candidate.first, candidate.second))
-        return is_copy(one, other.mirrored if candidate.mirrored else other)
+        labels = {None, *(files[place].label for place in (candidate.first, candidate.second))}
+        shared = [descriptions.means[label] for label in labels if label in descriptions.means]
+        return is_copy(one, other.mirrored if candidate.mirrored else other, shared)
 
     with ThreadPoolExecutor(workers) as pool:
-        candidates = _find_candidates(files, _describe(decoded, rows, pool))
+        descriptions = _describe(files, decoded, pool)
+        candidates = _find_candidates(files, descriptions)
         matches: dict[tuple[int, int], tuple[int, bool]] = {}
         with progress("comparing likely near-duplicates", len(candidates), "pairs") as advance:
             for candidate, confirmed in zip(candidates, pool.map(is_copy_of, candidates), strict=True):
@@ -197,27 +202,37 @@ class _Descriptions:
     Attributes:
         hashes: float32 [2, n, 64] of -1 and 1: a product tells distances.
         sketches: float32 [2, n, 259]; see `Appearance.sketch`.
+        means: label -> mean grey of a class, float32 [SIDE, SIDE], and None -> of all; not of a few images.
     """
 
     hashes: np.ndarray
     sketches: np.ndarray
+    means: dict[int | None, np.ndarray]
 
 
-def _describe(decoded: DecodedImages, rows: Sequence[int], pool: Executor) -> _Descriptions:
+def _describe(files: Sequence[ImageFile], decoded: DecodedImages, pool: Executor) -> _Descriptions:
     from imagehash import phash
 
-    def describe(row: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    rows = [decoded.rows[file.sha256] for file in files]
+
+    def describe(row: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
         image, appearance = Image.fromarray(decoded.array[row]), appearance_of(decoded.array[row])
         hashes = [phash(image).hash.ravel(), phash(ImageOps.mirror(image)).hash.ravel()]
-        return hashes, [appearance.sketch(), appearance.mirrored.sketch()]
+        return hashes, [appearance.sketch(), appearance.mirrored.sketch()], appearance.grey
 
-    described = []
+    hashes, sketches = [], []
+    sums: dict[int | None, np.ndarray] = {}
     with progress("looking for near-duplicates", len(rows), "images") as advance:
-        for description in pool.map(describe, rows):
-            described.append(description)
+        for file, (hashes_of_one, sketches_of_one, grey) in zip(files, pool.map(describe, rows), strict=True):
+            hashes.append(hashes_of_one)
+            sketches.append(sketches_of_one)
+            for label in (None, file.label):
+                sums[label] = sums.get(label, np.zeros(grey.shape)) + grey
             advance(1)
-    hashes = np.array([hashes for hashes, _ in described], dtype=np.float32).swapaxes(0, 1)
-    return _Descriptions(hashes * 2 - 1, np.array([sketches for _, sketches in described]).swapaxes(0, 1))
+    counts = Counter(file.label for file in files) | {None: len(files)}
+    means = {label: (sums[label] / counts[label]).astype(np.float32) for label in sums if counts[label] >= _A_KIND}
+    signs = np.array(hashes, dtype=np.float32).swapaxes(0, 1) * 2 - 1
+    return _Descriptions(signs, np.array(sketches).swapaxes(0, 1), means)
 
 
 def _find_candidates(files: Sequence[ImageFile], descriptions: _Descriptions) -> list[_Candidate]:

@@ -104,3 +104,38 @@ def test_one_shape_in_two_colors_is_two_pictures() -> None:
 
     assert not is_copy(product("#c03030"), product("#3060c0"))
     assert is_copy(product("#c03030"), product("#b53838"))
+
+
+def test_products_of_one_form_are_told_apart_by_their_colors_whatever_hue_or_tone() -> None:
+    def product(color: str, exposure: float = 1.0) -> Appearance:
+        image = Image.new("RGB", (96, 96), "white")
+        ImageDraw.Draw(image).rectangle((24, 30, 72, 70), color)
+        return look(jpeg(ImageEnhance.Brightness(image).enhance(exposure)))
+
+    colors = ["#800080", "#c800c8", "#801010", "#c86414", "#14783c", "#96b4c8", "#909090", "#d8d8d8"]
+    for one, other in itertools.combinations(colors, 2):
+        assert not is_copy(product(one), product(other)), (one, other)
+    for color, exposure in itertools.product(colors, (0.8, 1.0, 1.2)):
+        assert is_copy(product(color), product(color, exposure)), (color, exposure)
+
+
+def chest(seed: int, pixels: int = 96) -> Image.Image:
+    """Draw two lungs and a spine, always the same, with a dozen faint spots of their own."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:pixels, :pixels] / pixels - 0.5
+    field = 120 * np.exp(-((np.abs(x) - 0.2) ** 2 / 0.02 + y**2 / 0.12)) + 60 * np.exp(-(x**2) / 0.003)
+    for _ in range(12):
+        down, right = random.uniform(-0.4, 0.4, 2)
+        spot = np.exp(-((x - right) ** 2 + (y - down) ** 2) / random.uniform(0.001, 0.01))
+        field += random.uniform(-15, 15) * spot
+    return Image.fromarray(np.clip(field + random.normal(0, 3, field.shape), 0, 255).astype(np.uint8))
+
+
+def test_what_all_images_of_a_kind_share_makes_none_a_copy_of_another() -> None:
+    looks = [look(chest(seed)) for seed in range(24)]
+    shared = [np.mean([seen.grey for seen in looks], axis=0)]
+    pairs = list(itertools.combinations(looks, 2))
+    assert sum(is_copy(one, other) for one, other in pairs) > 10
+    assert sum(is_copy(one, other, shared) for one, other in pairs) == 0
+    for name in ("compressed", "enlarged", "brightened", "darkened"):
+        assert all(is_copy(looks[seed], look(ALTERED[name](chest(seed))), shared) for seed in range(6)), name
