@@ -57,6 +57,12 @@ def test_a_run_is_repeated_with_the_same_bits(tmp_path: Path, tiny_folder: Path)
     assert "verified: run " in once_more.stdout
     assert "done already" not in once_more.stderr
     assert len(load_records("tlft-repeats", home=tmp_path)) == 2
+    option = run_py(f"from_run={record.run_id}", "optimizer=adam", "arch=resnet18", home=tmp_path)
+    assert option.returncode == 2
+    assert option.stderr.splitlines() == [
+        f"optimizer=adam: from_run={record.run_id} repeats a run with optimizer=adamw; leave it out",
+        f"arch=resnet18: from_run={record.run_id} repeats a run with arch=timm; leave it out",
+    ]
     other = run_py(f"from_run={record.run_id}", "seed=4", home=tmp_path)
     assert other.returncode == 2
     assert "cannot be repeated here: seed is 4 and was 3" in other.stderr
@@ -65,6 +71,8 @@ def test_a_run_is_repeated_with_the_same_bits(tmp_path: Path, tiny_folder: Path)
 def test_what_cannot_be_repeated_is_one_line(tmp_path: Path, tiny_folder: Path) -> None:
     for arguments, said in (
         (["from_run=" + "f" * 32], "no such run in sqlite:///"),
+        (["from_run='" + "f" * 32 + "'"], "no such run in sqlite:///"),
+        (["from_run=../../etc"], "no such run in sqlite:///"),
         (["-m", "from_run=x", "seed=0,1"], "from_run=x: repeats one run; leave -m, sweep= and experiment= out"),
         (["verify=true", "data=imagefolder", f"data.root={tiny_folder}"], "verify=true: compares with the run"),
     ):

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tlft.data.class_map_file import read_class_map
+from tlft.config.class_map_file import read_class_map
 from tlft.errors import ConfigurationError, nearest
 
 BUILT_IN: Mapping[str, tuple[int, ...]] = {"ants": (310,), "bees": (309,)}
@@ -67,7 +67,7 @@ def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Seque
 
     Args:
         configured: `data.class_map`: for each class an output or a list of outputs, by index or by name, or the file
-            that says so (see `class_map_file.py`); classes that it leaves out are looked up in the built-in map.
+            that says so (`tlft.config.class_map_file`); classes that it leaves out are looked up in the built-in map.
         classes: of the data.
 
     Raises:
@@ -108,14 +108,17 @@ def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Seque
 def _by_name(configured: Mapping[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
     """Return a map whose keys are the classes' names, whatever Hydra and YAML read them as (0, true, 1e3)."""
     spellings = {_as_read(name): name for name in classes}
-    return {
-        unicodedata.normalize("NFC", key)
-        if isinstance(key, str)
-        else str(key)
-        if str(key) in classes
-        else spellings.get(key, str(key)): outputs
-        for key, outputs in configured.items()
-    }
+
+    def name_of(key: Any) -> str:
+        if isinstance(key, str):
+            return unicodedata.normalize("NFC", key)
+        return str(key) if str(key) in classes else spellings.get(key, str(key))
+
+    by_name: dict[str, Any] = {}
+    for key, outputs in configured.items():
+        if by_name.setdefault(name_of(key), outputs) is not outputs:
+            raise ConfigurationError(f"data.class_map: class {name_of(key)} is there twice; give it once")
+    return by_name
 
 
 def _as_read(name: str) -> Any:
@@ -130,7 +133,7 @@ def _as_read(name: str) -> Any:
 
 
 def _example(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name) and _as_read(name) is not None:  # null is no key
         return f"such as 'data.class_map={{{name}:[310]}}'"
     return f"such as data.class_map=FILE.yaml with the line {json.dumps(name, ensure_ascii=False)}: [310]"
 

@@ -38,6 +38,7 @@ _PLAIN = 0.55  # share of an image that stands out, below which it is plain
 _PLAIN_LEVELS = 2.0
 _PLAIN_COLOR_COSINE = 0.95
 _PLAIN_CHROMA_RATIO = 1.3
+_GREY_COPY_GAIN = 1.1
 _PLAIN_RESIDUE = 0.15  # of the brightness, against its deviation
 
 _OWN = 0.6  # least correlation of what is left of two images without that which all of their kind share
@@ -143,8 +144,9 @@ def _has_same_colors(one: Array, other: Array) -> bool:
     if residue > _PLAIN_RESIDUE * max(float(first[..., 0].std()), _FLAT):
         return False
     chroma, other_chroma = (float(np.linalg.norm(blocks[..., 1:] - 128)) for blocks in (first, second))
-    if min(chroma, other_chroma) < _GREY_CHROMA * np.sqrt(first[..., 1:].size):
-        return True
+    least = _GREY_CHROMA * np.sqrt(first[..., 1:].size)
+    if min(chroma, other_chroma) < least:
+        return max(chroma, other_chroma) < least or gain < _GREY_COPY_GAIN
     is_scaled_alike = 1 / _PLAIN_CHROMA_RATIO < chroma / other_chroma < _PLAIN_CHROMA_RATIO
     return is_scaled_alike and _agree_in_color(one, exposed, _PLAIN_COLOR_COSINE)
 

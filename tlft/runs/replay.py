@@ -38,7 +38,7 @@ def expand(argv: Sequence[str]) -> list[str]:
         ConfigurationError: if there is no such run, or it cannot be repeated.
         TlftError: if the store does not answer.
     """
-    run_id = next((text.partition("=")[2] for text in reversed(argv) if text.startswith(f"{_KEY}=")), "")
+    run_id = next((text.partition("=")[2] for text in reversed(argv) if text.startswith(f"{_KEY}=")), "").strip("'\"")
     if run_id in ("", "null"):
         return list(argv)
     if any(text in ("-m", "--multirun") or text.startswith(("sweep=", "experiment=")) for text in argv):
@@ -55,12 +55,26 @@ def expand(argv: Sequence[str]) -> list[str]:
     record = load_record(run_id, uri, home)
     reader = ArtifactReader(uri, home)
     stored = _read(reader.text(record, Artifact.CONFIG), record)
+    _refuse_other_options(overrides, run_id, stored)
     if stored["data"].get("class_map") is not None:
         stored["data"]["class_map"] = _keep_class_map(reader.text(record, Artifact.CLASS_MAP), stored, home)
     keys = {text.partition("=")[0].lstrip("+") for text in overrides}
     repeated = [text for text in _overrides(record, stored) if text.partition("=")[0] not in keys]
     first = next(index for index, text in enumerate(argv) if text in overrides)
     return [*argv[:first], *repeated, *argv[first:]]
+
+
+def _refuse_other_options(overrides: Sequence[str], run_id: str, stored: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for another option than the run had, whose keys are others; but other data may be it."""
+    names = {group: stored[group]["name"] for group in _GROUPS if group != "data"}
+    names["arch"] = stored["arch"]["library"]
+    typed = (text.lstrip("+").partition("=") for text in overrides)
+    if problems := [
+        f"{group}={option}: {_KEY}={run_id} repeats a run with {group}={names[group]}; leave it out"
+        for group, _, option in typed
+        if group in names and option.strip("'\"") != names[group]
+    ]:
+        raise ConfigurationError(problems)
 
 
 def _keep_class_map(resolved: str, stored: Mapping[str, Any], home: Path) -> Any:

@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import sys
-from argparse import ArgumentParser, HelpFormatter, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from tlft.config.addresses import hide_known, hide_password
 from tlft.errors import ConfigurationError, TlftError, without_passwords
+from tlft.runtime.files import display_name, name_problem
 
 
 class _Parser(ArgumentParser):
@@ -45,7 +46,13 @@ def add_uri(parser: ArgumentParser, purpose: str = "") -> None:
 def add_experiment(parser: ArgumentParser, purpose: str = "") -> None:
     """Add the option that names the experiment in MLflow; `purpose` begins its help."""
     meaning = f"{purpose}experiment in MLflow (default: tlft)"
-    parser.add_argument("--experiment", default="tlft", metavar="NAME", help=meaning)
+    parser.add_argument("--experiment", type=_text, default="tlft", metavar="NAME", help=meaning)
+
+
+def _text(typed: str) -> str:
+    if problem := name_problem(typed):
+        raise ArgumentTypeError(f"{display_name(typed)}: {problem}")
+    return typed
 
 
 def add_out(parser: ArgumentParser, default: str | None = None) -> None:
@@ -87,7 +94,7 @@ def write_to_any_terminal() -> None:
 
 def typed_command(name: str, argv: Sequence[str]) -> str:
     """Return the command `python -m NAME` as it may be written down, without passwords."""
-    return shlex.join(map(without_passwords, ["python", "-m", name, *argv]))
+    return shlex.join(["python", "-m", name, *(display_name(without_passwords(text)) for text in argv)])
 
 
 class _Unread:

@@ -79,7 +79,9 @@ def memory_need(jobs: Sequence[PlannedJob]) -> int:
         config = job.config
         kind = (id(job.store), config.device, config.threads, config.training.keep, *_memory_params(job).items())
         if kind not in needs:
-            needs[kind] = _measured(job) or _expected(job)
+            on_same_images, on_others = _measured(job)
+            # Other images may have been fewer than a batch.
+            needs[kind] = on_same_images or max(on_others, _expected(job))
     return max(needs.values(), default=0)
 
 
@@ -96,15 +98,20 @@ def _memory_params(job: PlannedJob) -> dict[str, str | None]:
     }
 
 
-def _measured(job: PlannedJob) -> int:
+def _measured(job: PlannedJob) -> tuple[int, int]:
+    """Return the most bytes that earlier runs took on the same training images, and on any others."""
     like = [
         record
         for record in job.store.recent(job.config.arch.name, platform.node())
         if Metric.PEAK_MEMORY in record.metrics
         and all(record.params.get(name) == value for name, value in _memory_params(job).items())
     ]
-    peaks = [record.metrics[Metric.PEAK_MEMORY] for record in _on_same_images(job, _on_device(job.config.device, like))]
-    return int(max(peaks, default=0) * 1e6)
+    images = job.identity.science["data"].get("train")
+    peaks: dict[bool, int] = {}
+    for record in _on_device(job.config.device, like):
+        is_same = record.params.get(Param.DATA_TRAIN) == images
+        peaks[is_same] = max(peaks.get(is_same, 0), int(record.metrics[Metric.PEAK_MEMORY] * 1e6))
+    return peaks.get(True, 0), peaks.get(False, 0)
 
 
 def _expected(job: PlannedJob) -> int:

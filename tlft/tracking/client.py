@@ -130,10 +130,12 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
     """Return a run, deleted or not; None if the store has none of this id."""
     from mlflow.exceptions import MlflowException
 
+    if not run_id.isascii():  # which would be no text for some stores
+        return None
     try:
         return client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # the latter: no id at all
             raise
         return None
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tlft.config.class_map_file import read_class_map
 from tlft.data.class_map import class_names, describe, find_problems, resolve_class_map, to_json
 from tlft.errors import ConfigurationError
 
@@ -120,6 +121,27 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, file: str, text: str | None, m
     (problem,) = find_problems(str(tmp_path / file), ["a", "b"])
     assert message in problem
     assert file in problem
+
+
+@pytest.mark.parametrize("name", ["map.yaml", "map.json"])
+def test_a_file_may_be_nested_however_deep(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(ConfigurationError, match=r"cannot be read \(.*\); write class: \[output, \.\.\.\]"):
+        read_class_map(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(("name", "text"), [("map.yaml", "a: 1\na: 2"), ("map.json", '{"a": 1, "a": 2}')])
+def test_a_class_that_is_there_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError, match="a is there 2 times; give it once"):
+        read_class_map(str(tmp_path / name))
+    with pytest.raises(ConfigurationError, match="class 7 is there twice; give it once"):
+        resolve_class_map({7: [1], "7": [2]}, ["7"])
+
+
+def test_a_class_that_is_called_null_is_advised_a_file() -> None:
+    with pytest.raises(ConfigurationError, match=r"data\.class_map=FILE\.yaml with the line \"NULL\": \[310\]"):
+        resolve_class_map(None, ["NULL"])
 
 
 def test_a_class_that_no_command_line_takes_is_advised_a_file() -> None:

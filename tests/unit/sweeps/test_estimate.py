@@ -145,6 +145,12 @@ def test_memory_is_that_of_the_largest_run_of_the_same_shape(
     assert len(expected) == 2  # once for jobs that are alike
 
 
+def test_other_images_may_have_been_fewer_than_a_batch(configure: Configure, expected: list[tuple[int, int]]) -> None:
+    assert need(configure, [with_peak(5000, train="others")], ()) == 99
+    assert need(configure, [with_peak(100_000, train="others")], ()) == 100
+    assert expected == [(64, 224)] * 2
+
+
 def test_memory_of_the_first_run_is_expected_by_its_network(
     configure: Configure, expected: list[tuple[int, int]]
 ) -> None:

@@ -16,6 +16,7 @@ from killing import KEY, begun, left_over
 from tlft.config.schema import Config
 from tlft.errors import RunElsewhereError
 from tlft.names import Tag
+from tlft.runtime import home_id
 from tlft.runtime.home_id import home_ids
 from tlft.tracking import contention
 from tlft.tracking.claimed_run import claim_run, tidy
@@ -156,6 +157,23 @@ def test_a_home_that_is_moved_keeps_its_id_and_a_copy_gets_another(tmp_path: Pat
     (moved / "cache" / "home-id").write_text(identity)  # as an earlier version has it
     assert home_ids(moved) == (identity, [])
     assert json.loads((moved / "cache" / "home-id").read_text())["place"] == str(moved)
+
+
+def test_a_copy_at_the_same_place_of_another_machine_is_another_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on(machine: str, number: int) -> tuple[str, list[str]]:
+        monkeypatch.setattr(home_id, "_machine", lambda: machine)
+        monkeypatch.setattr(home_id, "_number", lambda home: number)
+        return home_ids(tmp_path)
+
+    identity, _ = on("first", 1)
+    assert on("second", 1) == (identity, [])  # a folder that both share
+    assert on("first", 2) == (identity, [])  # put back from a backup
+    assert on("third", 3)[1] == [identity]
+    other, _ = on("third", 3)
+    assert other != identity
+    assert on("fourth", 3) == (other, [identity])
 
 
 def test_a_run_of_a_copied_database_is_the_copy_s_own(homes: Homes, configure: Configure, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,32 @@ def read_class_map(name: str) -> Mapping[Any, Any]:
             return _read_csv(name, text)
         if path.suffix.lower() not in (".yaml", ".yml", ".json"):
             raise ConfigurationError(f"data.class_map={name}: is of no kind that is known here; name a {_KINDS} file")
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, yaml.BaseLoader)
+        is_json = path.suffix.lower() == ".json"
+        content = json.loads(text, object_pairs_hook=_each_once) if is_json else yaml.load(text, _Loader)
     except OSError as error:
         raise ConfigurationError(f"data.class_map={name}: cannot be read ({error.strerror}); mend that") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         mend = "write class: [output, ...]"
         raise ConfigurationError(f"data.class_map={name}: cannot be read ({one_line(error, 200)}); {mend}") from None
     if not isinstance(content, Mapping) or not content:
         raise ConfigurationError(f"data.class_map={name}: holds no map of classes; write class: [output, ...]")
     return content
+
+
+class _Loader(yaml.BaseLoader):
+    """Reads every scalar as text, and refuses a mapping that has a key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        _each_once([(self.construct_object(key), None) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
+
+
+def _each_once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return pairs as a mapping; ValueError if a key is there twice, of which only the last would count."""
+    for key, count in Counter(str(key) for key, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{key} is there {count} times; give it once")
+    return dict(pairs)
 
 
 def _read_csv(name: str, text: str) -> dict[str, list[str]]:
