@@ -45,6 +45,17 @@ def test_nothing_fails_where_only_ascii_can_be_written(
     assert sorted(set(labels.values())) == ["Bienen-Café", "ants"]
 
 
+def test_a_run_is_whole_in_a_home_whose_name_looks_like_an_address(folder: Path, tmp_path: Path) -> None:
+    home = tmp_path / "job%2Fmain %20"  # as Jenkins makes them
+    home.mkdir()
+    small = ("data=imagefolder", f"data.root={folder}", "model=scratch", "training.epochs=1", "device=cpu")
+    done = run_py(*TINY_ARCH, *small, home=home)
+    assert done.returncode == 0, done.stderr
+    (record,) = load_records("tlft", home=home)
+    assert record.status == "FINISHED"
+    assert len([*home.rglob("model.safetensors")]) == 2  # the run's, and the logged model's
+
+
 @pytest.mark.parametrize("arguments", [(), ("-m", "seed=0,1")])
 def test_a_path_that_is_no_utf8_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     odd = os.fsdecode(b"data.root=/photos/caf\xe9")

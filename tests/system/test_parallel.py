@@ -196,4 +196,4 @@ def test_each_process_gets_a_gpu_of_its_own(
     assert device_of_another_process() in ("cuda:0", "cuda:1")  # shared, and said
     assert str(machine.prepare_machine(configure("threads=1", "device=cuda:1")).device) == "cuda:1"
     machine._claim_gpu.cache_clear()
-    machine._claimed.clear()
+    machine._claimed.close()

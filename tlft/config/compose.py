@@ -209,9 +209,10 @@ class Composer:
             text, key = str(override.input_line), override.key_or_group
             if self.is_group(override) and not _names_options(override):
                 problems.append(f"{text}: choose one of {', '.join(self.options(key))}, or leave {key} out")
-            elif key == "hydra.sweep.subdir":
-                mend = "a job's folder has its number for a name; leave it out (hydra.sweep.dir names the sweep's)"
-                problems.append(f"{text}: {mend}")
+            elif isinstance(value := override.value(), dict) and _count_pairs(text) > len(value):
+                problems.append(
+                    f"{_shorten(text)}: a key is there twice, of which only the last would count; give it once"
+                )
             elif override.is_delete():
                 problems.append(f"{text}: a key cannot be taken out; set it to another value")
             elif override.is_add() and not key.startswith(_OPEN) and not self.is_group(override):
@@ -289,8 +290,18 @@ def _names_options(override: Override) -> bool:
     """Tell whether every value is a word, as an option of a group must be."""
     value = override.value()
     if override.is_sweep_override():
-        return not any(re.fullmatch(r"null|true|false|[\d.+-]+", text) for text in override.sweep_string_iterator())
+        is_no_name = re.compile(r"null|true|false|[\d.+-]+|[{\[].*").fullmatch
+        return override.is_discrete_sweep() and not any(map(is_no_name, override.sweep_string_iterator()))
     return override.is_delete() or isinstance(value, str | QuotedString)
+
+
+def _count_pairs(text: str) -> int:
+    """Return how many keys the outermost map of an override has, those too that another of the same name replaces."""
+    unquoted = re.sub(r"""\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""", "", text.partition("=")[2])
+    depths = itertools.accumulate(
+        {**dict.fromkeys("{[(", 1), **dict.fromkeys("}])", -1)}.get(sign, 0) for sign in unquoted
+    )
+    return sum(sign == ":" and depth == 1 for sign, depth in zip(unquoted, depths, strict=True))
 
 
 def missing_keys(cfg: DictConfig) -> list[str]:

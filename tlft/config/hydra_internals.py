@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,12 +15,15 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobRuntime, JobStatus, configure_log, run_job, setup_globals
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tlft.config.paths import CONF
-from tlft.errors import ConfigurationError
+from tlft.errors import ConfigurationError, one_line
 
 
 def argument_parser() -> ArgumentParser:
@@ -70,6 +74,15 @@ def run_task(task: TaskFunction, config: DictConfig, mode: str, callbacks: Callb
     if done.status == JobStatus.FAILED:
         raise done._return_value
     return done._return_value
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what Hydra says of a command line that it cannot make sense of into a ConfigurationError."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigurationError(f"{one_line(error)}; `python run.py --help` shows what there is") from error
 
 
 def run_single(task: TaskFunction, config: DictConfig, claim: Callable[[DictConfig], DictConfig]) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from tlft.runtime.garbage import Waste, size_of
+from tlft.runtime.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def caches_over(home: Path, max_gb: float) -> Iterator[Waste]:
     for folder in sorted(sizes, key=last_used):
         if total <= max_gb * 1e9:
             return
-        with suppress(Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):  # else somebody decodes these images
+        with suppress(Timeout), locked(folder.with_suffix(".lock"), 0):  # else somebody decodes these images
             day = time.strftime("%Y-%m-%d", time.localtime(last_used(folder)))
             yield Waste(folder, f"decoded images, last used on {day}")
             total -= sizes[folder]
@@ -50,5 +51,5 @@ def warn_of_caches(home: Path, max_gb: float | None) -> None:
 def partial_caches(home: Path) -> Iterator[Waste]:
     """Yield what processes left that were killed while they decoded."""
     for path in sorted((home / "cache" / "decoded").glob("*.partial")):
-        with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
+        with suppress(Timeout), locked(path.with_suffix(".lock"), 0):
             yield Waste(path, "half of decoded images, of a process that was killed")

@@ -86,7 +86,7 @@ def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Seque
         if outputs is None:
             problems.append(
                 f"head=imagenet1k: no ImageNet output stands for class {name}; give its outputs by index or name, "
-                f"{_example(name)}{_candidates(name)}"
+                f"{_example(name, classes)}{_candidates(name)}"
             )
             continue
         resolved[name] = _resolve_outputs(f"data.class_map.{name}", outputs, problems)
@@ -132,8 +132,10 @@ def _as_read(name: str) -> Any:
     return name
 
 
-def _example(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name) and _as_read(name) is not None:  # null is no key
+def _example(name: str, classes: Sequence[str]) -> str:
+    is_word = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name) is not None
+    read = _as_read(name)
+    if is_word and read is not None and [read] == [other for other in map(_as_read, classes) if other == read]:
         return f"such as 'data.class_map={{{name}:[310]}}'"
     return f"such as data.class_map=FILE.yaml with the line {json.dumps(name, ensure_ascii=False)}: [310]"
 

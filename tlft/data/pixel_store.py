@@ -22,13 +22,14 @@ from typing import TypeVar
 
 import numpy as np
 import PIL
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from PIL import Image
 
 from tlft.data.decode import BadImageError, decode, read_file
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.runtime.files import display_name, one_at_a_time
+from tlft.runtime.files import display_name
+from tlft.runtime.locks import locked, one_at_a_time
 from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Trans
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for leftover in folder.parent.glob("*.partial"):  # of killed processes: whoever still decodes holds the lock
-            with suppress(Timeout), FileLock(leftover.with_suffix(".lock"), timeout=0):
+            with suppress(Timeout), locked(leftover.with_suffix(".lock"), 0):
                 shutil.rmtree(leftover, ignore_errors=True)
         waiting = "decoding images: waiting for another process that decodes the same"
         with one_at_a_time(folder.with_suffix(".lock"), waiting):

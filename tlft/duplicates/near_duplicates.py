@@ -24,7 +24,8 @@ from tlft.data.pixel_store import DecodedImages
 from tlft.data.transforms import Transform
 from tlft.duplicates.image_match import appearance_of, is_copy
 from tlft.errors import TlftError
-from tlft.runtime.files import atomic_write, one_at_a_time, relative_name
+from tlft.runtime.files import atomic_write, relative_name
+from tlft.runtime.locks import one_at_a_time
 from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)

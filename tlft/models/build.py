@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,7 +135,8 @@ def load_state(path: Path, keys: Sequence[str] = ("state_dict", "model")) -> dic
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(record=True):  # of what is refused here
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).partition("\n")[0].partition(". ")[0][:160]
         if "weights only" in reason.lower():

@@ -281,6 +281,8 @@ def _name_problems(library: str, name: str) -> list[str]:
         return [f"arch.name={name}: {library} has no such network, {other} has; use arch={other} arch.name={name}"]
     base, _, tag = name.partition(".")
     if library == "timm" and tag:  # timm's own spelling of a network with its weights
+        if base in networks and (problems := _weights_problems(library, base, tag)):
+            return problems
         if base in networks:
             return [f"arch.name={name}: names weights too; use arch.name={base} model.weights={tag}"]
         beside = nearest(base, networks).replace("?", f" model.weights={tag}?").replace("mean ", "mean arch.name=")

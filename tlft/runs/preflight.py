@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from tlft.config import options, validate
 from tlft.config.addresses import hide_password
 from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys, to_config, with_values
-from tlft.config.hydra_internals import argument_parser
+from tlft.config.hydra_internals import argument_parser, explained
 from tlft.config.schema import Config, resolve
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, one_line
@@ -31,6 +31,8 @@ from tlft.tracking import server, store
 
 _LEAST_ROOM = 1 << 18
 """Bytes that must be free on the disk for a run to begin; without them Hydra fails where nobody can catch it."""
+
+_SUBDIR = "${hydra.job.num}"
 
 _WRITTEN = ("cache", "cache/locks", "cache/decoded", "cache/digests", "checkpoints", "mlruns", "outputs", "multirun")
 """Folders of `paths.home` that every run writes to."""
@@ -50,6 +52,7 @@ class Invocation:
     config: Config | None
 
 
+@explained()
 def check_command_line(argv: Sequence[str]) -> Invocation | None:
     """Compose and check what `argv` asks for.
 
@@ -85,6 +88,10 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         raise ConfigurationError(_explain(composer, args.overrides, error)) from None
     if args.help or args.cfg or args.info:
         return None
+    subdir = OmegaConf.to_container(composed.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
+    if subdir != _SUBDIR:
+        mend = "a job's folder has its number for a name; leave it out (hydra.sweep.dir names the sweep's)"
+        raise ConfigurationError(f"hydra.sweep.subdir={subdir}: {mend}")
     uri = OmegaConf.select(composed, "tracking.uri", throw_on_resolution_failure=False)
     wait_for_answer = server.ask_early(str(uri))  # while the checks may import for seconds
     config = None

@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tlft.config.compose import COMPOSITION_ERRORS, Composer, write_value
-from tlft.config.hydra_internals import argument_parser
+from tlft.config.hydra_internals import argument_parser, explained
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.names import Artifact, Tag
@@ -29,6 +29,7 @@ _REPEATED = ("arch", *_GROUPS, "training")
 _ALONE = ("seed", "precision")
 
 
+@explained()
 def expand(argv: Sequence[str]) -> list[str]:
     """Return the command line with everything that `from_run=RUN` stands for; as it is without that.
 

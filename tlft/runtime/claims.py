@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -28,6 +27,7 @@ from filelock import FileLock, Timeout
 from tlft.errors import ClaimLostError
 from tlft.runtime import squeue
 from tlft.runtime.files import atomic_write
+from tlft.runtime.locks import lacks_locks
 
 log = logging.getLogger(__name__)
 
@@ -261,8 +261,8 @@ def _take(lock: FileLock) -> bool:
     except Timeout:
         return False
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-            raise  # any other is a fault to be seen
+        if not lacks_locks(error):
+            raise
         log.debug("%s: no file lock (%s); the lease decides alone", lock.lock_file, error)
         Path(lock.lock_file).unlink(missing_ok=True)
     return True

@@ -8,18 +8,19 @@ import os
 import platform
 import re
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.names import Metric, Tag
 from tlft.runtime import squeue
+from tlft.runtime.locks import locked
 from tlft.runtime.memory import keep_freed, peak_memory, reset_peak
 
 if TYPE_CHECKING:
@@ -181,12 +182,10 @@ def _claim_gpu(count: int, asked: int | None) -> int:
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     names = visible if len(visible) == count else [str(index) for index in range(count)]
     for index in range(count) if asked is None else [asked]:
-        lock = FileLock(folder / f"{names[index].strip()}.lock")
         try:
-            lock.acquire(blocking=False)
+            _claimed.enter_context(locked(folder / f"{names[index].strip()}.lock", 0))
         except Timeout:
             continue
-        _claimed.append(lock)
         return index
     if asked is not None:
         return asked  # shared, as whoever names it may want
@@ -194,7 +193,7 @@ def _claim_gpu(count: int, asked: int | None) -> int:
     return os.getpid() % count
 
 
-_claimed: list[FileLock] = []
+_claimed = ExitStack()  # until this process ends
 
 
 def _best_device() -> str:

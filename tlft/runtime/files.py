@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock, Timeout
-
 from tlft.errors import TlftError
 
 log = logging.getLogger(__name__)
@@ -181,25 +179,3 @@ def one_line_for_the_disk(folder: Path, mend: str) -> Iterator[None]:
     except OSError as error:
         where = error.filename or folder
         raise TlftError(f"{where}: {error.strerror or error}; {mend}") from None
-
-
-@contextmanager
-def one_at_a_time(lock_file: Path, waiting: str, seconds: float = -1) -> Iterator[None]:
-    """Hold a lock that every process takes which makes one and the same thing; `waiting` is said if another has it.
-
-    The lock file stays: to delete it would let two processes hold two locks of one name.
-
-    Raises:
-        filelock.Timeout: if another process has it after so many seconds; a negative number waits for ever.
-        OSError: if the file cannot be written.
-    """
-    lock = FileLock(lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("%s", waiting)
-        lock.acquire(timeout=seconds)
-    try:
-        yield
-    finally:
-        lock.release()

@@ -6,13 +6,12 @@ import json
 import platform
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from tlft.runtime.files import atomic_write
+from tlft.runtime.locks import locked
 
 
 def home_ids(home: Path) -> tuple[str, list[str]]:
@@ -77,9 +76,9 @@ def _number(home: Path) -> int:
     return _file(home).parent.stat().st_ino
 
 
-def _lock(home: Path) -> FileLock:
+def _lock(home: Path) -> AbstractContextManager[None]:
     _file(home).parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(_file(home).with_name("home-id.lock"))
+    return locked(_file(home).with_name("home-id.lock"))
 
 
 def _write(home: Path, identity: Mapping[str, Any]) -> None:

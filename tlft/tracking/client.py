@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shlex
 import sqlite3
@@ -126,16 +127,20 @@ def connect_existing(uri: str, name: str) -> MlflowClient:
     return connect(uri)
 
 
+_RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,255}", re.ASCII)
+"""As MLflow has them."""
+
+
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
     """Return a run, deleted or not; None if the store has none of this id."""
     from mlflow.exceptions import MlflowException
 
-    if not run_id.isascii():  # which would be no text for some stores
+    if not _RUN_ID.fullmatch(run_id):  # to which a store has another answer
         return None
     try:
         return client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # the latter: no id at all
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
 

@@ -66,10 +66,10 @@ def log_model(client: MlflowClient, run: Run, folder: RunFolder, description: Ma
             flavor=pyfunc,
             run_id=run_id,
             python_model=str(_ENTRY),
-            artifacts={
-                "description": str(file),
-                "weights": str(folder.files / Artifact.WEIGHTS),
-                "code": str(code),  # not MLflow's `code_paths`, which would go before a tlft that is installed
+            artifacts={  # as addresses, since MLflow takes a path with %2F for one
+                "description": file.as_uri(),
+                "weights": (folder.files / Artifact.WEIGHTS).resolve().as_uri(),
+                "code": code.as_uri(),  # not MLflow's `code_paths`, which would go before a tlft that is installed
             },
             signature=ModelSignature(Schema([ColSpec("string", "image")]), Schema([*outputs])),
             pip_requirements=[_pin(name) for name in (*REQUIRED, description["library"])],

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from tlft.config.addresses import hide_password
 from tlft.config.schema import Config
 from tlft.names import Param, Tag
 from tlft.runtime.claims import Claim, Owner, owners
 from tlft.runtime.home_id import home_ids
+from tlft.runtime.locks import locked
 from tlft.tracking import schema
 from tlft.tracking.client import connect, create_database, quiet, refuse_deleted, tracking_uri
 from tlft.tracking.contention import is_alive
@@ -56,7 +55,7 @@ class Store:
         (self.home / "cache").mkdir(parents=True, exist_ok=True)
         is_homes_own = self.uri == tracking_uri(None, self.home)  # not by its address, so that a home may be moved
         # Of several processes that create database and experiment together most would fail (hydraflow#245).
-        with FileLock(self.home / "cache" / "tracking.lock"):
+        with locked(self.home / "cache" / "tracking.lock"):
             if is_homes_own:
                 follow_move(self.home)
             with quiet():

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from tlft.names import Metric, Tag
+from tlft.runtime.locks import locked
 from tlft.tracking.entries import log_metrics
 from tlft.tracking.store import Store
 
@@ -30,14 +29,14 @@ class ParentRun:
         self._store = store
         self._digest = hashlib.sha256("\n".join(sorted(set(keys))).encode()).hexdigest()
         self._claim = store.claim_of(self._digest)
-        self._lock = FileLock(store.home / "cache" / "sweeps.lock")
+        self._lock_file = store.home / "cache" / "sweeps.lock"
         self._is_holder = False
 
     def open(self, name: str, tags: Mapping[str, str]) -> str:
         """Return the run's id; it is RUNNING now, and created if there is none (any more)."""
         client = self._store.client
         self._is_holder = self._claim.acquire()
-        with self._lock:
+        with locked(self._lock_file):
             run = self._find()
             if run is None:
                 all_tags = {**tags, Tag.SWEEP_KEY: self._digest, **self._store.origin_tags}
@@ -52,7 +51,7 @@ class ParentRun:
 
         What is read within the block is the newest: of two processes with one sweep the last writes what both did.
         """
-        with self._lock:
+        with locked(self._lock_file):
             try:
                 self._is_holder = self._is_holder or (self._find() is not None and self._claim.acquire())
                 yield self._is_holder

@@ -103,7 +103,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for flag, value in zip(flags, before, strict=True):
         flag.allow_tf32 = value
     machine._claim_gpu.cache_clear()
-    machine._claimed.clear()
+    machine._claimed.close()
 
 
 def allowed() -> tuple[bool, bool]:

@@ -250,7 +250,7 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_keeps_its_status(
         working.enter_context(begun(config))
         store = Store(config)
 
-        def ends_now(self: Claim) -> None:
+        def ends_now(self: Claim, in_queue: object) -> None:
             working.close()
 
         monkeypatch.setattr(Claim, "owner", ends_now)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.random import Generator, default_rng
 from PIL import Image, ImageFilter
 
@@ -24,6 +23,7 @@ from tlft.data.synthetic.insects import draw_ant, draw_bee
 from tlft.data.synthetic.scenery import GROUNDS, KINDS, draw_light, scatter
 from tlft.data.synthetic.solids import Floats, Layer, Light, Slot, planes
 from tlft.errors import TlftError
+from tlft.runtime.locks import locked
 from tlft.runtime.progress import progress
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def synthetic_folder(home_data: Path, seed: int = 0, workers: int = 2) -> Path:
     partial = home_data / f".{target.name}.partial"
     try:
         home_data.mkdir(parents=True, exist_ok=True)
-        with FileLock(home_data / f".{target.name}.lock"):
+        with locked(home_data / f".{target.name}.lock"):
             if not target.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
                 _draw_folder(partial, seed, workers)

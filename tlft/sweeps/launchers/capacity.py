@@ -103,4 +103,4 @@ def _place(config: Config, gpus: int) -> str:
     kind, _, index = config.device.partition(":")
     if kind == "cpu" or (kind == "auto" and not gpus):
         return _CPU
-    return config.device if index else _ANY_GPU
+    return f"{kind}:{int(index)}" if index else _ANY_GPU

@@ -43,8 +43,8 @@ _Server = ForkServerContext | SpawnContext
 
 _PRELOAD = ("tlft.sweeps.launchers.preload", "tlft.sweeps.launchers.parallel")
 _LOOK_SECONDS = 0.5
-_PATIENCE_SECONDS = 30.0
-"""How long jobs that were told to stop may finish their step before they are killed."""
+_REMINDER_SECONDS = 60.0
+"""How often it is said which jobs that were told to stop are still at their step, which may take minutes."""
 _IMPATIENCE_SECONDS = 5.0
 """How long jobs that were told to stop at once may say so of their runs."""
 
@@ -165,9 +165,9 @@ def _cause(job: _Running) -> str:
 
 
 def _stop(running: Sequence[_Running], number: int) -> None:
-    """Hand a signal on to every job and let it save its checkpoint; what does not stop is killed.
+    """Hand a signal on to every job and let it save its checkpoint, however long its step takes.
 
-    A second Ctrl-C, and no other signal, is handed on too: it stops them at once.
+    A second Ctrl-C, and no other signal, is handed on too: it stops them at once, and what does not stop is killed.
     """
     if running:
         at_once = "; Ctrl-C once more stops them at once" if number == signal.SIGINT else ""
@@ -175,7 +175,10 @@ def _stop(running: Sequence[_Running], number: int) -> None:
     try:
         with signals.deferred("stopping the jobs"):
             _send(running, number)
-            _join(running, _PATIENCE_SECONDS)
+            while not _join(running, _REMINDER_SECONDS):
+                at_work = [job for job in running if job.process.is_alive()]
+                listed = ", ".join(f"{job.order.job.number} (process {job.process.pid})" for job in at_work)
+                log.warning("waiting for jobs to end their step and save it: %s", listed)
     except KeyboardInterrupt:
         with suppress(KeyboardInterrupt):
             if number != signal.SIGINT:  # of which a job has to hear two
@@ -195,7 +198,9 @@ def _send(running: Sequence[_Running], number: int) -> None:
             os.kill(job.process.pid, number)
 
 
-def _join(running: Sequence[_Running], seconds: float) -> None:
+def _join(running: Sequence[_Running], seconds: float) -> bool:
+    """Wait for jobs to end; tells whether all have."""
     deadline = time.monotonic() + seconds
     for job in running:
         job.process.join(max(deadline - time.monotonic(), 0))
+    return not any(job.process.is_alive() for job in running)
