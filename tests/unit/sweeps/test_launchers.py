@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from conftest import Configure
 
-from tlft.config.schema import Config
+from tlft.config.schema import Config, DataConfig
+from tlft.data.dataset import open_dataset
 from tlft.errors import TlftError
 from tlft.runs.context import SweepMembership
 from tlft.runtime import signals, squeue
@@ -289,3 +294,32 @@ def test_the_limits_of_a_cluster_are_asked_for(
     monkeypatch.setattr(squeue, "_ask", lambda command, *arguments: answers.get(command))
     assert squeue.longest_array() == longest
     assert squeue.free_places() == places
+
+
+def test_slurm_s_jobs_share_one_list_of_images(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(DataConfig(name="imagefolder", root=str(tiny_folder)), tmp_path)
+    members = [replace(order, sweep=SweepMembership("a", None, dataset)) for order in orders(5, tmp_path / "sweep")]
+    submitted: list[tuple[slurm.Task, JobOrder]] = []
+
+    class Executor:
+        batch = staticmethod(nullcontext)
+
+        def submit(self, task: slurm.Task, order: JobOrder) -> SimpleNamespace:
+            submitted.append((task, order))
+            return SimpleNamespace(job_id=f"1_{order.job.number}")
+
+    monkeypatch.setattr(slurm, "_executor", lambda folder, settings: Executor())
+    slurm._submit(members, {}, 0)
+    assert [order.sweep.dataset for _, order in submitted] == [None] * 5
+    (file,) = (tmp_path / "sweep" / ".submitit").iterdir()
+    done: list[JobOrder] = []
+    monkeypatch.setattr(slurm, "perform_alone", done.append)
+    for task, order in pickle.loads(pickle.dumps(submitted)):
+        task(order)
+    assert [order.sweep.dataset for order in done] == [dataset] * 5
+    file.unlink()
+    task, order = submitted[0]
+    task(order)
+    assert done[-1].sweep.dataset is None  # the job looks itself

@@ -5,13 +5,16 @@ Jobs outlive this process: who types the same command again finds them at work. 
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import pickle
 import shlex
 import shutil
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tlft.errors import TlftError
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import squeue
+from tlft.runtime.files import atomic_write
 from tlft.sweeps.launchers.monitor import Monitor, monitoring
 from tlft.sweeps.launchers.worker import (
     OUTPUT_FILE,
@@ -37,6 +41,8 @@ from tlft.tracking.outcome import RunStatus
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
     from submitit.helpers import DelayedSubmission
+
+    from tlft.data.dataset import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +62,22 @@ class _Submitted:
 
 
 class Task:
-    """What submitit calls: one job of the sweep, again and again until it is done."""
+    """What submitit calls: one job of the sweep, again and again until it is done.
+
+    Args:
+        images: the file with the images that the sweep was planned with.
+    """
+
+    def __init__(self, images: Path | None = None) -> None:
+        self._images = images
 
     def __call__(self, order: JobOrder) -> None:
-        """Do the job."""
-        perform_alone(order)
+        """Do the job; it looks at the folder itself where nobody has left it word of the images."""
+        dataset = None
+        if self._images is not None:
+            with suppress(OSError):
+                dataset = pickle.loads(self._images.read_bytes())
+        perform_alone(replace(order, sweep=replace(order.sweep, dataset=dataset)))
 
     def checkpoint(self, order: JobOrder) -> DelayedSubmission:
         """Return what submitit puts into the queue after a time-out: the same; checkpoints are the run's own."""
@@ -155,16 +172,33 @@ class _Queue:
 
 
 def _submit(orders: Sequence[JobOrder], settings: Mapping[str, Any], array: int) -> list[_Submitted]:
-    executor = _executor(orders[0].sweep_folder / ".submitit", settings)
-    # A node opens the images itself: a list of them for each job would fill the folder that they share.
-    orders = [replace(order, sweep=replace(order.sweep, dataset=None)) for order in orders]
+    folder = orders[0].sweep_folder / ".submitit"
+    executor = _executor(folder, settings)
+    tasks = {id(order.sweep.dataset): Task(_keep(order.sweep.dataset, folder)) for order in orders}
     try:
         with executor.batch():
-            jobs = [executor.submit(Task(), order) for order in orders]
+            jobs = [
+                executor.submit(
+                    tasks[id(order.sweep.dataset)], replace(order, sweep=replace(order.sweep, dataset=None))
+                )
+                for order in orders
+            ]
     except Exception as error:  # submitit: sbatch's own words, at the end of a longer text
         reason = " ".join(str(error).split("stderr:")[-1].split())[:300]
         raise TlftError(f"hydra/launcher=slurm: the jobs were not accepted ({reason}); see hydra.launcher.*") from None
     return [_Submitted(order, str(job.job_id), array) for order, job in zip(orders, jobs, strict=True)]
+
+
+def _keep(dataset: Dataset | None, folder: Path) -> Path | None:
+    """Write the images of a sweep where its jobs find them: once, and not with every job."""
+    if dataset is None:
+        return None
+    content = pickle.dumps(dataset)
+    file = folder / f"images-{hashlib.sha256(content).hexdigest()[:16]}.pickle"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(file, content)
+    return file
 
 
 def _executor(folder: Path, settings: Mapping[str, Any]) -> SlurmExecutor:
