@@ -20,10 +20,10 @@ from pandas import DataFrame
 
 from analysis.correctness import index_by_image
 from tlft.errors import ConfigurationError
-from tlft.names import PROBABILITY, Artifact, Metric, Tag
+from tlft.names import PROBABILITY, Artifact, Metric, Tag, flatten
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.tracking.reader import ArtifactReader, load_curves, load_record
-from tlft.tracking.records import Record, flatten
+from tlft.tracking.records import Record
 
 _CODE = (Tag.COMMIT, Tag.DIRTY)
 _MISSING, _NOT_KEPT = "missing", "not kept"

@@ -27,11 +27,11 @@ from analysis.svg_charts import Curve, column_class, draw_confusion, draw_curves
 from analysis.template_context import describe_column, describe_table, draw_runs
 from tlft.config.columns import Column
 from tlft.config.paths import home_folder
-from tlft.names import Artifact, Metric, Param, Tag
+from tlft.names import Artifact, Metric, Param, Tag, flatten
 from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
 from tlft.runtime.files import atomic_write
 from tlft.tracking.reader import ArtifactReader, load_curves
-from tlft.tracking.records import Record, flatten
+from tlft.tracking.records import Record
 
 MAX_CHARACTERS = 5_000_000
 _MAX_PICTURE_CHARACTERS = 3_600_000

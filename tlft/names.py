@@ -7,9 +7,11 @@ the project is imported.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class Tag:
@@ -204,3 +206,14 @@ def _shorten(name: str, whole: str) -> str:
         return name
     digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{name[:200]}_{digest}"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return dotted names with their values as text, as MLflow's parameters want them."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+            continue
+        flat[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return flat

@@ -74,6 +74,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterat
     database.end()
 
 
+def describe(run: Any) -> str:
+    tags = {name: run.data.tags.get(name, "")[:12] for name in (Tag.RUN_KEY, Tag.HOME, Tag.HEARTBEAT, Tag.TURN)}
+    return f"{run.info.run_id} {run.info.status} {run.info.start_time}..{run.info.end_time} {tags} {run.data.metrics}"
+
+
 def keys_of(runs: Sequence[Any]) -> list[str]:
     return sorted(run.data.tags[Tag.RUN_KEY] for run in runs if Tag.RUN_KEY in run.data.tags)
 
@@ -93,7 +98,7 @@ def check(place: Place, experiment: str, reference: dict[str, dict[str, object]]
     """Nothing is mixed and nothing lost: each run is there once and whole, and a parent for each home's sweep."""
     runs = place.runs(experiment)
     own = [run for run in runs if Tag.RUN_KEY in run.data.tags]
-    assert keys_of(own) == sorted(reference)
+    assert keys_of(own) == sorted(reference), "\n".join(map(describe, own))
     assert {run.data.tags[Tag.RUN_KEY]: place.evidence(run) for run in own} == reference
     parents = [run for run in runs if Tag.SWEEP_KEY in run.data.tags]
     statuses = {run.info.status for run in parents}
@@ -168,6 +173,7 @@ def test_either_home_is_killed_at_random_moments(place: Place, reference: dict[s
             worker.join()
         assert len(counts) == 2
         kills += sum(counts)
+        print(f"round {number}: {counts} kills", flush=True)
         check(place, f"tortured-{number}", reference)
     print(f"{rounds} rounds, {kills} kills")
     assert kills > 0

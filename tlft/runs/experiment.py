@@ -21,7 +21,7 @@ from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.data.image_folder import describe_kinds
 from tlft.errors import RunElsewhereError
-from tlft.names import Metric, Tag, shorten
+from tlft.names import Metric, Tag, flatten, shorten
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
 from tlft.runs.identify import Identity, identify, run_name
@@ -32,7 +32,6 @@ from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.outcome import Outcome, RunStatus
-from tlft.tracking.records import flatten
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
 
@@ -67,7 +66,7 @@ def run_experiment(
     refuse_other_run(config, identity)
     store = Store(config)
     if sweep is None or not sweep.name:  # else the plan has looked for them, once for all jobs
-        store.end_lost_runs()
+        store.end_lost_runs([identity.key])
     with claim_run(store, identity.key, force=config.force) as claim, suppress(RunElsewhereError):
         if claim.outcome is not None:
             return claim.outcome

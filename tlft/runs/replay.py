@@ -17,11 +17,11 @@ from tlft.config.compose import COMPOSITION_ERRORS, Composer, write_value
 from tlft.config.hydra_internals import argument_parser, explained
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
-from tlft.names import Artifact, Tag
+from tlft.names import Artifact, Tag, flatten
 from tlft.runs.identify import Identity
 from tlft.runtime.files import atomic_write
 from tlft.tracking.reader import ArtifactReader, load_record
-from tlft.tracking.records import Record, flatten
+from tlft.tracking.records import Record
 
 _KEY = "from_run"
 _GROUPS = ("model", "head", "optimizer", "schedule", "data")

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.names import LONGEST_TAG_ANYWHERE, Artifact, Metric, Tag, escape_all, shorten
+from tlft.names import LONGEST_TAG_ANYWHERE, Artifact, Metric, Tag, escape_all, flatten, shorten
 from tlft.runs.context import SweepMembership
 from tlft.runs.experiment_note import write_note
 from tlft.sweeps.jobs import PlannedJob, Result
 from tlft.tracking.outcome import RunStatus
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record, flatten
+from tlft.tracking.records import Record
 from tlft.tracking.server import reason_of
 from tlft.tracking.sweep_run import ParentRun
 

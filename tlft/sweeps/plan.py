@@ -24,6 +24,7 @@ from tlft.tracking.store import Store
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
+_DUE = (RunStatus.NEW, RunStatus.UNFINISHED)
 
 
 def plan_jobs(jobs: Sequence[Job]) -> list[PlannedJob]:
@@ -37,12 +38,15 @@ def plan_jobs(jobs: Sequence[Job]) -> list[PlannedJob]:
         place = _place(job)
         if place not in stores:
             stores[place] = Store(job.config)
-            stores[place].end_lost_runs()
         distinct.setdefault((place, identity.key), job)
     looked_up: dict[tuple[str, str], tuple[RunStatus, Outcome | None]] = {}
     for place, store in stores.items():
         of_store = {key: job for (its_place, key), job in distinct.items() if its_place == place}
-        looked_up |= {(place, key): status for key, status in _look_up(of_store, store).items()}
+        statuses = _look_up(of_store, store)
+        looked_up |= {(place, key): status for key, status in statuses.items()}
+        # A run that goes on stays RUNNING, or another home that waits for it would begin it meanwhile.
+        goes_on = not of_store[next(iter(of_store))].config.plan
+        store.end_lost_runs([key for key, (status, _) in statuses.items() if goes_on and status in _DUE])
     planned = []
     for job, identity in zip(jobs, identities, strict=True):
         entry = (_place(job), identity.key)

@@ -146,7 +146,7 @@ class ClaimedRun:
         client, folder = self.store.client, self.store.folder_of(self.key)
         for orphan in filter(self.store.is_own, self.store.runs_with(self.key)):
             if orphan.info.status == "RUNNING":  # its process is gone, or this one would not hold the key
-                client.set_terminated(orphan.info.run_id, "KILLED")
+                self.store.put_down(orphan)
         folder.remove()
         first = {name: tags[name] for name in (Tag.RUN_KEY, *self.store.origin_tags, Tag.PARENT) if name in tags}
         created = client.create_run(self.store.experiment_id, run_name=name, tags=first | first_tags())
@@ -172,8 +172,10 @@ class ClaimedRun:
             client.set_tag(run.info.run_id, tag, text)
         client.update_run(run.info.run_id, status="RUNNING")
         if not self._take_turn(run.info.run_id):
-            was = run.info.status if run.info.status != "RUNNING" else "KILLED"
-            client.set_terminated(run.info.run_id, was, run.info.end_time)
+            if run.info.status == "RUNNING":
+                self.store.put_down(run)
+            else:
+                client.set_terminated(run.info.run_id, run.info.status, run.info.end_time)
             raise RunElsewhereError(f"run {run.info.run_id}: another home computes it, or has done so")
         active = ActiveRun(client, run, folder, resumed=True, confirm=self.claim.confirm)
         times_resumed = int(run.data.tags.get(Tag.RESUMED, "0")) + 1

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -188,40 +188,30 @@ def refuse_deleted(experiment: Experiment, uri: str) -> None:
 
 
 class _Quiet:
-    """How many are inside `quiet`; what is silenced is of the whole process, so that the last one out ends it."""
+    """Keep MLflow's announcements (of migrations, type hints) off the terminal until the last thread is out."""
 
     def __init__(self) -> None:
-        self.lock, self.depth, self.silenced = threading.Lock(), 0, ExitStack()
+        self._lock, self._depth, self._silenced = threading.Lock(), 0, ExitStack()
 
-    def enter(self) -> None:
-        with self.lock:
-            self.depth += 1
-            if self.depth == 1:
-                self.silenced.enter_context(warnings.catch_warnings(record=True))  # MLflow puts filters in front
+    def __enter__(self) -> None:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._silenced.enter_context(warnings.catch_warnings(record=True))  # MLflow puts filters in front
                 import mlflow  # noqa: F401  # which sets its loggers' levels
 
                 for logger in map(logging.getLogger, ("mlflow", "alembic")):
-                    self.silenced.callback(logger.setLevel, logger.level)
+                    self._silenced.callback(logger.setLevel, logger.level)
                     logger.setLevel(logging.ERROR)
 
-    def leave(self) -> None:
-        with self.lock:
-            self.depth -= 1
-            if not self.depth:
-                self.silenced.close()
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if not self._depth:
+                self._silenced.close()
 
 
-_quiet = _Quiet()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep MLflow's announcements (a line for each database migration, hints at type hints) off the terminal."""
-    _quiet.enter()
-    try:
-        yield
-    finally:
-        _quiet.leave()
+quiet = _Quiet()
 
 
 def local_folder(artifact_uri: str) -> Path | None:

@@ -75,7 +75,7 @@ def deleted_artifacts(home: Path) -> Iterator[Waste]:
         return
     from mlflow.entities import ViewType
 
-    with answering(uri), quiet():
+    with answering(uri), quiet:
         client = connect(uri)
         experiments = client.search_experiments(ViewType.ALL)
         runs = [run for stored in experiments for run in all_runs(client, stored.experiment_id, only_deleted=True)]

@@ -55,7 +55,7 @@ def log_model(client: MlflowClient, run: Run, folder: RunFolder, description: Ma
         if logged.status.value == "READY":
             return
         client.delete_logged_model(logged.model_id)
-    with TemporaryDirectory() as temporary, quiet():
+    with TemporaryDirectory() as temporary, quiet:
         set_experiment(experiment_id=experiment_id)  # else it goes to the experiment Default
         file, code = Path(temporary) / Artifact.MODEL_DESCRIPTION, Path(temporary) / "code"
         file.write_text(json.dumps({**description, "run_id": run_id}, indent=1), encoding="utf-8")
@@ -108,7 +108,7 @@ def set_referring_model() -> None:
     from mlflow.models import set_model
     from mlflow.pyfunc.model import PythonModelContext
 
-    with quiet():
+    with quiet:
         from tlft.tracking.served_model import ServedModel
 
         class ReferringModel(ServedModel):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,14 +29,3 @@ class Record:
     tags: dict[str, str]
     metrics: dict[str, float]
     artifacts: str = ""
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return dotted names with their values as text, as MLflow's parameters want them."""
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-            continue
-        flat[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return flat

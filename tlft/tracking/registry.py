@@ -26,7 +26,7 @@ def find_model(name: str, uri: str | None = None) -> tuple[dict[str, Any], Path]
         TlftError: if there is none, or the store does not answer.
     """
     uri = tracking_uri(uri)
-    with answering(uri), quiet():
+    with answering(uri), quiet:
         client = connect_existing(uri, name)
         run = existing_run(client, _run_of(client, name))
         model = _model_of(client, run)
@@ -85,7 +85,7 @@ def register_model(run_id: str, name: str, alias: str, card: str, uri: str | Non
         TlftError: if there is no such run, or no model of it, or the store does not answer.
     """
     uri = tracking_uri(uri)
-    with answering(uri), quiet():
+    with answering(uri), quiet:
         client = connect_existing(uri, run_id)
         run = existing_run(client, run_id)
         model = _model_of(client, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from tlft.config.schema import Config
 from tlft.names import Param, Tag
 from tlft.runtime.claims import Claim, Owner, owners
 from tlft.runtime.home_id import home_ids
+from tlft.runtime.journal import Journal
 from tlft.runtime.locks import locked
 from tlft.tracking import schema
 from tlft.tracking.client import connect, create_database, quiet, refuse_deleted, tracking_uri
@@ -58,7 +59,7 @@ class Store:
         with locked(self.home / "cache" / "tracking.lock"):
             if is_homes_own:
                 follow_move(self.home)
-            with quiet():
+            with quiet:
                 self.home_id, former = home_ids(self.home)
                 self.client, self.experiment_id = self._open(config.tracking.experiment)
         self.origin_tags = {Tag.HOME: self.home_id, Tag.SOURCE_NAME: "run.py"}
@@ -161,20 +162,33 @@ class Store:
         with answering(self.uri):
             return [to_record(run) for run in self.search(condition, most=30)]
 
-    def end_lost_runs(self) -> int:
-        """Mark runs KILLED that were begun from this home and say RUNNING although nobody works on them."""
+    def end_lost_runs(self, spared: Collection[str] = ()) -> int:
+        """End runs that were begun from this home and say RUNNING although nobody works on them.
+
+        Not those of `spared` keys, which are about to go on, nor one that was computed to its end: for another home
+        they are at work until then.
+        """
         with answering(self.uri):
             running = self.search("attributes.status = 'RUNNING'")
             ours = [run for run in running if Tag.HOME in run.data.tags and self.is_own(run)]
-            owned = self._owners(
-                [run.data.tags.get(Tag.RUN_KEY) or run.data.tags.get(Tag.SWEEP_KEY, "") for run in ours]
-            )
-            candidates = [run.info.run_id for run, owner in zip(ours, owned, strict=True) if owner is None]
+            keys = [run.data.tags.get(Tag.RUN_KEY) or run.data.tags.get(Tag.SWEEP_KEY, "") for run in ours]
+            candidates = [
+                run.info.run_id
+                for run, key, owner in zip(ours, keys, self._owners(keys), strict=True)
+                if owner is None and key not in spared and not Journal(self.folder_of(key).path).has("end")
+            ]
             # Asked again, since an owner that had ended its run meanwhile is gone too.
-            lost = [run_id for run_id in candidates if self.client.get_run(run_id).info.status == "RUNNING"]
-            for run_id in lost:
-                self.client.set_terminated(run_id, "KILLED")
+            lost = [run for run in map(self.client.get_run, candidates) if run.info.status == "RUNNING"]
+            for run in lost:
+                self.put_down(run)
         return len(lost)
+
+    def put_down(self, run: Run) -> None:
+        """Mark a run KILLED that nobody goes on with; one that holds nothing is deleted."""
+        if Tag.RUN_KEY in run.data.tags and not run.data.params and not run.data.metrics:
+            self.client.delete_run(run.info.run_id)
+        else:
+            self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _owners(self, keys: Sequence[str]) -> list[Owner | None]:
         return owners([self.claim_of(key) for key in keys])

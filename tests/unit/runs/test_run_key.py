@@ -8,8 +8,8 @@ from conftest import Configure
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
 from tlft.data.transforms import Transform
+from tlft.names import flatten
 from tlft.runs.run_key import run_key, scientific_config
-from tlft.tracking.records import flatten
 
 GOLDEN = PROJECT / "tests" / "data" / "run_keys.json"
 """Overrides -> run key. A key that changes makes every finished run of that kind be computed again: mend the code, and

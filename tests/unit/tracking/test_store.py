@@ -53,7 +53,7 @@ def leave_files(run: ActiveRun) -> None:
 
 
 def only(config: Config) -> Record:
-    (record,) = load_records("tlft", home=config.home)
+    (record,) = (record for record in load_records("tlft", home=config.home) if not record.deleted)
     return record
 
 
@@ -131,12 +131,17 @@ def test_a_run_that_ends_while_the_database_is_locked_is_delivered_later(config:
     with begun(config) as run:
         run.log_metrics({"eval/accuracy": 0.9}, step=3)
         leave_files(run)
+        store = Store(config)
+        tags = {"tlft.run_key": "b" * 64, "tlft.home": store.home_id}
+        lost = store.client.create_run(store.experiment_id, tags=tags).info.run_id
         holding = ExitStack()
         holding.enter_context(held_by_another_process(config.home / "mlflow.db"))
     with holding:
-        assert only(config).status == "RUNNING"
+        assert {record.status for record in load_records("tlft", home=config.home)} == {"RUNNING"}
         with pytest.raises(TlftError, match="another process holds the database; type the same command again"):
-            Store(config).end_lost_runs()
+            store.end_lost_runs()
+    assert store.end_lost_runs() == 1  # and not the one that has ended
+    assert store.client.get_run(lost).info.lifecycle_stage == "deleted"
     assert sync.main([]) == 0
     assert is_whole(config)
 
@@ -235,12 +240,16 @@ def test_verify_hashes_the_files_and_a_damaged_run_is_done_no_more(
 def test_a_run_whose_process_is_gone_is_killed_at_the_next_start(config: Config) -> None:
     store = Store(config)
     tags = {"tlft.run_key": KEY, "tlft.home": store.home_id}
-    lost = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+    lost, spared = (store.client.create_run(store.experiment_id, tags=tags).info.run_id for _ in range(2))
+    store.client.log_param(lost, "seed", "0")
+    store.client.set_tag(spared, "tlft.run_key", "c" * 64)
     other = store.client.create_run(store.experiment_id, tags=tags | {"tlft.home": "another"}).info.run_id
     with begun(config, "a" * 64) as run:
-        assert Store(config).end_lost_runs() == 1
+        assert Store(config).end_lost_runs(["c" * 64]) == 1
         statuses = {record.run_id: record.status for record in load_records("tlft", home=config.home)}
-        assert statuses == {lost: "KILLED", other: "RUNNING", run.run_id: "RUNNING"}
+        assert statuses == {lost: "KILLED", spared: "RUNNING", other: "RUNNING", run.run_id: "RUNNING"}
+    assert Store(config).end_lost_runs() == 1  # it holds nothing
+    assert store.client.get_run(spared).info.lifecycle_stage == "deleted"
 
 
 def test_a_run_that_ends_while_lost_ones_are_looked_for_keeps_its_status(
@@ -380,13 +389,12 @@ def test_a_home_may_be_moved_while_something_waits(undelivered: Config, monkeypa
 
 
 def test_what_is_silenced_by_two_threads_at_once_is_heard_afterwards(caplog: pytest.LogCaptureFixture) -> None:
-    first, second = quiet(), quiet()
-    with first:
-        second.__enter__()
+    with quiet:
+        quiet.__enter__()
         logging.getLogger("tlft.training").warning("of ours is heard meanwhile")
         logging.getLogger("mlflow.store").warning("is not heard")
     warnings.warn("is not heard either", stacklevel=1)
-    second.__exit__(None, None, None)
+    quiet.__exit__(None, None, None)
     logging.getLogger("mlflow.store").warning("is heard again")
     with pytest.warns(UserWarning, match="too"):
         warnings.warn("and this too", stacklevel=1)
