@@ -151,7 +151,7 @@ class ClaimedRun:
         first = {name: tags[name] for name in (Tag.RUN_KEY, *self.store.origin_tags, Tag.PARENT) if name in tags}
         created = client.create_run(self.store.experiment_id, run_name=name, tags=first | first_tags())
         if not self._take_turn(created.info.run_id):
-            client.delete_run(created.info.run_id)  # it holds nothing
+            self.store.put_down(created)
             raise RunElsewhereError(f"run {created.info.run_id}: another home computes it, or has done so")
         folder.remember(created.info.run_id, self.store.named_uri)
         run = ActiveRun(client, created, folder, confirm=self.claim.confirm)
