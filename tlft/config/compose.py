@@ -209,7 +209,7 @@ class Composer:
             text, key = str(override.input_line), override.key_or_group
             if self.is_group(override) and not _names_options(override):
                 problems.append(f"{text}: choose one of {', '.join(self.options(key))}, or leave {key} out")
-            elif isinstance(value := override.value(), dict) and _count_pairs(text) > len(value):
+            elif isinstance(value := override.value(), dict) and value and _count_pairs(text) > len(value):
                 problems.append(
                     f"{_shorten(text)}: a key is there twice, of which only the last would count; give it once"
                 )
@@ -301,7 +301,8 @@ def _count_pairs(text: str) -> int:
     depths = itertools.accumulate(
         {**dict.fromkeys("{[(", 1), **dict.fromkeys("}])", -1)}.get(sign, 0) for sign in unquoted
     )
-    return sum(sign == ":" and depth == 1 for sign, depth in zip(unquoted, depths, strict=True))
+    # By the commas between them, since a value may hold a colon, as an address does.
+    return 1 + sum(sign == "," and depth == 1 for sign, depth in zip(unquoted, depths, strict=True))
 
 
 def missing_keys(cfg: DictConfig) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 import re
 import secrets
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import IO
 
 from tlft.errors import TlftError
-
-log = logging.getLogger(__name__)
 
 
 def sha256_of(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import getpass
 import hashlib
 import logging
 import os
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def lacks_locks(error: BaseException) -> bool:
     """Tell whether an error says that a file system has no locks, such as NFS without lockd; any other is a fault."""
-    return isinstance(error, NotImplementedError) or getattr(error, "errno", None) in _NO_LOCKS
+    return isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in _NO_LOCKS)
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
@@ -41,7 +40,7 @@ def locked(lock_file: Path, seconds: float = -1) -> Iterator[None]:
             raise
         log.debug("%s: no file lock (%s)", lock_file, error)
         name = hashlib.sha256(os.fsencode(lock_file.absolute())).hexdigest()[:32]
-        folder = Path(tempfile.gettempdir()) / f"tlft-locks-{getpass.getuser()}"
+        folder = Path(tempfile.gettempdir()) / f"tlft-locks-{os.getuid()}"
         folder.mkdir(exist_ok=True)
         lock = FileLock(folder / f"{name}.lock")
         lock.acquire(timeout=seconds)

@@ -108,6 +108,17 @@ def test_mistake_is_one_line_with_its_mend_and_nothing_is_written(home: Path, ar
     assert "\n" not in found[0]
 
 
+@pytest.mark.parametrize(
+    "tags", ["{}", "{a:1,b:2}", "{url:http://h:5000/x}", "{a:'x,y:z'}", "{a:1,b:{c:1,d:2}}", "{a:[1,2],b:x\\,y}"]
+)
+def test_a_map_whose_values_hold_colons_and_commas_has_no_key_twice(home: Path, tags: str) -> None:
+    composer = Composer()
+    assert composer.wrong_forms(composer.parse([f"tracking.tags={tags}"])) == []
+    twice = f"tracking.tags={tags.removesuffix('}')}{',' if tags != '{}' else 'z:1,'}z:1,z:2}}"
+    (problem,) = composer.wrong_forms(composer.parse([twice]))
+    assert "a key is there twice" in problem
+
+
 def test_independent_problems_are_reported_together(home: Path) -> None:
     found = problems(home, "sedd=3", "optimizer=sdg", "seed=-1", "device=tpu", "training.epochs=x")
     assert len(found) == 5
