@@ -185,9 +185,10 @@ class Store:
 
     def put_down(self, run: Run) -> None:
         """Mark a run KILLED that nobody goes on with; one that holds nothing is deleted."""
-        self.client.set_terminated(run.info.run_id, "KILLED")
         if Tag.RUN_KEY in run.data.tags and not run.data.params and not run.data.metrics:
-            self.client.delete_run(run.info.run_id)
+            self.client.delete_run(run.info.run_id)  # at once: a kill in between would leave it, KILLED, for good
+        else:
+            self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _owners(self, keys: Sequence[str]) -> list[Owner | None]:
         return owners([self.claim_of(key) for key in keys])
