@@ -94,7 +94,7 @@ def load_pixels(path: Path, transform: Transform, digest: str | None = None) -> 
 def decode_images(
     files: Mapping[str, Path], transform: Transform, cache: Path, *, on_bad_image: str = "error", workers: int = 2
 ) -> DecodedImages:
-    """Open the decoded images, decoding them if nobody has yet; processes that ask at once decode once.
+    """Open the decoded images as `decode_all` does, and refuse the bad files, or say that they are skipped.
 
     Args:
         files: a path for each file's SHA-256.
@@ -107,14 +107,7 @@ def decode_images(
         BadImageError: names the first bad file and counts the others, if `on_bad_image` is `error`.
         TlftError: if a file vanished or changed, or the cache cannot be written.
     """
-    folder = cache / _key(files, transform)
-    decoded = _open(folder, files, transform)
-    if decoded is None:
-        _decode_under_lock(folder, files, transform, workers)
-        decoded = _open(folder, files, transform)
-        assert decoded is not None
-    with suppress(OSError):  # a cache that may only be read
-        os.utime(folder / "index.json")
+    decoded = decode_all(files, transform, cache, workers)
     failed = [(path, decoded.bad[digest]) for digest, path in files.items() if digest in decoded.bad]
     if failed and on_bad_image == "error":
         path, reason = failed[0]
@@ -124,6 +117,23 @@ def decode_images(
         log.warning("skipped %s: %s", display_name(path), reason)
     if failed:
         log.warning("skipped %d of %d images", len(failed), len(files))
+    return decoded
+
+
+def decode_all(files: Mapping[str, Path], transform: Transform, cache: Path, workers: int = 2) -> DecodedImages:
+    """Open the decoded images, decoding them if nobody has yet; processes that ask at once decode once.
+
+    Raises:
+        TlftError: if a file vanished or changed, or the cache cannot be written.
+    """
+    folder = cache / _key(files, transform)
+    decoded = _open(folder, files, transform)
+    if decoded is None:
+        _decode_under_lock(folder, files, transform, workers)
+        decoded = _open(folder, files, transform)
+        assert decoded is not None
+    with suppress(OSError):  # a cache that may only be read
+        os.utime(folder / "index.json")
     return decoded
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from tlft.config.schema import Config
 from tlft.data.class_map import LabelSpace, resolve_class_map
 from tlft.data.dataset import Dataset, open_dataset
+from tlft.data.pixel_store import decode_all
+from tlft.data.transforms import Transform
 from tlft.models.weights import Weights, find_weights
 from tlft.runs.run_key import run_key, scientific_config
 from tlft.runtime.device import available_threads
@@ -25,15 +27,28 @@ class Identity:
 
 
 def identify(config: Config, dataset: Dataset | None = None) -> Identity:
-    """Digest the data (unless it is known) and the weights and compute the run's key; nothing is decoded or loaded."""
+    """Digest the data (unless it is known) and the weights and compute the run's key; no network is loaded.
+
+    Nothing is decoded either, but where bad images are skipped: see `_count_trained`.
+    """
     dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
     weights = find_weights(config)
     class_map = None
     if config.head.name == "imagenet1k":
         class_map = resolve_class_map(config.data.class_map, dataset.classes)
-    train_images = len(dataset.split("train"))
-    science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map, train_images)
+    trained = _count_trained(config, dataset, weights.transform)
+    science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map, trained)
     return Identity(dataset, weights, LabelSpace(dataset.classes, class_map), science, run_key(science))
+
+
+def _count_trained(config: Config, dataset: Dataset, transform: Transform) -> int:
+    """Count the images that are trained on; which ones are bad and skipped is known when all have been decoded."""
+    images = dataset.split("train")
+    if config.data.on_bad_image != "skip" or not config.training.epochs:
+        return len(images)
+    cache, workers = config.home / "cache" / "decoded", config.threads or available_threads()
+    decoded = decode_all(dataset.files, transform, cache, workers)
+    return sum(image.sha256 in decoded.rows for image in images)
 
 
 def run_name(config: Config) -> str:

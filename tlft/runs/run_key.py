@@ -32,8 +32,9 @@ def scientific_config(
 
     What cannot matter is dropped here: with nothing trained the optimizer, the schedule, the epochs, the batches and
     the training images; the seed too if no weight is drawn from it. Scratch has no `weights_digest`, and only the
-    1000-class head a `class_map`; `digests` are the contents of the splits. The number of training images matters where
-    it leaves a lone one, which an earlier version trained on alone (see tlft/data/batch_borders.py).
+    1000-class head a `class_map`; `digests` are the contents of the splits. The number of training images (those that
+    can be decoded) matters where it leaves a lone one, which an earlier version trained on alone (see
+    tlft/data/batch_borders.py).
     """
     training = config.training
     trained = training.trainable != "none"
