@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tlft.names import PROBABILITY, Param
+from tlft.names import GROUP, PROBABILITY, Param
 from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Correctness:
         confidence: of shape (networks, images), probability of the winning output.
         seeded: whether another seed would have given another network.
         open_set: whether the head has outputs beyond the data's classes.
+        left_out: how many images some of the runs did not see.
+        groups: of shape (images,), the group of each image; None where every image stands for itself.
     """
 
     images: tuple[str, ...]
@@ -43,6 +45,8 @@ class Correctness:
     confidence: NDArray[np.float64]
     seeded: bool
     open_set: bool
+    left_out: int = 0
+    groups: NDArray[np.str_] | None = None
 
     def select(self, images: Sequence[str]) -> Correctness:
         """Return the same networks on some of the images, in the order given."""
@@ -57,6 +61,7 @@ class Correctness:
             correct=self.correct[:, at],
             correct_closed_set=self.correct_closed_set[:, at],
             confidence=self.confidence[:, at],
+            groups=None if self.groups is None else self.groups[at],
         )
 
     def recalls(self) -> dict[str, float]:
@@ -86,8 +91,13 @@ def common_images(frames: Sequence[DataFrame]) -> list[str]:
     return list(images)
 
 
-def compute_correctness(runs: Sequence[Record], frames: Frames) -> Correctness | None:
-    """Put the predictions of a cell's runs together; None if those of any run cannot be read."""
+def compute_correctness(
+    runs: Sequence[Record], frames: Frames, groups: Mapping[str, str] | None = None
+) -> Correctness | None:
+    """Put the predictions of a cell's runs together; None if those of any run cannot be read.
+
+    `groups` says which images are not independent of each other: image -> group.
+    """
     if not runs or any(run.run_id not in frames for run in runs):
         return None
     predictions = [index_by_image(frames[run.run_id]) for run in runs]
@@ -104,12 +114,28 @@ def compute_correctness(runs: Sequence[Record], frames: Frames) -> Correctness |
         confidence=np.array([frame["confidence"].to_numpy(np.float64) for frame in aligned]),
         seeded=any(Param.SEED in run.params for run in runs),
         open_set=any(Param.CLASS_MAP in run.params for run in runs),
+        left_out=len(set().union(*(frame.index for frame in predictions))) - len(images),
+        groups=np.array([groups.get(image, image) for image in images]) if groups else None,
     )
+
+
+def groups_of_images(runs: Sequence[Record], frames: Frames) -> dict[str, dict[str, str]]:
+    """Return the digest of evaluation images -> image -> group, by the newest run that has groups.
+
+    Runs that differ in nothing but `data.group` are one run, so that what one of them says holds for all on its images.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for run in runs:
+        frame = frames.get(run.run_id)
+        if frame is not None and GROUP in frame:
+            groups[run.params.get(Param.DATA_EVAL, "")] = dict(index_by_image(frame)[GROUP].astype(str))
+    return groups
 
 
 def condense(frame: DataFrame) -> DataFrame:
     """Return of predictions what their correctness needs, of the same few columns whatever the number of classes."""
-    return frame[["sha256", "label", "predicted", "confidence"]].assign(**{_CLOSED_SET: _predict_closed_set(frame)})
+    kept = ["sha256", "label", "predicted", "confidence", *([GROUP] if GROUP in frame else [])]
+    return frame[kept].assign(**{_CLOSED_SET: _predict_closed_set(frame)})
 
 
 _CLOSED_SET = "predicted closed-set"

@@ -1,49 +1,76 @@
 """What the runs of a table prove: an interval for each cell, paired comparisons of the columns of each row.
 
-How a method works is in statistics.py; how it is said to people, in narrative.py.
+How a method works is in `analysis/statistics/`; how it is said to people, in narrative.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
-from analysis.correctness import Correctness, Frames, compute_correctness
+from analysis.correctness import Correctness, Frames, compute_correctness, groups_of_images
 from analysis.recipes import shorten
 from analysis.rows import Row
 from analysis.statistics import (
+    ALPHA,
     Interval,
     PairedComparison,
     Reliability,
     accuracy_interval,
     compare,
     holm,
+    levels,
+    new_seed_interval,
+    rate_limit,
     reliability,
     smallest_difference,
 )
-from tlft.config.columns import COLUMN_PARAMS
+from tlft.config.columns import COLUMN_PARAMS, THREE
 from tlft.names import Param
 from tlft.tracking.records import Record
 
 _IN_QUESTION = {*COLUMN_PARAMS, Param.SEED, Param.CLASS_MAP, Param.WEIGHTS}
 """Params in which two sides of a comparison may differ."""
 
+_THREE = {column.key for column in THREE}
+
 
 @dataclass(frozen=True)
 class CellEvidence:
-    """What the runs of one cell show.
+    """What the runs of one cell show, on the images that all of them saw."""
 
-    Attributes:
-        interval: of the accuracy, all outputs competing.
-        closed_set_interval: with only the data's classes competing, where that is another question; else None.
-        recalls: class -> share of its images that is found.
-    """
+    correctness: Correctness
 
-    interval: Interval
-    closed_set_interval: Interval | None
-    reliability: Reliability
-    recalls: dict[str, float]
+    @cached_property
+    def interval(self) -> Interval:
+        """Of the accuracy, all outputs competing."""
+        return accuracy_interval(self.correctness.correct, groups=self.correctness.groups)
+
+    @cached_property
+    def closed_set_interval(self) -> Interval | None:
+        """The same with only the data's classes competing, where that is another question."""
+        if not self.correctness.open_set:
+            return None
+        return accuracy_interval(self.correctness.correct_closed_set, groups=self.correctness.groups)
+
+    @cached_property
+    def new_seed_interval(self) -> Interval | None:
+        """Where the accuracy of one more seed lies; None where no seed was drawn, or too few to tell."""
+        if not self.correctness.seeded:
+            return None
+        return new_seed_interval(self.correctness.correct, groups=self.correctness.groups)
+
+    @cached_property
+    def reliability(self) -> Reliability:
+        """How sure the networks were, and how often right."""
+        return reliability(self.correctness.confidence, self.correctness.correct)
+
+    @cached_property
+    def recalls(self) -> dict[str, float]:
+        """Class -> share of its images that is found."""
+        return self.correctness.recalls()
 
 
 @dataclass(frozen=True)
@@ -52,20 +79,28 @@ class Claim:
 
     Attributes:
         new, old: keys of the two columns.
-        closed_set: whether the old side is scored on the data's classes alone.
-        p: two-sided, after Holm's correction for all claims of the table.
+        closed_sides: those of the two that are scored on the data's classes alone though they have other outputs.
+        classes: the data's, sorted.
+        comparison: its interval as strict as `p`.
+        p: two-sided, after Holm's correction for all claims of the family.
+        family: how many claims there are of the same row: of the three columns, or of others.
         caveats: in what the two sides differ that is not the question, such as `training.epochs 50 and 15`.
-        smallest_difference: that these images show with 80 % power, for single networks; 0..1, or None.
     """
 
     row: Row
     new: str
     old: str
-    closed_set: bool
+    closed_sides: tuple[str, ...]
+    classes: tuple[str, ...]
     comparison: PairedComparison
     p: float
+    family: int
     caveats: tuple[str, ...]
-    smallest_difference: float | None
+
+    @property
+    def closed_set(self) -> bool:
+        """Whether a side is scored on the data's classes alone."""
+        return bool(self.closed_sides)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -75,7 +110,18 @@ class Claim:
     @property
     def significant(self) -> bool:
         """Whether the difference is more than these images and seeds give by chance."""
-        return self.p < 0.05
+        return self.p < ALPHA
+
+    @property
+    def rarer_rate(self) -> float:
+        """Share of the images that the worse side alone gets right, 0..1; the largest likely one where it is none."""
+        rarer = min(self.comparison.corrected, self.comparison.spoiled)
+        return rate_limit(rarer, self.comparison.images)
+
+    @cached_property
+    def smallest_difference(self) -> float | None:
+        """That these images show between two single networks with 80 % power at the family's level, 0..1, or None."""
+        return smallest_difference(self.rarer_rate, self.comparison.images, ALPHA / self.family)
 
 
 @dataclass(frozen=True)
@@ -98,63 +144,100 @@ class Evidence:
 
 
 def gather_evidence(rows: Sequence[Row], runs: Sequence[Record], frames: Frames) -> Evidence:
-    """Look at the predictions of the runs behind every cell of `eval/accuracy`, and compare the columns of each row."""
+    """Look at the predictions of the runs behind every cell of `eval/accuracy`, and compare the columns of each row.
+
+    The comparisons of a row are corrected together: those of the three columns, and those with further columns. So what
+    else a table shows changes no verdict.
+    """
     runs_by_id = {run.run_id: run for run in runs}
+    groups = groups_of_images(runs, frames)
     run_ids_of_cells = {cell.run_ids for row in rows for cell in row.cells.values()}  # a cell may stand in several rows
     readable = {
-        run_ids: correctness
+        run_ids: CellEvidence(correctness)
         for run_ids in run_ids_of_cells
-        if (correctness := compute_correctness([runs_by_id[run_id] for run_id in run_ids], frames)) is not None
+        if (correctness := _read([runs_by_id[run_id] for run_id in run_ids], frames, groups)) is not None
     }
     cells, claims = [], []
     for row in rows:
         columns = {key: readable[cell.run_ids] for key, cell in row.cells.items() if cell.run_ids in readable}
-        cells.append({key: _cell_evidence(correctness) for key, correctness in columns.items()})
-        for new, old in _pairs(columns):
-            caveats = _differing_params(*(runs_by_id[row.cells[key].run_ids[0]].params for key in (new, old)))
-            claims += _compare_columns(row, new, old, columns, caveats)
-    p_values = {claim.key: claim.comparison.p for claim in claims}  # what stands in several rows counts once
-    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+        cells.append(columns)
+        pairs = _pairs({key: evidence.correctness for key, evidence in columns.items()}, row, runs_by_id)
+        for of_the_three in (True, False):
+            claims += _claims([pair for pair in pairs if ({pair.new, pair.old} <= _THREE) == of_the_three], row)
     return Evidence(
         cells=tuple(cells),
-        claims=tuple(replace(claim, p=corrected[claim.key]) for claim in claims),
+        claims=tuple(claims),
         unreadable=sum(run_id not in frames for run_id in runs_by_id),
     )
 
 
-def _cell_evidence(correctness: Correctness) -> CellEvidence:
-    return CellEvidence(
-        interval=accuracy_interval(correctness.correct),
-        closed_set_interval=accuracy_interval(correctness.correct_closed_set) if correctness.open_set else None,
-        reliability=reliability(correctness.confidence, correctness.correct),
-        recalls=correctness.recalls(),
-    )
+def _read(runs: Sequence[Record], frames: Frames, groups: Mapping[str, Mapping[str, str]]) -> Correctness | None:
+    images = runs[0].params.get(Param.DATA_EVAL, "") if runs else ""
+    return compute_correctness(runs, frames, groups.get(images))
 
 
-def _pairs(columns: Collection[str]) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class _Pair:
+    """Two columns of a row on the images that both saw, scored in one way."""
+
+    new: str
+    old: str
+    sides: tuple[Correctness, Correctness]
+    closed_set: bool
+    caveats: tuple[str, ...]
+
+    def compare(self, level: float) -> PairedComparison:
+        a, b = self.sides
+        right = (side.correct_closed_set if self.closed_set else side.correct for side in self.sides)
+        groups = a.groups if a.groups is not None else b.groups
+        return compare(*right, new_is_fixed=not a.seeded, old_is_fixed=not b.seeded, groups=groups, level=level)
+
+
+def _pairs(columns: Mapping[str, Correctness], row: Row, runs: Mapping[str, Record]) -> list[_Pair]:
+    """Pair every two columns, the new way before the old one; where one has other outputs, also without these."""
+    pairs = []
+    for new, old in _orders(columns):
+        caveats = _differing_params(*(runs[row.cells[key].run_ids[0]].params for key in (new, old)))
+        seen = set(columns[old].images)
+        images = [image for image in columns[new].images if image in seen]
+        if not images:
+            continue
+        if left_out := len(seen.union(columns[new].images)) - len(images):
+            caveats = (*caveats, f"{left_out} images that one side did not see are left out")
+        sides = columns[new].select(images), columns[old].select(images)
+        for closed_set in (False, True) if any(side.open_set for side in sides) else (False,):
+            pairs.append(_Pair(new, old, sides, closed_set, caveats))
+    return pairs
+
+
+def _orders(columns: Collection[str]) -> list[tuple[str, str]]:
     """Return every two columns, the new way before the old one."""
     places = {"fine_tune": 0, "zero_shot": 2, "from_scratch": 3}
     return list(combinations(sorted(columns, key=lambda key: places.get(key, 1)), 2))
 
 
-def _compare_columns(
-    row: Row, new: str, old: str, columns: Mapping[str, Correctness], caveats: tuple[str, ...]
-) -> list[Claim]:
-    """Compare two columns on the images that both saw; an open-set old side once more on the data's classes alone."""
-    old_images = set(columns[old].images)
-    images = [image for image in columns[new].images if image in old_images]
-    if not images:
-        return []
-    if left_out := len(old_images.union(columns[new].images)) - len(images):
-        caveats = (*caveats, f"{left_out} images that one side did not see are left out")
-    a, b = columns[new].select(images), columns[old].select(images)
-    claims = []
-    for closed_set in (False, True) if b.open_set else (False,):
-        old_correct = b.correct_closed_set if closed_set else b.correct
-        comparison = compare(a.correct, old_correct, new_is_fixed=not a.seeded, old_is_fixed=not b.seeded)
-        smallest = smallest_difference(comparison.spoiled / len(images), len(images))
-        claims.append(Claim(row, new, old, closed_set, comparison, comparison.p, caveats, smallest))
-    return claims
+def _claims(family: Sequence[_Pair], row: Row) -> list[Claim]:
+    """Compare pairs that are corrected together: their p, and intervals that are as strict."""
+    p_values = [pair.compare(1 - ALPHA).p for pair in family]
+    return [
+        Claim(
+            row=row,
+            new=pair.new,
+            old=pair.old,
+            closed_sides=_closed_sides(pair),
+            classes=tuple(sorted(set(pair.sides[0].labels.tolist()))),
+            comparison=pair.compare(level),
+            p=p,
+            family=len(family),
+            caveats=pair.caveats,
+        )
+        for pair, p, level in zip(family, holm(p_values), levels(p_values), strict=True)
+    ]
+
+
+def _closed_sides(pair: _Pair) -> tuple[str, ...]:
+    names = zip((pair.new, pair.old), pair.sides, strict=True)
+    return tuple(name for name, side in names if side.open_set) if pair.closed_set else ()
 
 
 def _differing_params(new: Mapping[str, str], old: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,30 +1,34 @@
-"""Say in sentences what a table shows, what its evidence proves, and what a reader must know to believe it.
+"""Say in sentences what a table shows and what its evidence proves; each sentence is true when it is read alone.
 
-Nothing is computed here but the rounding of figures.
+Nothing is computed here but the rounding of figures. What stands below a table is in footnotes.py.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from operator import itemgetter
 
 from analysis.comparison_table import Table
-from analysis.evidence import Claim, Evidence
+from analysis.evidence import Claim
 from analysis.rows import Cell, Row
-from analysis.statistics import THIS_NETWORK, Interval
+from analysis.statistics import ALPHA, Interval
 from tlft.config.columns import THREE, Column
-from tlft.names import Metric, Param, Tag
+from tlft.names import Metric
 
 _SHORT_TITLES = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
-_PHRASES = {
+_WAYS = {
     "zero_shot": "leaving the pretrained network untouched",
     "fine_tune": "fine-tuning the pretrained network",
     "from_scratch": "training from scratch",
     "linear_probe": "training only the head",
 }
-_SHORT_PHRASES = _PHRASES | {"zero_shot": "the untouched network", "fine_tune": "fine-tuning"}
-_LATER_PHRASES = _PHRASES | {"zero_shot": "leaving it untouched"}  # where the network was named before
+_SHORT_WAYS = _WAYS | {"zero_shot": "the untouched network", "fine_tune": "fine-tuning"}
+_NETWORKS = {
+    "zero_shot": "untouched network",
+    "fine_tune": "fine-tuned network",
+    "from_scratch": "network trained from scratch",
+    "linear_probe": "network with only its head trained",
+}
+_MOST_CLASSES_NAMED = 3
 
 
 def is_share(metric: str) -> bool:
@@ -42,7 +46,8 @@ def percent(share: float, decimals: int = 1) -> str:
     return rounded(100 * share, decimals)
 
 
-def _capitalize(text: str) -> str:
+def capitalize(text: str) -> str:
+    """Return a text with its first letter in upper case, the others as they are."""
     return text[:1].upper() + text[1:]
 
 
@@ -52,8 +57,13 @@ def format_interval(interval: Interval) -> str:
 
 
 def format_p(p: float) -> str:
-    """Return `p = 0.001`, or `p < 0.001`."""
-    return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}" if p < 0.095 else f"p = {p:.2f}"
+    """Return `p = 0.001`, or `p < 0.001`; never one that reads as if it were on the other side of 5 %, or on it."""
+    if p < 0.0005:
+        return "p < 0.001"
+    if p >= 0.095:
+        return f"p = {p:.2f}"
+    decimals = next(decimals for decimals in range(3, 18) if p == ALPHA or float(f"{p:.{decimals}f}") != ALPHA)
+    return f"p = {p:.{decimals}f}"
 
 
 def short_title(column: Column) -> str:
@@ -61,39 +71,74 @@ def short_title(column: Column) -> str:
     return _SHORT_TITLES.get(column.key, column.title.rpartition(", ")[2])
 
 
-def phrase(column: str, phrases: Mapping[str, str] = _SHORT_PHRASES) -> str:
+def phrase(column: str, phrases: Mapping[str, str] = _SHORT_WAYS) -> str:
     """Return what is done in a column, as part of a sentence."""
     return phrases.get(column, column.replace("_", " "))
 
 
-def _points(claim: Claim) -> str:
+def name_sides(claim: Claim) -> tuple[str, str]:
+    """Return what the two sides of a claim are called: ways to use a network, or, without enough seeds, networks."""
+    if not claim.comparison.seeds_unknown:
+        return phrase(claim.new), phrase(claim.old)
+    new, old = zip((claim.new, claim.old), claim.comparison.networks, strict=True)
+    return _networks(*new), _networks(*old)
+
+
+def _networks(column: str, count: int) -> str:
+    """Return `this fine-tuned network`, `these 2 fine-tuned networks`, or `the untouched network`, which is one."""
+    noun = _NETWORKS.get(column, f"network ({column.replace('_', ' ')})")
+    if count > 1:
+        return f"these {count} {noun.replace('network', 'networks', 1)}"
+    return f"{'the' if column == 'zero_shot' else 'this'} {noun}"
+
+
+def points(claim: Claim) -> str:
+    """Return `+8.5 points (95 % interval 3.9 to 13.7, p = 0.001)`."""
     interval, difference = claim.comparison.interval, percent(claim.comparison.difference)
     sign = "" if difference.startswith("-") or float(difference) == 0 else "+"
-    ends = f"{percent(interval.low)} to {percent(interval.high)}"
+    ends = f"{_end(interval.low)} to {_end(interval.high)}"
     return f"{sign}{difference} points (95 % interval {ends}, {format_p(claim.p)})"
+
+
+def _end(share: float) -> str:
+    """Return an end of an interval in points, with so many decimals that it is zero only where it is zero."""
+    decimals = next((decimals for decimals in range(1, 6) if round(100 * share, decimals)), 1)
+    return percent(share, decimals)
 
 
 def describe(claim: Claim) -> str:
     """Return the claim as a sentence without a full stop.
 
-    As in `fine-tuning corrects 14 images that the untouched network gets wrong and spoils 1, of 153: +8.5 points (95 %
-    interval 3.9 to 13.7, p = 0.001)`.
+    As in `this fine-tuned network corrects 14 images that the untouched network gets wrong and spoils 1, of 153: +8.5
+    points (95 % interval 3.9 to 13.7, p = 0.001)`.
     """
     comparison = claim.comparison
     single = comparison.networks == (1, 1)
     corrected, spoiled = (rounded(count, 0 if single else 1) for count in (comparison.corrected, comparison.spoiled))
     images = "image" if corrected == "1" else "images"
     mean = "" if single else " on average"
-    closed_set = ", scored on the data's classes alone," if claim.closed_set else ""
+    new, old = (
+        side + (f", scored on {only_classes(claim)} alone," if column in claim.closed_sides else "")
+        for side, column in zip(name_sides(claim), (claim.new, claim.old), strict=True)
+    )
+    plural = "" if claim.comparison.seeds_unknown and comparison.networks[0] > 1 else "s"
+    gets = "get" if claim.comparison.seeds_unknown and comparison.networks[1] > 1 else "gets"
     sentence = (
-        f"{phrase(claim.new)}{mean} corrects {corrected} {images} that {phrase(claim.old)}{closed_set} "
-        f"gets wrong and spoils {spoiled}, of {comparison.images}: {_points(claim)}"
+        f"{new}{mean} correct{plural} {corrected} {images} that {old} {gets} wrong and spoil{plural} {spoiled}, "
+        f"of {comparison.images}: {points(claim)}"
     )
     if not claim.significant:
         sentence += "; a difference is not shown"
     if claim.caveats:
         sentence += f"; not alike: {', '.join(claim.caveats)}"
     return sentence
+
+
+def only_classes(claim: Claim) -> str:
+    """Return the data's classes by name, or, of many, how many there are."""
+    if len(claim.classes) > _MOST_CLASSES_NAMED:
+        return f"the data's {len(claim.classes)} classes"
+    return " and ".join([", ".join(claim.classes[:-1]), claim.classes[-1]] if len(claim.classes) > 1 else claim.classes)
 
 
 def head_row(table: Table) -> Row | None:
@@ -124,8 +169,8 @@ def headline(table: Table) -> str:
     elsewhere = {key for sibling in siblings for key in sibling.cells} - set(row.cells)
     if uncompared := [title for key, title in titles.items() if key in elsewhere]:
         sentences.append(f"Of other recipes, and so not compared: {', '.join(uncompared)}.")
-    if table.evidence is not None and (verdict := _verdict(table.evidence.claims_of(row))):
-        sentences.append(verdict)
+    if table.evidence is not None:
+        sentences += _verdicts(table.evidence.claims_of(row))
     return " ".join(sentences)
 
 
@@ -134,177 +179,35 @@ def _figure(cell: Cell, metric: str) -> str:
     return figure + (f" (n={cell.n})" if cell.n > 1 else "")
 
 
-def _verdict(row_claims: Sequence[Claim]) -> str:
-    """Say what the first column of the comparisons does against the others; nothing if there is none."""
-    claims = [claim for claim in row_claims if not claim.closed_set and claim.new == row_claims[0].new]
-    if not claims:
+def _verdicts(row_claims: Sequence[Claim]) -> Iterator[str]:
+    """Say what the first column of the comparisons does against each other; nothing if there is none."""
+    claims = [claim for claim in row_claims if claim.new == row_claims[0].new]
+    for old in dict.fromkeys(claim.old for claim in claims):
+        yield _verdict([claim for claim in claims if claim.old == old])
+
+
+def _verdict(claims: Sequence[Claim]) -> str:
+    """Say what one column does against another, in one sentence for all ways to score them."""
+    first = claims[0]
+    seeds_unknown = first.comparison.seeds_unknown
+    new, old = name_sides(first) if seeds_unknown else (phrase(first.new, _WAYS), phrase(first.old))
+    verb = "are" if seeds_unknown and first.comparison.networks[0] > 1 else "is"
+    parts = [f"{verb} {_relation(first)} {old}{_scoring(first, claims)}, {points(first)}"]
+    parts += [f"{_relation(claim)} it{_scoring(claim, claims)}, {points(claim)}" for claim in claims[1:]]
+    conjunction = ", and " if len({_relation(claim) for claim in claims}) == 1 else ", but "
+    unlike = f"; not alike: {', '.join(first.caveats)}" if first.caveats else ""
+    seeds = "; other seeds may do otherwise" if seeds_unknown else ""
+    return capitalize(f"{new} {conjunction.join(parts)}{unlike}{seeds}.")
+
+
+def _scoring(claim: Claim, claims: Sequence[Claim]) -> str:
+    """Return which outputs compete, where that makes a difference."""
+    if len(claims) == 1:
         return ""
-    parts = [f"{_relation(claim)} {phrase(claim.old, _LATER_PHRASES)}, {_points(claim)}" for claim in claims]
-    few_seeds = any(claim.comparison.seeds_unknown for claim in claims)
-    warning = " Some of this rests on too few seeds to say how others would do." if few_seeds else ""
-    return _capitalize(f"{phrase(claims[0].new, _PHRASES)} {', and '.join(parts)}.{warning}")
+    return f" when only {only_classes(claim)} compete" if claim.closed_set else " when all its 1000 outputs compete"
 
 
 def _relation(claim: Claim) -> str:
     if not claim.significant:
-        return "is not shown to differ from"
-    return "is better than" if claim.comparison.difference > 0 else "is worse than"
-
-
-def footnotes(table: Table) -> tuple[str, ...]:
-    """Return all that is to be said below a table."""
-    row = head_row(table)
-    repeated = any(cell.n > 1 for row in table.rows for cell in row.cells.values())
-    notes = [
-        f"Figures: {table.metric}{'; mean ± sample standard deviation over n seeds' if repeated else ''}.",
-        _closed_set(table) if table.metric == Metric.ACCURACY else "",
-        _precisions(table),
-        *(_evidence(table, table.evidence, row) if table.evidence is not None and row is not None else ()),
-        *_data_notes(table),
-        f"Left out: {list_reasons(table.left_out)}.",
-        _commits(table),
-    ]
-    return tuple(note for note in notes if note)
-
-
-def list_reasons(left_out: Mapping[str, int]) -> str:
-    """Return why runs are left out and how many, such as `failed (1), superseded (2)`, or `nothing`."""
-    return ", ".join(f"{reason} ({count})" for reason, count in left_out.items()) or "nothing"
-
-
-def _closed_set(table: Table) -> str:
-    """Say how the 1000-class head does among the data's classes; a cell that stands in several rows is named once."""
-    precisions = {run.run_id: run.params.get(Param.PRECISION, "") for run in table.runs}
-    several = len(set(precisions.values())) > 1
-    figures: dict[tuple[str, tuple[str, ...]], str] = {}
-    for row in table.rows:
-        cell = row.cells.get("zero_shot")
-        if cell is not None and cell.closed_set_accuracy is not None:
-            precision = f", precision {precisions[cell.run_ids[0]]}" if several else ""
-            figures.setdefault((f"{row.place}{precision}", cell.run_ids), f"{percent(cell.closed_set_accuracy, 3)} %")
-    if not figures:
-        return ""
-    counts = Counter(name for name, _ in figures)
-    items = [
-        f"{name}{f' (run {run_ids[0][:8]})' if counts[name] > 1 else ''} {figure}"
-        for (name, run_ids), figure in figures.items()
-    ]
-    return (
-        "The 1000-class head is scored over all its outputs; closed-set (only the data's classes compete): "
-        f"{'; '.join(items)}."
-    )
-
-
-def _precisions(table: Table) -> str:
-    automatic = [run for run in table.runs if run.params.get(Param.PRECISION) == "auto"]
-    resolved = {run.tags[Tag.PRECISION] for run in automatic if run.tags.get(Tag.PRECISION)}
-    return f"precision=auto was {' in some runs, '.join(sorted(resolved))} in others." if len(resolved) > 1 else ""
-
-
-def _data_notes(table: Table) -> list[str]:
-    """Say which folders the images are from, what is left out of them, and which were trained on, nearly."""
-    sentences = {
-        Tag.SPLIT_FOLDERS: "{}: {}.",
-        Tag.LEFT_OUT_FILES: "{}: files left out of the folders: {}.",
-        Tag.SKIPPED_IMAGES: "{}: images skipped as unreadable: {}.",
-        Tag.NEAR_DUPLICATES: "{}: {}, which flatters the trained networks.",
-    }
-    notes = [
-        sentence.format(run.tags.get(Tag.DATA, "the data"), run.tags[tag])
-        for tag, sentence in sentences.items()
-        for run in table.runs
-        if run.tags.get(tag)
-    ]
-    return list(dict.fromkeys(notes))
-
-
-def _commits(table: Table) -> str:
-    commits = dict.fromkeys(
-        run.tags.get(Tag.COMMIT, "unknown")[:7] + (" (dirty)" if run.tags.get(Tag.DIRTY) == "true" else "")
-        for run in table.runs
-    )
-    return f"Code: {', '.join(commits)}." if commits else ""
-
-
-def _evidence(table: Table, evidence: Evidence, head: Row) -> Iterator[str]:
-    """Yield what the evidence of one row shows, or of all where the table is to be told in full."""
-    rows = [row for row in table.rows if not row.published] if table.full else [head]
-    yield _intervals(evidence)
-    for row in rows:
-        place = f"{row.place} ({row.recipe}): " if len(rows) > 1 else ""
-        for claim in evidence.claims_of(row):
-            yield _capitalize(f"{place}{describe(claim)}.")
-    yield _seeds(evidence)
-    if (total := len({claim.key for claim in evidence.claims})) > 1:
-        others = total - len(evidence.claims_of(head))
-        hint = f" The {others} of other rows are shown by --stats full." if others and not table.full else ""
-        yield f"p is corrected for all {total} comparisons (Holm).{hint}"
-    yield _power(evidence, head)
-    yield from _choice(table)
-    if evidence.unreadable:
-        runs = "one run" if evidence.unreadable == 1 else f"{evidence.unreadable} runs"
-        yield f"The predictions of {runs} cannot be read; such a cell has no interval."
-    if table.full:
-        yield from _calibration(table, evidence)
-
-
-def _intervals(evidence: Evidence) -> str:
-    kinds = {cell.interval.kind for cells in evidence.cells for cell in cells.values()}
-    if not kinds:
-        return ""
-    if kinds == {THIS_NETWORK}:
-        meaning = ", for each trained network only, on new images: other seeds may differ."
-    else:
-        meaning = ": of a new seed on new images where there are three seeds or more, of the trained networks alone on "
-        meaning += "new images where there are fewer."
-    return f"Intervals in brackets are of 95 %{meaning}"
-
-
-def _seeds(evidence: Evidence) -> str:
-    """Warn where a claim rests on too few seeds."""
-    seeds_unknown = {claim.key: claim.comparison.seeds_unknown for claim in evidence.claims}
-    if not (few := sum(seeds_unknown.values())):
-        return ""
-    subject = "The comparisons hold" if few == len(seeds_unknown) else f"{few} of the comparisons hold"
-    return f"{subject} for the networks that were trained, on new images; how other seeds would do is not known."
-
-
-def _power(evidence: Evidence, row: Row) -> str:
-    for claim in evidence.claims_of(row):
-        if not claim.closed_set and claim.smallest_difference is not None:
-            images = claim.comparison.images
-            spoiled = rounded(100 * claim.comparison.spoiled / images, 1)
-            return (
-                f"With {images} images, of which {spoiled} % are spoiled, a difference between two networks below "
-                f"{percent(claim.smallest_difference)} points would be missed more often than one time in five."
-            )
-    return ""
-
-
-def _choice(table: Table) -> list[str]:
-    """Warn where rows are so many tries on the same evaluation images."""
-    tries = Counter(
-        (row.place, key)
-        for row in table.rows
-        for key in row.cells
-        if not row.published and key != "zero_shot"  # which has no recipe to choose
-    )
-    most = {place: count for (place, _), count in sorted(tries.items(), key=itemgetter(1))}
-    return [
-        f"{place}: {most[place]} recipes were tried on the same evaluation images; the best would be chosen on these "
-        f"images, and looks better than it is. Choose by --metric {Metric.HOLDOUT_ACCURACY} (data.holdout_fraction)."
-        for place in dict.fromkeys(place for place, _ in tries)
-        if most[place] > 1
-    ]
-
-
-def _calibration(table: Table, evidence: Evidence) -> Iterator[str]:
-    for row, cells in zip(table.rows, evidence.cells, strict=False):
-        for key, cell in cells.items():
-            recalls = ", ".join(f"{name} {percent(share)} %" for name, share in cell.recalls.items())
-            interval = cell.closed_set_interval
-            closed_set = f"; closed-set interval {format_interval(interval)}" if interval is not None else ""
-            yield (
-                f"{row.place} ({row.recipe}), {phrase(key)}: expected calibration error "
-                f"{percent(cell.reliability.error)} %; found of each class: {recalls}{closed_set}."
-            )
+        return "not shown to differ from"
+    return "better than" if claim.comparison.difference > 0 else "worse than"

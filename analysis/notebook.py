@@ -135,6 +135,7 @@ def compare(
     published: bool = False,
     metric: str = Metric.ACCURACY,
     stats: str = "short",
+    group: str | None = None,
 ) -> Comparison:
     """Put the finished runs of an experiment side by side, as `python -m analysis.table` does with the same options.
 
@@ -144,5 +145,5 @@ def compare(
         ConfigurationError: if there is nothing to show.
         TlftError: if the store does not answer.
     """
-    table, reader = load_table(TableQuery(experiment, uri, data, arch, columns, published, metric, stats))
+    table, reader = load_table(TableQuery(experiment, uri, data, arch, columns, published, metric, stats, group))
     return Comparison(table, reader.predictions(table.runs))

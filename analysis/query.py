@@ -7,9 +7,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 
 from analysis.comparison_table import Table, add_evidence, arch_names, as_set, build_table, data_names
-from analysis.narrative import list_reasons
+from analysis.correctness import Frames
+from analysis.footnotes import list_reasons
+from tlft.config.validate import group_problem
+from tlft.data.splits import find_groups
 from tlft.errors import ConfigurationError, nearest
-from tlft.names import Metric
+from tlft.names import GROUP, Metric
 from tlft.runtime.command_line import add_experiment, add_uri
 from tlft.tracking.client import tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_records
@@ -28,6 +31,8 @@ class TableQuery:
         uri: of the tracking store; None takes mlflow.db in TLFT_HOME, else in the project folder.
         columns: `three`, or `all`: those of other uses of the network too.
         stats: `none`, `short` or `full`: intervals and comparisons.
+        group: a regular expression with one group, on the evaluation images' files: which are not independent of each
+            other; None takes what the runs say (`data.group`).
     """
 
     experiment: str = "tlft"
@@ -38,6 +43,7 @@ class TableQuery:
     published: bool = False
     metric: str = Metric.ACCURACY
     stats: str = "short"
+    group: str | None = None
 
     @classmethod
     def from_arguments(cls, arguments: Namespace, **fixed: str) -> TableQuery:
@@ -59,6 +65,7 @@ def add_table_options(parser: ArgumentParser) -> None:
     add_run_options(parser)
     parser.add_argument("--columns", choices=COLUMNS, default="three", help="all: other columns too")
     parser.add_argument("--published", action="store_true", help="add the published figures as a row")
+    parser.add_argument("--group", metavar="REGEX", help="which images belong together, as data.group does")
 
 
 def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactReader]:
@@ -95,8 +102,20 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
         raise ConfigurationError(f"no run to show; left out: {list_reasons(table.left_out)}{hint}")
     reader = ArtifactReader(query.uri)
     if query.stats != "none" and table.metric == Metric.ACCURACY:
-        table = add_evidence(table, reader.predictions(table.runs), full=query.stats == "full")
+        frames = _in_groups(reader.predictions(table.runs), query.group)
+        table = add_evidence(table, frames, full=query.stats == "full")
     return table, reader
+
+
+def _in_groups(frames: Frames, pattern: str | None) -> Frames:
+    if pattern is None:
+        return frames
+    if problem := group_problem(pattern):
+        raise ConfigurationError(f"--group {pattern}: {problem}")
+    return {
+        run_id: frame.assign(**{GROUP: find_groups(frame["file"].tolist(), pattern, "--group")})
+        for run_id, frame in frames.items()
+    }
 
 
 def _unknown_names(query: TableQuery, records: Sequence[Record]) -> list[str]:

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import textwrap
+from collections.abc import Collection
 from dataclasses import asdict
 from io import StringIO
 from itertools import groupby
@@ -16,7 +17,8 @@ from operator import attrgetter
 from typing import Any
 
 from analysis.comparison_table import Table
-from analysis.narrative import footnotes, format_interval, is_share, rounded
+from analysis.footnotes import footnotes
+from analysis.narrative import format_interval, is_share, rounded
 from analysis.rows import Cell, Row
 from analysis.statistics import Interval
 
@@ -28,19 +30,22 @@ _NARROW_RECIPE_WIDTH = 25
 _NARROW_CELL_WIDTH = 17  # with n on a line of its own
 
 
-def render(table: Table, format: str, *, width: int | None = None) -> str:
+def render(table: Table, format: str, *, width: int | None = None, rows: Collection[Row] | None = None) -> str:
     """Return the table as text, without a newline at its end.
 
     Args:
         table: what to write.
         format: one of `FORMATS`. CSV holds the figures alone, in full precision; all others say what was left out.
         width: columns of a terminal; those of this one, or 120 where there is none, if not given.
+        rows: which of its rows are shown in Markdown; all, if not given.
     """
     if format == "terminal":
         return _terminal(table, width or shutil.get_terminal_size((120, 24)).columns)
     if format == "csv":
         return str(table.to_frame().to_csv(index=False, lineterminator="\n")).rstrip("\n")
-    return {"markdown": _markdown, "json": _json, "latex": _latex}[format](table)
+    if format == "markdown":
+        return _markdown(table, table.rows if rows is None else rows)
+    return {"json": _json, "latex": _latex}[format](table)
 
 
 def format_cell(cell: Cell | None, metric: str, separator: str = " ", interval: Interval | None = None) -> str:
@@ -90,7 +95,7 @@ def _notes(table: Table) -> list[str]:
     return [*footnotes(table), *([f"Made by: {table.command}"] if table.command else [])]
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: Table, rows: Collection[Row]) -> str:
     def line(texts: list[str]) -> str:
         return f"| {' | '.join(texts)} |"
 
@@ -100,9 +105,10 @@ def _markdown(table: Table) -> str:
         *(
             line([_markdown_text(text) for text in (row.data, row.arch, row.recipe, *_figures(table, row))])
             for row in table.rows
+            if row in rows
         ),
         "",
-        *(f"- {_markdown_text(note)}" for note in footnotes(table)),
+        *(f"- {_markdown_text(note)}" for note in footnotes(table, rows)),
     ]
     if table.command:
         fence = "``" if "`" in table.command else "`"
@@ -128,12 +134,14 @@ def _json(table: Table) -> str:
         cell = asdict(row.cells[key])
         if (evidence := table.evidence_of(row, key)) is None:
             return cell
-        closed_set = evidence.closed_set_interval
+        closed_set, new_seed = evidence.closed_set_interval, evidence.new_seed_interval
         return {
             **cell,
             "interval": asdict(evidence.interval),
             "closed_set_interval": None if closed_set is None else asdict(closed_set),
+            "new_seed_interval": None if new_seed is None else asdict(new_seed),
             "calibration_error": evidence.reliability.error,
+            "calibration_error_by_chance": evidence.reliability.error_by_chance,
             "recalls": evidence.recalls,
         }
 
@@ -152,8 +160,10 @@ def _json(table: Table) -> str:
             "row": table.rows.index(claim.row),
             "new": claim.new,
             "old": claim.old,
-            "old_is_closed_set": claim.closed_set,
+            "old_is_closed_set": claim.old in claim.closed_sides,
+            "closed_set": claim.closed_set,
             "p_holm": claim.p,
+            "family": claim.family,
             **asdict(claim.comparison),
             "unlike": claim.caveats,
             "smallest_difference": claim.smallest_difference,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.comparison_table import Table
-from analysis.narrative import footnotes
+from analysis.footnotes import footnotes
 from analysis.query import STATS, TableQuery, add_table_options, load_table
 from analysis.render import FORMATS, render
 from tlft.names import Metric

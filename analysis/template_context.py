@@ -8,7 +8,8 @@ from operator import itemgetter
 from typing import Any
 
 from analysis.comparison_table import Table
-from analysis.narrative import footnotes, format_interval, is_share, short_title
+from analysis.footnotes import footnotes
+from analysis.narrative import format_interval, is_share, short_title
 from analysis.render import format_cell
 from analysis.rows import Row
 from analysis.svg_charts import Strip, column_class, draw_dots

@@ -24,20 +24,22 @@ FLOORS = (
     ("sweeps",),
     ("runs",),
     ("analysis",),
+    ("statistics",),
     ("tracking",),
     ("inference",),
     ("training", "evaluation"),
     ("models",),
     ("duplicates",),
     ("data",),
+    ("synthetic",),
     ("runtime",),
     ("config",),
     ("words",),
 )
 """The rooms, from top to bottom: what stands on a floor imports from its own room and from lower floors alone.
 
-`command` are the modules directly in `tlft/`, `run.py` and Hydra's plugins; `words` are `errors` and `names`, which
-everybody may import.
+`command` are the modules directly in `tlft/`, `run.py` and Hydra's plugins; `statistics` is `analysis/statistics/`;
+`words` are `errors` and `names`, which everybody may import.
 """
 
 LARGEST_MODULE = 330
@@ -78,7 +80,7 @@ class Module:
     def room(self) -> str:
         parts = self.name.split(".")
         if parts[0] != "tlft":
-            return "analysis" if parts[0] == "analysis" else "command"
+            return "command" if parts[0] != "analysis" else parts[1] if parts[1:2] == ["statistics"] else "analysis"
         if len(parts) > 2 or self.path.name == "__init__.py":
             return parts[1] if len(parts) > 1 else "words"
         return "words" if parts[1] in ("errors", "names") else "command"

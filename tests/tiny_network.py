@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tlft.data.batches import Split
-from tlft.data.dataset import ImageFile
+from tlft.data.splits import ImageFile
 from tlft.data.transforms import Transform
 from tlft.runtime.device import Machine
 from tlft.training.loop import TrainingState

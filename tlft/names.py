@@ -44,6 +44,7 @@ class Tag:
     SKIPPED_IMAGES = "skipped_images"
     REFUSED = "refused"  # how many entries the store did not take, and which
     LEFT_OUT_FILES = "left_out_files"  # how many of each kind were no images, or not where images are looked for
+    ORIGIN = "data_origin"  # where the images are from, in the words of data.origin
     SPLIT_FOLDERS = "split_folders"  # which folders were taken; is not there for `train` and `val`
 
     COMMIT = "commit"
@@ -150,6 +151,9 @@ class Artifact:
     COMMAND = "command.txt"  # of a sweep's run whose tag has no room for it
     MODEL_DESCRIPTION = "model.json"  # of a logged model: what it takes to build its network again
 
+
+GROUP = "group"
+"""Column of predictions: which images are not independent of each other."""
 
 PROBABILITY = "p/"
 """Is followed by the name of a class: a column of its probabilities, in predictions of every kind."""

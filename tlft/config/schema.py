@@ -89,6 +89,10 @@ class ScheduleConfig:
     warmup_epochs: float = 0.0
 
 
+NEAR_DUPLICATES = "near_duplicates"
+"""As `data.group`: evaluation images that are nearly the same are one group."""
+
+
 @dataclass
 class DataConfig:
     """Name a folder of images, and say how it is split."""
@@ -104,6 +108,8 @@ class DataConfig:
     train_fraction: float | None = None
     on_bad_image: str = "error"
     subfolders: str = "error"
+    group: str | None = None  # NEAR_DUPLICATES, or a regular expression with one group, on a file's path in the folder
+    origin: str | None = None
 
 
 @dataclass

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from operator import attrgetter
 
-from tlft.config.schema import Config
+from tlft.config.schema import NEAR_DUPLICATES, Config
 from tlft.errors import nearest
 from tlft.names import LONGEST_NAME, LONGEST_TAG, is_reserved_tag
 
@@ -124,7 +124,19 @@ def _wrong_data(config: Config) -> list[str]:
         )
     if data.eval_split is not None and data.eval_split == data.train_split:
         problems.append(f"data.eval_split={data.eval_split}: is data.train_split too; name another folder")
+    if data.group not in (None, NEAR_DUPLICATES) and (problem := group_problem(data.group)):
+        problems.append(f"data.group={data.group}: {problem}")
     return problems
+
+
+def group_problem(pattern: str) -> str:
+    """Return what is wrong with a regular expression that is to find the group of an image; nothing if it is right."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        return f"is no regular expression ({error}); write one such as '([^/]+)_[0-9]+'"
+    mend = "put one pair of parentheses around what names the group ((?:...) does not count)"
+    return "" if groups == 1 else f"has {groups} groups; {mend}"
 
 
 def _wrong_tags(config: Config) -> list[str]:

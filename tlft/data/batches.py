@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlft.data.dataset import Dataset, ImageFile
+from tlft.data.dataset import Dataset
 from tlft.data.pixel_store import DecodedImages, decode_images
+from tlft.data.splits import ImageFile
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from tlft.config.schema import DataConfig
 from tlft.data import image_folder
+from tlft.data.splits import ImageFile, groups_of, split_images
 from tlft.errors import ConfigurationError, TlftError
 from tlft.runtime.download import fetch, unpack_zip
 from tlft.runtime.files import atomic_write, display_name, relative_name, sha256_of
@@ -33,16 +33,6 @@ SECONDS_FOR_A_DEMO = 20.0
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """One image file of a split (`train`, `holdout` or `eval`); the label is an index into the data set's classes."""
-
-    path: Path
-    sha256: str
-    split: str
-    label: int
-
-
-@dataclass(frozen=True)
 class Dataset:
     """The images of a run, in an order that follows their content and not their names.
 
@@ -52,6 +42,7 @@ class Dataset:
         images: sorted by split, class and SHA-256.
         left_out: files in the folder that are not taken, each with its kind.
         split_folders: which folders are taken, in words; nothing for `train` and `val` alone.
+        origin: where the images are from, in words; nothing where nobody has said it.
     """
 
     name: str
@@ -60,6 +51,7 @@ class Dataset:
     images: tuple[ImageFile, ...]
     left_out: Mapping[Path, str] = field(default_factory=dict)
     split_folders: str = ""
+    origin: str = ""
 
     def split(self, name: str) -> tuple[ImageFile, ...]:
         """Return the images of `train`, `holdout` or `eval`."""
@@ -113,7 +105,9 @@ def _look(config: DataConfig, home: Path) -> _Names:
     if root is None:
         return (["ants", "bees"] if config.name != "imagefolder" else None), []
     try:
-        return image_folder.scan(root, config).classes, []
+        folder = image_folder.scan(root, config)
+        groups_of(folder, config, root)
+        return folder.classes, []
     except ConfigurationError as error:
         return None, error.problems
 
@@ -130,11 +124,16 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
     _log_remarks(root, folder)
     paths = [path for by_class in folder.splits.values() for files in by_class.values() for path in files]
     digests = _digest_files(root, paths, home / "cache", workers)
-    images = _split(folder, digests, config)
+    images = split_images(folder, digests, config, root)
     _refuse_shared_images(images, root, home / "cache")
     images.sort(key=lambda image: (image.split, image.label, image.sha256, str(image.path)))
     taken = folder.split_folders.describe()
-    return Dataset(name, root, tuple(folder.classes), tuple(images), folder.left_out, taken)
+    origin = config.origin or ""
+    if name == "synthetic":
+        from tlft.synthetic.folder import ORIGIN
+
+        origin = ORIGIN
+    return Dataset(name, root, tuple(folder.classes), tuple(images), folder.left_out, taken, origin)
 
 
 def _log_remarks(root: Path, folder: image_folder.Folder) -> None:
@@ -173,7 +172,7 @@ def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]
             if config.name != "demo":
                 raise
             log.info("data: the photographs are not here (%s): using the drawn ants and bees", error)
-    from tlft.data.synthetic.folder import synthetic_folder
+    from tlft.synthetic.folder import synthetic_folder
 
     return "synthetic", synthetic_folder(home / "data", getattr(config, "drawing_seed", 0), workers)
 
@@ -213,40 +212,6 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
     if any(mark not in remembered for mark, _ in marked):
         atomic_write(memory, json.dumps(dict(marked)).encode())
     return {path: sha256 for path, (_, sha256) in zip(paths, marked, strict=True)}
-
-
-def _split(folder: image_folder.Folder, digests: Mapping[Path, str], config: DataConfig) -> list[ImageFile]:
-    def draw(paths: list[Path], fraction: float, purpose: str) -> tuple[list[Path], list[Path]]:
-        """Return the drawn files, and those that are left."""
-        digests_drawn = _draw({digests[path] for path in paths}, fraction, config.split_seed, purpose)
-        drawn = [path for path in paths if digests[path] in digests_drawn]
-        return drawn, [path for path in paths if digests[path] not in digests_drawn]
-
-    images = []
-    for label, name in enumerate(folder.classes):
-        splits = {split: by_class[name] for split, by_class in folder.splits.items()}
-        if "all" in splits:
-            splits["eval"], splits["train"] = draw(splits.pop("all"), config.eval_fraction or 0, "eval")
-        if config.holdout_fraction is not None:
-            splits["holdout"], splits["train"] = draw(splits["train"], config.holdout_fraction, "holdout")
-        if config.train_fraction is not None:
-            _, splits["train"] = draw(splits["train"], 1 - config.train_fraction, "subset")
-        for split, paths in splits.items():
-            if not paths:
-                raise ConfigurationError(f"data: no image of class {name} is left for the {split} split; add images")
-            images += [ImageFile(path, digests[path], split, label) for path in paths]
-    return images
-
-
-def _draw(digests: Iterable[str], fraction: float, seed: int, purpose: str) -> set[str]:
-    """Draw a share of the files by their content, so that names, order and copies of a file cannot matter.
-
-    A larger fraction holds all of a smaller one; of several at least one is drawn and one is left.
-    """
-    ranked = sorted(digests, key=lambda digest: hashlib.sha256(f"{seed} {purpose} {digest}".encode()).digest())
-    if fraction <= 0:
-        return set()
-    return set(ranked[: min(max(math.floor(fraction * len(ranked) + 0.5), 1), len(ranked) - 1)])
 
 
 def _refuse_shared_images(images: Sequence[ImageFile], root: Path, cache: Path) -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from tlft.data.dataset import Dataset, ImageFile
+from tlft.data.dataset import Dataset
 from tlft.data.pixel_store import DecodedImages
+from tlft.data.splits import ImageFile
 from tlft.data.transforms import Transform
 from tlft.duplicates.image_match import appearance_of, is_copy
 from tlft.errors import TlftError
@@ -133,6 +134,22 @@ def parse(text: str) -> list[Pair]:
         return [Pair(Member(**pair.pop("one")), Member(**pair.pop("other")), **pair) for pair in pairs]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no near-duplicates: {error}") from None
+
+
+def group_by_likeness(files: Sequence[ImageFile], pairs: Sequence[Pair]) -> dict[str, str]:
+    """Return the group of each image of a split, by SHA-256: images that are linked by pairs are one group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    digests = list(dict.fromkeys(file.sha256 for file in files))
+    places = {digest: place for place, digest in enumerate(digests)}
+    ends = [(pair.one.sha256, pair.other.sha256) for pair in pairs]
+    linked = [(places[one], places[other]) for one, other in ends if one in places and other in places]
+    rows, columns = ([link[side] for link in linked] for side in (0, 1))
+    graph = coo_array((np.ones(len(linked)), (rows, columns)), shape=(len(digests), len(digests)))
+    names: dict[int, str] = {}
+    numbers = connected_components(graph)[1].tolist()
+    return {digest: names.setdefault(number, digest[:16]) for digest, number in zip(digests, numbers, strict=True)}
 
 
 def describe_leaks(pairs: Sequence[Pair]) -> str:

@@ -5,7 +5,7 @@ Open-set: all outputs of the head compete. Closed-set: only those that stand for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,9 @@ from torch import nn
 
 from tlft.data.batches import Pixels, normalize
 from tlft.data.class_map import LabelSpace
-from tlft.data.dataset import ImageFile
+from tlft.data.splits import ImageFile
 from tlft.data.transforms import Transform
-from tlft.names import PROBABILITY
+from tlft.names import GROUP, PROBABILITY
 from tlft.runtime.device import Machine
 from tlft.runtime.files import relative_name
 
@@ -91,8 +91,14 @@ class Predictions:
         return (matrix, names) if matrix[:, -1].any() else (matrix[:, :-1], names[:-1])
 
 
-def predictions_frame(files: Sequence[ImageFile], predictions: Predictions, root: Path) -> pd.DataFrame:
-    """Return a row for each image: file below `root`, sha256, label, predicted, confidence, and `p/<class>`."""
+def predictions_frame(
+    files: Sequence[ImageFile], predictions: Predictions, root: Path, groups: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Return a row for each image: file below `root`, sha256, label, predicted, confidence, and `p/<class>`.
+
+    Where images are in groups that of each stands in `group`; `groups` may give them, by SHA-256.
+    """
+    by_image = {image.sha256: (groups or {}).get(image.sha256, image.group) for image in files}
     classes = predictions.label_space.classes
     probabilities = predictions.probabilities.T.astype(np.float32)
     return pd.DataFrame(
@@ -100,6 +106,7 @@ def predictions_frame(files: Sequence[ImageFile], predictions: Predictions, root
             "file": [relative_name(image.path, root) for image in files],
             "sha256": [image.sha256 for image in files],
             "label": [classes[image.label] for image in files],
+            **({GROUP: list(map(by_image.__getitem__, (i.sha256 for i in files)))} if any(by_image.values()) else {}),
             "predicted": predictions.names,
             "confidence": predictions.confidence,
             **dict(zip((f"{PROBABILITY}{name}" for name in classes), probabilities, strict=True)),

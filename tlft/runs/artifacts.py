@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlft.config.schema import NEAR_DUPLICATES
 from tlft.data.class_map import to_json as class_map_to_json
 from tlft.names import Artifact
 from tlft.runs.context import RunContext
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 
 def write_artifacts(context: RunContext, predictions: Predictions, folder: Path) -> None:
     """Write every file that is kept of a run into `folder`."""
-    from tlft.duplicates.near_duplicates import to_json
+    from tlft.duplicates.near_duplicates import group_by_likeness, to_json
     from tlft.evaluation.predictions import predictions_frame
     from tlft.models.describe import summarize
     from tlft.training.checkpoint import save_tensors
 
     identity, split = context.identity, context.images.eval
-    frame = predictions_frame(split.files, predictions, identity.dataset.root)
+    groups = None
+    if context.config.data.group == NEAR_DUPLICATES:
+        groups = group_by_likeness(split.files, context.near_duplicates or [])
+    frame = predictions_frame(split.files, predictions, identity.dataset.root, groups)
     frame.to_parquet(folder / Artifact.PREDICTIONS, index=False)
     _draw(folder, split, predictions, run_name(context.config))
     class_map, near_duplicates = identity.label_space.class_map, context.near_duplicates

@@ -195,4 +195,5 @@ def _data_tags(dataset: Dataset) -> dict[str, str]:
         Tag.DATA: dataset.name,
         **({Tag.LEFT_OUT_FILES: left_out} if left_out else {}),
         **({Tag.SPLIT_FOLDERS: folders} if folders else {}),
+        **({Tag.ORIGIN: shorten(dataset.origin)} if dataset.origin else {}),
     }

@@ -48,16 +48,19 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
 
 def write_note(table: Table, longest: int) -> str:
     """Return the sentence that matters and the table, with as many rows as `longest` characters have room for."""
-    from analysis.narrative import headline
+    from analysis.narrative import head_row, headline
     from analysis.render import render
 
     command = shorten(table.command, longest // 5)
 
+    head = head_row(table)
+    first = sorted(table.rows, key=lambda row: row is not head)  # the row that the headline speaks of
+
     def write(rows: int) -> str:
-        shortened: Table = replace(table, rows=table.rows[:rows], command=command)
         left_out = len(table.rows) - rows
         remark = f"\n\nA note has room for no more: {left_out} rows are left out here." if left_out else ""
-        return f"{headline(table)}\n\n{render(shortened, 'markdown')}{remark}"
+        text = render(replace(table, command=command), "markdown", rows=first[:rows])
+        return f"{headline(table)}\n\n{text}{remark}"
 
     fitting = (text for rows in range(len(table.rows), -1, -1) if len(text := write(rows)) <= longest)
     return next(fitting, shorten(headline(table), longest))

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parents[1]
 _ENTRY = _PACKAGE / "tracking" / "served_model.py"
 
-CARRIED = ("__init__.py", "errors.py", "names.py", "config", "runtime", "data", "models", "evaluation", "inference")
+_ROOMS = ("config", "runtime", "data", "synthetic", "models", "evaluation", "inference")
+CARRIED = ("__init__.py", "errors.py", "names.py", *_ROOMS)
 """What a model takes with it of the package `tlft`: all that `tlft.inference.classifier` imports, directly or not."""
 
 REQUIRED = (

@@ -33,7 +33,7 @@ def test_it_shows_the_answer_the_table_and_the_notes_and_names_stay_text(compari
     assert comparison.headline in html.unescape(page)
     assert "95.425 %" in page
     assert "<svg" in page
-    assert "Fine-tuning corrects" in page
+    assert "This fine-tuned network corrects" in page
     assert EVIL not in page
     assert html.escape(EVIL) in page
     assert "86.928 %" in str(comparison)

@@ -83,7 +83,7 @@ def test_json_has_cells_and_comparisons(three: Table) -> None:
     first = whole["comparisons"][0]
     assert (first["row"], first["new"], first["old"], first["corrected"]) == (0, "fine_tune", "zero_shot", 14)
     assert first["p_holm"] == pytest.approx(2 * first["p"])
-    assert len(whole["comparisons"]) == 4
+    assert len(whole["comparisons"]) == 5
 
 
 def test_without_statistics_nothing_is_added(three: Table) -> None:

@@ -16,8 +16,8 @@ from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from PIL import Image
 
 from analysis.comparison_table import add_evidence, build_table
+from analysis.footnotes import footnotes
 from analysis.image_review import compare_photographs, draw_thumbnails
-from analysis.narrative import footnotes
 from analysis.report import MAX_CHARACTERS, Material, _confusion, _environment, main, render_report
 from analysis.template_context import draw_runs
 

@@ -296,7 +296,7 @@ def test_demo_takes_the_drawings_where_photographs_cannot_be_had(
         raise TlftError("no network")
 
     monkeypatch.setattr(data, "fetch", fetch)
-    monkeypatch.setattr("tlft.data.synthetic.folder.synthetic_folder", lambda home, seed, workers: folder)
+    monkeypatch.setattr("tlft.synthetic.folder.synthetic_folder", lambda home, seed, workers: folder)
     assert opened(configure("data=demo")).name == "synthetic"
     assert "using the drawn ants and bees" in caplog.text
     monkeypatch.setenv("TLFT_HYMENOPTERA", str(folder))

@@ -14,7 +14,7 @@ from fabricated import FINE_TUNE, folder_of, run, scene
 from PIL import Image, ImageEnhance, ImageOps
 
 from analysis.comparison_table import build_table
-from analysis.narrative import footnotes
+from analysis.footnotes import footnotes
 from tlft.config.schema import DataConfig
 from tlft.data.batches import open_images
 from tlft.data.dataset import Dataset, open_dataset

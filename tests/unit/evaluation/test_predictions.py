@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tlft.data.batches import Split
 from tlft.data.class_map import ClassMap, LabelSpace
-from tlft.data.dataset import ImageFile
+from tlft.data.splits import ImageFile
 from tlft.data.transforms import Transform
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import Predictions, evaluate, predictions_frame

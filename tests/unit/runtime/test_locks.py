@@ -14,8 +14,8 @@ import pytest
 from conftest import Configure
 from filelock import Timeout
 
-from tlft.data.synthetic.folder import synthetic_folder
 from tlft.runtime.locks import locked, one_at_a_time
+from tlft.synthetic.folder import synthetic_folder
 from tlft.tracking.store import Store
 
 LACKING = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP]

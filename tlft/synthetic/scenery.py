@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-from tlft.data.synthetic.solids import Body, Colour, Floats, Layer, Light, Slot, planes, varied
+from tlft.synthetic.solids import Body, Colour, Floats, Layer, Light, Slot, planes, varied
 
 Painter = Callable[[Generator, int, int, Light], Floats]
 """Draws a ground of some height and width in pixels."""

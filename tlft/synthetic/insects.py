@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.random import Generator
 
-from tlft.data.synthetic.solids import Body, Colour, Floats, Layer, Slot, varied
+from tlft.synthetic.solids import Body, Colour, Floats, Layer, Slot, varied
 
 
 def draw_ant(layer: Layer, slot: Slot, rng: Generator) -> None:

@@ -19,12 +19,12 @@ from numpy.random import Generator, default_rng
 from PIL import Image, ImageFilter
 
 from tlft.config.paths import PROJECT
-from tlft.data.synthetic.insects import draw_ant, draw_bee
-from tlft.data.synthetic.scenery import GROUNDS, KINDS, draw_light, scatter
-from tlft.data.synthetic.solids import Floats, Layer, Light, Slot, planes
 from tlft.errors import TlftError
 from tlft.runtime.locks import locked
 from tlft.runtime.progress import progress
+from tlft.synthetic.insects import draw_ant, draw_bee
+from tlft.synthetic.scenery import GROUNDS, KINDS, draw_light, scatter
+from tlft.synthetic.solids import Floats, Layer, Light, Slot, planes
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +141,9 @@ def list_scenes(seed: int) -> list[Scene]:
     return scenes
 
 
+ORIGIN = "drawn by tlft, so that no pretrained network has seen the images"
+
+
 def synthetic_folder(home_data: Path, seed: int = 0, workers: int = 2) -> Path:
     """Return the folder of drawn images, drawing them if nobody has yet; processes that ask at once draw once.
 
@@ -172,7 +175,7 @@ def _draw_folder(folder: Path, seed: int, workers: int) -> None:
         parent.mkdir(parents=True)
     paths = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", **_KEEP_MEMORY}
-    command = [sys.executable, "-m", "tlft.data.synthetic.folder", str(seed), str(folder)]
+    command = [sys.executable, "-m", "tlft.synthetic.folder", str(seed), str(folder)]
     shares = [[f"{scene.index} {scene.file}" for scene in scenes[k::workers]] for k in range(workers)]
     reports, write_end = os.pipe()
     processes = [

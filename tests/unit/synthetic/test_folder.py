@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from tlft.data.synthetic import folder as synthetic
-from tlft.data.synthetic.folder import CLASSES, draw_scene, list_scenes, synthetic_folder
-from tlft.data.synthetic.scenery import KINDS
 from tlft.errors import TlftError
+from tlft.synthetic import folder as synthetic
+from tlft.synthetic.folder import CLASSES, draw_scene, list_scenes, synthetic_folder
+from tlft.synthetic.scenery import KINDS
 
 Floats = NDArray[np.float64]
 

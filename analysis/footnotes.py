@@ -1,0 +1,244 @@
+"""Say what stands below a table: what its figures are, what they prove, and what a reader must know to believe them.
+
+Nothing is computed here but the rounding of figures. The sentences of single comparisons are in narrative.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from analysis.comparison_table import Table
+from analysis.evidence import CellEvidence, Claim, Evidence
+from analysis.narrative import capitalize, describe, format_interval, head_row, name_sides, percent, phrase, short_title
+from analysis.rows import Row
+from analysis.statistics import ALPHA, IMAGES_AND_SEEDS
+from tlft.names import Metric, Param, Tag
+
+
+def footnotes(table: Table, shown: Collection[Row] | None = None) -> tuple[str, ...]:
+    """Return all that is to be said below a table, of which perhaps only some rows are shown."""
+    rows = [row for row in table.rows if not row.published and (shown is None or row in shown)]
+    repeated = any(cell.n > 1 for row in rows for cell in row.cells.values())
+    notes = [
+        f"Figures: {table.metric}{'; mean ± sample standard deviation over n seeds' if repeated else ''}.",
+        _closed_set(table, rows) if table.metric == Metric.ACCURACY else "",
+        _precisions(table),
+        *(_evidence(table, table.evidence, rows) if table.evidence is not None else ()),
+        *_data_notes(table),
+        f"Left out: {list_reasons(table.left_out)}.",
+        _commits(table),
+    ]
+    return tuple(note for note in notes if note)
+
+
+def list_reasons(left_out: Mapping[str, int]) -> str:
+    """Return why runs are left out and how many, such as `failed (1), superseded (2)`, or `nothing`."""
+    return ", ".join(f"{reason} ({count})" for reason, count in left_out.items()) or "nothing"
+
+
+def _closed_set(table: Table, rows: Sequence[Row]) -> str:
+    """Say how the 1000-class head does among the data's classes; a cell that stands in several rows is named once."""
+    precisions = {run.run_id: run.params.get(Param.PRECISION, "") for run in table.runs}
+    several = len(set(precisions.values())) > 1
+    figures: dict[tuple[str, tuple[str, ...]], str] = {}
+    for row in rows:
+        cell = row.cells.get("zero_shot")
+        if cell is not None and cell.closed_set_accuracy is not None:
+            precision = f", precision {precisions[cell.run_ids[0]]}" if several else ""
+            figures.setdefault((f"{row.place}{precision}", cell.run_ids), f"{percent(cell.closed_set_accuracy, 3)} %")
+    if not figures:
+        return ""
+    counts = Counter(name for name, _ in figures)
+    items = [
+        f"{name}{f' (run {run_ids[0][:8]})' if counts[name] > 1 else ''} {figure}"
+        for (name, run_ids), figure in figures.items()
+    ]
+    return (
+        "The 1000-class head is scored over all its outputs; closed-set (only the data's classes compete): "
+        f"{'; '.join(items)}."
+    )
+
+
+def _precisions(table: Table) -> str:
+    automatic = [run for run in table.runs if run.params.get(Param.PRECISION) == "auto"]
+    resolved = {run.tags[Tag.PRECISION] for run in automatic if run.tags.get(Tag.PRECISION)}
+    return f"precision=auto was {' in some runs, '.join(sorted(resolved))} in others." if len(resolved) > 1 else ""
+
+
+def _data_notes(table: Table) -> list[str]:
+    """Say which folders the images are from, what is left out of them, and which were trained on, nearly."""
+    sentences = {
+        Tag.SPLIT_FOLDERS: "{}: {}.",
+        Tag.LEFT_OUT_FILES: "{}: files left out of the folders: {}.",
+        Tag.SKIPPED_IMAGES: "{}: images skipped as unreadable: {}.",
+        Tag.NEAR_DUPLICATES: "{}: {}, which flatters the trained networks.",
+        Tag.ORIGIN: "{}: {}.",
+    }
+    notes = [
+        sentence.format(run.tags.get(Tag.DATA, "the data"), run.tags[tag])
+        for tag, sentence in sentences.items()
+        for run in table.runs
+        if run.tags.get(tag)
+    ]
+    return list(dict.fromkeys(notes))
+
+
+def _commits(table: Table) -> str:
+    commits = dict.fromkeys(
+        run.tags.get(Tag.COMMIT, "unknown")[:7] + (" (dirty)" if run.tags.get(Tag.DIRTY) == "true" else "")
+        for run in table.runs
+    )
+    return f"Code: {', '.join(commits)}." if commits else ""
+
+
+def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what the evidence of one row shows, or of all where the table is to be told in full."""
+    head = head_row(table)
+    told = [row for row in rows if table.full or row is head]
+    cells = [(row, evidence.cells[table.rows.index(row)]) for row in rows]
+    yield _intervals([cell for _, by_column in cells for cell in by_column.values()])
+    yield from _groups(cells)
+    yield from _unseen(cells)
+    several = sum(not row.published for row in table.rows) > 1
+    for row in told:
+        place = f"{row.place} ({row.recipe}): " if several else ""
+        for claim in evidence.claims_of(row):
+            yield capitalize(f"{place}{describe(claim)}.")
+        yield _new_seeds(place, table, row)
+    claims = [claim for row in told for claim in evidence.claims_of(row)]
+    yield _seeds(claims)
+    yield _correction(table, evidence, claims, told)
+    for row in told:
+        yield _power(f"{row.place} ({row.recipe}): " if several else "", evidence.claims_of(row))
+    yield from _choice(table)
+    if evidence.unreadable:
+        runs = "one run" if evidence.unreadable == 1 else f"{evidence.unreadable} runs"
+        yield f"The predictions of {runs} cannot be read; such a cell has no interval."
+    if table.full:
+        yield from _calibration(cells)
+
+
+Cells = Sequence[tuple[Row, Mapping[str, CellEvidence]]]
+"""Rows, each with what is known of its cells, by the key of the column."""
+
+
+def _intervals(cells: Sequence[CellEvidence]) -> str:
+    kinds = {cell.interval.kind for cell in cells}
+    if not kinds:
+        return ""
+    of_networks = "of the accuracy on new images of these very networks, whatever other seeds would do"
+    if IMAGES_AND_SEEDS not in kinds:
+        meaning = of_networks
+    else:
+        meaning = "of the mean accuracy over all seeds, on new images"
+        if len(kinds) > 1:
+            meaning += f", where there are three seeds or more; else {of_networks}"
+    return f"Intervals in brackets are of 95 %: {meaning}."
+
+
+def _new_seeds(place: str, table: Table, row: Row) -> str:
+    """Say where one more seed would lie, which the interval of the mean does not."""
+    intervals = [
+        f"{short_title(column)} {format_interval(interval)}"
+        for column in table.columns
+        if (evidence := table.evidence_of(row, column.key)) and (interval := evidence.new_seed_interval)
+    ]
+    if not intervals:
+        return ""
+    return capitalize(f"{place}one more seed by itself would have an accuracy within (95 %): {', '.join(intervals)}.")
+
+
+def _groups(cells: Cells) -> Iterator[str]:
+    """Say how many independent groups the evaluation images are in."""
+    notes = [
+        f"{row.data}: {len(groups)} evaluation images in {len(set(groups.tolist()))} groups, which intervals and tests "
+        "take as what is independent."
+        for row, by_column in cells
+        for cell in by_column.values()
+        if (groups := cell.correctness.groups) is not None
+    ]
+    yield from dict.fromkeys(notes)
+
+
+def _unseen(cells: Cells) -> Iterator[str]:
+    """Say which intervals are of fewer images than their figures."""
+    for row, by_column in cells:
+        for key, cell in by_column.items():
+            if left_out := cell.correctness.left_out:
+                yield (
+                    f"{row.place} ({row.recipe}), {phrase(key)}: {left_out} images were not seen by all runs; figure "
+                    "and standard deviation are of what each saw, interval and comparisons of the "
+                    f"{len(cell.correctness.images)} that all saw."
+                )
+
+
+def _seeds(claims: Sequence[Claim]) -> str:
+    """Warn where a claim rests on too few seeds."""
+    few = sum(claim.comparison.seeds_unknown for claim in claims)
+    if not few:
+        return ""
+    subject = "The comparisons hold" if few == len(claims) else f"{few} of the {len(claims)} comparisons hold"
+    return f"{subject} for the networks that were trained, on new images; how other seeds would do is not known."
+
+
+def _correction(table: Table, evidence: Evidence, claims: Sequence[Claim], told: Sequence[Row]) -> str:
+    """Say how the comparisons are corrected for there being several, and where others are told."""
+    others = sum(len(evidence.claims_of(row)) for row in table.rows if row not in told)
+    hint = f" The {others} of other rows are shown by --stats full." if others and not table.full else ""
+    sizes = sorted({claim.family for claim in claims} - {1})
+    if not sizes:
+        return hint.strip()
+    counts = " or ".join(map(str, sizes))
+    return (
+        f"p and intervals of comparisons are corrected for the {counts} of a row together (Holm): an interval holds "
+        f"with all the others, and is without zero where p is below {ALPHA:g}.{hint}"
+    )
+
+
+def _power(place: str, claims: Sequence[Claim]) -> str:
+    """Say which differences so many images do not show, by the first comparison of a row."""
+    claim = next((claim for claim in claims if not claim.closed_set), None)
+    if claim is None:
+        return ""
+    new, old = name_sides(claim)
+    rarer = min(claim.comparison.corrected, claim.comparison.spoiled)
+    rate = f"{percent(claim.rarer_rate)} %" if rarer else f"none (so at most {percent(claim.rarer_rate)} %)"
+    images = f"{claim.comparison.images} images, of which the worse side alone gets {rate} right"
+    given = f"{place}{new} against {old}: with {images}"
+    level = f" (McNemar's test at {100 * ALPHA / claim.family:.2g} %)"
+    if claim.smallest_difference is None:
+        return capitalize(f"{given}, no difference between two networks would be found four times in five{level}.")
+    return capitalize(
+        f"{given}, a difference between two networks, either way, of less than {percent(claim.smallest_difference)} "
+        f"points would be missed more often than one time in five{level}."
+    )
+
+
+def _choice(table: Table) -> list[str]:
+    """Warn where rows are so many tries on the same evaluation images."""
+    tries: dict[str, dict[str, set[tuple[str, ...]]]] = {}
+    for row in table.rows:
+        for key, cell in row.cells.items():
+            if not row.published:
+                tries.setdefault(row.data, {}).setdefault(key, set()).add(cell.run_ids)
+    return [
+        f"{data}: {sum(map(len, by_column.values()))} ways (columns, recipes, weights, architectures) were tried on "
+        "the same evaluation images; the best would be chosen on these images, and looks better than it is. Choose by "
+        f"--metric {Metric.HOLDOUT_ACCURACY} (data.holdout_fraction)."
+        for data, by_column in tries.items()
+        if any(len(cells) > 1 for cells in by_column.values())
+    ]
+
+
+def _calibration(cells: Cells) -> Iterator[str]:
+    for row, by_column in cells:
+        for key, cell in by_column.items():
+            recalls = ", ".join(f"{name} {percent(share)} %" for name, share in cell.recalls.items())
+            interval = cell.closed_set_interval
+            closed_set = f"; closed-set interval {format_interval(interval)}" if interval is not None else ""
+            yield (
+                f"{row.place} ({row.recipe}), {phrase(key)}: expected calibration error "
+                f"{percent(cell.reliability.error)} % (on so few images a perfectly calibrated network would show "
+                f"{percent(cell.reliability.error_by_chance)} %); found of each class: {recalls}{closed_set}."
+            )

@@ -1,0 +1,109 @@
+"""Splits that are drawn never go through a group."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Configure
+from PIL import Image
+
+from tlft.config.validate import find_problems as config_problems
+from tlft.data.dataset import Dataset, find_problems, open_dataset
+from tlft.errors import ConfigurationError
+
+BURST = r"data.group='([^/]+)_\d+\.png$'"
+
+
+def write_bursts(root: Path, classes: tuple[str, ...], bursts: int, size: int, prefix: str = "") -> None:
+    """Write `<class>/<burst>_<number>.png`; a burst of the same name in two classes is one group."""
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for burst in range(bursts):
+            for index in range(size):
+                random = np.random.default_rng([number, burst, index, len(prefix)])
+                pixels = random.integers(0, 255, (12, 12, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / name / f"{prefix}{name[0]}{burst}_{index}.png")
+
+
+def opened(configure: Configure, root: Path, *overrides: str) -> Dataset:
+    config = configure("data=imagefolder", f"data.root={root}", *overrides)
+    return open_dataset(config.data, config.home)
+
+
+def groups_by_split(dataset: Dataset) -> dict[str, set[str]]:
+    return {split: {image.group for image in dataset.split(split)} for split in ("train", "eval", "holdout")}
+
+
+@pytest.mark.parametrize("more", [(), ("data.holdout_fraction=0.25",), ("data.train_fraction=0.5",)])
+def test_no_group_is_cut(configure: Configure, tmp_path: Path, more: tuple[str, ...]) -> None:
+    write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=12, size=4)
+    dataset = opened(configure, tmp_path / "bursts", "data.eval_fraction=0.25", BURST, *more)
+    groups = groups_by_split(dataset)
+    assert not groups["train"] & groups["eval"]
+    assert not groups["train"] & groups["holdout"]
+    assert not groups["eval"] & groups["holdout"]
+    assert (len(groups["eval"]), len(dataset.split("eval"))) == (6, 24)
+    for split in ("train", "eval"):
+        assert {image.label for image in dataset.split(split)} == {0, 1}
+    cut = opened(configure, tmp_path / "bursts", "data.eval_fraction=0.25", *more)
+    assert cut.digests != dataset.digests
+
+
+def test_a_group_with_images_of_two_classes_stays_whole(configure: Configure, tmp_path: Path) -> None:
+    write_bursts(tmp_path / "patients", ("sick", "sound"), bursts=10, size=3)
+    dataset = opened(configure, tmp_path / "patients", "data.eval_fraction=0.3", BURST)
+    groups = groups_by_split(dataset)
+    assert len(groups["eval"]) == 3
+    assert not groups["train"] & groups["eval"]
+    assert len(dataset.split("eval")) == 18
+
+
+def test_groups_of_one_image_split_as_none_do(configure: Configure, tmp_path: Path) -> None:
+    write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=9, size=2)
+    common = ("data.eval_fraction=0.25", "data.holdout_fraction=0.2", "data.train_fraction=0.7")
+    alone = opened(configure, tmp_path / "bursts", *common, r"data.group='(.+)'")
+    assert alone.digests == opened(configure, tmp_path / "bursts", *common).digests
+
+
+def test_folders_of_splits_keep_their_digests(configure: Configure, tmp_path: Path) -> None:
+    """So that a run is the same run with and without groups."""
+    for split in ("train", "val"):
+        write_bursts(tmp_path / "bursts" / split, ("ants", "bees"), bursts=3, size=2, prefix=split)
+    grouped = opened(configure, tmp_path / "bursts", BURST)
+    assert grouped.digests == opened(configure, tmp_path / "bursts").digests
+    assert len(groups_by_split(grouped)["eval"]) == 6
+
+
+def test_a_group_in_two_folders_is_named_before_anything_is_read(configure: Configure, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_bursts(tmp_path / "bursts" / split, ("ants", "bees"), bursts=3, size=2)
+    config = configure("data=imagefolder", f"data.root={tmp_path / 'bursts'}", BURST)
+    (problem,) = find_problems(config.data, config.home)[1]
+    assert "group a0 stands in two splits, train/ants/a0_0.png (train) and val/ants/a0_0.png (eval)" in problem
+    assert problem.endswith("move it into one (5 more such groups)")
+
+
+def test_a_file_without_a_group_is_named(configure: Configure, tmp_path: Path) -> None:
+    write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=5, size=2)
+    shutil.copy(tmp_path / "bursts" / "ants" / "a0_0.png", tmp_path / "bursts" / "ants" / "other.png")
+    with pytest.raises(ConfigurationError, match=r"finds no group in ants/other\.png; let it match each file's path"):
+        opened(configure, tmp_path / "bursts", "data.eval_fraction=0.25", BURST)
+
+
+def test_too_few_groups_are_said(configure: Configure, tmp_path: Path) -> None:
+    write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=1, size=4)
+    with pytest.raises(ConfigurationError, match="no image of class ants is left for the eval split; add images in a"):
+        opened(configure, tmp_path / "bursts", "data.eval_fraction=0.25", BURST)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("'('", "is no regular expression"), ("'a+'", "has 0 groups"), ("'(a)(b)'", "has 2 groups"), ("'(?:a)'", "has 0")],
+)
+def test_a_wrong_expression_is_said(configure: Configure, pattern: str, message: str) -> None:
+    (problem,) = config_problems(configure("data=imagefolder", "data.root=/a", f"data.group={pattern}"))
+    assert f"data.group={pattern.strip(chr(39))}: {message}" in problem
+    assert not config_problems(configure("data=imagefolder", "data.root=/a", "data.group=near_duplicates"))

@@ -1,0 +1,159 @@
+"""Split images into those that are trained on, held out and reported, by their content alone; never through a group."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from tlft.config.schema import NEAR_DUPLICATES, DataConfig
+from tlft.data.image_folder import Folder
+from tlft.errors import ConfigurationError
+from tlft.runtime.files import relative_name
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image file of a split (`train`, `holdout` or `eval`); the label is an index into the data set's classes.
+
+    `group` names the images that are not independent of it, as `data.group` finds it; nothing without groups.
+    """
+
+    path: Path
+    sha256: str
+    split: str
+    label: int
+    group: str = ""
+
+
+_Images = list[tuple[Path, int]]
+"""Files, each with its label."""
+
+
+def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig, root: Path) -> list[ImageFile]:
+    """Return each image with its split.
+
+    Raises:
+        ConfigurationError: if a class has no image left for a split, or `data.group` does not fit the files.
+    """
+    labels = {name: label for label, name in enumerate(folder.classes)}
+    splits: dict[str, _Images] = {
+        split: [(path, labels[name]) for name in folder.classes for path in by_class[name]]
+        for split, by_class in folder.splits.items()
+    }
+    groups = groups_of(folder, config, root)
+
+    def draw(images: _Images, fraction: float, purpose: str) -> tuple[_Images, _Images]:
+        """Return the drawn files, and those that are left."""
+        units = [groups.get(path) or digests[path] for path, _ in images]
+        drawn = _draw_units(images, units, digests, fraction, f"{config.split_seed} {purpose}")
+        pairs = list(zip(images, units, strict=True))
+        return [image for image, unit in pairs if unit in drawn], [image for image, unit in pairs if unit not in drawn]
+
+    if "all" in splits:
+        splits["eval"], splits["train"] = draw(splits.pop("all"), config.eval_fraction or 0, "eval")
+    if config.holdout_fraction is not None:
+        splits["holdout"], splits["train"] = draw(splits["train"], config.holdout_fraction, "holdout")
+    if config.train_fraction is not None:
+        _, splits["train"] = draw(splits["train"], 1 - config.train_fraction, "subset")
+    _refuse_empty(splits, folder.classes, config)
+    return [
+        ImageFile(path, digests[path], split, label, groups.get(path, ""))
+        for split, files in splits.items()
+        for path, label in files
+    ]
+
+
+def groups_of(folder: Folder, config: DataConfig, root: Path) -> dict[Path, str]:
+    """Return the group of each file, by its path below the root; nothing where no pattern is given.
+
+    Raises:
+        ConfigurationError: if `data.group` finds none in some file, or one that stands in two of the folder's splits.
+    """
+    if config.group is None or config.group == NEAR_DUPLICATES:
+        return {}
+    split_of = {
+        path: split for split, by_class in folder.splits.items() for files in by_class.values() for path in files
+    }
+    names = [relative_name(path, root) for path in split_of]
+    groups = dict(zip(split_of, find_groups(names, config.group, "data.group"), strict=True))
+    first: dict[str, Path] = {}
+    cut: dict[str, tuple[Path, Path]] = {}
+    for path, group in groups.items():
+        if split_of[first.setdefault(group, path)] != split_of[path]:
+            cut.setdefault(group, (first[group], path))
+    for group, pair in cut.items():
+        more = f" ({len(cut) - 1} more such groups)" if len(cut) > 1 else ""
+        where = " and ".join(f"{relative_name(path, root)} ({split_of[path]})" for path in pair)
+        raise ConfigurationError(
+            f"data.group={config.group}: group {group} stands in two splits, {where}, which makes the figure wrong; "
+            f"move it into one{more}"
+        )
+    return groups
+
+
+def find_groups(names: Sequence[str], pattern: str, key: str) -> list[str]:
+    """Return what the one group of a regular expression, the value of `key`, finds in each name.
+
+    Raises:
+        ConfigurationError: if it finds nothing in some of them.
+    """
+    matches = [re.search(pattern, name) for name in names]
+    groups = [(match.group(1) or "") if match else "" for match in matches]
+    if missing := [name for name, group in zip(names, groups, strict=True) if not group]:
+        more = f" and in {len(missing) - 1} other names" if len(missing) > 1 else ""
+        raise ConfigurationError(
+            f"{key}={pattern}: finds no group in {missing[0]}{more}; let it match each file's path below the folder"
+        )
+    return groups
+
+
+def _draw_units(
+    images: _Images, units: Sequence[str], digests: Mapping[Path, str], fraction: float, purpose: str
+) -> set[str]:
+    """Draw a share of the images, whole units of them, by their content, so that names, order and copies cannot matter.
+
+    Each set of classes that units have is drawn from by itself. A larger fraction holds all of a smaller one; of
+    several units of a kind at least one is drawn and one is left.
+    """
+    if fraction <= 0:
+        return set()
+    labels: dict[str, set[int]] = {}
+    files: dict[str, set[str]] = {}
+    for (path, label), unit in zip(images, units, strict=True):
+        labels.setdefault(unit, set()).add(label)
+        files.setdefault(unit, set()).add(digests[path])
+    kinds: dict[tuple[int, ...], list[str]] = {}
+    for unit, its_labels in labels.items():
+        kinds.setdefault(tuple(sorted(its_labels)), []).append(unit)
+    drawn: set[str] = set()
+    for members in kinds.values():
+        ranked = sorted(members, key=_rank(purpose, files))
+        drawn.update(_first(ranked, fraction, [len(files[unit]) for unit in ranked]))
+    return drawn
+
+
+def _rank(purpose: str, files: Mapping[str, Iterable[str]]) -> Callable[[str], bytes]:
+    return lambda unit: hashlib.sha256(f"{purpose} {min(files[unit])}".encode()).digest()
+
+
+def _first(ranked: Sequence[str], fraction: float, sizes: Sequence[int]) -> Sequence[str]:
+    """Return so many of the first units as come nearest to a share of the images, but one at least and not all."""
+    wanted = math.floor(fraction * sum(sizes) + 0.5)
+    counts = [0, *accumulate(sizes)]
+    nearest = min(range(len(counts)), key=lambda number: abs(counts[number] - wanted))
+    return ranked[: min(max(nearest, 1), len(ranked) - 1)]
+
+
+def _refuse_empty(splits: Mapping[str, _Images], classes: Sequence[str], config: DataConfig) -> None:
+    groups = " in a group of its own" if config.group else ""
+    labels = {split: {label for _, label in files} for split, files in splits.items()}
+    for label, name in enumerate(classes):
+        for split in splits:
+            if label not in labels[split]:
+                problem = f"no image of class {name} is left for the {split} split; add images{groups}"
+                raise ConfigurationError(f"data: {problem}")
