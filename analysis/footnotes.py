@@ -10,7 +10,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from analysis.comparison_table import Table
 from analysis.evidence import CellEvidence, Claim, Evidence
-from analysis.narrative import capitalize, describe, format_interval, head_row, name_sides, percent, phrase, short_title
+from analysis.narrative import (
+    capitalize,
+    describe,
+    format_interval,
+    head_row,
+    name_row,
+    name_sides,
+    percent,
+    phrase,
+    short_title,
+)
 from analysis.rows import Row
 from analysis.statistics import ALPHA, IMAGES_AND_SEEDS
 from tlft.names import Metric, Param, Tag
@@ -99,24 +109,28 @@ def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator
     cells = [(row, evidence.cells[table.rows.index(row)]) for row in rows]
     yield _intervals([cell for _, by_column in cells for cell in by_column.values()])
     yield from _groups(cells)
-    yield from _unseen(cells)
-    several = sum(not row.published for row in table.rows) > 1
+    yield from _unseen(table, cells)
     for row in told:
-        place = f"{row.place} ({row.recipe}): " if several else ""
         for claim in evidence.claims_of(row):
-            yield capitalize(f"{place}{describe(claim)}.")
-        yield _new_seeds(place, table, row)
+            yield _of_row(table, row, f"{describe(claim)}.")
+        yield _of_row(table, row, _new_seeds(table, row))
     claims = [claim for row in told for claim in evidence.claims_of(row)]
     yield _seeds(claims)
     yield _correction(table, evidence, claims, told)
     for row in told:
-        yield _power(f"{row.place} ({row.recipe}): " if several else "", evidence.claims_of(row))
+        yield _of_row(table, row, _power(evidence.claims_of(row)))
     yield from _choice(table)
     if evidence.unreadable:
         runs = "one run" if evidence.unreadable == 1 else f"{evidence.unreadable} runs"
         yield f"The predictions of {runs} cannot be read; such a cell has no interval."
     if table.full:
-        yield from _calibration(cells)
+        yield from _calibration(table, cells)
+
+
+def _of_row(table: Table, row: Row, sentence: str) -> str:
+    """Return a sentence with the name of its row before it, wherever the table has several."""
+    several = sum(not row.published for row in table.rows) > 1
+    return f"{name_row(table, row)}: {sentence}" if several and sentence else capitalize(sentence)
 
 
 Cells = Sequence[tuple[Row, Mapping[str, CellEvidence]]]
@@ -137,7 +151,7 @@ def _intervals(cells: Sequence[CellEvidence]) -> str:
     return f"Intervals in brackets are of 95 %: {meaning}."
 
 
-def _new_seeds(place: str, table: Table, row: Row) -> str:
+def _new_seeds(table: Table, row: Row) -> str:
     """Say where one more seed would lie, which the interval of the mean does not."""
     intervals = [
         f"{short_title(column)} {format_interval(interval)}"
@@ -146,7 +160,7 @@ def _new_seeds(place: str, table: Table, row: Row) -> str:
     ]
     if not intervals:
         return ""
-    return capitalize(f"{place}one more seed by itself would have an accuracy within (95 %): {', '.join(intervals)}.")
+    return f"one more seed by itself would have an accuracy within (95 %): {', '.join(intervals)}."
 
 
 def _groups(cells: Cells) -> Iterator[str]:
@@ -161,13 +175,13 @@ def _groups(cells: Cells) -> Iterator[str]:
     yield from dict.fromkeys(notes)
 
 
-def _unseen(cells: Cells) -> Iterator[str]:
+def _unseen(table: Table, cells: Cells) -> Iterator[str]:
     """Say which intervals are of fewer images than their figures."""
     for row, by_column in cells:
         for key, cell in by_column.items():
             if left_out := cell.correctness.left_out:
                 yield (
-                    f"{row.place} ({row.recipe}), {phrase(key)}: {left_out} images were not seen by all runs; figure "
+                    f"{name_row(table, row)}, {phrase(key)}: {left_out} images were not seen by all runs; figure "
                     "and standard deviation are of what each saw, interval and comparisons of the "
                     f"{len(cell.correctness.images)} that all saw."
                 )
@@ -191,27 +205,27 @@ def _correction(table: Table, evidence: Evidence, claims: Sequence[Claim], told:
         return hint.strip()
     counts = " or ".join(map(str, sizes))
     return (
-        f"p and intervals of comparisons are corrected for the {counts} of a row together (Holm): an interval holds "
-        f"with all the others, and is without zero where p is below {ALPHA:g}.{hint}"
+        f"p and intervals of comparisons are corrected for the {counts} of a row together (Holm): the intervals hold "
+        f"together, and one is without zero where its p is below {ALPHA:g}.{hint}"
     )
 
 
-def _power(place: str, claims: Sequence[Claim]) -> str:
+def _power(claims: Sequence[Claim]) -> str:
     """Say which differences so many images do not show, by the first comparison of a row."""
     claim = next((claim for claim in claims if not claim.closed_set), None)
     if claim is None:
         return ""
     new, old = name_sides(claim)
-    rarer = min(claim.comparison.corrected, claim.comparison.spoiled)
-    rate = f"{percent(claim.rarer_rate)} %" if rarer else f"none (so at most {percent(claim.rarer_rate)} %)"
-    images = f"{claim.comparison.images} images, of which the worse side alone gets {rate} right"
-    given = f"{place}{new} against {old}: with {images}"
-    level = f" (McNemar's test at {100 * ALPHA / claim.family:.2g} %)"
-    if claim.smallest_difference is None:
-        return capitalize(f"{given}, no difference between two networks would be found four times in five{level}.")
-    return capitalize(
-        f"{given}, a difference between two networks, either way, of less than {percent(claim.smallest_difference)} "
-        f"points would be missed more often than one time in five{level}."
+    comparison, rate = claim.comparison, f"{percent(claim.rarer_rate)} %"
+    if not min(comparison.corrected, comparison.spoiled):
+        rate = f"none (so at most {rate})"
+    unit = "image" if comparison.groups == comparison.images else "independent group"
+    given = f"{new} against {old}: with {comparison.groups} {unit}{'s' * (comparison.groups > 1)}"
+    smallest = claim.smallest_difference
+    difference = "every difference" if smallest is None else f"a difference of less than {percent(smallest)} points"
+    return (
+        f"{given}, of which the worse side alone gets {rate} right, {difference} between two networks, either way, "
+        f"would be missed more often than one time in five (McNemar's test at {100 * ALPHA / claim.family:.2g} %)."
     )
 
 
@@ -231,14 +245,14 @@ def _choice(table: Table) -> list[str]:
     ]
 
 
-def _calibration(cells: Cells) -> Iterator[str]:
+def _calibration(table: Table, cells: Cells) -> Iterator[str]:
     for row, by_column in cells:
         for key, cell in by_column.items():
             recalls = ", ".join(f"{name} {percent(share)} %" for name, share in cell.recalls.items())
             interval = cell.closed_set_interval
             closed_set = f"; closed-set interval {format_interval(interval)}" if interval is not None else ""
             yield (
-                f"{row.place} ({row.recipe}), {phrase(key)}: expected calibration error "
+                f"{name_row(table, row)}, {phrase(key)}: expected calibration error "
                 f"{percent(cell.reliability.error)} % (on so few images a perfectly calibrated network would show "
                 f"{percent(cell.reliability.error_by_chance)} %); found of each class: {recalls}{closed_set}."
             )

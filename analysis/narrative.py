@@ -154,6 +154,12 @@ def head_row(table: Table) -> Row | None:
     return max((row for row in table.rows if not row.published), key=fullness, default=None)
 
 
+def name_row(table: Table, row: Row) -> str:
+    """Return what tells a row from others of its table: `photos, resnet50`, and the recipe where several have those."""
+    siblings = [sibling for sibling in table.rows if sibling.place == row.place and not sibling.published]
+    return f"{row.place} ({row.recipe})" if len(siblings) > 1 else row.place
+
+
 def headline(table: Table) -> str:
     """Return the sentences that a reader came for: the figures of one row, and what they show where that is known."""
     row = head_row(table)
@@ -163,9 +169,8 @@ def headline(table: Table) -> str:
     titles = {column.key: short_title(column) for column in columns}
     figures = [f"{title} {_figure(row.cells[key], table.metric)}" for key, title in titles.items() if key in row.cells]
     siblings = [sibling for sibling in table.rows if sibling.place == row.place and not sibling.published]
-    recipe = f" ({row.recipe})" if len(siblings) > 1 else ""
     metric = "" if table.metric == Metric.ACCURACY else f", {table.metric}"
-    sentences = [f"On {row.place}{recipe}{metric}: {', '.join(figures)}."]
+    sentences = [f"On {name_row(table, row)}{metric}: {', '.join(figures)}."]
     elsewhere = {key for sibling in siblings for key in sibling.cells} - set(row.cells)
     if uncompared := [title for key, title in titles.items() if key in elsewhere]:
         sentences.append(f"Of other recipes, and so not compared: {', '.join(uncompared)}.")

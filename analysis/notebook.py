@@ -52,8 +52,9 @@ class Comparison:
     def claims(self) -> DataFrame:
         """A line per comparison of two columns: counts of images, the difference and its 95 % interval, p.
 
-        `p_corrected` is corrected for all lines (Holm); `closed_set` tells whether the old side is scored on the data's
-        classes alone; `unlike` in what the sides differ that is not the question. Empty for another metric.
+        `p_corrected` is corrected for the lines of a row (Holm), and the interval of `level` is as strict; `closed_set`
+        tells whether heads with other outputs are scored on the data's classes alone; `unlike` in what the sides differ
+        that is not the question. Empty for another metric.
         """
         return pd.DataFrame(
             [
@@ -71,6 +72,7 @@ class Comparison:
                     "low": claim.comparison.interval.low,
                     "high": claim.comparison.interval.high,
                     "interval_of": claim.comparison.interval.kind,
+                    "level": claim.comparison.level,
                     "p": claim.comparison.p,
                     "p_corrected": claim.p,
                     "unlike": ", ".join(claim.caveats),

@@ -161,6 +161,7 @@ def _draw_classes(material: Material, row: Row, columns: Sequence[Column]) -> di
         confusions.append({"caption": caption, "colour": colour, "picture": picture})
         bins = evidence.reliability
         caption = f"{title}: expected calibration error {percent(bins.error)}\u00a0%"
+        caption += f" ({percent(bins.error_by_chance)}\u00a0% by chance, were it perfectly calibrated)"
         picture = draw_reliability(f"Reliability, {title}", column.key, bins)
         reliabilities.append({"caption": caption, "colour": colour, "picture": picture})
     return {"confusions": confusions, "reliabilities": reliabilities}

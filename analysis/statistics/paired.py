@@ -114,6 +114,7 @@ class _Error:
         over_images: variance that the draw of the images gives.
         over_seeds: of the two sides.
         freedom: of `over_images`.
+        independent: so many images, if those of a group are one.
         kind: what an interval holds for.
     """
 
@@ -123,6 +124,7 @@ class _Error:
     over_seeds: tuple[Variance, Variance]
     freedom: float
     images: int
+    independent: float
     kind: str
 
     @classmethod
@@ -148,14 +150,19 @@ class _Error:
             over_seeds=(first, second),
             freedom=independent - 1.0,
             images=len(by_image),
+            independent=len(by_image) / size,
             kind=THIS_NETWORK if not several else IMAGES_AND_SEEDS if over_seeds else THESE_NETWORKS,
         )
 
     def chance(self, difference: float) -> float:
-        """Return the p-value of a true difference; if it were true, the sides with seeds would lie as far apart."""
+        """Return the p-value of a true difference.
+
+        If it were true, the sides with seeds would lie as far apart, and the networks might disagree about so many
+        images; that few disagreements were seen does not rule it out.
+        """
         distance = self.observed - difference
         seeded = [not variance.is_zero for variance in self.over_seeds]
-        variance = NONE + self.over_images
+        variance = NONE + max(self.over_images, (abs(difference) - difference**2) / self.independent)
         for over_seeds, mean, sign, has_seeds in zip(self.over_seeds, self.means, (-1, 1), seeded, strict=True):
             if has_seeds:
                 share = min(max(mean + sign * distance / sum(seeded), 0.0), 1.0)

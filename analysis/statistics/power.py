@@ -33,9 +33,9 @@ def smallest_difference(spoil_rate: float, images: int, alpha: float = ALPHA) ->
     return (first + 1) / images if first < most else None
 
 
-def rate_limit(count: float, images: int) -> float:
-    """Return a share of images, or, where none was seen, the largest that this leaves likely (one-sided, 95 %)."""
-    return count / images if count > 0 else float(1 - ALPHA ** (1 / images))
+def rate_limit(images: int) -> float:
+    """Return the largest share that is likely where none of so many images was seen (one-sided, 95 %), 0..1."""
+    return float(1 - ALPHA ** (1 / images))
 
 
 def _power(correct_rate: float, spoil_rate: float, images: int, alpha: float) -> float:

@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import draw_folder
-from fabricated import compose
+from fabricated import compose, folder_of, scene
 from PIL import Image
 from safetensors.torch import load_file
 
+from analysis.table import main as table
 from tlft.config.compose import Composer, to_config
 from tlft.config.schema import Config, resolve
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
@@ -283,6 +284,46 @@ def test_truncated_image_is_an_error_or_skipped_and_counted(composer: Composer, 
     config.data.on_bad_image = "skip"
     run_experiment(config)
     assert records(config)[-1].tags["skipped_images"] == "1"
+
+
+def test_groups_and_origin_reach_the_table(
+    composer: Composer, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = draw_folder(tmp_path / "insects", train=2, evaluation=6)
+    for path in sorted((folder / "val").rglob("*.png")):
+        path.rename(path.with_name(f"{path.parent.name}{int(path.stem) // 2}_{path.stem}.png"))
+    for path in sorted((folder / "train").rglob("*.png")):
+        path.rename(path.with_name(f"train{path.parent.name}{path.stem}_0.png"))
+    given = ("data=imagefolder", "head=task", "training.trainable=none", "data.origin=drawn by a test")
+    alone = compose(composer, home, folder, *given)
+    run_experiment(alone)
+    monkeypatch.setenv("TLFT_HOME", str(home))
+    pattern = "([a-z0-9]+)_"
+    assert table(["--columns", "all"]) == 0
+    assert "groups" not in capsys.readouterr().out
+    assert table(["--columns", "all", "--group", pattern]) == 0
+    assert "12 evaluation images in 6 groups" in capsys.readouterr().out
+    grouped = compose(composer, home, folder, *given, f"data.group='{pattern}'", "force=true")
+    assert identify(grouped).key == identify(alone).key
+    run_experiment(grouped)
+    frame = ArtifactReader(home=home).predictions(records(grouped))[records(grouped)[-1].run_id]
+    assert sorted(set(frame["group"])) == ["ants0", "ants1", "ants2", "bees0", "bees1", "bees2"]
+    assert table(["--columns", "all"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "12 evaluation images in 6 groups" in shown
+    assert "drawn by a test." in shown
+
+
+def test_near_duplicates_may_be_groups(composer: Composer, home: Path, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "scenes", {"val/ants/copy.jpg": scene(300)})  # of val/ants/0.png
+    given = ("data=imagefolder", "head=task", "training.trainable=none", "data.group=near_duplicates")
+    config = compose(composer, home, folder, *given)
+    run_experiment(config)
+    groups = (
+        ArtifactReader(home=home).predictions(records(config))[records(config)[-1].run_id].set_index("file")["group"]
+    )
+    assert groups["val/ants/0.png"] == groups["val/ants/copy.jpg"]
+    assert groups.nunique() == len(groups) - 1
 
 
 def test_debug_takes_two_batches_in_an_experiment_of_its_own(small: Config) -> None:

@@ -31,7 +31,7 @@ def test_what_is_corrected_and_what_is_spoiled_is_counted(three: Table) -> None:
     assert "corrected for the 5 of a row together (Holm)" in notes
     assert (
         "This fine-tuned network against the untouched network: with 153 images, of which the worse side alone gets "
-        "0.7 % right, a difference between two networks, either way, of less than 7.8 points"
+        "0.7 % right, a difference of less than 7.8 points between two networks, either way,"
     ) in notes
 
 

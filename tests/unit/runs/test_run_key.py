@@ -53,6 +53,8 @@ def test_golden_keys_differ_from_each_other() -> None:
         "data.root=/elsewhere",
         "data.on_bad_image=skip",
         "data.subfolders=ignore",
+        "data.group=near_duplicates",
+        "data.origin=elsewhere",
         "model.weights_file=/elsewhere/resnet50-0676ba61.pth",
     ],
 )
