@@ -115,8 +115,14 @@ def compute_correctness(
         seeded=any(Param.SEED in run.params for run in runs),
         open_set=any(Param.CLASS_MAP in run.params for run in runs),
         left_out=len(set().union(*(frame.index for frame in predictions))) - len(images),
-        groups=np.array([groups.get(image, image) for image in images]) if groups else None,
+        groups=_in_groups(images, groups or {}),
     )
+
+
+def _in_groups(images: Sequence[str], groups: Mapping[str, str]) -> NDArray[np.str_] | None:
+    """Return the group of each image, or None where each is a group of its own."""
+    names = [groups.get(image, image) for image in images]
+    return np.array(names) if len(set(names)) < len(names) else None
 
 
 def groups_of_images(runs: Sequence[Record], frames: Frames) -> dict[str, dict[str, str]]:
@@ -127,7 +133,7 @@ def groups_of_images(runs: Sequence[Record], frames: Frames) -> dict[str, dict[s
     groups: dict[str, dict[str, str]] = {}
     for run in runs:
         frame = frames.get(run.run_id)
-        if frame is not None and GROUP in frame:
+        if frame is not None and GROUP in frame and frame[GROUP].notna().all():  # NaN: kept beside a run with groups
             groups[run.params.get(Param.DATA_EVAL, "")] = dict(index_by_image(frame)[GROUP].astype(str))
     return groups
 

@@ -116,12 +116,12 @@ class Claim:
     def rarer_rate(self) -> float:
         """Share of the images that the worse side alone gets right, 0..1; the largest likely one where it is none."""
         rarer = min(self.comparison.corrected, self.comparison.spoiled)
-        return rarer / self.comparison.images if rarer else rate_limit(self.comparison.groups)
+        return rarer / self.comparison.images if rarer else rate_limit(self.comparison.images)
 
     @cached_property
     def smallest_difference(self) -> float | None:
         """That these images show between two single networks with 80 % power at the family's level, 0..1, or None."""
-        return smallest_difference(self.rarer_rate, self.comparison.groups, ALPHA / self.family)
+        return smallest_difference(self.rarer_rate, self.comparison.images, ALPHA / self.family)
 
 
 @dataclass(frozen=True)

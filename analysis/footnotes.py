@@ -160,7 +160,7 @@ def _new_seeds(table: Table, row: Row) -> str:
     ]
     if not intervals:
         return ""
-    return f"one more seed by itself would have an accuracy within (95 %): {', '.join(intervals)}."
+    return f"one more seed by itself would have an accuracy on new images within (95 %): {', '.join(intervals)}."
 
 
 def _groups(cells: Cells) -> Iterator[str]:
@@ -213,14 +213,13 @@ def _correction(table: Table, evidence: Evidence, claims: Sequence[Claim], told:
 def _power(claims: Sequence[Claim]) -> str:
     """Say which differences so many images do not show, by the first comparison of a row."""
     claim = next((claim for claim in claims if not claim.closed_set), None)
-    if claim is None:
+    if claim is None or claim.comparison.groups < claim.comparison.images:  # which are not compared by this test
         return ""
     new, old = name_sides(claim)
     comparison, rate = claim.comparison, f"{percent(claim.rarer_rate)} %"
     if not min(comparison.corrected, comparison.spoiled):
         rate = f"none (so at most {rate})"
-    unit = "image" if comparison.groups == comparison.images else "independent group"
-    given = f"{new} against {old}: with {comparison.groups} {unit}{'s' * (comparison.groups > 1)}"
+    given = f"{new} against {old}: with {comparison.images} image{'s' * (comparison.images > 1)}"
     smallest = claim.smallest_difference
     difference = "every difference" if smallest is None else f"a difference of less than {percent(smallest)} points"
     return (

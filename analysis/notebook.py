@@ -24,7 +24,7 @@ from tlft.config.columns import column_of
 from tlft.names import Metric, Tag
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """A table, what it proves, and the runs and predictions behind it; a notebook shows the table with its notes."""
 
@@ -33,6 +33,9 @@ class Comparison:
 
     def __str__(self) -> str:
         return render(self.table, "terminal")
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         context = {**draw_runs(self.table), **describe_table(self.table)}

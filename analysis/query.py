@@ -112,10 +112,13 @@ def _in_groups(frames: Frames, pattern: str | None) -> Frames:
         return frames
     if problem := group_problem(pattern):
         raise ConfigurationError(f"--group {pattern}: {problem}")
-    return {
-        run_id: frame.assign(**{GROUP: find_groups(frame["file"].tolist(), pattern, "--group")})
-        for run_id, frame in frames.items()
-    }
+    try:
+        return {
+            run_id: frame.assign(**{GROUP: find_groups(frame["file"].tolist(), pattern, "--group")})
+            for run_id, frame in frames.items()
+        }
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; of several data sets show one (--data NAME)") from None
 
 
 def _unknown_names(query: TableQuery, records: Sequence[Record]) -> list[str]:

@@ -136,7 +136,7 @@ def group_problem(pattern: str) -> str:
     except re.error as error:
         return f"is no regular expression ({error}); write one such as '([^/]+)_[0-9]+'"
     mend = "put one pair of parentheses around what names the group ((?:...) does not count)"
-    return "" if groups == 1 else f"has {groups} groups; {mend}"
+    return "" if groups == 1 else f"has {groups} groups; {mend}{nearest(pattern, (NEAR_DUPLICATES,))}"
 
 
 def _wrong_tags(config: Config) -> list[str]:

@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from tlft.config.schema import NEAR_DUPLICATES, DataConfig
+from tlft.config.validate import group_problem
 from tlft.data.image_folder import Folder
 from tlft.errors import ConfigurationError
 from tlft.runtime.files import relative_name
@@ -74,7 +75,7 @@ def groups_of(folder: Folder, config: DataConfig, root: Path) -> dict[Path, str]
     Raises:
         ConfigurationError: if `data.group` finds none in some file, or one that stands in two of the folder's splits.
     """
-    if config.group is None or config.group == NEAR_DUPLICATES:
+    if config.group in (None, NEAR_DUPLICATES) or group_problem(config.group):  # which the configuration's check says
         return {}
     split_of = {
         path: split for split, by_class in folder.splits.items() for files in by_class.values() for path in files
@@ -105,7 +106,7 @@ def find_groups(names: Sequence[str], pattern: str, key: str) -> list[str]:
     matches = [re.search(pattern, name) for name in names]
     groups = [(match.group(1) or "") if match else "" for match in matches]
     if missing := [name for name, group in zip(names, groups, strict=True) if not group]:
-        more = f" and in {len(missing) - 1} other names" if len(missing) > 1 else ""
+        more = f" and in {len(missing) - 1} of {len(names) - 1} other names" if len(missing) > 1 else ""
         raise ConfigurationError(
             f"{key}={pattern}: finds no group in {missing[0]}{more}; let it match each file's path below the folder"
         )
@@ -150,7 +151,7 @@ def _first(ranked: Sequence[str], fraction: float, sizes: Sequence[int]) -> Sequ
 
 
 def _refuse_empty(splits: Mapping[str, _Images], classes: Sequence[str], config: DataConfig) -> None:
-    groups = " in a group of its own" if config.group else ""
+    groups = f", in more groups than one (data.group={config.group})" if config.group else ""
     labels = {split: {label for _, label in files} for split, files in splits.items()}
     for label, name in enumerate(classes):
         for split in splits:

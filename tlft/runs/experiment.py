@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEBUG_BATCHES = 2
+_LONGEST_ORIGIN = 500
 
 
 def run_experiment(
@@ -195,5 +196,5 @@ def _data_tags(dataset: Dataset) -> dict[str, str]:
         Tag.DATA: dataset.name,
         **({Tag.LEFT_OUT_FILES: left_out} if left_out else {}),
         **({Tag.SPLIT_FOLDERS: folders} if folders else {}),
-        **({Tag.ORIGIN: shorten(dataset.origin)} if dataset.origin else {}),
+        **({Tag.ORIGIN: shorten(origin, _LONGEST_ORIGIN)} if (origin := " ".join(dataset.origin.split())) else {}),
     }

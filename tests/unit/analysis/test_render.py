@@ -84,6 +84,10 @@ def test_json_has_cells_and_comparisons(three: Table) -> None:
     assert (first["row"], first["new"], first["old"], first["corrected"]) == (0, "fine_tune", "zero_shot", 14)
     assert first["p_holm"] == pytest.approx(2 * first["p"])
     assert len(whole["comparisons"]) == 5
+    assert (whole["rows"][0]["cells"]["fine_tune"]["images"], whole["rows"][0]["cells"]["fine_tune"]["groups"]) == (
+        153,
+        None,
+    )
 
 
 def test_without_statistics_nothing_is_added(three: Table) -> None:

@@ -95,7 +95,10 @@ def test_a_file_without_a_group_is_named(configure: Configure, tmp_path: Path) -
 
 def test_too_few_groups_are_said(configure: Configure, tmp_path: Path) -> None:
     write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=1, size=4)
-    with pytest.raises(ConfigurationError, match="no image of class ants is left for the eval split; add images in a"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"no image of class ants is left for the eval split; add images, in more groups than one \(data\.group=",
+    ):
         opened(configure, tmp_path / "bursts", "data.eval_fraction=0.25", BURST)
 
 
@@ -107,3 +110,13 @@ def test_a_wrong_expression_is_said(configure: Configure, pattern: str, message:
     (problem,) = config_problems(configure("data=imagefolder", "data.root=/a", f"data.group={pattern}"))
     assert f"data.group={pattern.strip(chr(39))}: {message}" in problem
     assert not config_problems(configure("data=imagefolder", "data.root=/a", "data.group=near_duplicates"))
+
+
+@pytest.mark.parametrize("pattern", ["'('", "'a+'", "''", "near_duplicate"])
+def test_a_wrong_expression_is_left_to_the_check_of_values(configure: Configure, tmp_path: Path, pattern: str) -> None:
+    write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=2, size=1)
+    given = ("data=imagefolder", f"data.root={tmp_path / 'bursts'}", "data.eval_fraction=0.5")
+    config = configure(*given, f"data.group={pattern}")
+    assert find_problems(config.data, config.home)[1] == []
+    assert len(config_problems(config)) == 1
+    assert ("did you mean near_duplicates" in config_problems(config)[0]) == (pattern == "near_duplicate")

@@ -105,3 +105,16 @@ def test_a_server_s_run_is_known_by_its_digest(
     recall_predictions(file, there, ArtifactReader())
     recall_predictions(file, there, ArtifactReader())
     assert fetched[len(records) :] == [records[0].run_id, records[1].run_id, records[1].run_id]
+
+
+@pytest.mark.parametrize("grouped", [0, 3])
+def test_a_run_with_groups_beside_runs_without(tmp_path: Path, records: list[Record], grouped: int) -> None:
+    """In one file the others have the column too, and nothing in it."""
+    path = tmp_path / records[grouped].run_id / Artifact.PREDICTIONS
+    frame = predict(120, closed=124)
+    frame.assign(group=[f"burst{index // 3}" for index in range(len(frame))]).to_parquet(path)
+    opened(tmp_path / "memory" / "1.parquet", records)
+    table = build_table(records)
+    for _ in range(2):
+        recalled = recall_predictions(tmp_path / "memory" / "1.parquet", records, CountingReader())
+        assert "153 evaluation images in 51 groups" in render(add_evidence(table, recalled), "markdown")
