@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
 
 from analysis.comparison_table import Table
 from analysis.evidence import CellEvidence, Claim, Evidence
@@ -20,6 +21,7 @@ from analysis.narrative import (
     percent,
     phrase,
     short_title,
+    some_percent,
 )
 from analysis.rows import Row
 from analysis.statistics import ALPHA, IMAGES_AND_SEEDS
@@ -110,13 +112,14 @@ def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator
     yield _intervals([cell for _, by_column in cells for cell in by_column.values()])
     yield from _groups(cells)
     yield from _unseen(table, cells)
+    yield from _uncompared(table, evidence, rows)
     for row in told:
         for claim in evidence.claims_of(row):
             yield _of_row(table, row, f"{describe(claim)}.")
         yield _of_row(table, row, _new_seeds(table, row))
     claims = [claim for row in told for claim in evidence.claims_of(row)]
     yield _seeds(claims)
-    yield _correction(table, evidence, claims, told)
+    yield _correction(table, evidence, claims)
     for row in told:
         yield _of_row(table, row, _power(evidence.claims_of(row)))
     yield from _choice(table)
@@ -166,13 +169,34 @@ def _new_seeds(table: Table, row: Row) -> str:
 def _groups(cells: Cells) -> Iterator[str]:
     """Say how many independent groups the evaluation images are in."""
     notes = [
-        f"{row.data}: {len(groups)} evaluation images in {len(set(groups.tolist()))} groups, which intervals and tests "
+        f"{row.data}: {len(groups)} evaluation images in {_count_groups(groups.tolist())}, which intervals and tests "
         "take as what is independent."
         for row, by_column in cells
         for cell in by_column.values()
         if (groups := cell.correctness.groups) is not None
     ]
     yield from dict.fromkeys(notes)
+
+
+def _count_groups(names: Sequence[str]) -> str:
+    count = len(set(names))
+    return f"{count} group{'s' * (count > 1)}"
+
+
+def _uncompared(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator[str]:
+    """Say which cells have no interval, and which columns are not compared though both are there."""
+    for row in rows:
+        cells = evidence.cells[table.rows.index(row)]
+        for key in row.cells:
+            if key not in cells:
+                yield (
+                    f"{name_row(table, row)}, {phrase(key)}: no interval and no comparison, since predictions cannot "
+                    "be read, or no image was seen by all runs."
+                )
+        compared = {frozenset((claim.new, claim.old)) for claim in evidence.claims_of(row)}
+        for pair in combinations(cells, 2):
+            if frozenset(pair) not in compared:
+                yield f"{name_row(table, row)}: {' and '.join(map(phrase, pair))} saw no image in common: not compared."
 
 
 def _unseen(table: Table, cells: Cells) -> Iterator[str]:
@@ -196,10 +220,10 @@ def _seeds(claims: Sequence[Claim]) -> str:
     return f"{subject} for the networks that were trained, on new images; how other seeds would do is not known."
 
 
-def _correction(table: Table, evidence: Evidence, claims: Sequence[Claim], told: Sequence[Row]) -> str:
+def _correction(table: Table, evidence: Evidence, claims: Sequence[Claim]) -> str:
     """Say how the comparisons are corrected for there being several, and where others are told."""
-    others = sum(len(evidence.claims_of(row)) for row in table.rows if row not in told)
-    hint = f" The {others} of other rows are shown by --stats full." if others and not table.full else ""
+    others = len(evidence.claims) - len(claims)
+    hint = f" The {others} comparisons of other rows are shown by --stats full." if others and not table.full else ""
     sizes = sorted({claim.family for claim in claims} - {1})
     if not sizes:
         return hint.strip()
@@ -216,15 +240,15 @@ def _power(claims: Sequence[Claim]) -> str:
     if claim is None or claim.comparison.groups < claim.comparison.images:  # which are not compared by this test
         return ""
     new, old = name_sides(claim)
-    comparison, rate = claim.comparison, f"{percent(claim.rarer_rate)} %"
+    comparison, rate, verb = claim.comparison, f"{some_percent(claim.rarer_rate)} %", "would"
     if not min(comparison.corrected, comparison.spoiled):
-        rate = f"none (so at most {rate})"
+        rate, verb = f"none (so at most {rate})", "may"
     given = f"{new} against {old}: with {comparison.images} image{'s' * (comparison.images > 1)}"
     smallest = claim.smallest_difference
     difference = "every difference" if smallest is None else f"a difference of less than {percent(smallest)} points"
     return (
-        f"{given}, of which the worse side alone gets {rate} right, {difference} between two networks, either way, "
-        f"would be missed more often than one time in five (McNemar's test at {100 * ALPHA / claim.family:.2g} %)."
+        f"{given}, of which one side alone gets {rate} right, {difference} between two networks, either way, "
+        f"{verb} be missed more often than one time in five (McNemar's test at {100 * ALPHA / claim.family:.2g} %)."
     )
 
 
@@ -252,6 +276,6 @@ def _calibration(table: Table, cells: Cells) -> Iterator[str]:
             closed_set = f"; closed-set interval {format_interval(interval)}" if interval is not None else ""
             yield (
                 f"{name_row(table, row)}, {phrase(key)}: expected calibration error "
-                f"{percent(cell.reliability.error)} % (on so few images a perfectly calibrated network would show "
+                f"{percent(cell.reliability.error)} % (on so many images a perfectly calibrated network would show "
                 f"{percent(cell.reliability.error_by_chance)} %); found of each class: {recalls}{closed_set}."
             )

@@ -88,22 +88,27 @@ def _networks(column: str, count: int) -> str:
     """Return `this fine-tuned network`, `these 2 fine-tuned networks`, or `the untouched network`, which is one."""
     noun = _NETWORKS.get(column, f"network ({column.replace('_', ' ')})")
     if count > 1:
-        return f"these {count} {noun.replace('network', 'networks', 1)}"
+        return f"these {count} {noun.replace('network', 'networks', 1).replace(' its ', ' their ')}"
     return f"{'the' if column == 'zero_shot' else 'this'} {noun}"
 
 
 def points(claim: Claim) -> str:
     """Return `+8.5 points (95 % interval 3.9 to 13.7, p = 0.001)`."""
-    interval, difference = claim.comparison.interval, percent(claim.comparison.difference)
-    sign = "" if difference.startswith("-") or float(difference) == 0 else "+"
-    ends = f"{_end(interval.low)} to {_end(interval.high)}"
-    return f"{sign}{difference} points (95 % interval {ends}, {format_p(claim.p)})"
+    interval, difference = claim.comparison.interval, claim.comparison.difference
+    decimals = max(_decimals(share) for share in (difference, interval.low, interval.high))
+    text, low, high = (percent(share, decimals) for share in (difference, interval.low, interval.high))
+    sign = "" if text.startswith("-") or float(text) == 0 else "+"
+    return f"{sign}{text} points (95 % interval {low} to {high}, {format_p(claim.p)})"
 
 
-def _end(share: float) -> str:
-    """Return an end of an interval in points, with so many decimals that it is zero only where it is zero."""
-    decimals = next((decimals for decimals in range(1, 6) if round(100 * share, decimals)), 1)
-    return percent(share, decimals)
+def _decimals(share: float) -> int:
+    """Return with how many decimals, in points, a share is zero only where it is zero."""
+    return next((decimals for decimals in range(1, 6) if round(100 * share, decimals)), 1)
+
+
+def some_percent(share: float) -> str:
+    """Return a share 0..1 as `0.7`, with so many decimals that it is zero only where it is zero."""
+    return percent(share, _decimals(share))
 
 
 def describe(claim: Claim) -> str:
@@ -209,7 +214,8 @@ def _scoring(claim: Claim, claims: Sequence[Claim]) -> str:
     """Return which outputs compete, where that makes a difference."""
     if len(claims) == 1:
         return ""
-    return f" when only {only_classes(claim)} compete" if claim.closed_set else " when all its 1000 outputs compete"
+    only = f" when only the outputs of {only_classes(claim)} compete"
+    return only if claim.closed_set else " when all 1000 outputs compete"
 
 
 def _relation(claim: Claim) -> str:

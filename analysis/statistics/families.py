@@ -27,8 +27,8 @@ def levels(p_values: Sequence[float]) -> list[float]:
     count = len(p_values)
     strictest = ALPHA / count if count else ALPHA
     rejected = [corrected < ALPHA for corrected in holm(p_values)]
-    chances = [strictest] * count
+    chances = dict.fromkeys(p_values, strictest)  # the same of equal p
     for step, index in enumerate(np.argsort(p_values)):
         if rejected[index] and p_values[index] >= strictest:
-            chances[index] = ALPHA / (count - step)
-    return [1 - chance for chance in chances]
+            chances[p_values[index]] = ALPHA / (count - step)
+    return [1 - chances[p] for p in p_values]

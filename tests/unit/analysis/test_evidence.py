@@ -30,7 +30,7 @@ def test_what_is_corrected_and_what_is_spoiled_is_counted(three: Table) -> None:
     assert "how other seeds would do is not known" in notes
     assert "corrected for the 5 of a row together (Holm)" in notes
     assert (
-        "This fine-tuned network against the untouched network: with 153 images, of which the worse side alone gets "
+        "This fine-tuned network against the untouched network: with 153 images, of which one side alone gets "
         "0.7 % right, a difference of less than 7.8 points between two networks, either way,"
     ) in notes
 
@@ -75,7 +75,7 @@ def test_the_comparisons_of_a_row_are_corrected_together_whatever_else_is_shown(
     table = table_of((run(ZERO_SHOT), predict(133, closed=149)), *tuned, (run(FROM_SCRATCH), predict(105)))
     assert table.evidence is not None
     assert [[claim.family for claim in table.evidence.claims_of(row)] for row in table.rows] == [[5] * 5] * 2
-    assert "The 5 of other rows are shown by --stats full." in " ".join(footnotes(table))
+    assert "The 5 comparisons of other rows are shown by --stats full." in " ".join(footnotes(table))
     first = table_of((run(ZERO_SHOT), predict(133, closed=149)), tuned[0], (run(FROM_SCRATCH), predict(105))).evidence
     assert first is not None
     in_both = [c for row in table.rows for c in table.evidence.claims_of(row) if c.row.recipe.endswith("momentum 0.1")]
@@ -139,3 +139,23 @@ def test_predictions_are_read_once_and_damaged_files_are_left_out(tmp_path: Path
     assert set(read(records)) == {"whole"}
     (tmp_path / "whole" / "predictions.parquet").unlink()
     assert len(read(records)["whole"]) == IMAGES
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    """Columns that saw other images, and seeds of one cell that did."""
+    apart = predict(140).assign(sha256=[f"other{number}" for number in range(IMAGES)])
+    columns = table_of((run(ZERO_SHOT), predict(133)), (run(FINE_TUNE), apart))
+    assert any(note.endswith("saw no image in common: not compared.") for note in footnotes(columns))
+    seeds = table_of((run(FINE_TUNE, seed="0"), predict(140)), (run(FINE_TUNE, seed="1"), apart))
+    assert "photos, resnet50, fine-tuning: no interval and no comparison, since" in " ".join(footnotes(seeds))
+
+
+def test_a_small_difference_is_not_rounded_out_of_its_interval() -> None:
+    table = table_of((run(ZERO_SHOT), predict(18000, images=20000)), (run(FINE_TUNE), predict(18008, images=20000)))
+    assert "+0.04 points (95 % interval 0.01 to 0.09, p = 0.009)" in headline(table)
+
+
+def test_what_was_never_seen_may_be_missed() -> None:
+    notes = " ".join(footnotes(table_of((run(ZERO_SHOT), predict(133)), (run(FINE_TUNE), predict(146)))))
+    assert "of which one side alone gets none (so at most 1.9 %) right, a difference of less than 8.5 points" in notes
+    assert "may be missed more often than one time in five" in notes

@@ -44,10 +44,11 @@ def test_headline_prefers_columns_to_seeds() -> None:
 def test_the_answer_is_said_first_and_is_true() -> None:
     assert headline(three_columns()) == (
         "On photos, resnet50: fine-tuned 95.4 %, untouched 86.9 %, from scratch 68.6 %. This fine-tuned network is "
-        "better than the untouched network when all its 1000 outputs compete, +8.5 points (95 % interval 2.6 to 16.4, "
-        "p = 0.002), but not shown to differ from it when only ants and bees compete, -2.0 points (95 % interval -7.4 "
-        "to 2.3, p = 0.083); other seeds may do otherwise. This fine-tuned network is better than this network trained "
-        "from scratch, +26.8 points (95 % interval 18.0 to 37.0, p < 0.001); other seeds may do otherwise."
+        "better than the untouched network when all 1000 outputs compete, +8.5 points (95 % interval 2.6 to 16.4, "
+        "p = 0.002), but not shown to differ from it when only the outputs of ants and bees compete, -2.0 points (95 % "
+        "interval -7.4 to 2.3, p = 0.083); other seeds may do otherwise. This fine-tuned network is better than this "
+        "network trained from scratch, +26.8 points (95 % interval 18.0 to 37.0, p < 0.001); other seeds may do "
+        "otherwise."
     )
 
 
