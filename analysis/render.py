@@ -79,10 +79,12 @@ def _terminal(table: Table, width: int) -> str:
         grid.add_row(Text(place))
         for row in rows:
             grid.add_row(Padding(Text(row.recipe), (0, 0, 0, 2)), *map(Text, _figures(table, row, separator)))
-    # A file of its own: neither colours nor the width of the real terminal get in. Too wide is better than cut.
+    # A file of its own: neither colours nor the width of the real terminal, nor a notebook, get in. Too wide is better
+    # than cut.
     least = _NARROW_RECIPE_WIDTH + _NARROW_CELL_WIDTH * len(table.columns)
     page = StringIO()
-    Console(file=page, width=max(width, least), color_system=None, legacy_windows=False).print(grid)
+    console = Console(file=page, width=max(width, least), color_system=None, legacy_windows=False, force_jupyter=False)
+    console.print(grid)
     lines = [line.rstrip() for line in page.getvalue().rstrip().splitlines()]
     notes = [
         textwrap.fill(note, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
