@@ -125,17 +125,21 @@ def _in_groups(images: Sequence[str], groups: Mapping[str, str]) -> NDArray[np.s
     return np.array(names) if len(set(names)) < len(names) else None
 
 
-def groups_of_images(runs: Sequence[Record], frames: Frames) -> dict[str, dict[str, str]]:
-    """Return the digest of evaluation images -> image -> group, by the newest run that has groups.
+def groups_of_images(runs: Sequence[Record], frames: Frames) -> tuple[dict[str, dict[str, str]], bool]:
+    """Return the digest of evaluation images -> image -> group, of the newest run, and whether others differ.
 
     Runs that differ in nothing but `data.group` are one run, so that what one of them says holds for all on its images.
     """
     groups: dict[str, dict[str, str]] = {}
+    contradicted = False
     for run in runs:
         frame = frames.get(run.run_id)
         if frame is not None and GROUP in frame and frame[GROUP].notna().all():  # NaN: kept beside a run with groups
-            groups[run.params.get(Param.DATA_EVAL, "")] = dict(index_by_image(frame)[GROUP].astype(str))
-    return groups
+            images, names = run.params.get(Param.DATA_EVAL, ""), dict(index_by_image(frame)[GROUP].astype(str))
+            earlier = groups.get(images, {})
+            contradicted |= any(earlier.get(image, name) != name for image, name in names.items())
+            groups[images] = names
+    return groups, contradicted
 
 
 def condense(frame: DataFrame) -> DataFrame:

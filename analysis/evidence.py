@@ -17,9 +17,9 @@ from analysis.statistics import (
     ALPHA,
     Interval,
     PairedComparison,
+    PairedTest,
     Reliability,
     accuracy_interval,
-    compare,
     holm,
     levels,
     new_seed_interval,
@@ -81,7 +81,8 @@ class Claim:
         new, old: keys of the two columns.
         closed_sides: those of the two that are scored on the data's classes alone though they have other outputs.
         classes: the data's, sorted.
-        comparison: its interval as strict as `p`.
+        test: of the two.
+        level: of the interval, as strict as `p`.
         p: two-sided, after Holm's correction for all claims of the family.
         family: how many claims there are of the same row: of the three columns, or of others.
         caveats: in what the two sides differ that is not the question, such as `training.epochs 50 and 15`.
@@ -92,7 +93,8 @@ class Claim:
     old: str
     closed_sides: tuple[str, ...]
     classes: tuple[str, ...]
-    comparison: PairedComparison
+    test: PairedTest
+    level: float
     p: float
     family: int
     caveats: tuple[str, ...]
@@ -102,10 +104,10 @@ class Claim:
         """Whether a side is scored on the data's classes alone."""
         return bool(self.closed_sides)
 
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What is compared with what: the same for a comparison that stands in several rows."""
-        return self.row.cells[self.new].run_ids, self.row.cells[self.old].run_ids, self.closed_set
+    @cached_property
+    def comparison(self) -> PairedComparison:
+        """What the test says, with its interval."""
+        return self.test.at(self.level)
 
     @property
     def significant(self) -> bool:
@@ -132,11 +134,13 @@ class Evidence:
         cells: of each row, column key -> evidence; a cell without readable predictions is absent.
         claims: in the order of the rows; a comparison that stands in several rows is there for each.
         unreadable: how many runs of the table have no predictions that can be read.
+        groups_contradicted: whether runs put the same images into different groups; the newest run's are taken.
     """
 
     cells: tuple[dict[str, CellEvidence], ...]
     claims: tuple[Claim, ...]
     unreadable: int
+    groups_contradicted: bool = False
 
     def claims_of(self, row: Row) -> tuple[Claim, ...]:
         """Return the claims of one row."""
@@ -150,7 +154,7 @@ def gather_evidence(rows: Sequence[Row], runs: Sequence[Record], frames: Frames)
     else a table shows changes no verdict.
     """
     runs_by_id = {run.run_id: run for run in runs}
-    groups = groups_of_images(runs, frames)
+    groups, contradicted = groups_of_images(runs, frames)
     run_ids_of_cells = {cell.run_ids for row in rows for cell in row.cells.values()}  # a cell may stand in several rows
     readable = {
         run_ids: CellEvidence(correctness)
@@ -168,6 +172,7 @@ def gather_evidence(rows: Sequence[Row], runs: Sequence[Record], frames: Frames)
         cells=tuple(cells),
         claims=tuple(claims),
         unreadable=sum(run_id not in frames for run_id in runs_by_id),
+        groups_contradicted=contradicted,
     )
 
 
@@ -186,11 +191,11 @@ class _Pair:
     closed_set: bool
     caveats: tuple[str, ...]
 
-    def compare(self, level: float) -> PairedComparison:
+    @cached_property
+    def test(self) -> PairedTest:
         a, b = self.sides
-        right = (side.correct_closed_set if self.closed_set else side.correct for side in self.sides)
-        groups = a.groups if a.groups is not None else b.groups
-        return compare(*right, new_is_fixed=not a.seeded, old_is_fixed=not b.seeded, groups=groups, level=level)
+        new, old = (side.correct_closed_set if self.closed_set else side.correct for side in self.sides)
+        return PairedTest.of(new, old, not a.seeded, not b.seeded, a.groups if a.groups is not None else b.groups)
 
 
 def _pairs(columns: Mapping[str, Correctness], row: Row, runs: Mapping[str, Record]) -> list[_Pair]:
@@ -218,7 +223,7 @@ def _orders(columns: Collection[str]) -> list[tuple[str, str]]:
 
 def _claims(family: Sequence[_Pair], row: Row) -> list[Claim]:
     """Compare pairs that are corrected together: their p, and intervals that are as strict."""
-    p_values = [pair.compare(1 - ALPHA).p for pair in family]
+    p_values = [pair.test.p for pair in family]
     return [
         Claim(
             row=row,
@@ -226,7 +231,8 @@ def _claims(family: Sequence[_Pair], row: Row) -> list[Claim]:
             old=pair.old,
             closed_sides=_closed_sides(pair),
             classes=tuple(sorted(set(pair.sides[0].labels.tolist()))),
-            comparison=pair.compare(level),
+            test=pair.test,
+            level=level,
             p=p,
             family=len(family),
             caveats=pair.caveats,

@@ -26,20 +26,25 @@ from analysis.narrative import (
 from analysis.rows import Row
 from analysis.statistics import ALPHA, IMAGES_AND_SEEDS
 from tlft.names import Metric, Param, Tag
+from tlft.tracking.records import Record
+
+_MOST_NAMED = 5
 
 
 def footnotes(table: Table, shown: Collection[Row] | None = None) -> tuple[str, ...]:
     """Return all that is to be said below a table, of which perhaps only some rows are shown."""
     rows = [row for row in table.rows if not row.published and (shown is None or row in shown)]
+    run_ids = {run_id for row in rows for cell in row.cells.values() for run_id in cell.run_ids}
+    runs = [run for run in table.runs if run.run_id in run_ids]
     repeated = any(cell.n > 1 for row in rows for cell in row.cells.values())
     notes = [
         f"Figures: {table.metric}{'; mean ± sample standard deviation over n seeds' if repeated else ''}.",
         _closed_set(table, rows) if table.metric == Metric.ACCURACY else "",
-        _precisions(table),
+        _precisions(runs),
         *(_evidence(table, table.evidence, rows) if table.evidence is not None else ()),
-        *_data_notes(table),
+        *_data_notes(runs),
         f"Left out: {list_reasons(table.left_out)}.",
-        _commits(table),
+        _commits(runs),
     ]
     return tuple(note for note in notes if note)
 
@@ -72,13 +77,13 @@ def _closed_set(table: Table, rows: Sequence[Row]) -> str:
     )
 
 
-def _precisions(table: Table) -> str:
-    automatic = [run for run in table.runs if run.params.get(Param.PRECISION) == "auto"]
+def _precisions(runs: Sequence[Record]) -> str:
+    automatic = [run for run in runs if run.params.get(Param.PRECISION) == "auto"]
     resolved = {run.tags[Tag.PRECISION] for run in automatic if run.tags.get(Tag.PRECISION)}
     return f"precision=auto was {' in some runs, '.join(sorted(resolved))} in others." if len(resolved) > 1 else ""
 
 
-def _data_notes(table: Table) -> list[str]:
+def _data_notes(runs: Sequence[Record]) -> list[str]:
     """Say which folders the images are from, what is left out of them, and which were trained on, nearly."""
     sentences = {
         Tag.SPLIT_FOLDERS: "{}: {}.",
@@ -90,16 +95,16 @@ def _data_notes(table: Table) -> list[str]:
     notes = [
         sentence.format(run.tags.get(Tag.DATA, "the data"), run.tags[tag])
         for tag, sentence in sentences.items()
-        for run in table.runs
+        for run in runs
         if run.tags.get(tag)
     ]
     return list(dict.fromkeys(notes))
 
 
-def _commits(table: Table) -> str:
+def _commits(runs: Sequence[Record]) -> str:
     commits = dict.fromkeys(
         run.tags.get(Tag.COMMIT, "unknown")[:7] + (" (dirty)" if run.tags.get(Tag.DIRTY) == "true" else "")
-        for run in table.runs
+        for run in runs
     )
     return f"Code: {', '.join(commits)}." if commits else ""
 
@@ -111,6 +116,8 @@ def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator
     cells = [(row, evidence.cells[table.rows.index(row)]) for row in rows]
     yield _intervals([cell for _, by_column in cells for cell in by_column.values()])
     yield from _groups(cells)
+    if evidence.groups_contradicted:
+        yield "Runs on the same evaluation images put them into different groups; those of the newest run are taken."
     yield from _unseen(table, cells)
     yield from _uncompared(table, evidence, rows)
     for row in told:
@@ -185,18 +192,24 @@ def _count_groups(names: Sequence[str]) -> str:
 
 def _uncompared(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator[str]:
     """Say which cells have no interval, and which columns are not compared though both are there."""
+    without: list[str] = []
+    apart: list[str] = []
     for row in rows:
         cells = evidence.cells[table.rows.index(row)]
-        for key in row.cells:
-            if key not in cells:
-                yield (
-                    f"{name_row(table, row)}, {phrase(key)}: no interval and no comparison, since predictions cannot "
-                    "be read, or no image was seen by all runs."
-                )
+        without += [f"{name_row(table, row)}, {phrase(key)}" for key in row.cells if key not in cells]
         compared = {frozenset((claim.new, claim.old)) for claim in evidence.claims_of(row)}
-        for pair in combinations(cells, 2):
-            if frozenset(pair) not in compared:
-                yield f"{name_row(table, row)}: {' and '.join(map(phrase, pair))} saw no image in common: not compared."
+        pairs = [pair for pair in combinations(cells, 2) if frozenset(pair) not in compared]
+        apart += [f"{name_row(table, row)}, {' and '.join(map(phrase, pair))}" for pair in pairs]
+    reason = "predictions cannot be read, or no image was seen by all runs"
+    if without:
+        yield f"No interval and no comparison, since {reason}: {_some(without)}."
+    if apart:
+        yield f"Not compared, since no image was seen by both: {_some(apart)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f"; and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return "; ".join(names[:_MOST_NAMED]) + more
 
 
 def _unseen(table: Table, cells: Cells) -> Iterator[str]:

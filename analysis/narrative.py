@@ -73,7 +73,15 @@ def short_title(column: Column) -> str:
 
 def phrase(column: str, phrases: Mapping[str, str] = _SHORT_WAYS) -> str:
     """Return what is done in a column, as part of a sentence."""
-    return phrases.get(column, column.replace("_", " "))
+    return phrases.get(column) or (f"training {stages}" if (stages := _stages(column)) else column.replace("_", " "))
+
+
+def _stages(column: str) -> str:
+    """Return which stages are trained, beside the head, in a column of their number; nothing for other columns."""
+    name, _, number = column.partition("_")
+    if name != "partial" or not number.isdecimal():
+        return ""
+    return "the last stage" if number == "1" else f"the last {number} stages"
 
 
 def name_sides(claim: Claim) -> tuple[str, str]:
@@ -86,7 +94,9 @@ def name_sides(claim: Claim) -> tuple[str, str]:
 
 def _networks(column: str, count: int) -> str:
     """Return `this fine-tuned network`, `these 2 fine-tuned networks`, or `the untouched network`, which is one."""
-    noun = _NETWORKS.get(column, f"network ({column.replace('_', ' ')})")
+    stages = _stages(column)
+    unnamed = f"network with {stages} trained" if stages else f"network ({column.replace('_', ' ')})"
+    noun = _NETWORKS.get(column, unnamed)
     if count > 1:
         return f"these {count} {noun.replace('network', 'networks', 1).replace(' its ', ' their ')}"
     return f"{'the' if column == 'zero_shot' else 'this'} {noun}"

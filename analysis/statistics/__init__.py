@@ -18,7 +18,7 @@ from analysis.statistics.intervals import (
     new_seed_interval,
     wilson_interval,
 )
-from analysis.statistics.paired import PairedComparison, compare, mcnemar, tango_interval
+from analysis.statistics.paired import PairedComparison, PairedTest, compare, mcnemar, tango_interval
 from analysis.statistics.power import POWER, rate_limit, smallest_difference
 from analysis.statistics.variance import FEWEST_SEEDS, CorrectMatrix, Groups
 
@@ -35,6 +35,7 @@ __all__ = [
     "Groups",
     "Interval",
     "PairedComparison",
+    "PairedTest",
     "Reliability",
     "accuracy_interval",
     "compare",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,28 +81,63 @@ def compare(
         groups: of shape (images,): which images are not independent of each other.
         level: of the interval.
     """
-    images = new.shape[1]
-    numbers = group_numbers(groups, images)
-    right_new, right_old = new.mean(axis=0), old.mean(axis=0)
-    corrected = float((right_new * (1 - right_old)).sum())
-    spoiled = float((right_old * (1 - right_new)).sum())
-    independent = int(numbers.max()) + 1
-    if len(new) == len(old) == 1 and independent == images:
-        p, interval = mcnemar(corrected, spoiled), tango_interval(round(corrected), round(spoiled), images, level)
-    else:
-        error = _Error.of(new, old, new_is_fixed, old_is_fixed, numbers)
-        p, interval = error.chance(0.0), error.interval(level)
-    return PairedComparison(
-        corrected=corrected,
-        spoiled=spoiled,
-        difference=float(new.mean() - old.mean()),
-        interval=interval,
-        p=min(max(p, sys.float_info.min), 1.0),
-        images=images,
-        networks=(len(new), len(old)),
-        groups=independent,
-        level=level,
-    )
+    return PairedTest.of(new, old, new_is_fixed, old_is_fixed, groups).at(level)
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """The test of a comparison before its interval, which takes longest, is asked for at some level."""
+
+    counts: tuple[float, float]
+    difference: float
+    images: int
+    networks: tuple[int, int]
+    groups: int
+    error: _Error | None
+
+    @classmethod
+    def of(
+        cls, new: CorrectMatrix, old: CorrectMatrix, new_is_fixed: bool, old_is_fixed: bool, groups: Groups | None
+    ) -> PairedTest:
+        """Prepare what `compare` does."""
+        images = new.shape[1]
+        numbers = group_numbers(groups, images)
+        right_new, right_old = new.mean(axis=0), old.mean(axis=0)
+        independent = int(numbers.max()) + 1
+        single = len(new) == len(old) == 1 and independent == images
+        return cls(
+            counts=(float((right_new * (1 - right_old)).sum()), float((right_old * (1 - right_new)).sum())),
+            difference=float(new.mean() - old.mean()),
+            images=images,
+            networks=(len(new), len(old)),
+            groups=independent,
+            error=None if single else _Error.of(new, old, new_is_fixed, old_is_fixed, numbers),
+        )
+
+    @cached_property
+    def p(self) -> float:
+        """Two-sided; above 0."""
+        p = mcnemar(*self.counts) if self.error is None else self.error.chance(0.0)
+        return min(max(p, sys.float_info.min), 1.0)
+
+    def at(self, level: float) -> PairedComparison:
+        """Return the comparison with an interval of some level."""
+        corrected, spoiled = self.counts
+        if self.error is None:
+            interval = tango_interval(round(corrected), round(spoiled), self.images, level)
+        else:
+            interval = self.error.interval(level)
+        return PairedComparison(
+            corrected=corrected,
+            spoiled=spoiled,
+            difference=self.difference,
+            interval=interval,
+            p=self.p,
+            images=self.images,
+            networks=self.networks,
+            groups=self.groups,
+            level=level,
+        )
 
 
 @dataclass(frozen=True)
@@ -207,7 +243,7 @@ def tango_interval(corrected: int, spoiled: int, images: int, level: float = LEV
             return 0.0 if distance == 0 else float(np.copysign(np.inf, distance))
         return float(distance / np.sqrt(variance))
 
-    edge = 1 - 1e-12
-    low = brentq(lambda d: score(d) - quantile, -edge, observed) if observed > -1 else -1.0
-    high = brentq(lambda d: score(d) + quantile, observed, edge) if observed < 1 else 1.0
+    furthest = 1 - 1e-12
+    low = brentq(lambda d: score(d) - quantile, -furthest, observed) if observed > -1 else -1.0
+    high = brentq(lambda d: score(d) + quantile, observed, furthest) if observed < 1 else 1.0
     return Interval(float(low), float(high), THIS_NETWORK)

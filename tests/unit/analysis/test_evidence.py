@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, IMAGES, LINEAR_PROBE, ZERO_SHOT, predict, run, table_of, three_columns
 
-from analysis.comparison_table import Table
+from analysis.comparison_table import Table, add_evidence, build_table
 from analysis.footnotes import footnotes
 from analysis.narrative import headline
 from analysis.statistics import wilson_interval
@@ -88,11 +91,11 @@ def test_further_columns_are_a_family_of_their_own() -> None:
     three, four = table_of(*runs).evidence, table_of(*runs, more, all_columns=True).evidence
     assert three is not None
     assert four is not None
-    p_values = {(*claim.key[2:], claim.new, claim.old): claim.p for claim in three.claims}
+    p_values = {(claim.closed_set, claim.new, claim.old): claim.p for claim in three.claims}
     assert len(four.claims) > len(three.claims)
     for claim in four.claims:
         if {claim.new, claim.old} <= {"zero_shot", "fine_tune", "from_scratch"}:
-            assert claim.p == p_values[(*claim.key[2:], claim.new, claim.old)]
+            assert claim.p == p_values[claim.closed_set, claim.new, claim.old]
 
 
 def test_images_are_paired_by_their_content_and_those_of_one_side_are_left_out() -> None:
@@ -143,11 +146,12 @@ def test_predictions_are_read_once_and_damaged_files_are_left_out(tmp_path: Path
 
 def test_what_cannot_be_compared_is_said() -> None:
     """Columns that saw other images, and seeds of one cell that did."""
-    apart = predict(140).assign(sha256=[f"other{number}" for number in range(IMAGES)])
-    columns = table_of((run(ZERO_SHOT), predict(133)), (run(FINE_TUNE), apart))
-    assert any(note.endswith("saw no image in common: not compared.") for note in footnotes(columns))
-    seeds = table_of((run(FINE_TUNE, seed="0"), predict(140)), (run(FINE_TUNE, seed="1"), apart))
-    assert "photos, resnet50, fine-tuning: no interval and no comparison, since" in " ".join(footnotes(seeds))
+    elsewhere = predict(140).assign(sha256=[f"other{number}" for number in range(IMAGES)])
+    columns = table_of((run(ZERO_SHOT), predict(133)), (run(FINE_TUNE), elsewhere))
+    apart = "photos, resnet50, fine-tuning and the untouched network"
+    assert f"Not compared, since no image was seen by both: {apart}." in footnotes(columns)
+    seeds = table_of((run(FINE_TUNE, seed="0"), predict(140)), (run(FINE_TUNE, seed="1"), elsewhere))
+    assert "no image was seen by all runs: photos, resnet50, fine-tuning." in " ".join(footnotes(seeds))
 
 
 def test_a_small_difference_is_not_rounded_out_of_its_interval() -> None:
@@ -159,3 +163,57 @@ def test_what_was_never_seen_may_be_missed() -> None:
     notes = " ".join(footnotes(table_of((run(ZERO_SHOT), predict(133)), (run(FINE_TUNE), predict(146)))))
     assert "of which one side alone gets none (so at most 1.9 %) right, a difference of less than 8.5 points" in notes
     assert "may be missed more often than one time in five" in notes
+
+
+def test_what_else_is_shown_changes_no_verdict() -> None:
+    """Another data set, another architecture and another recipe beside a row, and filters that leave them out."""
+    ours = [
+        (run(ZERO_SHOT), predict(133, closed=149)),
+        (run(FINE_TUNE), predict(141)),
+        (run(FROM_SCRATCH), predict(130)),
+    ]
+    elsewhere = {"data.eval": "dd" * 32, "data.train": "ee" * 32}
+    others = [
+        *((run(column, data="other", changes=elsewhere), predict(140)) for column in (ZERO_SHOT, FINE_TUNE)),
+        (run(FINE_TUNE, arch__name="resnet18", model__weights="f37072fd"), predict(139)),
+        (run(FINE_TUNE, optimizer__lr="0.1"), predict(144)),
+    ]
+    frames = {record.run_id: frame for record, frame in (*ours, *others)}
+
+    def verdicts(records: list[Record], **query: Any) -> list[tuple[object, ...]]:
+        evidence = add_evidence(build_table(records, **query), frames).evidence
+        assert evidence is not None
+        ids = {record.run_id for record, _ in ours}
+        return [
+            (claim.new, claim.old, claim.closed_set, claim.p, claim.comparison.interval)
+            for claim in evidence.claims
+            if all(ids.issuperset(claim.row.cells[side].run_ids) for side in claim.row.cells)
+        ]
+
+    alone = verdicts([record for record, _ in ours])
+    everything = [record for record, _ in (*ours, *others)]
+    assert len(alone) == 5
+    assert verdicts(everything) == alone
+    assert verdicts(everything, data=["photos"]) == alone
+    assert verdicts(everything, arch=["resnet50"], all_columns=True) == alone
+
+
+def test_groups_that_contradict_each_other_are_said() -> None:
+    def grouped(size: int) -> pd.DataFrame:
+        return predict(140).assign(group=[f"burst{number // size}" for number in range(IMAGES)])
+
+    said = "Runs on the same evaluation images put them into different groups; those of the newest run are taken."
+    alike = table_of(*((run(FINE_TUNE, seed=str(seed)), grouped(3)) for seed in range(2)))
+    apart = table_of(*((run(FINE_TUNE, seed=str(seed)), grouped(3 * seed + 2)) for seed in range(2)))
+    assert said not in footnotes(alike)
+    assert said in footnotes(apart)
+    assert "153 evaluation images in 31 groups" in " ".join(footnotes(apart))
+
+
+def test_notes_speak_of_the_rows_that_are_shown() -> None:
+    other = run(FROM_SCRATCH, data="other", changes={"data.eval": "dd" * 32, "data.train": "ee" * 32})
+    other = replace(other, tags={**other.tags, "data_origin": "drawn"})
+    table = table_of((run(FINE_TUNE), predict(140)), (other, predict(120)))
+    (shown,) = (row for row in table.rows if row.data == "photos")
+    assert any(note == "other: drawn." for note in footnotes(table))
+    assert not any("other" in note and "drawn" in note for note in footnotes(table, [shown]))

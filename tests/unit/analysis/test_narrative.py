@@ -129,3 +129,14 @@ def test_full_tells_calibration_and_recall_of_every_row() -> None:
     calibrations = [note for note in footnotes(table) if "expected calibration error 11.5 %" in note]
     assert len(calibrations) == 3
     assert "found of each class: ants 90.9 %, bees 92.1 %" in calibrations[0]
+
+
+def test_a_column_of_some_stages_is_named_by_them() -> None:
+    runs = [(run(ZERO_SHOT), predict(133)), (run(FINE_TUNE), predict(146))]
+    for stages in ("1", "2"):
+        runs.append((run(("pretrained", "task", stages), training__epochs="5"), predict(140)))
+    notes = " ".join(footnotes(table_of(*runs, all_columns=True, full=True)))
+    assert "this network with the last stage trained corrects" in notes
+    assert "this network with the last 2 stages trained corrects" in notes
+    assert "training the last 2 stages: expected calibration error" in notes
+    assert "partial" not in notes

@@ -38,8 +38,10 @@ def test_nothing_is_decoded_for_a_key_unless_images_may_be_skipped(
 ) -> None:
     monkeypatch.setattr("tlft.runs.identify.decode_all", lambda *arguments: pytest.fail("decodes"))
     given = ("data=imagefolder", f"data.root={tiny_folder}", *TINY_ARCH, "model=scratch")
-    identify(configure(*given))
-    identify(configure(*given, "data.on_bad_image=skip", "training.epochs=0"))
+    asked = (("training.epochs=1",), ("data.on_bad_image=skip", "training.epochs=0"))
+    identities = [identify(configure(*given, *more)) for more in asked]
+    assert [joins(identity) for identity in identities] == [False, False]
+    assert identities[0].dataset.digests == identities[1].dataset.digests
 
 
 def joins(identity: Identity) -> bool:
