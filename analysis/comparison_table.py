@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -56,21 +56,30 @@ class Table:
         return None if evidence is None else evidence.interval
 
     def to_frame(self) -> DataFrame:
-        """Return a line per row: `data`, `arch`, `recipe`, then the figures of each column, missing ones as NA."""
+        """Return a line per row: `data`, `arch`, `recipe`, then the figures of each column, missing ones as NA.
+
+        With evidence these are also the interval's `low` and `high`, and `images` and `groups`, of which it is.
+        """
         import pandas as pd
 
-        kinds = {"accuracy": "Float64", "std": "Float64", "n": "Int64", "closed_set_accuracy": "Float64"}
+        of_cells = {"accuracy": "Float64", "std": "Float64", "n": "Int64", "closed_set_accuracy": "Float64"}
         texts = {name: [getattr(row, name) for row in self.rows] for name in ("data", "arch", "recipe")}
         figures = {}
         for column in self.columns:
             cells = [row.cells.get(column.key) for row in self.rows]
-            for name, kind in kinds.items():
+            for name, kind in of_cells.items():
                 figures[f"{column.key}_{name}"] = pd.Series([getattr(cell, name, None) for cell in cells], dtype=kind)
             if self.evidence is not None:
-                intervals = [self.interval(row, column.key) for row in self.rows]
-                for end in ("low", "high"):
-                    ends = [getattr(interval, end, None) for interval in intervals]
-                    figures[f"{column.key}_{end}"] = pd.Series(ends, dtype="Float64")
+                evidence = [self.evidence_of(row, column.key) for row in self.rows]
+                of_evidence: dict[str, tuple[str, Callable[[CellEvidence], float | None]]] = {
+                    "low": ("Float64", lambda cell: cell.interval.low),
+                    "high": ("Float64", lambda cell: cell.interval.high),
+                    "images": ("Int64", lambda cell: len(cell.correctness.images)),
+                    "groups": ("Int64", lambda cell: cell.correctness.group_count),
+                }
+                for name, (kind, value) in of_evidence.items():
+                    values = [None if cell is None else value(cell) for cell in evidence]
+                    figures[f"{column.key}_{name}"] = pd.Series(values, dtype=kind)
         return pd.DataFrame({**texts, **figures})
 
 
@@ -162,17 +171,18 @@ def _exclusion(record: Record, newest: Mapping[str, Record], metric: str, all_co
     return None if math.isfinite(record.metrics.get(metric, math.nan)) else f"without {metric}"
 
 
-def add_evidence(table: Table, frames: Frames, *, full: bool = False) -> Table:
+def add_evidence(table: Table, frames: Frames, *, full: bool = False, grouping: str | None = None) -> Table:
     """Return the table with intervals and comparisons; one of another metric than the accuracy stays as it is.
 
     Args:
         table: whose runs `frames` are of.
         frames: run id -> its predictions (`tlft.tracking.reader.ArtifactReader.predictions`).
         full: say all that is known below the table, not only what concerns its fullest row.
+        grouping: the expression that found the groups in `frames`, if it is not the runs' own `data.group`.
     """
     if table.metric != Metric.ACCURACY:
         return table
-    return replace(table, evidence=gather_evidence(table.rows, table.runs, frames), full=full)
+    return replace(table, evidence=gather_evidence(table.rows, table.runs, frames, grouping), full=full)
 
 
 def as_set(names: Collection[str]) -> set[str]:

@@ -48,6 +48,11 @@ class Correctness:
     left_out: int = 0
     groups: NDArray[np.str_] | None = None
 
+    @property
+    def group_count(self) -> int | None:
+        """How many groups the images are in; None where every image stands for itself."""
+        return None if self.groups is None else len(set(self.groups.tolist()))
+
     def select(self, images: Sequence[str]) -> Correctness:
         """Return the same networks on some of the images, in the order given."""
         if self.images == tuple(images):

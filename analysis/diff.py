@@ -64,13 +64,19 @@ def compare_runs(first: RunContents, second: RunContents) -> list[Difference]:
     """Return every difference between two runs, causes before effects; none if they agree to the bit."""
     code = [{name: run.record.tags.get(name, "unknown") for name in _CODE} for run in (first, second)]
     return [
-        *_compare_texts("configuration", first.record.params, second.record.params),
+        *_compare_texts("configuration", *(_settings(run.record) for run in (first, second))),
         *_compare_texts("code", *code),
         *_compare_texts("environment", first.environment, second.environment),
         *_compare_metrics(first.histories, second.histories),
         *_compare_weights(first.weights, second.weights),
         *_compare_images(first.predictions, second.predictions),
     ]
+
+
+def _settings(record: Record) -> dict[str, str]:
+    """Return what makes a run's key, and what finds its groups, which may have drawn the splits."""
+    grouping = record.tags.get(Tag.GROUPING)
+    return {**record.params, **({"data.group": grouping} if grouping else {})}
 
 
 def _compare_texts(kind: str, first: Mapping[str, str], second: Mapping[str, str]) -> list[Difference]:

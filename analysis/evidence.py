@@ -135,19 +135,23 @@ class Evidence:
         claims: in the order of the rows; a comparison that stands in several rows is there for each.
         unreadable: how many runs of the table have no predictions that can be read.
         groups_contradicted: whether runs put the same images into different groups; the newest run's are taken.
+        grouping: the expression that found the groups, if it is not the runs' own `data.group`.
     """
 
     cells: tuple[dict[str, CellEvidence], ...]
     claims: tuple[Claim, ...]
     unreadable: int
     groups_contradicted: bool = False
+    grouping: str | None = None
 
     def claims_of(self, row: Row) -> tuple[Claim, ...]:
         """Return the claims of one row."""
         return tuple(claim for claim in self.claims if claim.row is row)
 
 
-def gather_evidence(rows: Sequence[Row], runs: Sequence[Record], frames: Frames) -> Evidence:
+def gather_evidence(
+    rows: Sequence[Row], runs: Sequence[Record], frames: Frames, grouping: str | None = None
+) -> Evidence:
     """Look at the predictions of the runs behind every cell of `eval/accuracy`, and compare the columns of each row.
 
     The comparisons of a row are corrected together: those of the three columns, and those with further columns. So what
@@ -173,6 +177,7 @@ def gather_evidence(rows: Sequence[Row], runs: Sequence[Record], frames: Frames)
         claims=tuple(claims),
         unreadable=sum(run_id not in frames for run_id in runs_by_id),
         groups_contradicted=contradicted,
+        grouping=grouping,
     )
 
 

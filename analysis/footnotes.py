@@ -116,6 +116,7 @@ def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator
     cells = [(row, evidence.cells[table.rows.index(row)]) for row in rows]
     yield _intervals([cell for _, by_column in cells for cell in by_column.values()])
     yield from _groups(cells)
+    yield from _unchecked_groups(table.runs, cells, evidence.grouping)
     if evidence.groups_contradicted:
         yield "Runs on the same evaluation images put them into different groups; those of the newest run are taken."
     yield from _unseen(table, cells)
@@ -176,18 +177,36 @@ def _new_seeds(table: Table, row: Row) -> str:
 def _groups(cells: Cells) -> Iterator[str]:
     """Say how many independent groups the evaluation images are in."""
     notes = [
-        f"{row.data}: {len(groups)} evaluation images in {_count_groups(groups.tolist())}, which intervals and tests "
-        "take as what is independent."
+        f"{row.data}: {len(cell.correctness.images)} evaluation images in {count} group{'s' * (count > 1)}, which "
+        "intervals and tests take as what is independent."
         for row, by_column in cells
         for cell in by_column.values()
-        if (groups := cell.correctness.groups) is not None
+        if (count := cell.correctness.group_count) is not None
     ]
     yield from dict.fromkeys(notes)
 
 
-def _count_groups(names: Sequence[str]) -> str:
-    count = len(set(names))
-    return f"{count} group{'s' * (count > 1)}"
+def _unchecked_groups(runs: Sequence[Record], cells: Cells, grouping: str | None) -> Iterator[str]:
+    """Say where a network may have been trained on images of the groups that it is evaluated on."""
+    grouped = {
+        run_id
+        for row, by_column in cells
+        for key, evidence in by_column.items()
+        if evidence.correctness.groups is not None
+        for run_id in row.cells[key].run_ids
+    }
+    checked = {_splits(run) for run in runs if (stated := run.tags.get(Tag.GROUPING)) and grouping in (None, stated)}
+    notes = [
+        f"{run.tags.get(Tag.DATA, 'the data')}: networks were trained without data.group={grouping or '...'}, perhaps "
+        "on images of the groups that they are evaluated on."
+        for run in runs
+        if run.run_id in grouped and Param.DATA_TRAIN in run.params and _splits(run) not in checked
+    ]
+    yield from dict.fromkeys(notes)
+
+
+def _splits(run: Record) -> tuple[str | None, ...]:
+    return tuple(run.params.get(name) for name in (Param.DATA_TRAIN, Param.DATA_EVAL, Param.DATA_HOLDOUT))
 
 
 def _uncompared(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator[str]:

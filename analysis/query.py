@@ -103,7 +103,7 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
     reader = ArtifactReader(query.uri)
     if query.stats != "none" and table.metric == Metric.ACCURACY:
         frames = _in_groups(reader.predictions(table.runs), query.group)
-        table = add_evidence(table, frames, full=query.stats == "full")
+        table = add_evidence(table, frames, full=query.stats == "full", grouping=query.group)
     return table, reader
 
 

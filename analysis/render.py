@@ -140,7 +140,7 @@ def _json(table: Table) -> str:
         return {
             **cell,
             "images": len(evidence.correctness.images),
-            "groups": None if (groups := evidence.correctness.groups) is None else len(set(groups.tolist())),
+            "groups": evidence.correctness.group_count,
             "interval": asdict(evidence.interval),
             "closed_set_interval": None if closed_set is None else asdict(closed_set),
             "new_seed_interval": None if new_seed is None else asdict(new_seed),

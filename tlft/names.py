@@ -44,6 +44,7 @@ class Tag:
     SKIPPED_IMAGES = "skipped_images"
     REFUSED = "refused"  # how many entries the store did not take, and which
     LEFT_OUT_FILES = "left_out_files"  # how many of each kind were no images, or not where images are looked for
+    GROUPING = "data_group"  # data.group, where it was given
     ORIGIN = "data_origin"  # where the images are from, in the words of data.origin
     SPLIT_FOLDERS = "split_folders"  # which folders were taken; is not there for `train` and `val`
 

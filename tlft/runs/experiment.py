@@ -24,7 +24,7 @@ from tlft.errors import RunElsewhereError
 from tlft.names import Metric, Tag, flatten, shorten
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
-from tlft.runs.identify import Identity, identify, run_name
+from tlft.runs.identify import Identity, identify, run_name, stated_facts
 from tlft.runs.replay import refuse_other_run
 from tlft.runtime import signals
 from tlft.runtime.device import Machine, peaks, prepare_machine
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEBUG_BATCHES = 2
-_LONGEST_ORIGIN = 500
 
 
 def run_experiment(
@@ -179,6 +178,7 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
         **({Tag.COLUMN: column.key} if column is not None else {}),
         **({Tag.SWEEP: sweep.name} if sweep and sweep.name else {}),
         **_data_tags(identity.dataset),
+        **stated_facts(config.data, identity.dataset),
         Tag.HOST: platform.node(),
         Tag.ARCH: config.arch.name,
         Tag.DEBUG: str(config.debug).lower(),
@@ -196,5 +196,4 @@ def _data_tags(dataset: Dataset) -> dict[str, str]:
         Tag.DATA: dataset.name,
         **({Tag.LEFT_OUT_FILES: left_out} if left_out else {}),
         **({Tag.SPLIT_FOLDERS: folders} if folders else {}),
-        **({Tag.ORIGIN: shorten(origin, _LONGEST_ORIGIN)} if (origin := " ".join(dataset.origin.split())) else {}),
     }

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tlft.config.schema import Config
+from tlft.config.schema import Config, DataConfig
 from tlft.data.class_map import LabelSpace, resolve_class_map
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.pixel_store import decode_all
 from tlft.data.transforms import Transform
 from tlft.models.weights import Weights, find_weights
+from tlft.names import Tag, shorten
 from tlft.runs.run_key import run_key, scientific_config
 from tlft.runtime.device import available_threads
+
+_LONGEST_ORIGIN = 500
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ def _count_trained(config: Config, dataset: Dataset, transform: Transform) -> in
     cache, workers = config.home / "cache" / "decoded", config.threads or available_threads()
     decoded = decode_all(dataset.files, transform, cache, workers)
     return sum(image.sha256 in decoded.rows for image in images)
+
+
+def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:
+    """Return as tags what is stated of the data and is no part of the key: what figures prove, not what they are."""
+    facts = {Tag.GROUPING: data.group or "", Tag.ORIGIN: shorten(" ".join(dataset.origin.split()), _LONGEST_ORIGIN)}
+    return {tag: text for tag, text in facts.items() if text}
 
 
 def run_name(config: Config) -> str:

@@ -6,13 +6,16 @@ Nothing is run here, and nothing heavy is imported.
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from tlft.config.schema import NEAR_DUPLICATES
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
-from tlft.runs.identify import Identity, identify, run_name
+from tlft.names import Tag
+from tlft.runs.identify import Identity, identify, run_name, stated_facts
 from tlft.runtime.environment import source_state
 from tlft.sweeps.estimate import describe_cost
 from tlft.sweeps.jobs import Job, PlannedJob
@@ -55,7 +58,23 @@ def plan_jobs(jobs: Sequence[Job]) -> list[PlannedJob]:
             planned.append(PlannedJob(job, identity, stores[entry[0]], status, outcome))
         else:
             planned.append(PlannedJob(job, identity, stores[entry[0]], status, same_as=first))
+    _warn_of_facts(planned)
     return planned
+
+
+def _warn_of_facts(jobs: Sequence[PlannedJob]) -> None:
+    """Say which runs done before keep what they state of their data, though another thing is stated now."""
+    for tag, key in ((Tag.GROUPING, "data.group"), (Tag.ORIGIN, "data.origin")):
+        changed: Counter[str] = Counter()
+        for job in jobs:
+            stated = stated_facts(job.config.data, job.identity.dataset).get(tag, "")
+            if job.outcome is not None and stated != job.outcome.tags.get(tag, ""):
+                changed[stated] += 1
+        for stated, count in changed.items():
+            is_pattern = tag == Tag.GROUPING and stated not in ("", NEAR_DUPLICATES)
+            by_table = f"analysis.table --group {shlex.quote(stated)} compares by this one, " if is_pattern else ""
+            runs = "a run" if count == 1 else f"{count} runs"
+            log.warning("%s done before stated another %s: %sforce=true makes it anew", runs, key, by_table)
 
 
 def _place(job: Job) -> str:
@@ -94,7 +113,7 @@ def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
     counts = Counter(job.status for job in jobs if job.same_as is None)
     commit = source_state().commit
     done = [job.outcome for job in jobs if job.outcome is not None]
-    older = sum(outcome.dirty or outcome.commit != commit for outcome in done)
+    older = sum(not outcome.is_of(commit) for outcome in done)
     parts = [
         (counts[RunStatus.SKIPPED], RunStatus.SKIPPED.label + (f" ({older} by older or dirty code)" if older else "")),
         (counts[RunStatus.ELSEWHERE], RunStatus.ELSEWHERE.label),

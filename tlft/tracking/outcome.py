@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tlft.names import Metric
+from tlft.names import Metric, Tag
 
 
 class RunStatus(StrEnum):
@@ -46,7 +46,7 @@ class Outcome:
         metrics: name -> last value; empty as long as there are none.
         seconds: what the run took when it was computed, or the job until now.
         error: why it failed, in a line.
-        commit: of the code that computed it; `dirty` if that was not all of it.
+        tags: of the run, where it was looked up in its store.
     """
 
     status: RunStatus
@@ -55,20 +55,23 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     error: str = ""
-    commit: str = ""
-    dirty: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def score(self) -> float | None:
         """The figure that a run returns: the hold-out's accuracy if there is one, else the evaluation's."""
         return self.metrics.get(Metric.HOLDOUT_ACCURACY, self.metrics.get(Metric.ACCURACY))
 
+    def is_of(self, commit: str) -> bool:
+        """Whether the code of a commit, and nothing else, computed the run."""
+        return self.tags.get(Tag.COMMIT) == commit and self.tags.get(Tag.DIRTY) != "true"
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types, without what there is none of; `from_dict` builds the same but for the code."""
+        """Return plain JSON types, without what there is none of; `from_dict` builds the same but for the tags."""
         values = {**asdict(self), "status": self.status.value, "score": self.score}
         always = ("status", "run_id", "seconds")
         kept = {name: value for name, value in values.items() if name in always or value not in (None, "", {})}
-        return {name: value for name, value in kept.items() if name not in ("commit", "dirty")}
+        return {name: value for name, value in kept.items() if name != "tags"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Outcome:

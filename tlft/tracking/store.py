@@ -107,8 +107,7 @@ class Store:
                 run.info.run_name,
                 dict(run.data.metrics),
                 seconds=float(tags.get(Tag.SECONDS, 0)),
-                commit=tags.get(Tag.COMMIT, ""),
-                dirty=tags.get(Tag.DIRTY) == "true",
+                tags=tags,
             )
         return None
 

@@ -47,6 +47,11 @@ def test_causes_come_before_effects(kept: RunContents) -> None:
     assert (image.name, image.first[:4], image.second[:4]) == ("val/139.jpg", "bees", "ants")
 
 
+def test_what_finds_the_groups_is_a_setting(kept: RunContents) -> None:
+    stated = replace(kept, record=replace(kept.record, tags={**kept.record.tags, "data_group": "([a-z]+)"}))
+    assert compare_runs(kept, stated) == [Difference("configuration", "data.group", "-", "([a-z]+)")]
+
+
 def test_other_bits_of_a_probability_are_a_difference(kept: RunContents) -> None:
     frame = predict(140)
     frame["confidence"] = frame["confidence"].where(frame.index != 3, 0.8000001)

@@ -210,6 +210,24 @@ def test_groups_that_contradict_each_other_are_said() -> None:
     assert "153 evaluation images in 31 groups" in " ".join(footnotes(apart))
 
 
+def test_groups_that_no_split_was_checked_for_are_said() -> None:
+    frame = predict(140).assign(group=[f"burst{number // 3}" for number in range(IMAGES)])
+    plain, zero_shot = run(FINE_TUNE), run(ZERO_SHOT)
+    stated = replace(plain, tags={**plain.tags, "data_group": "(burst[0-9]+)"})
+
+    def warnings(record: Record, grouping: str | None) -> list[str]:
+        records = [record, zero_shot]
+        table = add_evidence(build_table(records), {one.run_id: frame for one in records}, grouping=grouping)
+        return [note for note in footnotes(table) if "trained without data.group" in note]
+
+    assert warnings(stated, None) == warnings(stated, "(burst[0-9]+)") == []
+    assert warnings(zero_shot, "(burst[0-9]+)") == []  # it was not trained
+    assert "photos: networks were trained without data.group=(b), perhaps" in warnings(stated, "(b)")[0]
+    assert len(warnings(plain, "(burst[0-9]+)")) == 1
+    frame = frame.drop(columns="group")
+    assert warnings(plain, None) == []
+
+
 def test_notes_speak_of_the_rows_that_are_shown() -> None:
     other = run(FROM_SCRATCH, data="other", changes={"data.eval": "dd" * 32, "data.train": "ee" * 32})
     other = replace(other, tags={**other.tags, "data_origin": "drawn"})

@@ -71,7 +71,10 @@ def test_every_format_shows_the_intervals(three: Table) -> None:
         text = render(three, format)
         assert "[90.9, 97.8]" in text.replace("\\", "")
         assert "spoils" in text
-    assert three.to_frame()["fine_tune_low"][0] == pytest.approx(interval.low)
+    frame = three.to_frame()
+    assert frame["fine_tune_low"][0] == pytest.approx(interval.low)
+    assert frame["fine_tune_images"][0] == 153
+    assert frame["fine_tune_groups"].isna().all()
 
 
 def test_json_has_cells_and_comparisons(three: Table) -> None:

@@ -35,6 +35,30 @@ def test_a_run_that_goes_on_says_running_until_it_does(
     assert store.client.get_run(other).info.status == "KILLED"  # nothing here goes on with it
 
 
+def test_a_run_done_before_that_states_another_thing_of_its_data_is_said(
+    configure: Configure, tiny_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = ("data=imagefolder", f"data.root={tiny_folder}", *TINY_ARCH, "model=scratch")
+    alone = configure(*given)
+    store = Store(alone)
+    tags = {Tag.RUN_KEY: identify(alone).key, Tag.HOME: store.home_id, Tag.ORIGIN: "a nest"}
+    run = store.client.create_run(store.experiment_id, tags=tags)
+    store.client.set_terminated(run.info.run_id)
+
+    def warnings(*more: str) -> list[str]:
+        caplog.clear()
+        (planned,) = plan_jobs([Job(0, configure(*given, *more))])
+        assert planned.status == RunStatus.SKIPPED
+        return [record.getMessage() for record in caplog.records]
+
+    assert warnings("data.origin='a  nest'") == []
+    assert warnings() == ["a run done before stated another data.origin: force=true makes it anew"]
+    assert warnings("data.origin='a nest'", "data.group='([a-z]+)'") == [
+        "a run done before stated another data.group: "
+        "analysis.table --group '([a-z]+)' compares by this one, force=true makes it anew"
+    ]
+
+
 def test_who_works_on_the_runs_is_asked_once_for_all_jobs(
     configure: Configure, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
