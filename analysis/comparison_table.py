@@ -112,10 +112,11 @@ def build_table(
         and (arch is None or not arch_names(record).isdisjoint(as_set(arch)))
     ]
     runs, left_out = _select_runs(candidates, metric, all_columns)
+    tried, _ = _select_runs(records, metric, all_columns=True)
     return Table(
         metric=metric,
         columns=_order_columns({column for run in runs if (column := column_of(run.params)) is not None}),
-        rows=build_rows(runs, metric, published=published),
+        rows=build_rows(runs, metric, published=published, tried=tried),
         left_out=left_out,
         runs=runs,
         command=" ".join(command.splitlines()),

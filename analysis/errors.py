@@ -16,12 +16,13 @@ from typing import Any
 
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
-from analysis.html_page import render_page
+from analysis.html_page import Answer, render_page
 from analysis.image_review import draw_thumbnails, image_roots
 from analysis.label_errors import Search, Suspect, find_suspects
 from analysis.query import TableQuery, add_run_options, load_table
 from tlft.config.paths import home_folder
 from tlft.duplicates.near_duplicates import Pair, parse
+from tlft.evaluation.wording import say_probability
 from tlft.names import Artifact, Param, Tag
 from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
 from tlft.runtime.files import atomic_write
@@ -106,7 +107,7 @@ def render_errors(findings: Sequence[Findings], title: str) -> str:
     return render_page(
         "errors.html.j2",
         title,
-        " ".join(data_set.describe() for data_set in findings),
+        [Answer(data_set.describe()) for data_set in findings],
         sets=[_describe(data_set, budget) for data_set in findings],
     )
 
@@ -144,7 +145,7 @@ def _pair(pair: Pair, images: Mapping[str, str]) -> dict[str, Any]:
 def _describe_suspect(suspect: Suspect) -> str:
     return (
         f"{suspect.against} of {suspect.networks} networks contradict; together they say {suspect.likely}, and give "
-        f"{suspect.label} {100 * suspect.probability:.0f} %"
+        f"{suspect.label} {say_probability(suspect.probability)}"
     )
 
 

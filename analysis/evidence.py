@@ -120,10 +120,22 @@ class Claim:
         rarer = min(self.comparison.corrected, self.comparison.spoiled)
         return rarer / self.comparison.images if rarer else rate_limit(self.comparison.images)
 
+    @property
+    def has_power(self) -> bool:
+        """Whether the power of this comparison is that of McNemar's test of two networks: without seeds and groups."""
+        return self.comparison.networks == (1, 1) and self.comparison.groups == self.comparison.images
+
     @cached_property
     def smallest_difference(self) -> float | None:
-        """That these images show between two single networks with 80 % power at the family's level, 0..1, or None."""
+        """That these images show with 80 % power at the family's level, 0..1; None: none, or of another test."""
+        if not self.has_power:
+            return None
         return smallest_difference(self.rarer_rate, self.comparison.images, ALPHA / self.family)
+
+    @property
+    def is_of_the_three(self) -> bool:
+        """Whether it is of the family of the three columns."""
+        return {self.new, self.old} <= _THREE
 
 
 @dataclass(frozen=True)
@@ -213,7 +225,7 @@ def _pairs(columns: Mapping[str, Correctness], row: Row, runs: Mapping[str, Reco
         if not images:
             continue
         if left_out := len(seen.union(columns[new].images)) - len(images):
-            caveats = (*caveats, f"{left_out} images that one side did not see are left out")
+            caveats = (*caveats, f"{left_out} image{'s' * (left_out > 1)} left out that one side did not see")
         sides = columns[new].select(images), columns[old].select(images)
         for closed_set in (False, True) if any(side.open_set for side in sides) else (False,):
             pairs.append(_Pair(new, old, sides, closed_set, caveats))

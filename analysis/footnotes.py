@@ -10,29 +10,31 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 
 from analysis.comparison_table import Table
-from analysis.evidence import CellEvidence, Claim, Evidence
+from analysis.evidence import CellEvidence, Evidence
+from analysis.limits import describe_correction, describe_power, warn_of_choice, warn_of_seeds
 from analysis.narrative import (
     capitalize,
     describe,
     format_interval,
     head_row,
     name_row,
-    name_sides,
     percent,
     phrase,
     short_title,
-    some_percent,
 )
 from analysis.rows import Row
-from analysis.statistics import ALPHA, IMAGES_AND_SEEDS
+from analysis.statistics import IMAGES_AND_SEEDS
 from tlft.names import Metric, Param, Tag
 from tlft.tracking.records import Record
 
 _MOST_NAMED = 5
 
 
-def footnotes(table: Table, shown: Collection[Row] | None = None) -> tuple[str, ...]:
-    """Return all that is to be said below a table, of which perhaps only some rows are shown."""
+def footnotes(table: Table, shown: Collection[Row] | None = None, *, brief: bool = False) -> tuple[str, ...]:
+    """Return all that is to be said below a table, of which perhaps only some rows are shown.
+
+    `brief` leaves out what a page says elsewhere: each comparison, the `cautions`, and how many runs are left out.
+    """
     rows = [row for row in table.rows if not row.published and (shown is None or row in shown)]
     run_ids = {run_id for row in rows for cell in row.cells.values() for run_id in cell.run_ids}
     runs = [run for run in table.runs if run.run_id in run_ids]
@@ -41,12 +43,19 @@ def footnotes(table: Table, shown: Collection[Row] | None = None) -> tuple[str, 
         f"Figures: {table.metric}{'; mean ± sample standard deviation over n seeds' if repeated else ''}.",
         _closed_set(table, rows) if table.metric == Metric.ACCURACY else "",
         _precisions(runs),
-        *(_evidence(table, table.evidence, rows) if table.evidence is not None else ()),
-        *_data_notes(runs),
-        f"Left out: {list_reasons(table.left_out)}.",
+        *(_evidence(table, table.evidence, rows, brief=brief) if table.evidence is not None else ()),
+        *(() if brief else (*_data_notes(runs), f"Left out: {list_reasons(table.left_out)}.")),
         _commits(runs),
     ]
     return tuple(note for note in notes if note)
+
+
+def cautions(table: Table, data: str) -> list[str]:
+    """Return what a reader must know of the images of a data set before he believes the figures."""
+    run_ids = {
+        run_id for row in table.rows if row.data == data for cell in row.cells.values() for run_id in cell.run_ids
+    }
+    return _data_notes([run for run in table.runs if run.run_id in run_ids])
 
 
 def list_reasons(left_out: Mapping[str, int]) -> str:
@@ -109,7 +118,7 @@ def _commits(runs: Sequence[Record]) -> str:
     return f"Code: {', '.join(commits)}." if commits else ""
 
 
-def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator[str]:
+def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row], *, brief: bool) -> Iterator[str]:
     """Yield what the evidence of one row shows, or of all where the table is to be told in full."""
     head = head_row(table)
     told = [row for row in rows if table.full or row is head]
@@ -122,15 +131,15 @@ def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row]) -> Iterator
     yield from _unseen(table, cells)
     yield from _uncompared(table, evidence, rows)
     for row in told:
-        for claim in evidence.claims_of(row):
+        for claim in () if brief else evidence.claims_of(row):
             yield _of_row(table, row, f"{describe(claim)}.")
         yield _of_row(table, row, _new_seeds(table, row))
     claims = [claim for row in told for claim in evidence.claims_of(row)]
-    yield _seeds(claims)
-    yield _correction(table, evidence, claims)
+    yield warn_of_seeds(claims)
+    yield describe_correction(table, evidence, claims)
     for row in told:
-        yield _of_row(table, row, _power(evidence.claims_of(row)))
-    yield from _choice(table)
+        yield _of_row(table, row, describe_power(evidence.claims_of(row)))
+    yield from warn_of_choice(table)
     if evidence.unreadable:
         runs = "one run" if evidence.unreadable == 1 else f"{evidence.unreadable} runs"
         yield f"The predictions of {runs} cannot be read; such a cell has no interval."
@@ -237,67 +246,9 @@ def _unseen(table: Table, cells: Cells) -> Iterator[str]:
         for key, cell in by_column.items():
             if left_out := cell.correctness.left_out:
                 yield (
-                    f"{name_row(table, row)}, {phrase(key)}: {left_out} images were not seen by all runs; figure "
-                    "and standard deviation are of what each saw, interval and comparisons of the "
-                    f"{len(cell.correctness.images)} that all saw."
+                    f"{name_row(table, row)}, {phrase(key)}: figure and standard deviation are of what each run saw, "
+                    f"interval and comparisons of what all saw ({len(cell.correctness.images)} images; not {left_out})."
                 )
-
-
-def _seeds(claims: Sequence[Claim]) -> str:
-    """Warn where a claim rests on too few seeds."""
-    few = sum(claim.comparison.seeds_unknown for claim in claims)
-    if not few:
-        return ""
-    subject = "The comparisons hold" if few == len(claims) else f"{few} of the {len(claims)} comparisons hold"
-    return f"{subject} for the networks that were trained, on new images; how other seeds would do is not known."
-
-
-def _correction(table: Table, evidence: Evidence, claims: Sequence[Claim]) -> str:
-    """Say how the comparisons are corrected for there being several, and where others are told."""
-    others = len(evidence.claims) - len(claims)
-    hint = f" The {others} comparisons of other rows are shown by --stats full." if others and not table.full else ""
-    sizes = sorted({claim.family for claim in claims} - {1})
-    if not sizes:
-        return hint.strip()
-    counts = " or ".join(map(str, sizes))
-    return (
-        f"p and intervals of comparisons are corrected for the {counts} of a row together (Holm): the intervals hold "
-        f"together, and one is without zero where its p is below {ALPHA:g}.{hint}"
-    )
-
-
-def _power(claims: Sequence[Claim]) -> str:
-    """Say which differences so many images do not show, by the first comparison of a row."""
-    claim = next((claim for claim in claims if not claim.closed_set), None)
-    if claim is None or claim.comparison.groups < claim.comparison.images:  # which are not compared by this test
-        return ""
-    new, old = name_sides(claim)
-    comparison, rate, verb = claim.comparison, f"{some_percent(claim.rarer_rate)} %", "would"
-    if not min(comparison.corrected, comparison.spoiled):
-        rate, verb = f"none (so at most {rate})", "may"
-    given = f"{new} against {old}: with {comparison.images} image{'s' * (comparison.images > 1)}"
-    smallest = claim.smallest_difference
-    difference = "every difference" if smallest is None else f"a difference of less than {percent(smallest)} points"
-    return (
-        f"{given}, of which one side alone gets {rate} right, {difference} between two networks, either way, "
-        f"{verb} be missed more often than one time in five (McNemar's test at {100 * ALPHA / claim.family:.2g} %)."
-    )
-
-
-def _choice(table: Table) -> list[str]:
-    """Warn where rows are so many tries on the same evaluation images."""
-    tries: dict[str, dict[str, set[tuple[str, ...]]]] = {}
-    for row in table.rows:
-        for key, cell in row.cells.items():
-            if not row.published:
-                tries.setdefault(row.data, {}).setdefault(key, set()).add(cell.run_ids)
-    return [
-        f"{data}: {sum(map(len, by_column.values()))} ways (columns, recipes, weights, architectures) were tried on "
-        "the same evaluation images; the best would be chosen on these images, and looks better than it is. Choose by "
-        f"--metric {Metric.HOLDOUT_ACCURACY} (data.holdout_fraction)."
-        for data, by_column in tries.items()
-        if any(len(cells) > 1 for cells in by_column.values())
-    ]
 
 
 def _calibration(table: Table, cells: Cells) -> Iterator[str]:

@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -27,7 +29,10 @@ from tlft.data.decode import upright
 from tlft.names import PROBABILITY
 from tlft.runtime.files import path_of
 
-_EDGE = 320  # pixels
+SHORT_SIDE = 256
+"""Pixels to which most networks have images resized."""
+
+_LONGEST = 4  # times the short side
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,19 @@ class Verdict:
 
     Attributes:
         predicted: the class that most of them predict.
-        right: share of the networks that were right, 0..1.
-        probability: of the true class, all outputs competing, a mean over the networks, 0..1.
+        confidence: its probability, all outputs competing, a mean over those that predict it, 0..1.
+        right: share of the networks that were right, all outputs competing, 0..1.
+        right_closed_set: the same, only the data's classes competing.
+        label_probability: of the true class, all outputs competing, a mean over the networks, 0..1.
     """
 
     column: str
     predicted: str
+    confidence: float
     right: float
+    right_closed_set: float
     networks: int
-    probability: float
+    label_probability: float
 
 
 @dataclass(frozen=True)
@@ -86,19 +95,38 @@ def compare_photographs(row: Row, columns: Sequence[str], frames: Frames) -> lis
     return sorted(photographs, key=lambda photograph: (-photograph.disagreement, photograph.right, photograph.file))
 
 
-def _answers(frame: DataFrame, labels: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """Return for each image what a network predicts, and the probability that it gives to the image's label."""
+class _Answer(NamedTuple):
+    """What one network says of one image."""
+
+    predicted: str
+    confidence: float
+    closed_set: str
+    label_probability: float
+
+
+def _answers(frame: DataFrame, labels: Iterable[str]) -> Iterator[_Answer]:
     columns = [name for name in frame.columns if name.startswith(PROBABILITY)]
     places = {name.removeprefix(PROBABILITY): place for place, name in enumerate(columns)}
     at = [places[label] for label in labels]
-    probabilities = frame[columns].to_numpy()[np.arange(len(at)), at]
-    return zip(map(str, frame["predicted"]), probabilities.tolist(), strict=True)
+    probabilities = frame[columns].to_numpy()
+    closed_set = np.array(list(places))[probabilities.argmax(axis=1)]
+    of_label = probabilities[np.arange(len(at)), at]
+    return map(
+        _Answer, map(str, frame["predicted"]), frame["confidence"].tolist(), closed_set.tolist(), of_label.tolist()
+    )
 
 
-def _verdict(column: str, label: str, answers: Sequence[tuple[str, float]]) -> Verdict:
-    names, probabilities = zip(*answers, strict=True)
-    (most, _), *_ = Counter(names).most_common(1)
-    return Verdict(column, most, names.count(label) / len(names), len(names), float(np.mean(probabilities)))
+def _verdict(column: str, label: str, answers: Sequence[_Answer]) -> Verdict:
+    (most, _), *_ = Counter(answer.predicted for answer in answers).most_common(1)
+    return Verdict(
+        column=column,
+        predicted=most,
+        confidence=fmean(answer.confidence for answer in answers if answer.predicted == most),
+        right=fmean(answer.predicted == label for answer in answers),
+        right_closed_set=fmean(answer.closed_set == label for answer in answers),
+        networks=len(answers),
+        label_probability=fmean(answer.label_probability for answer in answers),
+    )
 
 
 def _disagreement(verdicts: Sequence[Verdict]) -> float:
@@ -117,13 +145,16 @@ def image_roots(configs: Sequence[str], home: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys([*(Path(root).expanduser() for root in roots if root), *folders]))
 
 
-def draw_thumbnails(files: Iterable[tuple[str, str]], roots: Iterable[Path], budget: int) -> dict[str, str]:
-    """Return SHA-256 -> a `data:` address of a small JPEG, for the first images that fit.
+def draw_thumbnails(
+    files: Iterable[tuple[str, str]], roots: Iterable[Path], budget: int, short_side: int = SHORT_SIDE
+) -> dict[str, str]:
+    """Return SHA-256 -> a `data:` address of a small WebP picture, uncropped, for the first images that fit.
 
     Args:
         files: name and SHA-256 of each image, in the order in which they matter.
         roots: folders that the names may be relative to.
         budget: characters that all addresses together may have.
+        short_side: of a picture, in pixels; that to which networks have images resized shows all that they saw.
     """
     existing = [root for root in roots if root.is_dir()]
     addresses: dict[str, str] = {}
@@ -131,7 +162,7 @@ def draw_thumbnails(files: Iterable[tuple[str, str]], roots: Iterable[Path], bud
         data = next((data for root in existing if (data := _read(root, file, digest)) is not None), None)
         if data is None:
             continue
-        address = _small(data)
+        address = _small(data, short_side)
         budget -= len(address)
         if budget < 0:
             break
@@ -149,11 +180,13 @@ def _read(root: Path, file: str, digest: str) -> bytes | None:
     return data if hashlib.sha256(data).hexdigest() == digest else None
 
 
-def _small(data: bytes) -> str:
+def _small(data: bytes, short_side: int) -> str:
     with Image.open(io.BytesIO(data)) as opened:
-        opened.draft("RGB", (2 * _EDGE, 2 * _EDGE))
+        opened.draft("RGB", (2 * short_side, 2 * short_side))
         image = upright(opened).convert("RGB")
-    image.thumbnail((_EDGE, _EDGE), Image.Resampling.LANCZOS)
+    scale = short_side / min(image.size)
+    width, height = (min(max(round(edge * scale), 1), _LONGEST * short_side) for edge in image.size)
+    image.thumbnail((width, height), Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=72, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+    image.save(out, "WEBP", quality=72)
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()

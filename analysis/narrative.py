@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.comparison_table import Table
-from analysis.evidence import Claim
+from analysis.evidence import CellEvidence, Claim
 from analysis.rows import Cell, Row
 from analysis.statistics import ALPHA, Interval
 from tlft.config.columns import THREE, Column
 from tlft.names import Metric
 
-_SHORT_TITLES = {"fine_tune": "fine-tuned", "zero_shot": "untouched", "from_scratch": "from scratch"}
+_SHORT_TITLES = {
+    "fine_tune": "fine-tuned",
+    "zero_shot": "untouched",
+    "from_scratch": "from scratch",
+    "linear_probe": "linear probe",
+}
 _WAYS = {
     "zero_shot": "leaving the pretrained network untouched",
     "fine_tune": "fine-tuning the pretrained network",
@@ -62,7 +67,7 @@ def format_p(p: float) -> str:
         return "p < 0.001"
     if p >= 0.095:
         return f"p = {p:.2f}"
-    decimals = next(decimals for decimals in range(3, 18) if p == ALPHA or float(f"{p:.{decimals}f}") != ALPHA)
+    decimals = next(decimals for decimals in range(3, 20) if p == ALPHA or float(f"{p:.{decimals}f}") != ALPHA)
     return f"p = {p:.{decimals}f}"
 
 
@@ -104,11 +109,17 @@ def _networks(column: str, count: int) -> str:
 
 def points(claim: Claim) -> str:
     """Return `+8.5 points (95 % interval 3.9 to 13.7, p = 0.001)`."""
+    difference, low, high = difference_in_points(claim)
+    return f"{difference} points (95 % interval {low} to {high}, {format_p(claim.p)})"
+
+
+def difference_in_points(claim: Claim) -> tuple[str, str, str]:
+    """Return the difference and the ends of its interval, as `+8.5`, `3.9`, `13.7`."""
     interval, difference = claim.comparison.interval, claim.comparison.difference
     decimals = max(_decimals(share) for share in (difference, interval.low, interval.high))
     text, low, high = (percent(share, decimals) for share in (difference, interval.low, interval.high))
     sign = "" if text.startswith("-") or float(text) == 0 else "+"
-    return f"{sign}{text} points (95 % interval {low} to {high}, {format_p(claim.p)})"
+    return f"{sign}{text}", low, high
 
 
 def _decimals(share: float) -> int:
@@ -156,17 +167,24 @@ def only_classes(claim: Claim) -> str:
     return " and ".join([", ".join(claim.classes[:-1]), claim.classes[-1]] if len(claim.classes) > 1 else claim.classes)
 
 
-def head_row(table: Table) -> Row | None:
-    """Return the row to speak of: the one with the most columns, then runs, then the newest.
+def head_row(table: Table, data: str | None = None) -> Row | None:
+    """Return the row to speak of, of a data set or of all: photographs before drawings, the most columns, runs, newest.
 
     Never the one with the best figures: that would be choosing on the evaluation images.
     """
 
-    def fullness(row: Row) -> tuple[int, int, int, int]:
+    def fullness(row: Row) -> tuple[bool, int, int, int, int]:
         three = sum(column.key in row.cells for column in THREE)
-        return three, len(row.cells), sum(cell.n for cell in row.cells.values()), row.newest
+        return not row.drawn, three, len(row.cells), sum(cell.n for cell in row.cells.values()), row.newest
 
-    return max((row for row in table.rows if not row.published), key=fullness, default=None)
+    rows = [row for row in table.rows if not row.published and data in (None, row.data)]
+    return max(rows, key=fullness, default=None)
+
+
+def data_sets(table: Table) -> list[str]:
+    """Return the data sets of a table, photographs before drawings."""
+    rows = sorted((row for row in table.rows if not row.published), key=lambda row: row.drawn)
+    return list(dict.fromkeys(row.data for row in rows))
 
 
 def name_row(table: Table, row: Row) -> str:
@@ -176,26 +194,40 @@ def name_row(table: Table, row: Row) -> str:
 
 
 def headline(table: Table) -> str:
-    """Return the sentences that a reader came for: the figures of one row, and what they show where that is known."""
-    row = head_row(table)
+    """Return the sentences that a reader came for: the figures of the head row, and what they show if known."""
+    sentences = answer(table)
+    if sum(not other.published for other in table.rows) > 1:  # one sentence, so that all of it is of the row it names
+        return f"{'; '.join(sentences)}."
+    return " ".join(f"{capitalize(sentence)}." for sentence in sentences)
+
+
+def answer(table: Table, data: str | None = None) -> list[str]:
+    """Return what `headline` says of a data set, or of all: the figures of its head row, then what they show of it."""
+    row = head_row(table, data)
     if row is None:
-        return "No finished runs yet."
+        return ["no finished runs yet"]
     columns = sorted(table.columns, key=lambda column: column.key != "fine_tune")
     titles = {column.key: short_title(column) for column in columns}
-    figures = [f"{title} {_figure(row.cells[key], table.metric)}" for key, title in titles.items() if key in row.cells]
+    figures = [
+        f"{title} {_figure(row.cells[key], table.metric, table.evidence_of(row, key))}"
+        for key, title in titles.items()
+        if key in row.cells
+    ]
     siblings = [sibling for sibling in table.rows if sibling.place == row.place and not sibling.published]
     metric = "" if table.metric == Metric.ACCURACY else f", {table.metric}"
-    sentences = [f"On {name_row(table, row)}{metric}: {', '.join(figures)}."]
+    first = f"On {name_row(table, row)}{metric}: {', '.join(figures)}"
     elsewhere = {key for sibling in siblings for key in sibling.cells} - set(row.cells)
-    if uncompared := [title for key, title in titles.items() if key in elsewhere]:
-        sentences.append(f"Of other recipes, and so not compared: {', '.join(uncompared)}.")
+    uncompared = [title for key, title in titles.items() if key in elsewhere]
+    further = [f"of other recipes, and so not compared: {', '.join(uncompared)}"] if uncompared else []
     if table.evidence is not None:
-        sentences += _verdicts(table.evidence.claims_of(row))
-    return " ".join(sentences)
+        further += _verdicts(table.evidence.claims_of(row))
+    return [first, *further]
 
 
-def _figure(cell: Cell, metric: str) -> str:
+def _figure(cell: Cell, metric: str, evidence: CellEvidence | None) -> str:
     figure = f"{percent(cell.accuracy)} %" if is_share(metric) else rounded(cell.accuracy, 4)
+    if evidence is not None and evidence.correctness.left_out:
+        return f"{figure} (n={cell.n}, not all on the same images: comparisons are of those that all saw)"
     return figure + (f" (n={cell.n})" if cell.n > 1 else "")
 
 
@@ -217,7 +249,7 @@ def _verdict(claims: Sequence[Claim]) -> str:
     conjunction = ", and " if len({_relation(claim) for claim in claims}) == 1 else ", but "
     unlike = f"; not alike: {', '.join(first.caveats)}" if first.caveats else ""
     seeds = "; other seeds may do otherwise" if seeds_unknown else ""
-    return capitalize(f"{new} {conjunction.join(parts)}{unlike}{seeds}.")
+    return f"{new} {conjunction.join(parts)}{unlike}{seeds}"
 
 
 def _scoring(claim: Claim, claims: Sequence[Claim]) -> str:
@@ -225,7 +257,8 @@ def _scoring(claim: Claim, claims: Sequence[Claim]) -> str:
     if len(claims) == 1:
         return ""
     only = f" when only the outputs of {only_classes(claim)} compete"
-    return only if claim.closed_set else " when all 1000 outputs compete"
+    whose = "its " if claims[-1].closed_sides == (claim.old,) else ""
+    return only if claim.closed_set else f" when all {whose}1000 outputs compete"
 
 
 def _relation(claim: Claim) -> str:

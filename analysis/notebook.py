@@ -114,7 +114,7 @@ class Comparison:
         """A line per evaluation image of the row that the headline speaks of, the most disputed first.
 
         `disagreement` is the mean difference between two columns' shares of right networks; then for each column what
-        most of its networks say, the share of them that is right, and the mean probability of the label.
+        most of its networks say and how sure these are, the share that is right, and the mean probability of the label.
         """
         row = head_row(self.table)
         if row is None:
@@ -125,7 +125,8 @@ class Comparison:
             for verdict in photograph.verdicts:
                 line[f"{verdict.column}_predicted"] = verdict.predicted
                 line[f"{verdict.column}_right"] = verdict.right
-                line[f"{verdict.column}_probability"] = verdict.probability
+                line[f"{verdict.column}_confidence"] = verdict.confidence
+                line[f"{verdict.column}_probability"] = verdict.label_probability
             lines.append(line)
         return pd.DataFrame(lines)
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from analysis.recipes import describe_all, shorten
 from tlft.config.columns import COLUMN_PARAMS, column_of
-from tlft.names import Metric, Param, Tag
+from tlft.names import DRAWINGS, Metric, Param, Tag
 from tlft.tracking.records import Record
 
-_OF_PRETRAINED = (Param.WEIGHTS, Param.BN_MOMENTUM)
-"""What a network that starts from weights has, and one from scratch has not."""
+_LACKED: tuple[tuple[str, ...], ...] = ((), (Param.BN_MOMENTUM,), (Param.WEIGHTS, Param.BN_MOMENTUM))
+"""What trained columns lack by their nature: those that start from weights, a linear probe's, those from scratch."""
 
 _PREFERRED = (Param.PRECISION, Param.DATA_HOLDOUT, Param.FORMAT)
 
@@ -47,6 +47,9 @@ class Row:
         cells: column key -> its cell; a column that has no runs is absent.
         newest: start of the newest run, in milliseconds since 1970.
         published: whether the figures are those of the publication.
+        drawn: whether the images are tlft's own drawings, which say little of photographs.
+        tries: column key -> how many recipes, weights and architectures were tried on the same evaluation images, also
+            by runs that are not in the table.
     """
 
     data: str
@@ -55,6 +58,8 @@ class Row:
     cells: dict[str, Cell]
     newest: int = 0
     published: bool = False
+    drawn: bool = False
+    tries: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -83,9 +88,17 @@ class _Draft:
     groups: dict[str, _Group] = field(default_factory=dict)
 
 
-def build_rows(runs: Sequence[Record], metric: str, *, published: bool = False) -> tuple[Row, ...]:
-    """Return the rows, ordered by data set, architecture and recipe; no two runs of different recipes share a cell."""
+def build_rows(
+    runs: Sequence[Record], metric: str, *, published: bool = False, tried: Sequence[Record] | None = None
+) -> tuple[Row, ...]:
+    """Return the rows, ordered by data set, architecture and recipe; no two runs of different recipes share a cell.
+
+    `tried` are all runs that count, also those that are not shown; the same ones, if not given.
+    """
     drafts = _draft_rows(_group_by_recipe(runs), metric)
+    tries: dict[str, Counter[str]] = {}
+    for group in _group_by_recipe(runs if tried is None else tried):
+        tries.setdefault(group.params.get(Param.DATA_EVAL, ""), Counter())[group.column] += 1
     data_names = _name_data(runs)
     arch_names = _name_archs([*(arch_of(run.params) for run in runs), *([_PUBLISHED_ARCH] if published else [])])
     places = [
@@ -99,6 +112,8 @@ def build_rows(runs: Sequence[Record], metric: str, *, published: bool = False) 
             recipe=recipe,
             cells={column: _cell(group.runs, metric) for column, group in draft.groups.items()},
             newest=max(run.start_time for group in draft.groups.values() for run in group.runs),
+            tries=tries[draft.params.get(Param.DATA_EVAL, "")],
+            drawn=all(run.tags.get(Tag.DATA) == DRAWINGS for group in draft.groups.values() for run in group.runs),
         )
         for draft, (data, arch, _), recipe in zip(drafts, places, describe_all(places), strict=True)
     ]
@@ -141,15 +156,16 @@ def _draft_rows(groups: Sequence[_Group], metric: str) -> list[_Draft]:
     """Give each trained recipe a row, then place what was not trained.
 
     1. A recipe that starts from weights has a row for each set of weights.
-    2. One from scratch joins every row whose recipe is the same otherwise.
+    2. One from scratch joins every row whose recipe is the same otherwise; so does one whose backbone is frozen, and
+       has no momentum of batch norm.
     3. What was not trained has no recipe: it joins the rows of its data and architecture, if only one fits.
     4. What fits nowhere has a row of its own.
     """
     trained = [group for group in groups if Param.OPTIMIZER in group.params]
     untrained = [group for group in groups if Param.OPTIMIZER not in group.params]
     drafts: list[_Draft] = []
-    for group in sorted(trained, key=lambda group: Param.WEIGHTS not in group.params):
-        matches = [draft for draft in drafts if _same_recipe(group.params, draft.params)]
+    for group in sorted(trained, key=_kind):
+        matches = [draft for draft in drafts if _same_recipe(group, draft.params)]
         if not matches:
             matches = [_Draft(group.params)]
             drafts += matches
@@ -165,10 +181,17 @@ def _draft_rows(groups: Sequence[_Group], metric: str) -> list[_Draft]:
     return drafts + [_Draft(group.params, {group.column: group}) for group in untrained if id(group) not in placed]
 
 
-def _same_recipe(params: dict[str, str], row_params: dict[str, str]) -> bool:
-    if Param.WEIGHTS in params:
-        return params == row_params
-    return params == {name: text for name, text in row_params.items() if name not in _OF_PRETRAINED}
+def _same_recipe(group: _Group, row_params: dict[str, str]) -> bool:
+    """Tell whether a group was trained as a row's first one, but for what its column has not."""
+    lacking = _LACKED[_kind(group)]
+    return group.params == {name: text for name, text in row_params.items() if name not in lacking}
+
+
+def _kind(group: _Group) -> int:
+    """Return the place in `_LACKED` of what a trained group lacks; it joins rows of those that lack less."""
+    if Param.WEIGHTS not in group.params:
+        return 2
+    return int(group.column == "linear_probe")
 
 
 def _fits(params: dict[str, str], row_params: dict[str, str], metric: str) -> bool:

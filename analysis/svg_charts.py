@@ -7,6 +7,7 @@ Shapes carry classes in place of colours, so that one style sheet serves light, 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -28,14 +29,15 @@ def _tag(name: str, content: object = "", **attributes: object) -> Markup:
     return Markup("<{name}{listed}>{content}</{name}>").format(name=Markup(name), listed=listed, content=content)
 
 
-def _picture(title: str, height: float, parts: Sequence[Markup]) -> Markup:
+def _picture(title: str, height: float, parts: Sequence[Markup], width: int = WIDTH, **attributes: str) -> Markup:
     return _tag(
         "svg",
         _tag("title", title) + Markup("").join(parts),
-        viewBox=f"0 0 {WIDTH} {height:.0f}",
+        viewBox=f"0 0 {width} {height:.0f}",
         role="img",
         aria_label=title,
         xmlns="http://www.w3.org/2000/svg",
+        **attributes,
     )
 
 
@@ -100,12 +102,21 @@ class Strip:
     interval: tuple[float, float] | None
 
 
-def draw_dots(strips: Sequence[Strip], label: str, *, percent: bool) -> Markup:
-    """Draw every run as a dot on the line of its cell, with the cell's interval; no percentage is above 100."""
+def ends_of(strips: Sequence[Strip], *, percent: bool) -> tuple[float, float]:
+    """Return where an axis for some strips begins and ends; no percentage is above 100."""
+    values = [value for strip in strips for value in (*strip.values, *(strip.interval or ()))]
+    low, high = min(values), max(values)
+    if percent:
+        return (min(max(0.0, math.floor(low / 5) * 5), 95.0), 100.0)
+    pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
+    return low - pad, high + pad
+
+
+def draw_dots(strips: Sequence[Strip], label: str, ends: tuple[float, float], *, percent: bool) -> Markup:
+    """Draw every run as a dot on the line of its cell, with the cell's interval, on an axis between two ends."""
     step = 46
     height = _TOP + step * len(strips) + _BOTTOM
-    values = [value for strip in strips for value in (*strip.values, *(strip.interval or ()))]
-    scale = _Scale(*_ends(values, percent), 12, WIDTH - 14)
+    scale = _Scale(*ends, 12, WIDTH - 14)
     parts = _axis(scale, height - _BOTTOM, _TOP, label)
     for index, strip in enumerate(strips):
         y = _TOP + step * index + 30
@@ -120,15 +131,6 @@ def draw_dots(strips: Sequence[Strip], label: str, *, percent: bool) -> Markup:
         ]
         parts.append(_tag("g", _tag("title", f"{strip.label}: {figures}") + Markup("").join(dots)))
     return _picture(f"{label}: every run, with the interval of its cell", height, parts)
-
-
-def _ends(values: Sequence[float], percent: bool) -> tuple[float, float]:
-    """Return where an axis begins and ends."""
-    low, high = min(values), max(values)
-    if percent:
-        return (min(max(0.0, math.floor(low / 5) * 5), 95.0), 100.0)
-    pad = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-    return low - pad, high + pad
 
 
 def _side_by_side(places: Sequence[float]) -> list[tuple[float, float]]:
@@ -152,21 +154,40 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
 
-def draw_curves(title: str, curves: Sequence[Curve], names: Mapping[str, str], unit: float = 1.0) -> Markup:
-    """Draw each run as a thin line by epoch, with the name of its column behind its end."""
-    height, right = 220, WIDTH - _NAMES
+@dataclass(frozen=True)
+class Frame:
+    """The range of epochs and of values, unscaled, that neighbouring pictures of curves share."""
+
+    epochs: tuple[float, float]
+    values: tuple[float, float]
+
+    @classmethod
+    def around(cls, curves: Sequence[Curve]) -> Frame:
+        """Return what some curves, one of which has points, need."""
+        epochs = [epoch for curve in curves for epoch, _ in curve.points]
+        values = [value for curve in curves for _, value in curve.points]
+        alone = 0.5 if min(epochs) == max(epochs) else 0.0
+        pad = (max(values) - min(values)) * 0.05 or 0.05
+        return cls((min(epochs) - alone, max(epochs) + alone), (max(min(values) - pad, 0.0), max(values) + pad))
+
+
+def draw_curves(
+    title: str, curves: Sequence[Curve], frame: Frame, names: Mapping[str, str], unit: float = 1.0
+) -> Markup:
+    """Draw each run as a thin line by epoch, with the name of its column, whole, behind its end."""
+    height = 220
     drawn = [curve for curve in curves if curve.points]
-    xs = [x for curve in drawn for x, _ in curve.points]
-    ys = [y for curve in drawn for _, y in curve.points]
-    low, high = min(ys), max(ys)
-    pad = (high - low) * 0.05 or 0.05
-    alone = 0.5 if min(xs) == max(xs) else 0.0
-    across = _Scale(min(xs) - alone, max(xs) + alone, _LEFT, right, whole=True)
-    up = _Scale(max(low - pad, 0.0), high + pad, height - _BOTTOM, _TOP)
+    labels = {curve.column: textwrap.wrap(names[curve.column], _NAME_LETTERS) for curve in drawn}
+    longest = max(len(line) for lines in labels.values() for line in lines)
+    right = WIDTH - max(60, longest * _LETTER + 10)
+    across = _Scale(*frame.epochs, _LEFT, right, whole=True)
+    up = _Scale(*frame.values, height - _BOTTOM, _TOP)
     parts = [*_axis(across, height - _BOTTOM, _TOP, "epoch"), *_side(up, _LEFT, right, unit)]
-    for column, y in _ends_of_columns(drawn, up, height - _BOTTOM):
-        name = _cut(names[column], _NAMES - 4)
-        parts.append(_tag("text", name, x=right + 5, y=y + 4, class_=f"direct {column_class(column)}"))
+    for column, y in _ends_of_columns(drawn, labels, up, height - _BOTTOM):
+        lines = [
+            _tag("tspan", line, x=right + 5, y=y + 4 + _NAME_LINE * index) for index, line in enumerate(labels[column])
+        ]
+        parts.append(_tag("text", Markup("").join(lines), class_=f"direct {column_class(column)}"))
     for curve in drawn:
         points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in curve.points)
         parts.append(_tag("polyline", points=points, class_=f"thin {column_class(curve.column)}"))
@@ -176,19 +197,23 @@ def draw_curves(title: str, curves: Sequence[Curve], names: Mapping[str, str], u
     return _picture(title, height, parts)
 
 
-_NAMES = 82  # what a column's name takes at the end of a curve
+_NAME_LETTERS, _NAME_LINE = 16, 13  # of a line of a column's name at the end of a curve
 
 
-def _ends_of_columns(curves: Sequence[Curve], up: _Scale, bottom: float) -> list[tuple[str, float]]:
+def _ends_of_columns(
+    curves: Sequence[Curve], labels: Mapping[str, Sequence[str]], up: _Scale, bottom: float
+) -> list[tuple[str, float]]:
     """Return the height at which each column's curves end on average, moved apart so that names can stand there."""
     ends: dict[str, list[float]] = {}
     for curve in curves:
         ends.setdefault(curve.column, []).append(up(curve.points[-1][1]))
     means = {column: sum(heights) / len(heights) for column, heights in ends.items()}
     placed: list[tuple[str, float]] = []
+    free = 0.0
     for column, y in sorted(means.items(), key=itemgetter(1)):
-        placed.append((column, max(y, placed[-1][1] + 14 if placed else y)))
-    over = max(placed[-1][1] - bottom, 0.0)
+        placed.append((column, max(y, free)))
+        free = placed[-1][1] + _NAME_LINE * len(labels[column]) + 1
+    over = max(free - _NAME_LINE - bottom, 0.0)
     return [(column, y - over) for column, y in placed]
 
 
@@ -241,6 +266,36 @@ def draw_reliability(title: str, column: str, bins: Reliability) -> Markup:
         dot = _tag("circle", cx=across(x), cy=up(y), r=radius, class_=f"blob {column_class(column)}")
         parts.append(_tag("g", tooltip + dot))
     return _picture(title, height, parts)
+
+
+_BAR_WIDTH, _BAR_HEIGHT = 220, 20
+
+
+def _difference_scale(ends: tuple[float, float]) -> _Scale:
+    return _Scale(*ends, 8, _BAR_WIDTH - 8)
+
+
+def draw_difference(
+    low: float, value: float, high: float, *, ends: tuple[float, float], kind: str, title: str
+) -> Markup:
+    """Draw a difference in points as a dot on its interval, with a line at zero; `kind` gives it its colour."""
+    scale, middle = _difference_scale(ends), _BAR_HEIGHT / 2
+    parts = [
+        _tag("line", x1=scale(0), x2=scale(0), y1=0, y2=_BAR_HEIGHT, class_="zero"),
+        _tag("line", x1=scale(low), x2=scale(high), y1=middle, y2=middle, class_=f"bar k-{kind}"),
+        _tag("circle", cx=scale(value), cy=middle, r=4, class_=f"dot k-{kind}"),
+    ]
+    return _picture(title, _BAR_HEIGHT, parts, width=_BAR_WIDTH, class_="difference")
+
+
+def draw_difference_axis(low: float, high: float) -> Markup:
+    """Draw the axis that all `draw_difference` of the same ends share."""
+    scale = _difference_scale((low, high))
+    parts = [
+        _tag("text", f"{value:+g}" if value else "0", x=scale(value), y=12, text_anchor="middle")
+        for value in scale.ticks(6)
+    ]
+    return _picture("axis of the differences, in points", 16, parts, width=_BAR_WIDTH, class_="difference")
 
 
 _COLUMNS = ("zero_shot", "fine_tune", "from_scratch", "linear_probe")

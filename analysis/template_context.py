@@ -12,21 +12,21 @@ from analysis.footnotes import footnotes
 from analysis.narrative import format_interval, is_share, short_title
 from analysis.render import format_cell
 from analysis.rows import Row
-from analysis.svg_charts import Strip, column_class, draw_dots
+from analysis.svg_charts import Strip, column_class, draw_dots, ends_of
 from tlft.config.columns import Column
 from tlft.names import Metric
 
 _MAX_CELLS_DRAWN = 60
 
 
-def describe_table(table: Table) -> dict[str, Any]:
-    """Return what `table.html.j2` shows, and the notes below it."""
+def describe_table(table: Table, *, brief: bool = False) -> dict[str, Any]:
+    """Return what `table.html.j2` shows, and the notes below it; see `footnotes` for `brief`."""
     columns = [column for column in table.columns if any(column.key in row.cells for row in table.rows)]
     return {
         "caption": table.metric + (", with 95 % intervals" if table.evidence is not None else ""),
         "columns": [describe_column(column) for column in columns],
         "rows": [_row(table, row, columns) for row in table.rows],
-        "notes": footnotes(table),
+        "notes": footnotes(table, brief=brief),
     }
 
 
@@ -65,8 +65,9 @@ def draw_runs(table: Table) -> dict[str, Any]:
             values = tuple(figures[run_id] for run_id in cell.run_ids)
             strips.append((place, Strip(short_title(column), column.key, values, ends)))
     drawn, left_out = strips[:_MAX_CELLS_DRAWN], strips[_MAX_CELLS_DRAWN:]
+    ends = ends_of([strip for _, strip in drawn], percent=percent) if drawn else (0.0, 1.0)
     pictures = [
-        {"place": place, "picture": draw_dots([strip for _, strip in lines], label, percent=percent)}
+        {"place": place, "picture": draw_dots([strip for _, strip in lines], label, ends, percent=percent)}
         for place, lines in groupby(drawn, key=itemgetter(0))
     ]
     count = sum(len(strip.values) for _, strip in left_out)

@@ -8,7 +8,7 @@ Each draws which images some seeds get right, of shape (seeds, images), and says
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -120,15 +120,23 @@ GENERATORS: dict[str, Draw] = {
 }
 
 
+UNEQUAL = {
+    "one of 50 images, 100 of one": (50, *[1] * 100),
+    "five of 20 images, 50 of one": (*[20] * 5, *[1] * 50),
+    "60, the k-th of 60/k images": tuple(max(60 // k, 1) for k in range(1, 61)),
+}
+"""Sizes of groups of which a few are much larger than the others."""
+
+
 def clusters(
-    random: np.random.Generator, accuracy: float, seeds: int, groups: int, size: int, alike: float
+    random: np.random.Generator, accuracy: float, seeds: int, sizes: Sequence[int], alike: float
 ) -> tuple[CorrectMatrix, np.ndarray]:
-    """Draw images in groups of one size; with the chance `alike` an image shares its group's fate."""
-    shared = random.random((1, groups)) < accuracy
-    own = random.random((seeds, groups * size)) < accuracy
-    follows = random.random((1, groups * size)) < alike
-    correct = np.where(follows, np.repeat(shared, size, axis=1), own).astype(np.float64)
-    return correct, np.repeat(np.arange(groups), size).astype(str)
+    """Draw images in groups; with the chance `alike` an image shares its group's fate."""
+    shared = random.random((1, len(sizes))) < accuracy
+    own = random.random((seeds, sum(sizes))) < accuracy
+    follows = random.random((1, sum(sizes))) < alike
+    correct = np.where(follows, np.repeat(shared, sizes, axis=1), own).astype(np.float64)
+    return correct, np.repeat(np.arange(len(sizes)), sizes).astype(str)
 
 
 def coverages(draw: Draw, accuracy: float, seeds: int, images: int, rounds: int) -> tuple[float, float, float]:
@@ -174,26 +182,29 @@ def _lines(rounds: int, pool: Executor) -> Iterator[str]:
     yield "| images of a group | share its fate | groups | one network | 3 seeds | two networks |"
     yield "|---|---|---|---|---|---|"
     yield from pool.map(_grouped, (2, 4, 10), repeat(rounds))
+    yield "\nThe same of groups of which a few are much larger than the others:\n"
+    yield "| groups | share its fate | one network | 3 seeds | two networks |\n|---|---|---|---|---|"
+    yield from pool.map(_unequal, UNEQUAL, repeat(rounds))
 
 
-def covers_in_groups(seeds: int, groups: int, size: int, alike: float, rounds: int) -> float:
+def covers_in_groups(seeds: int, sizes: Sequence[int], alike: float, rounds: int) -> float:
     """Return how often the interval holds an accuracy of 0.9 where images are in groups."""
-    random, accuracy = np.random.default_rng([seeds, groups, size, round(100 * alike)]), 0.9
+    random, accuracy = np.random.default_rng([seeds, len(sizes), sum(sizes), round(100 * alike)]), 0.9
     held = 0
     for _ in range(rounds):
-        correct, names = clusters(random, accuracy, seeds, groups, size, alike)
+        correct, names = clusters(random, accuracy, seeds, sizes, alike)
         interval = accuracy_interval(correct, groups=names)
         held += interval.low <= accuracy <= interval.high
     return held / rounds
 
 
-def false_positives_in_groups(groups: int, size: int, alike: float, rounds: int) -> float:
+def false_positives_in_groups(sizes: Sequence[int], alike: float, rounds: int) -> float:
     """Return how often two networks that are equally good are called different where images are in groups."""
-    random = np.random.default_rng([groups, size, round(100 * alike)])
+    random = np.random.default_rng([len(sizes), sum(sizes), round(100 * alike)])
     called = 0
     for _ in range(rounds):
-        new, names = clusters(random, 0.9, 1, groups, size, alike)
-        old, _ = clusters(random, 0.9, 1, groups, size, alike)
+        new, names = clusters(random, 0.9, 1, sizes, alike)
+        old, _ = clusters(random, 0.9, 1, sizes, alike)
         called += compare(new, old, groups=names).p < 0.05
     return called / rounds
 
@@ -202,10 +213,18 @@ def _grouped(size: int, rounds: int) -> str:
     lines = []
     for alike in (0.0, 0.7, 1.0):
         for groups in (20, 50, 150):
-            one, three = (100 * covers_in_groups(seeds, groups, size, alike, rounds) for seeds in (1, 3))
-            called = 100 * false_positives_in_groups(groups, size, alike, rounds)
-            lines.append(f"| {size} | {alike} | {groups} | {one:.1f} | {three:.1f} | {called:.1f} |")
+            lines.append(f"| {size} | {alike} | {groups} | {_figures_of_groups([size] * groups, alike, rounds)} |")
     return "\n".join(lines)
+
+
+def _unequal(name: str, rounds: int) -> str:
+    lines = [f"| {name} | {alike} | {_figures_of_groups(UNEQUAL[name], alike, rounds)} |" for alike in (0.0, 0.7, 1.0)]
+    return "\n".join(lines)
+
+
+def _figures_of_groups(sizes: Sequence[int], alike: float, rounds: int) -> str:
+    one, three = (100 * covers_in_groups(seeds, sizes, alike, rounds) for seeds in (1, 3))
+    return f"{one:.1f} | {three:.1f} | {100 * false_positives_in_groups(sizes, alike, rounds):.1f}"
 
 
 def _covered(name: str, rounds: int) -> str:

@@ -23,6 +23,7 @@ FLOORS = (
     ("command",),
     ("sweeps",),
     ("runs",),
+    ("report",),
     ("analysis",),
     ("statistics",),
     ("tracking",),
@@ -38,9 +39,11 @@ FLOORS = (
 )
 """The rooms, from top to bottom: what stands on a floor imports from its own room and from lower floors alone.
 
-`command` are the modules directly in `tlft/`, `run.py` and Hydra's plugins; `statistics` is `analysis/statistics/`;
-`words` are `errors` and `names`, which everybody may import.
+`command` are the modules directly in `tlft/`, `run.py` and Hydra's plugins; `report` and `statistics` are rooms in
+`analysis/`; `words` are `errors` and `names`, which everybody may import.
 """
+
+_IN_ANALYSIS = (["report"], ["statistics"])
 
 LARGEST_MODULE = 330
 LARGEST_PACKAGE = 2500
@@ -80,7 +83,7 @@ class Module:
     def room(self) -> str:
         parts = self.name.split(".")
         if parts[0] != "tlft":
-            return "command" if parts[0] != "analysis" else parts[1] if parts[1:2] == ["statistics"] else "analysis"
+            return "command" if parts[0] != "analysis" else parts[1] if parts[1:2] in _IN_ANALYSIS else "analysis"
         if len(parts) > 2 or self.path.name == "__init__.py":
             return parts[1] if len(parts) > 1 else "words"
         return "words" if parts[1] in ("errors", "names") else "command"

@@ -78,6 +78,7 @@ class Param:
     HEAD = "head.name"
     CLASS_MAP = "class_map"  # the digest of what the 1000 outputs stand for; not there for another head
     TRAINABLE = "training.trainable"
+    RESIZE = "transform.resize"  # to which length of their short side images are brought
 
     DATA_TRAIN = "data.train"  # the digest of a split's images, as the next two; not there if nothing is trained
     DATA_EVAL = "data.eval"
@@ -152,6 +153,9 @@ class Artifact:
     COMMAND = "command.txt"  # of a sweep's run whose tag has no room for it
     MODEL_DESCRIPTION = "model.json"  # of a logged model: what it takes to build its network again
 
+
+DRAWINGS = "synthetic"
+"""What the data set is called that tlft draws by itself."""
 
 GROUP = "group"
 """Column of predictions: which images are not independent of each other."""

@@ -9,13 +9,13 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.data.folder_names import class_name, walk_visible
+from tlft.data.folder_names import folder_label, walk_visible
 from tlft.errors import ConfigurationError, TlftError
+from tlft.evaluation.wording import say_probability
 from tlft.names import PROBABILITY
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.runtime.files import display_name
@@ -50,14 +50,6 @@ def find_files(arguments: Sequence[str]) -> list[Path]:
     return list(files)
 
 
-def _label(file: Path, answer: Answer) -> str | None:
-    """Return the class that a file's folder names; None if it names none."""
-    with suppress(UnicodeDecodeError):
-        name = class_name(file.absolute().parent)
-        return name if name in answer.probabilities else None
-    return None
-
-
 class _Writer:
     """Write answers as they come, in one of the formats, to standard output."""
 
@@ -85,9 +77,11 @@ class _Writer:
             }
             print(("[\n" if not self._count else ",\n") + json.dumps(record, ensure_ascii=False), end="")
         else:
-            likeliest = ", ".join(f"{name} {100 * p:.1f} %" for name, p in answer.top)
-            contradiction = "" if label in (None, name) else f"   (its folder says {label})"
-            print(f"{display_name(file)}: {likeliest}{contradiction}")
+            likeliest = ", ".join(f"{name} {say_probability(p)}" for name, p in answer.top)
+            folder = ""
+            if label not in (None, name):
+                folder = f"   (its folder says {label}: {say_probability(answer.probabilities[label])})"
+            print(f"{display_name(file)}: {likeliest}{folder}")
         self._count += 1
 
     def close(self) -> None:
@@ -147,7 +141,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 print(f"skipped: {answer}", file=sys.stderr)
                 skipped += 1
                 continue
-            label = _label(file, answer)
+            label = folder_label(file, classifier.label_space.classes)
             writer.write(file, label, answer)
             labelled += label is not None
             correct += label == answer.top[0][0]

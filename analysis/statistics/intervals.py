@@ -15,6 +15,7 @@ from analysis.statistics.variance import (
     chance_beyond,
     design_effect,
     edge,
+    group_freedom,
     group_numbers,
     relative_spread,
     seed_variance,
@@ -83,7 +84,7 @@ def _interval(correct: CorrectMatrix, over_seeds: Variance, groups: Groups | Non
     if independent == 1 and correct.size > 1:  # which tells nothing of another
         return 0.0, 1.0
     effective = images / design_effect(correct.mean(axis=0), numbers)
-    freedom = independent - 1.0 if independent < images else np.inf
+    freedom = group_freedom(numbers) if independent < images else np.inf
     return _score_interval(float(correct.mean()), effective, over_seeds, freedom)
 
 

@@ -23,7 +23,7 @@ def smallest_difference(spoil_rate: float, images: int, alpha: float = ALPHA) ->
         alpha: the chance with which the test may reject where there is no difference.
 
     Returns:
-        A multiple of one image; None if no difference would be found.
+        A multiple of one image, from which on every difference is found; None if there is none.
     """
     most = int(images * (1 - 2 * spoil_rate))  # images, since no more can be corrected
     # Power grows with the difference, so the first that suffices is found by bisection.

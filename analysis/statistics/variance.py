@@ -144,6 +144,15 @@ def mean_group_size(numbers: NDArray[np.int64]) -> float:
     return float((np.bincount(numbers) ** 2).sum() / len(numbers))
 
 
+def group_freedom(numbers: NDArray[np.int64]) -> float:
+    """Return the degrees of freedom of a variance over groups: so many of one size, less one, would tell as much.
+
+    Few large groups among many small ones tell little more than they alone would (Carter, Schnepel and Steigerwald
+    2017, Rev. Econ. Stat. 99:698).
+    """
+    return max(len(numbers) / mean_group_size(numbers) - 1, 1.0)
+
+
 def design_effect(shares: NDArray[np.float64], numbers: NDArray[np.int64]) -> float:
     """Return how many times the variance of a mean over images is that of one over independent images; at least 1.
 

@@ -1,45 +1,165 @@
 "use strict";
+
+// An image enlarged, with what is said of it, and the way to its neighbours.
+
 const dialog = document.getElementById("large");
+let enlarged = null;
+
+function enlarge(photo) {
+  enlarged = photo;
+  const [from, to] = [photo.querySelector("img"), dialog.querySelector("img")];
+  to.src = from ? from.src : "data:,";
+  to.alt = from ? from.alt : "";
+  to.hidden = !from;
+  dialog.querySelector(".file").textContent = [photo.dataset.label, photo.dataset.file].filter(Boolean).join(", ");
+  dialog.querySelector("dl").replaceChildren(...[...(photo.querySelector("dl")?.children ?? [])].map((one) => one.cloneNode(true)));
+  const neighbours = visible(photo.parentElement);
+  dialog.querySelector(".previous").disabled = neighbours[0] === photo;
+  dialog.querySelector(".next").disabled = neighbours.at(-1) === photo;
+  if (!dialog.open) dialog.showModal();
+}
+
+function visible(list) {
+  return [...list.children].filter((photo) => !photo.hidden);
+}
+
+function turn(step) {
+  const neighbours = visible(enlarged.parentElement);
+  const photo = neighbours[neighbours.indexOf(enlarged) + step];
+  if (photo) enlarge(photo);
+}
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest(".photo button");
-  if (button) {
-    const [from, to] = [button.querySelector("img"), dialog.querySelector("img")];
-    to.src = from.src;
-    to.alt = from.alt;
-    dialog.querySelector("p").textContent = button.closest("li").dataset.file;
-    dialog.showModal();
-  } else if (event.target === dialog) dialog.close();
+  if (button) enlarge(button.closest("li"));
+  else if (event.target === dialog) dialog.close();
 });
+dialog.querySelector(".previous").addEventListener("click", () => turn(-1));
+dialog.querySelector(".next").addEventListener("click", () => turn(1));
+dialog.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (step) turn(step);
+});
+dialog.addEventListener("close", () => enlarged?.querySelector("button")?.focus());
+let touched = 0;
+dialog.addEventListener("touchstart", (event) => { touched = event.changedTouches[0].clientX; }, { passive: true });
+dialog.addEventListener("touchend", (event) => {
+  const moved = event.changedTouches[0].clientX - touched;
+  if (Math.abs(moved) > 40) turn(moved < 0 ? 1 : -1);
+}, { passive: true });
 
-const list = document.getElementById("photos");
-if (list) {
-  const photos = [...list.children];
-  const controls = ["class", "column", "outcome", "order"].map((name) => document.getElementById(`by-${name}`));
-  const count = document.getElementById("count");
-  const sharesRight = (photo) => JSON.parse(photo.dataset.right);
+// The chosen row's photographs: what its columns say of them, in its order, filtered.
 
-  function matches(photo, label, column, outcome) {
-    if (label && photo.dataset.label !== label) return false;
-    if (!outcome) return true;
-    const right = sharesRight(photo);
-    const shares = column ? [right[column]] : Object.values(right);
-    return outcome === "right" ? shares.every((share) => share > 0.5) : shares.some((share) => share <= 0.5);
+const chooser = document.getElementById("row");
+const stored = document.getElementById("predictions");
+
+function element(name, attributes, ...children) {
+  const made = Object.assign(document.createElement(name), attributes);
+  made.append(...children);
+  return made;
+}
+
+function isRight(bits, outputs) {
+  return (outputs === "closed" ? bits & 2 : bits & 1) !== 0;
+}
+
+class Photographs {
+  constructor({ texts, rows }) {
+    [this.texts, this.rows] = [texts, rows];
+    this.lists = [...document.querySelectorAll("ul.photos")];
+    this.photos = this.lists.map((list) => [...list.children]);
+    [this.byClass, this.byColumn, this.byOrder] = ["class", "column", "order"].map((name) => document.getElementById(`by-${name}`));
+    for (const control of [this.byClass, this.byColumn, this.byOrder]) control.addEventListener("change", () => this.filter());
+    document.getElementById("reset").addEventListener("click", () => this.reset());
+    const all = document.getElementById("print-all");
+    all.addEventListener("change", () => document.body.classList.toggle("print-all", all.checked));
   }
 
-  function show() {
-    const [label, column, outcome, order] = controls.map((control) => control.value);
-    let visible = 0;
-    for (const photo of photos) {
-      photo.hidden = !matches(photo, label, column, outcome);
-      visible += photo.hidden ? 0 : 1;
-      for (const line of photo.querySelectorAll("[data-column]")) line.hidden = column && line.dataset.column !== column;
+  choose(number) {
+    this.row = this.rows[number];
+    for (const part of document.querySelectorAll("[data-sheet]")) part.hidden = Number(part.dataset.sheet) !== this.row?.sheet;
+    if (!this.row) return;
+    this.list = this.lists[this.row.sheet];
+    for (const note of document.querySelectorAll(".row-note")) note.textContent = this.row.note;
+    const photos = this.photos[this.row.sheet];
+    this.shown = this.row.photographs.map(([place, ...answers]) => ({
+      photo: photos[place],
+      right: this.row.columns.map((_, index) => answers[2 * index + 1]),
+      texts: this.row.columns.map((_, index) => this.texts[answers[2 * index]]),
+    }));
+    for (const photo of photos) photo.hidden = true;
+    for (const { photo, right, texts } of this.shown) {
+      const lines = this.row.columns.flatMap(({ title, colour }, index) => [
+        element("dt", { className: colour, textContent: title }), element("dd", { textContent: texts[index] }),
+      ]);
+      photo.querySelector("dl").replaceChildren(...lines);
+      photo.classList.toggle("mistake", right.some((bits) => !isRight(bits, "open")));
     }
-    const by = order === "name" ? (a, b) => (a.dataset.file < b.dataset.file ? -1 : 1)
-      : (a, b) => photos.indexOf(a) - photos.indexOf(b);
-    list.append(...[...photos].sort(by));
-    count.textContent = `${visible} of ${list.dataset.total} images`;
+    this.offer();
+    this.filter();
   }
 
-  for (const control of controls) control.addEventListener("change", show);
-  show();
+  offer() {
+    const classes = [...new Set(this.shown.map(({ photo }) => photo.dataset.label))].sort();
+    this.byClass.replaceChildren(new Option("all", ""), ...classes.map((name) => new Option(name)));
+    this.byColumn.replaceChildren(...this.row.columns.map(({ key, title, open }) => {
+      const choices = [["", "right or wrong"], ["right:open", "right"], ["wrong:open", "wrong"]];
+      if (open) choices.push(["right:closed", "right, closed-set"], ["wrong:closed", "wrong, closed-set"]);
+      const select = element("select", {}, ...choices.map(([value, text]) => new Option(text, value)));
+      select.dataset.column = key;
+      return element("label", {}, title, select);
+    }));
+  }
+
+  selects() {
+    return [...this.byColumn.querySelectorAll("select")];
+  }
+
+  reset() {
+    this.byClass.value = "";
+    for (const select of this.selects()) select.value = "";
+    this.filter();
+  }
+
+  show(filter) {
+    this.byClass.value = "";
+    for (const select of this.selects()) {
+      const wanted = filter.split(" ").find((part) => part.startsWith(`${select.dataset.column}:`));
+      select.value = wanted ? wanted.slice(select.dataset.column.length + 1) : "";
+    }
+    this.filter();
+  }
+
+  filter() {
+    const wanted = this.selects().map((select) => select.value.split(":"));
+    let count = 0;
+    for (const { photo, right } of this.shown) {
+      const fits = wanted.every(([outcome, outputs], index) => !outcome || isRight(right[index], outputs) === (outcome === "right"));
+      photo.hidden = !fits || (this.byClass.value !== "" && photo.dataset.label !== this.byClass.value);
+      count += photo.hidden ? 0 : 1;
+    }
+    const ordered = this.shown.map(({ photo }) => photo);
+    if (this.byOrder.value === "name") ordered.sort((a, b) => (a.dataset.file < b.dataset.file ? -1 : 1));
+    this.list.append(...ordered);
+    document.getElementById("count").textContent = `${count} of ${this.list.dataset.total} images`;
+  }
+}
+
+const photographs = stored ? new Photographs(JSON.parse(stored.textContent)) : null;
+
+function choose(number) {
+  chooser.value = number;
+  for (const part of document.querySelectorAll("[data-row]")) part.hidden = part.dataset.row !== String(number);
+  photographs?.choose(number);
+}
+
+if (chooser) {
+  chooser.addEventListener("change", () => choose(chooser.value));
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-filter]");
+    if (!link) return;
+    choose(link.dataset.show);
+    photographs?.show(link.dataset.filter);
+  });
+  choose(chooser.options.length ? "0" : "");
 }

@@ -21,6 +21,7 @@ from tlft.config.schema import DataConfig
 from tlft.data import image_folder
 from tlft.data.splits import ImageFile, groups_of, split_images
 from tlft.errors import ConfigurationError, TlftError
+from tlft.names import DRAWINGS
 from tlft.runtime.download import fetch, unpack_zip
 from tlft.runtime.files import atomic_write, display_name, relative_name, sha256_of
 
@@ -129,7 +130,7 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
     images.sort(key=lambda image: (image.split, image.label, image.sha256, str(image.path)))
     taken = folder.split_folders.describe()
     origin = config.origin or ""
-    if name == "synthetic":
+    if name == DRAWINGS:
         from tlft.synthetic.folder import ORIGIN
 
         origin = ORIGIN
@@ -150,7 +151,7 @@ def _log_remarks(root: Path, folder: image_folder.Folder) -> None:
 
 def _local_root(config: DataConfig, home: Path) -> Path | None:
     """Return the folder as far as it is known without fetching or drawing anything."""
-    if config.name == "synthetic":
+    if config.name == DRAWINGS:
         return None
     photographs = config.name != "imagefolder"
     if root := config.root or (photographs and os.environ.get("TLFT_HYMENOPTERA")):
@@ -165,7 +166,7 @@ def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]
     if root is not None:
         return root.name if config.name == "imagefolder" else "hymenoptera", root
     assert config.name != "imagefolder"
-    if config.name != "synthetic":
+    if config.name != DRAWINGS:
         try:
             return "hymenoptera", _fetch_hymenoptera(home, SECONDS_FOR_A_DEMO if config.name == "demo" else None)
         except TlftError as error:
@@ -174,7 +175,7 @@ def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]
             log.info("data: the photographs are not here (%s): using the drawn ants and bees", error)
     from tlft.synthetic.folder import synthetic_folder
 
-    return "synthetic", synthetic_folder(home / "data", getattr(config, "drawing_seed", 0), workers)
+    return DRAWINGS, synthetic_folder(home / "data", getattr(config, "drawing_seed", 0), workers)
 
 
 def _fetch_hymenoptera(home: Path, deadline: float | None) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -55,6 +56,14 @@ def class_name(folder: Path) -> str:
         UnicodeDecodeError: if the name is no UTF-8.
     """
     return unicodedata.normalize("NFC", os.fsencode(folder.name).decode("utf-8"))
+
+
+def folder_label(file: Path, classes: Collection[str]) -> str | None:
+    """Return the class that a file's folder names; None if it names none."""
+    with suppress(UnicodeDecodeError):
+        name = class_name(file.absolute().parent)
+        return name if name in classes else None
+    return None
 
 
 def rename_command(folder: Path) -> str:

@@ -10,18 +10,19 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
+from tlft.evaluation.lettering import fit, font
+from tlft.evaluation.wording import say_probability
+
+_COLUMNS, _LINES = 5, 4
 _TILE = 180
 _GAP = 14
 _LINE = 18
@@ -38,12 +39,18 @@ _LONGEST_NAME = 18
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """An image, uint8 [h, w, 3], with the names of its class and of what was predicted, with what probability, 0..1."""
+    """An image with what was predicted.
+
+    Attributes:
+        pixels: uint8 [h, w, 3].
+        confidence, label_probability: of the predicted and of the true class, all outputs competing, 0..1.
+    """
 
     pixels: np.ndarray
     label: str
     predicted: str
     confidence: float
+    label_probability: float
     correct: bool
 
 
@@ -60,25 +67,39 @@ def select_for_gallery(correct: np.ndarray, confidence: np.ndarray, labels: np.n
     return [int(position) for position in [*mistakes, *right][:count]]
 
 
-def draw_gallery(items: Sequence[GalleryItem], columns: int = 5, rows: int = 4) -> Image.Image:
-    """Draw images with true class, prediction and confidence; mistakes come first, in red and with a cross."""
-    ranked = sorted(items, key=lambda item: item.correct)[: columns * rows]
-    lines = max(-(-len(ranked) // columns), 1)
-    width = _GAP + columns * (_TILE + _GAP)
+def draw_gallery(items: Sequence[GalleryItem], mistakes: int, total: int) -> Image.Image:
+    """Draw images with true class and prediction; mistakes come first, in red and with a cross.
+
+    Args:
+        items: the images, of which as many are drawn as there is room for (20).
+        mistakes: how many there are among all evaluation images.
+        total: how many evaluation images there are.
+    """
+    ranked = sorted(items, key=lambda item: item.correct)[: _COLUMNS * _LINES]
+    lines = max(-(-len(ranked) // _COLUMNS), 1)
+    width = _GAP + _COLUMNS * (_TILE + _GAP)
     height = _HEADER + lines * (_TILE + _CAPTION + _GAP)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     if not ranked:
-        draw.text((width / 2, height / 2), "no images to show", _GREY, _font(18), anchor="mm")
+        draw.text((width / 2, height / 2), "no images to show", _GREY, font(18), anchor="mm")
         return sheet
-    mistakes = sum(not item.correct for item in ranked)
-    header = f"evaluation images shown: {len(ranked)}, mistakes among them: {mistakes}"
-    header += " (\N{BALLOT X}, in red)" if mistakes else ""
-    draw.text((_GAP, _HEADER / 2), _fit(header, _font(15), width - 2 * _GAP), _BLACK, _font(15), anchor="lm")
+    header = _describe_choice(sum(not item.correct for item in ranked), len(ranked), mistakes, total)
+    draw.text((_GAP, _HEADER / 2), fit(header, font(15), width - 2 * _GAP), _BLACK, font(15), anchor="lm")
     for index, item in enumerate(ranked):
-        line, column = divmod(index, columns)
+        line, column = divmod(index, _COLUMNS)
         _draw_tile(sheet, item, _GAP + column * (_TILE + _GAP), _HEADER + line * (_TILE + _CAPTION + _GAP))
     return sheet
+
+
+def _describe_choice(mistakes: int, shown: int, mistakes_in_all: int, total: int) -> str:
+    """Return `20 of 23 mistakes, surest first, of 153 evaluation images`, or how many right ones stand behind them."""
+    parts = []
+    if mistakes_in_all:
+        parts.append(f"{mistakes} of {mistakes_in_all} mistakes (\N{BALLOT X}, in red), surest first")
+    if right := shown - mistakes:
+        parts.append(f"{right} of {total - mistakes_in_all} right ones")
+    return f"{', then '.join(parts)}; {total} evaluation images"
 
 
 def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> bytes:
@@ -112,23 +133,6 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     return file.getvalue()
 
 
-@cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Load the font that comes with matplotlib: it has letters of many scripts, and is there on every machine."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
-
-
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Shorten a text to a width in pixels."""
-    text = " ".join(text.split())
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text.rstrip()}…"
-
-
 def _draw_tile(sheet: Image.Image, item: GalleryItem, left: int, top: int) -> None:
     draw = ImageDraw.Draw(sheet)
     right, bottom = left + _TILE - 1, top + _TILE - 1
@@ -141,16 +145,16 @@ def _draw_tile(sheet: Image.Image, item: GalleryItem, left: int, top: int) -> No
         draw.rectangle((left, top, right, bottom), outline=_RED, width=_FRAME)
         draw.rectangle((right - _BADGE, top, right, top + _BADGE), _RED)
         center = (right - _BADGE / 2, top + _BADGE / 2)
-        draw.text(center, "\N{BALLOT X}", "white", _font(18, bold=True), anchor="mm")
+        draw.text(center, "\N{BALLOT X}", "white", font(18, bold=True), anchor="mm")
     color = _BLACK if item.correct else _RED
-    font, share = _font(13, bold=not item.correct), f"{item.confidence:.0%}"
-    room = _TILE - draw.textlength(share, _font(13)) - 6
-    first, second, indent = bottom + _LINE, bottom + 2 * _LINE, 36
-    draw.text((left, first), "true", _GREY, _font(12), anchor="ls")
-    draw.text((left + indent, first), _fit(item.label, _font(13), _TILE - indent), _BLACK, _font(13), anchor="ls")
-    draw.text((left, second), "pred", _GREY, _font(12), anchor="ls")
-    draw.text((left + indent, second), _fit(item.predicted, font, room - indent), color, font, anchor="ls")
-    draw.text((right, second), share, color, _font(13), anchor="rs")
+    lines = [("true", item.label, "" if item.correct else say_probability(item.label_probability), _BLACK, font(13))]
+    lines.append(("pred", item.predicted, say_probability(item.confidence), color, font(13, bold=not item.correct)))
+    for number, (name, text, share, ink, letters) in enumerate(lines, start=1):
+        y, indent = bottom + number * _LINE, 36
+        room = _TILE - indent - (draw.textlength(share, font(13)) + 6 if share else 0)
+        draw.text((left, y), name, _GREY, font(12), anchor="ls")
+        draw.text((left + indent, y), fit(text, letters, room), ink, letters, anchor="ls")
+        draw.text((right, y), share, ink, font(13), anchor="rs")
 
 
 def _name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Show where a convolutional network looked: Grad-CAM overlays on the images as it saw them.
+"""Show where a convolutional network looked: Grad-CAM beside the images as it saw them.
 
 The method is Selvaraju et al. 2017, Grad-CAM; captum computes it.
 """
@@ -12,21 +12,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import nn
 
 from tlft.data.batches import normalize
+from tlft.data.folder_names import folder_label
 from tlft.errors import ConfigurationError
+from tlft.evaluation.lettering import fit, font
+from tlft.evaluation.wording import say_prediction
 from tlft.inference.classifier import Classifier
 from tlft.models.describe import output_shapes
 from tlft.runtime.files import display_name
 
-_STRENGTH = 0.55
+_GAP, _HEADER, _SCALE, _NUMBERS, _LETTERS = 8, 28, 14, 44, 13  # pixels
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
 _AT_ONCE = 16  # gradients need the memory of a whole pass
 
 
 class Overlays:
-    """Write for each image a picture of it in which the places are bright that spoke for the predicted output.
+    """Write for each image a picture of it beside one in which the places are coloured that spoke for the prediction.
 
     Raises:
         ConfigurationError: if the network has no convolution to look at, captum is not installed, or the folder cannot
@@ -55,12 +59,24 @@ class Overlays:
             chosen = pixels[start : start + _AT_ONCE]
             batch = normalize(np.stack(chosen), transform, machine.device)
             with torch.no_grad(), machine.autocast():
-                outputs = self._classifier.model(batch).argmax(dim=1)
+                logits = self._classifier.model(batch)
+            outputs = logits.argmax(dim=1)
             relevance = self._cam.attribute(batch.requires_grad_(), target=outputs, relu_attributions=True).detach()
             size = (transform.crop, transform.crop)
             maps = LayerAttribution.interpolate(relevance, size, "bilinear")[:, 0].cpu().numpy()
-            for path, image, heat in zip(paths[start : start + _AT_ONCE], chosen, maps, strict=True):
-                _overlay(image, heat).save(self._folder / _name(path))
+            named = paths[start : start + _AT_ONCE]
+            captions = map(self._describe, named, logits.float().softmax(dim=1).cpu().numpy())
+            for path, image, heat, caption in zip(named, chosen, maps, captions, strict=True):
+                _card(image, heat, caption).save(self._folder / _name(path))
+
+    def _describe(self, path: Path, probabilities: np.ndarray) -> str:
+        """Return what is predicted for an image, and the class that its folder names, where that is another."""
+        label_space = self._classifier.label_space
+        output = int(probabilities.argmax())
+        label = folder_label(path, label_space.classes)
+        outputs = [] if label is None else label_space.outputs[label_space.classes.index(label)]
+        figures = float(probabilities[output]), label, float(probabilities[outputs].sum())
+        return say_prediction(label_space.name_of(output), *figures)
 
 
 def _find_layer(classifier: Classifier) -> nn.Module:
@@ -82,11 +98,29 @@ def _name(path: Path) -> str:
     return os.fsdecode(f"{folder.decode(errors='ignore')}-{stem.decode(errors='ignore')}-{digest}.png".encode())
 
 
-def _overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
+def _card(pixels: np.ndarray, heat: np.ndarray, caption: str) -> Image.Image:
+    """Put an image, the same in grey with the heat in colour upon it, and the scale of the colours side by side."""
+    height, width = pixels.shape[:2]
+    share = heat / heat.max() if heat.max() > 0 else heat
+    scale = np.linspace(1, 0, height)[:, None].repeat(_SCALE, axis=1)
+    letters = font(_LETTERS)
+    card = Image.new("RGB", (2 * width + 4 * _GAP + _SCALE + _NUMBERS, height + _HEADER + _GAP), "white")
+    draw = ImageDraw.Draw(card)
+    draw.text((_GAP, _HEADER / 2), fit(caption, letters, card.width - 2 * _GAP), "black", letters, anchor="lm")
+    left = _GAP
+    for picture in (Image.fromarray(pixels), _overlay(pixels, share), _overlay(np.zeros((*scale.shape, 3)), scale)):
+        card.paste(picture, (left, _HEADER))
+        left += picture.width + _GAP
+    for place, text, anchor in ((0, "most", "la"), (height, "none", "ld")):
+        draw.text((left - _GAP + 4, _HEADER + place), text, "black", letters, anchor=anchor)
+    return card
+
+
+def _overlay(pixels: np.ndarray, share: np.ndarray) -> Image.Image:
+    """Colour a grey image where shares, 0..1 [h, w], are large, so that every colour seen is heat."""
     from matplotlib import colormaps
 
-    share = heat / heat.max() if heat.max() > 0 else heat
+    grey = 0.25 * 255 + 0.6 * (pixels @ _LUMINANCE)[..., None]
     colours = colormaps["inferno"](share)[..., :3] * 255
-    weight = _STRENGTH * share[..., None]
-    blended = (1 - weight) * pixels + weight * colours
-    return Image.fromarray(blended.round().astype(np.uint8))
+    weight = np.sqrt(share)[..., None]
+    return Image.fromarray(((1 - weight) * grey + weight * colours).round().astype(np.uint8))

@@ -58,12 +58,20 @@ def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> N
 
     classes, confidence, names = predictions.label_space.classes, predictions.confidence, predictions.names
     correct = predictions.correct(split.labels)
+    of_label = predictions.probabilities[np.arange(len(split.labels)), split.labels]
     chosen = select_for_gallery(correct, confidence, split.labels)
     items = [
-        GalleryItem(pixels, classes[split.labels[index]], names[index], float(confidence[index]), bool(correct[index]))
+        GalleryItem(
+            pixels=pixels,
+            label=classes[split.labels[index]],
+            predicted=names[index],
+            confidence=float(confidence[index]),
+            label_probability=float(of_label[index]),
+            correct=bool(correct[index]),
+        )
         for index, pixels in zip(chosen, split.pixels[np.array(chosen, dtype=np.int64)], strict=True)
     ]
-    draw_gallery(items).save(folder / Artifact.GALLERY)
+    draw_gallery(items, int((~correct).sum()), len(correct)).save(folder / Artifact.GALLERY)
     matrix, columns = predictions.confusion(split.labels)
     (folder / Artifact.CONFUSION).write_bytes(draw_confusion(matrix, classes, columns, title))
 

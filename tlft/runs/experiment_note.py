@@ -48,6 +48,7 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
 
 def write_note(table: Table, longest: int) -> str:
     """Return the sentence that matters and the table, with as many rows as `longest` characters have room for."""
+    from analysis.footnotes import cautions
     from analysis.narrative import head_row, headline
     from analysis.render import render
 
@@ -58,9 +59,11 @@ def write_note(table: Table, longest: int) -> str:
 
     def write(rows: int) -> str:
         left_out = len(table.rows) - rows
-        remark = f"\n\nA note has room for no more: {left_out} rows are left out here." if left_out else ""
+        which = "one row is" if left_out == 1 else f"{left_out} rows are"
+        remark = f"\n\nA note has room for no more: {which} left out here." if left_out else ""
         text = render(replace(table, command=command), "markdown", rows=first[:rows])
         return f"{headline(table)}\n\n{text}{remark}"
 
-    fitting = (text for rows in range(len(table.rows), -1, -1) if len(text := write(rows)) <= longest)
-    return next(fitting, shorten(headline(table), longest))
+    fitting = (text for rows in range(len(table.rows), 0, -1) if len(text := write(rows)) <= longest)
+    alone = "\n\n".join([headline(table), *(cautions(table, head.data) if head is not None else [])])
+    return next(fitting, shorten(alone, longest))

@@ -69,7 +69,8 @@ def exit_status_of(results: Sequence[Result]) -> int:
 
 def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: Path) -> Path:
     """Write the page of the sweep's runs into its folder, and say where it is."""
-    from analysis.report import collect, render_report
+    from analysis.report.material import collect
+    from analysis.report.page import render_report
 
     material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
     path = folder / Artifact.REPORT

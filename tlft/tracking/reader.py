@@ -142,4 +142,5 @@ def to_record(run: Run) -> Record:
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         artifacts=run.info.artifact_uri or "",
+        experiment_id=run.info.experiment_id,
     )

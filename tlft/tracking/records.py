@@ -29,3 +29,4 @@ class Record:
     tags: dict[str, str]
     metrics: dict[str, float]
     artifacts: str = ""
+    experiment_id: str = ""

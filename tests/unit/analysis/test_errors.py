@@ -28,7 +28,7 @@ def test_page_shows_the_images_and_names_stay_text(tmp_path: Path) -> None:
         Member(names[0], digests[0], "eval", EVIL), Member("train/gone.png", "f" * 64, "train", "ants"), 3, True
     )
     page = render_errors([Findings(EVIL, search, (pair,), (tmp_path,))], "Doubtful data: tlft")
-    assert page.count("data:image/jpeg;base64,") == 2
+    assert page.count("data:image/webp;base64,") == 2
     assert "<script>alert" not in page
     assert html.escape(EVIL) in page
     assert "The label counts as wrong." in page

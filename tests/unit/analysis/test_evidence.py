@@ -31,10 +31,10 @@ def test_what_is_corrected_and_what_is_spoiled_is_counted(three: Table) -> None:
     notes = " ".join(footnotes(three))
     assert "This fine-tuned network corrects 14 images that the untouched network gets wrong and spoils 1" in notes
     assert "how other seeds would do is not known" in notes
-    assert "corrected for the 5 of a row together (Holm)" in notes
+    assert "corrected (Holm) for the 5 of the three columns of a row together; each interval" in notes
     assert (
-        "This fine-tuned network against the untouched network: with 153 images, of which one side alone gets "
-        "0.7 % right, a difference of less than 7.8 points between two networks, either way,"
+        "This fine-tuned network against the untouched network: with 153 images, 0.7 % of which the untouched network "
+        "alone gets right, a difference of 7.9 points or more, either way, would be found at least four times in five"
     ) in notes
 
 
@@ -78,7 +78,7 @@ def test_the_comparisons_of_a_row_are_corrected_together_whatever_else_is_shown(
     table = table_of((run(ZERO_SHOT), predict(133, closed=149)), *tuned, (run(FROM_SCRATCH), predict(105)))
     assert table.evidence is not None
     assert [[claim.family for claim in table.evidence.claims_of(row)] for row in table.rows] == [[5] * 5] * 2
-    assert "The 5 comparisons of other rows are shown by --stats full." in " ".join(footnotes(table))
+    assert "5 comparisons of other rows are shown by --stats full." in " ".join(footnotes(table))
     first = table_of((run(ZERO_SHOT), predict(133, closed=149)), tuned[0], (run(FROM_SCRATCH), predict(105))).evidence
     assert first is not None
     in_both = [c for row in table.rows for c in table.evidence.claims_of(row) if c.row.recipe.endswith("momentum 0.1")]
@@ -104,7 +104,7 @@ def test_images_are_paired_by_their_content_and_those_of_one_side_are_left_out()
     assert table.evidence is not None
     (claim, *_) = table.evidence.claims
     assert claim.comparison.images == IMAGES - 2
-    assert "2 images that one side did not see are left out" in " ".join(footnotes(table))
+    assert "2 images left out that one side did not see" in " ".join(footnotes(table))
 
 
 def test_every_two_columns_are_compared() -> None:
@@ -161,8 +161,38 @@ def test_a_small_difference_is_not_rounded_out_of_its_interval() -> None:
 
 def test_what_was_never_seen_may_be_missed() -> None:
     notes = " ".join(footnotes(table_of((run(ZERO_SHOT), predict(133)), (run(FINE_TUNE), predict(146)))))
-    assert "of which one side alone gets none (so at most 1.9 %) right, a difference of less than 8.5 points" in notes
-    assert "may be missed more often than one time in five" in notes
+    assert "none of which the untouched network alone gets right (so that up to 1.9 % may be, with 95 % conf" in notes
+    assert "a difference of 8.5 points or more, either way, would be found at least four times in five" in notes
+
+
+def test_the_power_of_mcnemars_test_is_not_told_of_several_networks() -> None:
+    seeds = [(run(FINE_TUNE, seed=str(seed)), predict(right)) for seed, right in enumerate((146, 146, 77))]
+    table = table_of((run(ZERO_SHOT), predict(133, closed=149)), *seeds)
+    assert "four times in five" not in " ".join(footnotes(table))
+    assert table.evidence is not None
+    assert {claim.smallest_difference for claim in table.evidence.claims} == {None}
+
+
+def test_a_tiny_difference_that_is_found_is_not_rounded_to_nothing() -> None:
+    table = table_of(
+        (run(ZERO_SHOT), predict(90_000, images=100_000)), (run(FINE_TUNE), predict(90_001, images=100_000))
+    )
+    assert "a difference of 0.02 points or more, either way" in " ".join(footnotes(table))
+
+
+def test_which_comparisons_hold_for_these_networks_alone_is_said() -> None:
+    tuned = [(run(FINE_TUNE, seed=str(seed)), predict(140 + seed)) for seed in range(2)]
+    scratch = [(run(FROM_SCRATCH, seed=str(seed)), predict(100 + seed)) for seed in range(3)]
+    notes = footnotes(table_of((run(ZERO_SHOT), predict(133)), *tuned, *scratch))
+    which = "The comparisons of fine-tuning with the untouched network; of fine-tuning with training from scratch hold"
+    assert any(note.startswith(which) for note in notes)
+
+
+def test_a_cell_whose_runs_saw_different_images_says_so_in_the_headline() -> None:
+    seeds = [(run(FINE_TUNE, right / 153, seed=str(right)), predict(right)) for right in (140, 141)]
+    fewer = (run(FINE_TUNE, 1.0, seed="2"), predict(100).iloc[:100])
+    table = table_of((run(ZERO_SHOT, 133 / 153), predict(133)), *seeds, fewer)
+    assert "(n=3, not all on the same images: comparisons are of those that all saw)" in headline(table)
 
 
 def test_what_else_is_shown_changes_no_verdict() -> None:

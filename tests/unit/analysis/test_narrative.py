@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from fabricated import (
     FINE_TUNE,
@@ -16,7 +17,7 @@ from fabricated import (
     three_columns,
 )
 
-from analysis.comparison_table import build_table
+from analysis.comparison_table import add_evidence, build_table
 from analysis.footnotes import footnotes
 from analysis.narrative import format_p, head_row, headline
 
@@ -44,7 +45,7 @@ def test_headline_prefers_columns_to_seeds() -> None:
 def test_the_answer_is_said_first_and_is_true() -> None:
     assert headline(three_columns()) == (
         "On photos, resnet50: fine-tuned 95.4 %, untouched 86.9 %, from scratch 68.6 %. This fine-tuned network is "
-        "better than the untouched network when all 1000 outputs compete, +8.5 points (95 % interval 2.6 to 16.4, "
+        "better than the untouched network when all its 1000 outputs compete, +8.5 points (95 % interval 2.6 to 16.4, "
         "p = 0.002), but not shown to differ from it when only the outputs of ants and bees compete, -2.0 points (95 % "
         "interval -7.4 to 2.3, p = 0.083); other seeds may do otherwise. This fine-tuned network is better than this "
         "network trained from scratch, +26.8 points (95 % interval 18.0 to 37.0, p < 0.001); other seeds may do "
@@ -116,11 +117,25 @@ def test_several_recipes_on_the_same_images_are_marked() -> None:
     )
 
 
+def test_ways_are_counted_whatever_is_shown() -> None:
+    """Other columns and other architectures were tried on the same images too."""
+    probes = [run(LINEAR_PROBE, optimizer__lr=str(rate)) for rate in range(1, 7)]
+    others = [run(FINE_TUNE, arch__name=arch, model__weights="f37072fd") for arch in ("resnet18", "resnet34")]
+    records = [run(ZERO_SHOT), run(FINE_TUNE), *probes, *others]
+    frames = {record.run_id: predict(140) for record in records}
+
+    def notes(**options: Any) -> str:
+        return " ".join(footnotes(add_evidence(build_table(records, **options), frames)))
+
+    for options in ({}, {"all_columns": True}, {"arch": ["resnet50"]}):
+        assert "photos: 10 ways (columns, recipes, weights, architectures) were tried" in notes(**options)
+
+
 def test_one_recipe_for_each_column_is_no_choice() -> None:
     table = table_of((run(FINE_TUNE), predict(140)), (run(FROM_SCRATCH, training__epochs="15"), predict(105)))
     assert len(table.rows) == 2
     assert "were tried" not in " ".join(footnotes(table))
-    assert "Of other recipes, and so not compared: " in headline(table)
+    assert "; of other recipes, and so not compared: fine-tuned." in headline(table)
 
 
 def test_full_tells_calibration_and_recall_of_every_row() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,15 @@ import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from PIL import Image
 
-from analysis.comparison_table import add_evidence, build_table
+from analysis.comparison_table import Table, add_evidence, build_table
+from analysis.correctness import Frames
 from analysis.footnotes import footnotes
-from analysis.image_review import compare_photographs, draw_thumbnails
-from analysis.report import MAX_CHARACTERS, Material, _confusion, _environment, main, render_report
+from analysis.image_review import Verdict, compare_photographs, draw_thumbnails
+from analysis.report.__main__ import main
+from analysis.report.material import Material, _environment, choose_rows
+from analysis.report.page import MAX_CHARACTERS, render_report
+from analysis.report.photographs import describe_verdict
+from analysis.report.row_charts import confusion_shares
 from analysis.template_context import draw_runs
 
 IMAGES = 40
@@ -57,7 +63,21 @@ def make(runs: list[tuple[Any, pd.DataFrame]], roots: tuple[Path, ...] = ()) -> 
     table = add_evidence(build_table([record for record, _ in runs], command="python -m analysis.report"), frames)
     points = [(epoch, 1 / epoch) for epoch in range(1, 6)]
     curves = {record.run_id: {"train/loss": points} for record, _ in runs if "seed" in record.params}
-    return Material(table, frames, curves, roots, ("torch: 2.14",), ("python run.py sweep=comparison",))
+    return gather(table, frames, curves, roots)
+
+
+def gather(table: Table, frames: Frames, curves: Any = None, roots: tuple[Path, ...] = ()) -> Material:
+    return Material(
+        table=table,
+        rows=choose_rows(table),
+        frames=frames,
+        curves=curves or {},
+        roots=roots,
+        environment=("torch: 2.14",),
+        commands=("python run.py sweep=comparison",),
+        address="http://127.0.0.1:5000/#/experiments",
+        written=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +111,7 @@ def test_photographs_are_shown_most_disputed_first(page: str, material: Material
         (photo.disagreement for photo in photographs), reverse=True
     )
     assert re.findall(r'data-file="([^"]+)"', page) == [photo.file for photo in photographs]
-    assert page.count("data:image/jpeg;base64,") == IMAGES
+    assert page.count("data:image/webp;base64,") == IMAGES
 
 
 def test_a_file_with_other_bytes_is_not_shown(root: Path, material: Material, tmp_path: Path) -> None:
@@ -109,9 +129,9 @@ def test_a_file_with_other_bytes_is_not_shown(root: Path, material: Material, tm
 def test_what_does_not_fit_is_counted(material: Material, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = compare_photographs(material.table.rows[0], ["fine_tune"], material.frames)[0]
     size = len(draw_thumbnails([(first.file, first.sha256)], [root], 10**6)[first.sha256])
-    monkeypatch.setattr("analysis.report._MAX_PICTURE_CHARACTERS", 3 * size)
+    monkeypatch.setattr("analysis.report.photographs.MAX_PICTURE_CHARACTERS", 3 * size)
     few = render_report(material, "few")
-    drawn = few.count("data:image/jpeg")
+    drawn = few.count("data:image/webp")
     assert 1 <= drawn <= 4
     assert f"{IMAGES - drawn} of them are shown by name alone" in few
 
@@ -128,7 +148,7 @@ def test_names_of_users_stay_text() -> None:
 
 def test_runs_without_predictions_make_a_page_too() -> None:
     table = build_table([run(FINE_TUNE, 0.9), run(FINE_TUNE, 0.8, optimizer__lr="0.1")], published=True)
-    page = render_report(Material(add_evidence(table, {}, full=True), {}, {}, (), (), ()), "nothing")
+    page = render_report(gather(add_evidence(table, {}, full=True), {}), "nothing")
     assert "The predictions of 2 runs cannot be read" in page
     assert "optimizer.lr" in page
     assert "68.627" in page
@@ -142,23 +162,23 @@ def test_what_is_not_drawn_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         10,
         "4 runs of 4 cells further down the table are not drawn.",
     )
-    page = render_report(Material(table, {}, {}, (), (), ()), "many")
+    page = render_report(gather(table, {}), "many")
     assert "The first 12 of 14 rows." in page
 
 
 def test_photographs_that_are_left_out_are_counted(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.report._MAX_PHOTOGRAPHS", 7)
+    monkeypatch.setattr("analysis.report.photographs.MAX_PHOTOGRAPHS", 7)
     page = render_report(material, "few")
     assert page.count('class="photo"') == 7
-    assert f"The last {IMAGES - 7} are left out" in page
+    assert f"{IMAGES - 7} of them, the least disputed, are left out" in page
     assert f'data-total="{IMAGES}"' in page
 
 
 def test_a_class_of_the_data_may_be_called_other() -> None:
     frame = predict(76).replace({"ants": "other"}).rename(columns={"p/ants": "p/other"})
     frame.loc[0, "predicted"] = "something else"
-    names, shares, count = _confusion([frame])
-    assert (names, count) == (["bees", "other", "none of these"], 2)
+    names, shares = confusion_shares(frame["label"], frame["predicted"])
+    assert names == ["bees", "other", "none of these"]
     assert [sum(line) for line in shares] == pytest.approx([1, 1])
 
 
@@ -219,33 +239,125 @@ def test_it_is_accessible(opened: Any, scheme: str) -> None:
 
 
 @pytest.mark.browser
-def test_photographs_are_filtered_by_mouse_and_by_keyboard(opened: Any, material: Material) -> None:
+def test_photographs_are_filtered_by_class_and_by_what_columns_say(opened: Any) -> None:
+    def count() -> int:
+        return int(opened.text_content("#count").split()[0])
+
     opened.select_option("#by-class", "bees")
-    assert opened.text_content("#count") == f"{IMAGES // 2} of {IMAGES} images"
-    opened.select_option("#by-class", "")
-    opened.focus("#by-column")
+    assert count() == IMAGES // 2
+    opened.click("#reset")
+    opened.focus("#by-column select")
     opened.keyboard.press("ArrowDown")
-    opened.keyboard.press("Tab")
     opened.keyboard.press("ArrowDown")
-    assert opened.input_value("#by-column") == "zero_shot"
-    assert opened.input_value("#by-outcome") == "wrong"
-    assert opened.text_content("#count") == f"{IMAGES - 30} of {IMAGES} images"
+    assert opened.input_value("#by-column select") == "wrong:open"
+    assert count() == IMAGES - 30
     opened.select_option("#by-order", "name")
     names = opened.eval_on_selector_all(".photo:not([hidden])", "all => all.map((one) => one.dataset.file)")
     assert names == sorted(names)
     assert len(names) == IMAGES - 30
+    opened.select_option("#by-column select >> nth=0", "right:closed")
+    opened.select_option("#by-column select >> nth=1", "wrong:open")
+    assert count() == 0
 
 
 @pytest.mark.browser
-def test_a_photograph_is_enlarged_and_put_back_by_keyboard(opened: Any) -> None:
+def test_a_count_of_the_comparisons_leads_to_its_photographs(opened: Any, material: Material) -> None:
+    evidence = material.table.evidence
+    assert evidence is not None
+    links = opened.eval_on_selector_all("a[data-filter]", "all => all.length")
+    assert links == 2 * len(evidence.claims)
+    for index, claim in enumerate(evidence.claims):
+        for place, expected in enumerate((claim.comparison.corrected, claim.comparison.spoiled)):
+            opened.click(f"a[data-filter] >> nth={2 * index + place}")
+            shown = opened.eval_on_selector_all(".photo:not([hidden])", "all => all.length")
+            assert abs(shown - expected) < 1.5  # of three networks most must say so
+
+
+@pytest.mark.browser
+def test_a_photograph_is_enlarged_turned_over_and_put_back_by_keyboard(opened: Any) -> None:
+    names = opened.eval_on_selector_all(".photo", "all => all.map((one) => one.dataset.file)")
     opened.focus(".photo button")
     opened.keyboard.press("Enter")
     assert opened.wait_for_selector("#large img", state="visible") is not None
-    opened.keyboard.press("Enter")
-    opened.wait_for_selector("#large", state="hidden")
-    opened.click(".photo button")
+    assert opened.text_content("#large .file").endswith(names[0])
+    assert opened.locator("#large dd").count() == 3
+    assert opened.is_disabled("#large .previous")
+    opened.keyboard.press("ArrowRight")
+    assert opened.text_content("#large .file").endswith(names[1])
+    opened.click("#large .previous")
+    assert opened.text_content("#large .file").endswith(names[0])
     opened.keyboard.press("Escape")
     opened.wait_for_selector("#large", state="hidden")
+    opened.click(".photo button")
+    opened.click("#large .close")
+    opened.wait_for_selector("#large", state="hidden")
+
+
+@pytest.mark.browser
+def test_mistakes_alone_are_printed_unless_all_are_asked_for(opened: Any) -> None:
+    def printed() -> int:
+        return int(opened.eval_on_selector_all(".photo", "all => all.filter((one) => one.checkVisibility()).length"))
+
+    opened.emulate_media(media="print")
+    mistakes = printed()
+    assert 0 < mistakes < IMAGES
+    opened.evaluate("document.getElementById('print-all').click()")
+    assert printed() == IMAGES
+
+
+@pytest.fixture(scope="module")
+def two_data_sets(root: Path) -> Material:
+    """A row of photographs, and drawings that have more columns and are newer."""
+    files = {"file": [photograph(root, number)[0] for number in range(IMAGES)]}
+    seen = {**files, "sha256": [photograph(root, number)[1] for number in range(IMAGES)]}
+    images = {"data.eval": "dd" * 32}
+    runs = [(run(FINE_TUNE, 0.75), predict(30, images=IMAGES).assign(**seen))]
+    for column in (ZERO_SHOT, FINE_TUNE, FROM_SCRATCH):
+        changes = images if column == ZERO_SHOT else {**images, "data.train": "ee" * 32}
+        runs.append((run(column, 0.5, data="synthetic", changes=changes), predict(20, images=IMAGES)))
+    return make(runs, (root,))
+
+
+def test_each_data_set_has_its_answer_and_photographs_come_before_drawings(two_data_sets: Material) -> None:
+    page = render_report(two_data_sets, "two")
+    answers = re.findall(r'<p class="answer[^"]*">On ([a-z]+), ', page)
+    assert answers == ["photos", "synthetic"]
+    assert [row.data for row in two_data_sets.rows] == ["photos", "synthetic"]
+    assert re.findall(r'<optgroup label="([^"]+)"', page) == answers
+    assert "1 evaluation" not in page
+    assert page.count('class="photo"') == 2 * IMAGES
+
+
+@pytest.mark.browser
+def test_the_row_that_is_chosen_is_shown(browser: Any, two_data_sets: Material, tmp_path: Path) -> None:
+    path = tmp_path / "two.html"
+    path.write_text(render_report(two_data_sets, "two"), encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(path.as_uri())
+
+    def columns() -> list[str]:
+        return list(tab.eval_on_selector_all("#by-column select", "all => all.map((one) => one.dataset.column)"))
+
+    assert columns() == ["fine_tune"]
+    tab.select_option("#row", "1")
+    assert columns() == ["zero_shot", "fine_tune", "from_scratch"]
+    assert tab.locator("#h-confusion ~ div:visible figure").count() == 3
+    assert "evaluation images of synthetic" in tab.text_content("p[data-sheet]:visible")
+    tab.close()
+
+
+@pytest.mark.parametrize(
+    ("right", "networks", "text"),
+    [
+        (0.0, 1, "\u2717 daisy 88\u00a0%, ants 2\u00a0%"),
+        (1 / 3, 3, "1 of 3 right; most say daisy 88\u00a0%, ants 2\u00a0%"),
+    ],
+)
+def test_behind_a_prediction_stands_its_own_probability(right: float, networks: int, text: str) -> None:
+    verdict = Verdict("zero_shot", "daisy", 0.88, right, 1.0, networks, 0.02)
+    assert describe_verdict(verdict, "ants") == text
+    sure = Verdict("zero_shot", "ants", 0.9999, 1.0, 1.0, networks, 0.9999)
+    assert describe_verdict(sure, "ants") == "\u2713 ants >99\u00a0%"
 
 
 def test_a_command_of_any_length_is_part_of_the_environment() -> None:
@@ -276,5 +388,7 @@ def test_a_thousand_classes_have_a_page_and_every_class_its_recall() -> None:
     assert evidence.recalls == {name: 1.0 if place < 500 else 0.5 for place, name in enumerate(classes)}
     first, *_, last = compare_photographs(row, ["fine_tune"], material.frames)
     assert [first.right, last.right] == [0, 1]
-    assert [verdict.probability for verdict in (*first.verdicts, *last.verdicts)] == pytest.approx([0.0001, 0.9])
-    assert "the first 24 of 1000 classes" in render_report(material, "many")
+    assert [v.label_probability for v in (*first.verdicts, *last.verdicts)] == pytest.approx([0.0001, 0.9])
+    page = render_report(material, "many")
+    assert "the commonest mistakes, of 1000 classes" in page
+    assert "<td>class 500</td><td>class 501</td><td>1 of 2</td>" in page

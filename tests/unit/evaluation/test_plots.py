@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from tlft.evaluation import plots
+from tlft.evaluation.lettering import fit, font
 from tlft.evaluation.plots import GalleryItem, draw_confusion, draw_gallery, select_for_gallery
 
-RIGHT = GalleryItem(np.full((64, 64, 3), 128, dtype=np.uint8), "ants", "ants", 0.9, correct=True)
+RIGHT = GalleryItem(np.full((64, 64, 3), 128, dtype=np.uint8), "ants", "ants", 0.9, 0.9, correct=True)
 WRONG = replace(RIGHT, predicted="bees", correct=False)
 TILE_AND_GAP = plots._TILE + plots._GAP
 
@@ -63,74 +64,78 @@ def test_choice_from_no_image_is_empty() -> None:
 # gallery
 
 
+def gallery(items: list[GalleryItem]) -> Image.Image:
+    return draw_gallery(items, sum(not item.correct for item in items), len(items))
+
+
 def test_full_gallery_has_four_rows_of_five() -> None:
-    assert draw_gallery([RIGHT] * 20).size == (984, 970)
-    assert draw_gallery([RIGHT] * 35).size == (984, 970)
+    assert gallery([RIGHT] * 20).size == (984, 970)
+    assert gallery([RIGHT] * 35).size == (984, 970)
 
 
 @pytest.mark.parametrize(("count", "height"), [(0, 268), (1, 268), (5, 268), (6, 502)])
 def test_gallery_is_as_high_as_its_lines(count: int, height: int) -> None:
-    assert draw_gallery([RIGHT] * count).size == (984, height)
+    assert gallery([RIGHT] * count).size == (984, height)
 
 
 def test_empty_gallery_says_so() -> None:
-    assert np.asarray(draw_gallery([])).min() < 200
+    assert np.asarray(gallery([])).min() < 200
 
 
 def test_mistakes_are_red_and_first() -> None:
-    sheet = draw_gallery([RIGHT, RIGHT, WRONG])
+    sheet = gallery([RIGHT, RIGHT, WRONG])
     assert red(tile(sheet, 0)).sum() > 1000
     assert not red(tile(sheet, 1)).any()
     assert not red(tile(sheet, 2)).any()
 
 
 def test_correct_images_have_no_red() -> None:
-    assert not red(draw_gallery([RIGHT] * 20)).any()
+    assert not red(gallery([RIGHT] * 20)).any()
 
 
 def test_mistake_shows_without_colour() -> None:
-    right, wrong = (draw_gallery([item]).convert("L") for item in (RIGHT, replace(RIGHT, correct=False)))
+    right, wrong = (gallery([item]).convert("L") for item in (RIGHT, replace(RIGHT, correct=False)))
     right_corner = (plots._GAP + plots._TILE - 22, plots._HEADER + 6, plots._GAP + plots._TILE - 6, plots._HEADER + 22)
     assert np.ptp(np.asarray(right.crop(right_corner))) == 0
     assert np.ptp(np.asarray(wrong.crop(right_corner))) > 100
 
 
 def test_mistake_caption_is_red() -> None:
-    caption = tile(draw_gallery([WRONG]), 0).crop((0, plots._TILE + 22, plots._TILE, plots._TILE + 40))
+    caption = tile(gallery([WRONG]), 0).crop((0, plots._TILE + 22, plots._TILE, plots._TILE + 40))
     assert red(caption).any()
 
 
 def test_long_name_is_shortened_to_the_room() -> None:
-    font = plots._font(13)
-    short = plots._fit("a name of a class that nobody can read at a glance", font, 120)
+    letters = font(13)
+    short = fit("a name of a class that nobody can read at a glance", letters, 120)
     assert short.endswith("…")
-    assert font.getlength(short) <= 120
-    assert plots._fit("ants", font, 120) == "ants"
+    assert letters.getlength(short) <= 120
+    assert fit("ants", letters, 120) == "ants"
 
 
 def test_line_break_in_a_name_is_a_space() -> None:
-    assert plots._fit("red\nants", plots._font(13), 120) == "red ants"
+    assert fit("red\nants", font(13), 120) == "red ants"
 
 
 def test_long_names_stay_inside_their_tile() -> None:
-    sheet = draw_gallery([replace(RIGHT, label="w" * 200, predicted="w" * 200)])
+    sheet = gallery([replace(RIGHT, label="w" * 200, predicted="w" * 200)])
     beside = sheet.crop((plots._GAP + plots._TILE, plots._HEADER, sheet.width, sheet.height))
     assert np.asarray(beside).min() == 255
 
 
 @pytest.mark.parametrize("name", ["Straßenbahn", "Муравей", "μέλισσα", "نملة", "žlutý"])
 def test_letters_of_many_scripts_are_in_the_font(name: str) -> None:
-    missing = plots._font(13).getmask("\U0010fffe").getbbox()
+    missing = font(13).getmask("\U0010fffe").getbbox()
     assert missing is not None
-    drawn = {bytes(plots._font(13).getmask(letter)) for letter in set(name)}
-    assert bytes(plots._font(13).getmask("\U0010fffe")) not in drawn
-    draw_gallery([replace(RIGHT, label=name, predicted=name)])
+    drawn = {bytes(font(13).getmask(letter)) for letter in set(name)}
+    assert bytes(font(13).getmask("\U0010fffe")) not in drawn
+    gallery([replace(RIGHT, label=name, predicted=name)])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (40, 200, 3), (500, 30, 3), (299, 299, 3)])
 def test_images_of_any_shape_are_drawn(shape: tuple[int, int, int]) -> None:
     item = replace(RIGHT, pixels=np.zeros(shape, dtype=np.uint8))
-    assert np.asarray(tile(draw_gallery([item]), 0).crop((88, 88, 92, 92))).max() == 0
+    assert np.asarray(tile(gallery([item]), 0).crop((88, 88, 92, 92))).max() == 0
 
 
 # confusion matrix

@@ -33,14 +33,17 @@ def test_a_level_decides_as_holms_p_does(p_values: list[float]) -> None:
         assert level >= 0.95
 
 
-@pytest.mark.parametrize("effects", [(0, 0, 0, 0, 0), (9, 9, 9, 9, 9), (2.5, 2.5, 2.5, 0, 0), (9, 9, 2.3, 2.3, 2.3)])
-def test_intervals_of_a_family_hold_together(effects: tuple[float, ...]) -> None:
-    """Bonferroni's would hold in 95 of 100; those that Holm's later steps decide are narrower."""
-    random, rounds = np.random.default_rng(0), 2000
+@pytest.mark.parametrize(
+    "effects",
+    [(0, 0, 0, 0, 0), (9, 9, 9, 9, 9), (2.5, 2.5, 2.5, 0, 0), (9, 9, 2.3, 2.3, 2.3), (9, 9, 9, 9, 0), (9, 0)],
+)
+def test_intervals_of_a_family_hold_together_nearly_as_often_as_bonferronis(effects: tuple[float, ...]) -> None:
+    """Those that Holm's later steps decide are narrower: so often may one of these, or one of the others, miss."""
+    random, rounds = np.random.default_rng(0), 4000
     held = 0
     for _ in range(rounds):
         observed = random.normal(effects)
         chosen = levels((2 * norm.sf(np.abs(observed))).tolist())
         reach = norm.ppf((1 + np.array(chosen)) / 2)
         held += bool((np.abs(observed - effects) <= reach).all())
-    assert held / rounds >= 0.93
+    assert held / rounds >= 1 - 0.05 * (2 - 1 / len(effects)) - 0.01

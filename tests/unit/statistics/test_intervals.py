@@ -8,6 +8,7 @@ import pytest
 from generators import (
     GENERATORS,
     IMAGES,
+    UNEQUAL,
     AlwaysWrong,
     CollapsedSeeds,
     NormalLogits,
@@ -128,7 +129,12 @@ def test_one_more_seed_is_told_from_three() -> None:
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(("size", "alike"), [(2, 0.7), (2, 1.0), (4, 0.7), (4, 1.0)])
 def test_images_in_groups_are_covered(seeds: int, size: int, alike: float) -> None:
-    assert covers_in_groups(seeds, 50, size, alike, rounds=400) >= 0.92 - 0.03
+    assert covers_in_groups(seeds, [size] * 50, alike, rounds=400) >= 0.92 - 0.03
+
+
+@pytest.mark.parametrize("name", UNEQUAL)
+def test_few_large_groups_among_small_ones_are_covered(name: str) -> None:
+    assert covers_in_groups(1, UNEQUAL[name], 1.0, rounds=400) >= 0.92 - 0.03
 
 
 def test_groups_without_an_error_count_as_one_image_each() -> None:

@@ -1,0 +1,48 @@
+"""`python -m analysis.report`: make one HTML page of what the runs in MLflow show."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.query import TableQuery, add_table_options, load_table
+from analysis.report.material import collect
+from analysis.report.page import render_report
+from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
+from tlft.runtime.files import atomic_write
+
+_EXAMPLES = """\
+  python -m analysis.report                             report.html, from the runs that MLflow keeps
+  python -m analysis.report --data hymenoptera          some of them
+  python -m analysis.report --columns all --out all.html
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to show."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = command_parser(
+        "analysis.report",
+        "Make one HTML page of what the runs in MLflow show: it needs no network and nothing beside it.",
+        _EXAMPLES,
+    )
+    add_table_options(parser)
+    add_out(parser, "report.html")
+    arguments = parser.parse_args(argv)
+    return exit_status(lambda: _write(arguments, typed_command("analysis.report", argv)))
+
+
+def _write(arguments: Namespace, command: str) -> int:
+    refuse_folder(arguments.out)
+    table, reader = load_table(TableQuery.from_arguments(arguments), command)
+    table = replace(table, full=len(table.rows) > 1)
+    page = render_report(collect(table, reader, arguments.uri), f"tlft: {arguments.experiment}").encode()
+    atomic_write(arguments.out, page)
+    print(f"wrote {arguments.out} ({len(page) / 1e6:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

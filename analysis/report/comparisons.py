@@ -1,0 +1,109 @@
+"""The table of comparisons: a line for each, with its difference as a bar on one axis that all share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.comparison_table import Table
+from analysis.evidence import Claim
+from analysis.narrative import data_sets, difference_in_points, format_p, name_row, only_classes, short_title
+from analysis.report.material import Material
+from analysis.rows import Row
+from analysis.svg_charts import column_class, draw_difference, draw_difference_axis
+
+_MAX_OPEN_GROUPS = 3
+
+
+def describe_comparisons(material: Material) -> dict[str, Any]:
+    """Return the comparisons of each row, those of the head rows first, with what they share; nothing without any."""
+    table = material.table
+    claims = table.evidence.claims if table.evidence is not None else ()
+    if not claims:
+        return {"comparisons": None}
+    ends = _ends(claims)
+    order = [*material.rows, *(row for row in table.rows if row not in material.rows)]
+    groups = [_group(table, row, material, ends) for row in order if any(claim.row is row for claim in claims)]
+    heads = max(len(data_sets(table)), _MAX_OPEN_GROUPS)
+    return {
+        "comparisons": {
+            "axis": draw_difference_axis(*ends),
+            "groups": groups[:heads],
+            "more": groups[heads:],
+            "shared": _shared(claims),
+        }
+    }
+
+
+def _ends(claims: Sequence[Claim]) -> tuple[float, float]:
+    """Return where the axis of all comparisons begins and ends, in points; zero lies on it."""
+    ends = [100 * end for claim in claims for end in (claim.comparison.interval.low, claim.comparison.interval.high)]
+    return min(*ends, -1.0), max(*ends, 1.0)
+
+
+def _shared(claims: Sequence[Claim]) -> str:
+    """Return what is true of every comparison, and so is said once."""
+    images = {claim.comparison.images for claim in claims}
+    text = f"Each on the same {images.pop()} evaluation images. " if len(images) == 1 else ""
+    networks = {claim.comparison.networks for claim in claims}
+    if len(networks) == 1:
+        new, old = networks.pop()
+        text += f"{new} network{'s' * (new > 1)} against {old}. "
+    if all(claim.comparison.seeds_unknown for claim in claims):
+        text += "Few networks a side: other seeds may do otherwise. "
+    return text + "Green is better, red is worse, grey is not shown to differ; the bar is the 95 % interval."
+
+
+def _group(table: Table, row: Row, material: Material, ends: tuple[float, float]) -> dict[str, Any]:
+    titles = {column.key: short_title(column) for column in table.columns}
+    place = material.rows.index(row) if row in material.rows else None
+    assert table.evidence is not None
+    claims = table.evidence.claims_of(row)
+    return {
+        "name": name_row(table, row),
+        "recipe": row.recipe,
+        "lines": [_line(claim, titles, place, ends, alone=_is_alone(claim, claims)) for claim in claims],
+    }
+
+
+def _is_alone(claim: Claim, claims: Sequence[Claim]) -> bool:
+    """Tell whether two columns are compared in one way alone."""
+    return sum((other.new, other.old) == (claim.new, claim.old) for other in claims) == 1
+
+
+def _line(
+    claim: Claim, titles: Mapping[str, str], place: int | None, ends: tuple[float, float], *, alone: bool
+) -> dict[str, Any]:
+    comparison = claim.comparison
+    sign = (comparison.difference > 0) - (comparison.difference < 0)
+    verdict = ("worse", "no different", "better")[1 + sign] if claim.significant else "not shown"
+    kind = verdict if verdict in ("better", "worse") else "unknown"
+    scored = f"only {only_classes(claim)}" if claim.closed_set else "all outputs"
+    difference = tuple(100 * end for end in (comparison.interval.low, comparison.difference, comparison.interval.high))
+    few = claim.comparison.seeds_unknown
+    points, low, high = difference_in_points(claim)
+    title = f"{points} points, 95 % interval {low} to {high}"
+    return {
+        "new": {"title": titles[claim.new], "colour": column_class(claim.new)},
+        "old": {"title": titles[claim.old], "colour": column_class(claim.old)},
+        "networks": " against ".join(map(str, comparison.networks)),
+        "scored": "" if alone else scored,
+        "verdict": verdict,
+        "of": "these networks" if few and claim.significant else "",
+        "kind": kind,
+        "points": points,
+        "interval": f"[{low}, {high}]",
+        "p": format_p(claim.p),
+        "bar": draw_difference(*difference, ends=ends, kind=kind, title=title),
+        "corrected": _link(comparison.corrected, claim, place, right=claim.new, wrong=claim.old),
+        "spoiled": _link(comparison.spoiled, claim, place, right=claim.old, wrong=claim.new),
+        "caveats": ", ".join(claim.caveats),
+    }
+
+
+def _link(count: float, claim: Claim, place: int | None, *, right: str, wrong: str) -> dict[str, Any]:
+    """Return a count of images, and which filter shows them; a mean over networks shows what most of these say."""
+    outputs = {side: "closed" if side in claim.closed_sides else "open" for side in (right, wrong)}
+    wanted = [f"{right}:right:{outputs[right]}", f"{wrong}:wrong:{outputs[wrong]}"]
+    text = f"{count:g}" if count == int(count) else f"{count:.1f}"
+    return {"text": text, "row": place, "filter": " ".join(wanted)}

@@ -1,0 +1,121 @@
+"""Put the report together: answer, runs, table, comparisons, then what is behind them, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.comparison_table import Table
+from analysis.footnotes import cautions
+from analysis.html_page import Answer, render_page
+from analysis.narrative import (
+    answer,
+    capitalize,
+    data_sets,
+    headline,
+    is_share,
+    name_row,
+    percent,
+    rounded,
+    short_title,
+)
+from analysis.recipes import shorten
+from analysis.report.comparisons import describe_comparisons
+from analysis.report.material import Material
+from analysis.report.photographs import describe_photographs
+from analysis.report.row_charts import draw_row
+from analysis.rows import Row
+from analysis.svg_charts import column_class
+from analysis.template_context import describe_table, draw_runs
+from tlft.config.columns import column_of
+from tlft.names import Param, Tag
+from tlft.tracking.records import Record
+
+MAX_CHARACTERS = 7_000_000
+_MAX_ROWS_COMPARED = 12
+_MAX_RUNS_LISTED = 300
+
+
+def render_report(material: Material, title: str) -> str:
+    """Return the page, in at most `MAX_CHARACTERS` characters."""
+    return render_page("report.html.j2", title, _answers(material.table), **_describe(material))
+
+
+def _describe(material: Material) -> dict[str, Any]:
+    table = material.table
+    return {
+        "written": f"{material.written:%d %B %Y, %H:%M %Z}".lstrip("0"),
+        **describe_table(table, brief=True),
+        **draw_runs(table),
+        **describe_comparisons(material),
+        **describe_photographs(material),
+        "rows_shown": [{"data": row.data, "name": _name(table, row)} for row in material.rows],
+        "closer": [draw_row(material, row) for row in material.rows],
+        "rows_left_out": sum(not row.published for row in table.rows) - len(material.rows),
+        "left_out": table.left_out,
+        "runs": _runs(material),
+        "runs_in_all": len(table.runs),
+        "differences": _differences(table),
+        "commands": material.commands,
+        "environment": material.environment,
+    }
+
+
+def _answers(table: Table) -> list[Answer]:
+    """Return the sentences and the cautions of each data set, photographs before drawings."""
+    answers = []
+    for data in data_sets(table):
+        first, *further = (f"{capitalize(sentence)}." for sentence in answer(table, data))
+        answers.append(Answer(first, tuple(further), tuple(cautions(table, data))))
+    return answers or [Answer(headline(table))]
+
+
+def _name(table: Table, row: Row) -> str:
+    """Return what a row is called beside its data set."""
+    name = name_row(table, row).removeprefix(f"{row.data}, ")
+    return f"{name}, {row.recipe}" if row.recipe not in name else name
+
+
+def _runs(material: Material) -> list[dict[str, str]]:
+    """Return a line for each run, the newest first, with where its page in MLflow is."""
+    lines = []
+    table = material.table
+    for run in list(reversed(table.runs))[:_MAX_RUNS_LISTED]:
+        column = column_of(run.params)
+        value = run.metrics[table.metric]
+        lines.append(
+            {
+                "id": run.run_id[:8],
+                "address": f"{material.address}/{run.experiment_id}/runs/{run.run_id}" if run.experiment_id else "",
+                "name": run.name,
+                "data": run.tags.get(Tag.DATA, ""),
+                "column": short_title(column) if column is not None else "",
+                "colour": column_class(column.key) if column is not None else "",
+                "figure": f"{percent(value, 3)} %" if is_share(table.metric) else rounded(value, 4),
+            }
+        )
+    return lines
+
+
+def _differences(table: Table) -> dict[str, Any] | None:
+    """Return the params in which the rows differ, a column per row."""
+    all_rows = [row for row in table.rows if not row.published]
+    if len(all_rows) < 2:
+        return None
+    rows = all_rows[:_MAX_ROWS_COMPARED]
+    runs = {run.run_id: run for run in table.runs}
+    recipes = [_recipe(row, runs) for row in rows]
+    names = sorted({name for recipe in recipes for name in recipe})
+    params = [(name, [shorten(recipe.get(name, "-")) for recipe in recipes]) for name in names]
+    differing = [(name, values) for name, values in params if len(set(values)) > 1]
+    if not differing:
+        return None
+    note = f"The first {len(rows)} of {len(all_rows)} rows." if len(rows) < len(all_rows) else ""
+    return {"rows": [f"{row.place}, {row.recipe}" for row in rows], "params": differing, "note": note}
+
+
+def _recipe(row: Row, runs: Mapping[str, Record]) -> dict[str, str]:
+    """Return the params of a row's trained runs, else of any."""
+    params_of_runs = [runs[run_id].params for cell in row.cells.values() for run_id in cell.run_ids]
+    trained = [params for params in params_of_runs if Param.OPTIMIZER in params] or params_of_runs
+    return {name: value for name, value in trained[0].items() if name != Param.SEED}

@@ -1,0 +1,155 @@
+"""The photographs of every data set, each shown once, with what each column of every row says of it.
+
+The page's script puts the chosen row's predictions below them, so that twenty rows are no longer than one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.image_review import SHORT_SIDE, Photograph, Verdict, compare_photographs, draw_thumbnails
+from analysis.narrative import short_title
+from analysis.report.material import Material
+from analysis.rows import Row
+from analysis.svg_charts import column_class
+from tlft.evaluation.wording import say_prediction
+from tlft.names import Param
+
+MAX_PHOTOGRAPHS = 1500
+"""Each costs the page some 700 characters even without a picture."""
+
+MAX_PICTURE_CHARACTERS = 4_500_000
+
+_RIGHT, _WRONG = "\u2713", "\u2717"
+
+
+Sheet = dict[tuple[str, str], str]
+"""(file, SHA-256) -> class, of the photographs of one data set; those about which its head row disagrees most first."""
+
+
+def describe_photographs(material: Material) -> dict[str, Any]:
+    """Return the photographs, and `predictions`: what the script needs; nothing where no predictions can be read."""
+    by_row = {place: photographs for place, row in enumerate(material.rows) if (photographs := _compare(material, row))}
+    if not by_row:
+        return {"sheets": [], "predictions": None}
+    sheets: dict[str, Sheet] = {}
+    for place, photographs in by_row.items():
+        sheet = sheets.setdefault(material.rows[place].data, {})
+        for photograph in photographs:
+            sheet.setdefault((photograph.file, photograph.sha256), photograph.label)
+    shown = _fitting(sheets)
+    roots, budget, pictures = material.roots, MAX_PICTURE_CHARACTERS, dict[str, str]()
+    for sheet in shown.values():
+        pictures |= draw_thumbnails(sheet, roots, budget - sum(map(len, pictures.values())), _short_side(material))
+    texts: dict[str, int] = {}
+    data_sets = list(shown)
+    rows = {
+        place: _predictions(material, place, photographs, data_sets, shown[material.rows[place].data], texts)
+        for place, photographs in by_row.items()
+    }
+    return {
+        "sheets": [_sheet(data, sheets[data], shown[data], pictures) for data in data_sets],
+        "predictions": {"texts": list(texts), "rows": rows},
+    }
+
+
+def _short_side(material: Material) -> int:
+    """Return the size to which most of the networks have images resized."""
+    sizes = Counter(run.params.get(Param.RESIZE, "") for run in material.table.runs)
+    (size, _), *_ = sizes.most_common(1)
+    return int(size) if size.isdecimal() else SHORT_SIDE
+
+
+def _compare(material: Material, row: Row) -> list[Photograph]:
+    columns = [column.key for column in material.table.columns if column.key in row.cells]
+    return compare_photographs(row, columns, material.frames)
+
+
+def _fitting(sheets: Mapping[str, Sheet]) -> dict[str, Sheet]:
+    """Return the photographs for which there is room, as many of each data set."""
+    most = MAX_PHOTOGRAPHS // len(sheets)
+    return {data: dict(list(sheet.items())[:most]) for data, sheet in sheets.items()}
+
+
+def _sheet(data: str, all_of_it: Sheet, shown: Sheet, pictures: Mapping[str, str]) -> dict[str, Any]:
+    drawn = sum(digest in pictures for _, digest in shown)
+    note = f"{len(all_of_it)} evaluation images of {data}."
+    if len(shown) < len(all_of_it):
+        note += f" {len(all_of_it) - len(shown)} of them, the least disputed, are left out, to keep this page small."
+    if not drawn:
+        note += " Their files are not here, so only names are shown."
+    elif drawn < len(shown):
+        note += f" {len(shown) - drawn} of them are shown by name alone, to keep this page small."
+    return {
+        "data": data,
+        "note": note,
+        "total": len(all_of_it),
+        "classes": sorted(set(shown.values())),
+        "photographs": [
+            {"file": file, "label": label, "image": pictures.get(digest)} for (file, digest), label in shown.items()
+        ],
+    }
+
+
+def _predictions(
+    material: Material,
+    place: int,
+    photographs: Sequence[Photograph],
+    data_sets: Sequence[str],
+    shown: Sheet,
+    texts: dict[str, int],
+) -> dict[str, Any]:
+    """Return what the columns of a row say, as short as can be: numbers of texts, and whether most are right."""
+    row = material.rows[place]
+    titles = {column.key: short_title(column) for column in material.table.columns}
+    places = {image: number for number, image in enumerate(shown)}
+    columns = [verdict.column for verdict in photographs[0].verdicts]
+    evidence = {key: material.table.evidence_of(row, key) for key in columns}
+    several = any(verdict.networks > 1 for verdict in photographs[0].verdicts)
+    return {
+        "sheet": data_sets.index(row.data),
+        "note": _note(len(columns), several=several),
+        "columns": [
+            {
+                "key": key,
+                "title": titles[key],
+                "colour": column_class(key),
+                "open": (cell := evidence[key]) is not None and cell.correctness.open_set,
+            }
+            for key in columns
+        ],
+        "photographs": [
+            [
+                places[image],
+                *(number for verdict in photograph.verdicts for number in _encode(verdict, photograph, texts)),
+            ]
+            for photograph in photographs
+            if (image := (photograph.file, photograph.sha256)) in places
+        ],
+    }
+
+
+def _note(columns: int, *, several: bool) -> str:
+    order = "about which the columns disagree most" if columns > 1 else "that most networks get wrong"
+    note = f"Those first {order}. Behind a prediction stands its own probability, and that of the true class where "
+    note += "this is another."
+    if several:
+        note += " Of several networks these are means, and an image counts as right where more than half of them are."
+    return note
+
+
+def _encode(verdict: Verdict, photograph: Photograph, texts: dict[str, int]) -> tuple[int, int]:
+    text = describe_verdict(verdict, photograph.label)
+    right = int(verdict.right > 0.5) + 2 * int(verdict.right_closed_set > 0.5)
+    return texts.setdefault(text, len(texts)), right
+
+
+def describe_verdict(verdict: Verdict, label: str) -> str:
+    """Return what a column says of an image, such as `✗ daisy 88 %, ants 2 %`."""
+    said = say_prediction(verdict.predicted, verdict.confidence, label, verdict.label_probability)
+    said = said.replace(" %", "\u00a0%")
+    if verdict.right in (0, 1):
+        return f"{_RIGHT if verdict.right else _WRONG} {said}"
+    return f"{round(verdict.right * verdict.networks)} of {verdict.networks} right; most say {said}"
