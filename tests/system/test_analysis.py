@@ -86,7 +86,7 @@ def test_command_looks_at_the_runs_of_mlflow(
     assert "1 pair of a training and an evaluation image, and 1 pair within a split" in output
     assert output.endswith(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)\n")
     page = out.read_text()
-    assert page.count("data:image/jpeg;base64,") >= 4
+    assert page.count("data:image/webp;base64,") >= 4
     assert errors.main(["--out", str(tmp_path)]) == 2
     assert "is a folder; name a file in it" in capsys.readouterr().err
     older = Path(load_records("tlft", home=home)[0].artifacts.removeprefix("file://")) / "near_duplicates.json"
