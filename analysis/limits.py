@@ -32,14 +32,17 @@ def describe_correction(table: Table, evidence: Evidence, claims: Sequence[Claim
         subject = "One comparison of another row is" if others == 1 else f"{others} comparisons of other rows are"
         hint = f" {subject} shown by --stats full."
     kinds = {
-        "of the three columns of a row together": {claim.family for claim in claims if claim.is_of_the_three} - {1},
-        "with further columns": {claim.family for claim in claims if not claim.is_of_the_three} - {1},
+        "comparisons of the three columns of a row together": {
+            claim.family for claim in claims if claim.is_of_the_three
+        }
+        - {1},
+        "comparisons with further columns": {claim.family for claim in claims if not claim.is_of_the_three} - {1},
     }
     families = [f"the {' or '.join(map(str, sorted(sizes)))} {kind}" for kind, sizes in kinds.items() if sizes]
     if not families:
         return hint.strip()
     return (
-        f"p of comparisons is corrected (Holm) for {', and apart from these for '.join(families)}; each interval is as "
+        f"p is corrected (Holm) for {', and apart from these for '.join(families)}; each interval is as "
         f"strict as its p, and without zero where p is below {ALPHA:g}.{hint}"
     )
 

@@ -31,7 +31,7 @@ def test_what_is_corrected_and_what_is_spoiled_is_counted(three: Table) -> None:
     notes = " ".join(footnotes(three))
     assert "This fine-tuned network corrects 14 images that the untouched network gets wrong and spoils 1" in notes
     assert "how other seeds would do is not known" in notes
-    assert "corrected (Holm) for the 5 of the three columns of a row together; each interval" in notes
+    assert "corrected (Holm) for the 5 comparisons of the three columns of a row together; each interval" in notes
     assert (
         "This fine-tuned network against the untouched network: with 153 images, 0.7 % of which the untouched network "
         "alone gets right, a difference of 7.9 points or more, either way, would be found at least four times in five"
