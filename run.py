@@ -8,6 +8,10 @@ from functools import partial
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # no stack trace while the imports go on
 
+from tlft.runtime.greeting import greet
+
+greet()
+
 import hydra
 from omegaconf import DictConfig
 

@@ -17,7 +17,7 @@ from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
 from tlft.config.columns import THREE, Column, column_of
 from tlft.names import Metric, Param, Tag
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlft.names import GROUP, PROBABILITY, Param
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame

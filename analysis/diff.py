@@ -21,9 +21,9 @@ from pandas import DataFrame
 from analysis.correctness import index_by_image
 from tlft.errors import ConfigurationError
 from tlft.names import PROBABILITY, Artifact, Metric, Tag, flatten
+from tlft.records.record import Record
 from tlft.runtime.command_line import add_uri, command_parser, exit_status
 from tlft.tracking.reader import ArtifactReader, load_curves, load_record
-from tlft.tracking.records import Record
 
 _CODE = (Tag.COMMIT, Tag.DIRTY)
 _MISSING, _NOT_KEPT = "missing", "not kept"
@@ -142,9 +142,9 @@ def load_run_contents(run_id: str, uri: str | None, home: Path | None = None) ->
     return RunContents(
         record=record,
         environment={name: text for name, text in environment.items() if name not in (*_CODE, Tag.COMMAND)},
-        histories=load_curves([record], list(record.metrics), uri, home)[run_id],
+        histories=load_curves([record], list(record.metrics), uri, home)[record.run_id],
         weights=reader.digest(record, Artifact.WEIGHTS) or _MISSING if Artifact.WEIGHTS in files else None,
-        predictions=reader.predictions([record]).get(run_id),
+        predictions=reader.predictions([record]).get(record.run_id),
     )
 
 
@@ -175,10 +175,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(arguments: Namespace) -> int:
-    first, second = arguments.runs
+    runs = [load_run_contents(run_id, arguments.uri) for run_id in arguments.runs]
+    first, second = (run.record.run_id for run in runs)
     if first == second:
         raise ConfigurationError(f"{first}: is one run; name two")
-    runs = [load_run_contents(run_id, arguments.uri) for run_id in (first, second)]
     differences = compare_runs(*runs)
     if arguments.format == "json":
         print(json.dumps([vars(difference) for difference in differences], indent=1, ensure_ascii=False))

@@ -29,7 +29,7 @@ from analysis.statistics import (
 )
 from tlft.config.columns import COLUMN_PARAMS, THREE
 from tlft.names import Param
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 _IN_QUESTION = {*COLUMN_PARAMS, Param.SEED, Param.CLASS_MAP, Param.WEIGHTS}
 """Params in which two sides of a comparison may differ."""

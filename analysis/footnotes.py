@@ -25,7 +25,7 @@ from analysis.narrative import (
 from analysis.rows import Row
 from analysis.statistics import IMAGES_AND_SEEDS
 from tlft.names import Metric, Param, Tag
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 _MOST_NAMED = 5
 

@@ -13,10 +13,10 @@ from tlft.config.validate import group_problem
 from tlft.data.splits import find_groups
 from tlft.errors import ConfigurationError, nearest
 from tlft.names import GROUP, Metric
+from tlft.records.record import Record
 from tlft.runtime.command_line import add_experiment, add_uri
 from tlft.tracking.client import tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_records
-from tlft.tracking.records import Record
 
 COLUMNS = ("three", "all")
 STATS = ("none", "short", "full")

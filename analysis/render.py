@@ -18,7 +18,7 @@ from typing import Any
 
 from analysis.comparison_table import Table
 from analysis.footnotes import footnotes
-from analysis.narrative import format_interval, is_share, rounded
+from analysis.narrative import format_interval, is_share, rounded, short_title
 from analysis.rows import Cell, Row
 from analysis.statistics import Interval
 
@@ -62,6 +62,30 @@ def format_cell(cell: Cell | None, metric: str, separator: str = " ", interval: 
 
 def _terminal(table: Table, width: int) -> str:
     """Put data set and architecture above their recipes, so that three columns fit into 80 characters."""
+    least = _NARROW_RECIPE_WIDTH + _NARROW_CELL_WIDTH * len(table.columns)
+    lines = _stacked(table) if width < least else _grid(table, width)
+    notes = [
+        textwrap.fill(note, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for note in _notes(table)
+    ]
+    return "\n".join([*lines, "", *notes])
+
+
+def _stacked(table: Table) -> list[str]:
+    """Put the columns of a row below each other, where there is no room beside."""
+    names = {column.key: short_title(column) for column in table.columns}
+    longest = max(map(len, names.values()))
+    lines: list[str] = []
+    for place, rows in groupby(table.rows, key=attrgetter("place")):
+        lines += ["", place] if lines else [place]
+        for row in rows:
+            lines.append(f"  {row.recipe}")
+            figures = zip(table.columns, _figures(table, row), strict=True)
+            lines += [f"    {names[column.key]:{longest}}  {figure}" for column, figure in figures if figure != "-"]
+    return lines
+
+
+def _grid(table: Table, width: int) -> list[str]:
     from rich import box
     from rich.console import Console
     from rich.padding import Padding
@@ -79,18 +103,11 @@ def _terminal(table: Table, width: int) -> str:
         grid.add_row(Text(place))
         for row in rows:
             grid.add_row(Padding(Text(row.recipe), (0, 0, 0, 2)), *map(Text, _figures(table, row, separator)))
-    # A file of its own: neither colours nor the width of the real terminal, nor a notebook, get in. Too wide is better
-    # than cut.
-    least = _NARROW_RECIPE_WIDTH + _NARROW_CELL_WIDTH * len(table.columns)
+    # A file of its own: neither colours nor the width of the real terminal, nor a notebook, get in.
     page = StringIO()
-    console = Console(file=page, width=max(width, least), color_system=None, legacy_windows=False, force_jupyter=False)
+    console = Console(file=page, width=width, color_system=None, legacy_windows=False, force_jupyter=False)
     console.print(grid)
-    lines = [line.rstrip() for line in page.getvalue().rstrip().splitlines()]
-    notes = [
-        textwrap.fill(note, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-        for note in _notes(table)
-    ]
-    return "\n".join([*lines, "", *notes])
+    return [line.rstrip() for line in page.getvalue().rstrip().splitlines()]
 
 
 def _notes(table: Table) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from analysis.recipes import describe_all, shorten
 from tlft.config.columns import COLUMN_PARAMS, column_of
 from tlft.names import DRAWINGS, Metric, Param, Tag
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 _LACKED: tuple[tuple[str, ...], ...] = ((), (Param.BN_MOMENTUM,), (Param.WEIGHTS, Param.BN_MOMENTUM))
 """What trained columns lack by their nature: those that start from weights, a linear probe's, those from scratch."""

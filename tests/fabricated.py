@@ -15,9 +15,9 @@ from analysis.comparison_table import Table, add_evidence, build_table
 from tlft.config.compose import Composer, to_config
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config, resolve
+from tlft.records.record import Record
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.sweeps.plan import plan_jobs
-from tlft.tracking.records import Record
 
 ZERO_SHOT = ("pretrained", "imagenet1k", "none")
 FINE_TUNE = ("pretrained", "task", "all")

@@ -27,6 +27,7 @@ FLOORS = (
     ("analysis",),
     ("statistics",),
     ("tracking",),
+    ("records",),
     ("inference",),
     ("training", "evaluation"),
     ("models",),

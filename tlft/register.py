@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from tlft.errors import ConfigurationError
 from tlft.names import Metric, Param, Tag
+from tlft.records.record import Record
 from tlft.runtime.command_line import add_experiment, add_uri, command_parser, exit_status
-from tlft.tracking.records import Record
 
 _FIGURES = (Metric.HOLDOUT_ACCURACY, Metric.ACCURACY, Metric.CLOSED_SET_ACCURACY, Metric.MACRO_F1)
 
@@ -101,7 +101,7 @@ def _check(arguments: Namespace) -> None:
 
 def _choose(arguments: Namespace) -> Record:
     """Return the run that was named, or the best."""
-    from tlft.tracking.reader import load_records
+    from tlft.tracking.reader import load_record, load_records
 
     experiment = arguments.best_of or arguments.experiment
     records = load_records(experiment, arguments.uri)
@@ -109,9 +109,10 @@ def _choose(arguments: Namespace) -> Record:
         raise ConfigurationError(f"{experiment}: no such experiment, or it has no runs; `mlflow ui` tells their names")
     if arguments.best_of is not None:
         return choose_best(records, experiment)
-    record = next((record for record in records if record.run_id == arguments.run), None)
+    run_id = load_record(arguments.run, arguments.uri).run_id
+    record = next((record for record in records if record.run_id == run_id), None)
     if record is None:
-        raise ConfigurationError(f"{arguments.run}: no such run in experiment {experiment}; `mlflow ui` tells the ids")
+        raise ConfigurationError(f"{arguments.run}: is of another experiment than {experiment}; name its --experiment")
     if record.status != "FINISHED" or record.deleted:
         raise ConfigurationError(f"{arguments.run}: is {'deleted' if record.deleted else record.status}, not FINISHED")
     return record

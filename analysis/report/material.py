@@ -16,9 +16,9 @@ from analysis.rows import Row
 from tlft.config.addresses import hide_password
 from tlft.config.paths import home_folder
 from tlft.names import Artifact, Metric, Tag, flatten
+from tlft.records.record import Record
 from tlft.tracking.client import tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_curves
-from tlft.tracking.records import Record
 
 CURVES = (Metric.TRAIN_LOSS, Metric.TRAIN_ACCURACY, Metric.CURVE_LOSS, Metric.CURVE_ACCURACY)
 """Metrics that are drawn by epoch."""

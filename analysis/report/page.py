@@ -29,7 +29,7 @@ from analysis.svg_charts import column_class
 from analysis.template_context import describe_table, draw_runs
 from tlft.config.columns import column_of
 from tlft.names import Param, Tag
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 MAX_CHARACTERS = 7_000_000
 _MAX_ROWS_COMPARED = 12

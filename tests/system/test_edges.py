@@ -15,9 +15,9 @@ from conftest import TINY_ARCH, files_in, run_py
 from tlft import clean, sync
 from tlft.config.paths import PROJECT
 from tlft.errors import ConfigurationError
+from tlft.records.record import Record
 from tlft.runs.preflight import check_command_line
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root may mount a small disk or become another user")

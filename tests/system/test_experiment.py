@@ -20,6 +20,7 @@ from analysis.table import main as table
 from tlft.config.compose import Composer, to_config
 from tlft.config.schema import Config, resolve
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
+from tlft.records.outcome import Outcome
 from tlft.runs import artifacts, experiment
 from tlft.runs.experiment import run_experiment
 from tlft.runs.identify import identify, run_name
@@ -27,7 +28,6 @@ from tlft.runtime import signals
 from tlft.runtime.environment import SourceState
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.entries import send
-from tlft.tracking.outcome import Outcome
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.store import Store

@@ -21,10 +21,10 @@ from killing import left_over, parents_in
 from warm import WarmCommand
 
 from tlft.config.paths import PROJECT
+from tlft.records.record import Record
 from tlft.runtime import device as machine
 from tlft.sweeps.launchers.worker import OUTPUT_FILE
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 
 COMMON = (
     *("-m", "hydra/launcher=parallel", "hydra.launcher.jobs=2", "threads=1", "data=imagefolder", "model=scratch"),

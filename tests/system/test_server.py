@@ -22,8 +22,8 @@ from warm import warm_server
 from tlft.config.compose import Composer, to_config
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
+from tlft.records.record import Record
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 from tlft.tracking.store import Store
 
 pytestmark = [pytest.mark.server, needs_postgresql]

@@ -18,10 +18,10 @@ from warm import WarmCommand
 
 from tlft.config.output_dir import claim_folder
 from tlft.config.paths import PROJECT
+from tlft.records.record import Record
 from tlft.runs.preflight import check_command_line
 from tlft.sweeps.summary import command_of
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 
 COMMON = (
     *("-m", "arch=efficientnet_lite0", "data=imagefolder", "training.epochs=1", "training.batch_size=8"),

@@ -22,6 +22,7 @@ from tlft.data.dataset import Dataset
 from tlft.data.image_folder import describe_kinds
 from tlft.errors import RunElsewhereError
 from tlft.names import Metric, Tag, flatten, shorten
+from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
 from tlft.runs.identify import Identity, identify, run_name, stated_facts
@@ -31,7 +32,6 @@ from tlft.runtime.device import Machine, peaks, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run
-from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
 
@@ -121,7 +121,7 @@ def _train(context: RunContext) -> float:
     state = fresh_state(config, context.model)
     checkpoints = Checkpoints(run.folder.checkpoints, context.identity.key)
     if run.resumed and checkpoints.restore(context.model, state, context.machine):
-        log.info("%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, run.run_id)
+        log.info("%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, run.run_id[:8])
     reporter = Reporter(context, checkpoints)
     with reporter.showing_progress(state), signals.patient():
         train(context.model, context.images.train, config, context.machine, state, reporter)

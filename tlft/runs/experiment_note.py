@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from tlft.config.schema import Config
 from tlft.names import LONGEST_EXPERIMENT_TAG, shorten
+from tlft.records.record import Record
 from tlft.runs.remembered_predictions import recall_predictions
 from tlft.tracking.reader import ArtifactReader, load_records
-from tlft.tracking.records import Record
 from tlft.tracking.server import reason_of
 from tlft.tracking.store import Store
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tlft.names import Artifact, Tag
+from tlft.records.record import Record
 from tlft.runtime.files import atomic_write
 from tlft.tracking.client import local_folder
 from tlft.tracking.reader import ArtifactReader
-from tlft.tracking.records import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame

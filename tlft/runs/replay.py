@@ -18,10 +18,10 @@ from tlft.config.hydra_internals import argument_parser, explained
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.names import Artifact, Tag, flatten
+from tlft.records.record import Record
 from tlft.runs.identify import Identity
 from tlft.runtime.files import atomic_write
 from tlft.tracking.reader import ArtifactReader, load_record
-from tlft.tracking.records import Record
 
 _KEY = "from_run"
 _GROUPS = ("model", "head", "optimizer", "schedule", "data")
@@ -62,7 +62,9 @@ def expand(argv: Sequence[str]) -> list[str]:
     keys = {text.partition("=")[0].lstrip("+") for text in overrides}
     repeated = [text for text in _overrides(record, stored) if text.partition("=")[0] not in keys]
     first = next(index for index, text in enumerate(argv) if text in overrides)
-    return [*argv[:first], *repeated, *argv[first:]]
+    # Quoted, since Hydra takes an id of digits alone, or such as 12e45678, for a number.
+    whole = [f"{_KEY}='{record.run_id}'" if text.startswith(f"{_KEY}=") else text for text in argv[first:]]
+    return [*argv[:first], *repeated, *whole]
 
 
 def _refuse_other_options(overrides: Sequence[str], run_id: str, stored: Mapping[str, Any]) -> None:

@@ -28,20 +28,32 @@ _SECONDS_BETWEEN_REPORTS = 0.5
 
 
 def on_terminal() -> bool:
-    """Tell whether a moving bar can be shown: standard error is a terminal that understands one."""
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    """Tell whether a moving bar can be shown: standard error is a terminal that understands one.
+
+    `NO_COLOR` takes its colours alone.
+    """
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class ConsoleHandler(logging.StreamHandler[TextIO]):
-    """Log to whatever standard error is at that moment: while a bar is shown, lines go above it."""
+    """Log what goes well to standard output, so that `> log` has it, and warnings and errors to standard error.
+
+    The streams are looked up anew: while a bar is shown, lines go above it.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self._goes_well = True
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
-        """Standard error, looked up anew."""
-        return sys.stderr
+        """Where the record goes that is being written."""
+        return sys.stdout if self._goes_well else sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; called with the handler's lock held."""
+        self._goes_well = record.levelno < logging.WARNING
+        super().emit(record)
 
 
 class Formatter(logging.Formatter):
@@ -50,6 +62,29 @@ class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
         return without_passwords(super().format(record))
+
+
+_overall: tuple[str, int, int, str, str] | None = None
+
+
+@contextmanager
+def overall_progress(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+    """Yield what is called as `show(done, note)` to have a line above every bar, of the whole that they are part of.
+
+    A log has a line each time.
+    """
+
+    def show(done: int, note: str) -> None:
+        global _overall
+        _overall = (description, done, total, unit, note)
+        if not on_terminal():
+            log.info("%s: %d of %d %s%s", description, done, total, unit, f", {note}" if note else "")
+
+    global _overall
+    try:
+        yield show
+    finally:
+        _overall = None
 
 
 _progress_file: Path | None = None
@@ -118,16 +153,21 @@ def bars() -> Progress:
             speed = f", {task.speed:.1f}/s" if task.speed else ""
             return Text(f"{task.completed:.0f}{total} {task.fields['unit']}{speed}")
 
+    class Name(rich_progress.ProgressColumn):
+        def render(self, task: rich_progress.Task) -> Text:
+            return Text(task.description, no_wrap=True, overflow="ellipsis")
+
     def whole() -> Column:
-        return Column(no_wrap=True)  # what is too long for the terminal is cut: a job has one line
+        return Column(no_wrap=True)
 
     return rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}", table_column=whole()),
+        Name(table_column=Column(no_wrap=False, min_width=8)),  # which alone may be cut where the terminal is narrow
         rich_progress.BarColumn(bar_width=12),
         Amount(table_column=whole()),
         rich_progress.TimeRemainingColumn(compact=True, table_column=whole()),
         rich_progress.TextColumn("{task.fields[note]}", table_column=whole()),
         console=Console(stderr=True),
+        redirect_stdout=sys.stdout.isatty(),  # what goes into a file is not shown in its place
         transient=True,
         speed_estimate_period=120,
     )
@@ -136,6 +176,9 @@ def bars() -> Progress:
 @contextmanager
 def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     with bars() as lines:
+        if _overall is not None:
+            name, done_of_all, all_of_it, units, behind = _overall
+            lines.add_task(name, total=all_of_it, completed=done_of_all, note=behind, unit=units)
         task = lines.add_task(description, total=total or None, completed=done, note="", unit=unit)
 
         def advance(n: int = 1, note: str = "") -> None:

@@ -8,10 +8,10 @@ import statistics
 from collections.abc import Sequence
 
 from tlft.names import Artifact, Metric, Param, Tag
+from tlft.records.record import Record
 from tlft.runtime.device import available_threads, count_gpus
 from tlft.runtime.progress import describe_duration, describe_space
 from tlft.sweeps.jobs import PlannedJob
-from tlft.tracking.records import Record
 
 
 def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
@@ -20,19 +20,32 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
     What no earlier run tells is left out; one job that nothing is known of makes the time unknown. `on_all_cores`: jobs
     run beside each other, so that they have all cores together, whatever each has.
     """
-    earlier: dict[tuple[int, str], list[Record]] = {}
-    seconds: list[float | None] = []
-    sizes: list[int] = []
-    for job in jobs:
-        key = (id(job.store), job.config.arch.name)
-        if key not in earlier:
-            earlier[key] = job.store.recent(job.config.arch.name, platform.node())
-        seconds.append(_seconds(job, earlier[key], on_all_cores))
-        if job.config.tracking.weights:
-            sizes += [size for size in map(_weights_size, earlier[key]) if size][:1]
+    with_earlier = list(zip(jobs, _earlier(jobs), strict=True))
+    seconds = [_seconds(job, earlier, on_all_cores) for job, earlier in with_earlier]
     estimated = [estimate for estimate in seconds if estimate is not None]
     time = f", about {describe_duration(sum(estimated))}" if jobs and len(estimated) == len(seconds) else ""
+    sizes: list[int] = []
+    for job, earlier in with_earlier:
+        if job.config.tracking.weights:
+            sizes += [size for size in map(_weights_size, earlier) if size][:1]
     return time + (f", {describe_space(sum(sizes))}" if sizes else "")
+
+
+def expected_seconds(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> list[float | None]:
+    """Return what each job will take, by itself on the machine; None where no earlier run tells."""
+    return [_seconds(job, earlier, on_all_cores) for job, earlier in zip(jobs, _earlier(jobs), strict=True)]
+
+
+def _earlier(jobs: Sequence[PlannedJob]) -> list[list[Record]]:
+    """Return for each job the recent runs of its network on this machine."""
+    asked: dict[tuple[int, str], list[Record]] = {}
+    records = []
+    for job in jobs:
+        key = (id(job.store), job.config.arch.name)
+        if key not in asked:
+            asked[key] = job.store.recent(job.config.arch.name, platform.node())
+        records.append(asked[key])
+    return records
 
 
 def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> float | None:

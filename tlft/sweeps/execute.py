@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from tlft.errors import TlftError
+from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.hydra_job import read_outcome
+from tlft.sweeps.estimate import expected_seconds
 from tlft.sweeps.jobs import PlannedJob, Result, name_jobs
 from tlft.sweeps.launchers.worker import JobOrder, OnSubmit
 from tlft.sweeps.parent_run import SweepRun
 from tlft.sweeps.plan import plan_jobs, wait_for
 from tlft.sweeps.prefetch import prefetch
-from tlft.tracking.outcome import Outcome, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,11 @@ def _launch(
 ) -> None:
     """Launch jobs, each in the folder that has its number in the whole sweep, and put down what became of them."""
     by_number = {job.number: job for job in due}
-    orders = [JobOrder(job.job, folder, sweep_run.membership_of(job)) for job in due]
+    seconds = expected_seconds(due, on_all_cores=True)
+    orders = [
+        JobOrder(job.job, folder, sweep_run.membership_of(job), expected)
+        for job, expected in zip(due, seconds, strict=True)
+    ]
 
     def mark_submitted(number: int, slurm_job: str) -> None:
         job = by_number[number]

@@ -17,9 +17,9 @@ from tlft.config.compose import COMPOSITION_ERRORS, Composer, single_values
 from tlft.config.schema import Config
 from tlft.data.dataset import looking_once
 from tlft.errors import ConfigurationError
+from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity
 from tlft.runs.preflight import examine
-from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.store import Store
 
 MOST_JOBS = 100_000

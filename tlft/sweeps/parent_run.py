@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.names import LONGEST_TAG_ANYWHERE, Artifact, Metric, Tag, escape_all, flatten, shorten
+from tlft.records.outcome import RunStatus
+from tlft.records.record import Record
 from tlft.runs.context import SweepMembership
 from tlft.runs.experiment_note import write_note
 from tlft.sweeps.jobs import PlannedJob, Result
-from tlft.tracking.outcome import RunStatus
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 from tlft.tracking.server import reason_of
 from tlft.tracking.sweep_run import ParentRun
 

@@ -15,12 +15,13 @@ from tlft.config.schema import NEAR_DUPLICATES
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.names import Tag
+from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity, identify, run_name, stated_facts
 from tlft.runtime.environment import source_state
 from tlft.sweeps.estimate import describe_cost
+from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.tracking.claimed_run import tidy
-from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.server import PATIENCE_SECONDS, StoreAwayError, wait_for_server
 from tlft.tracking.store import Store
 
@@ -143,16 +144,25 @@ def _is_at_work(job: PlannedJob) -> bool:
         return True
 
 
+def words_of(job: PlannedJob) -> tuple[str, ...]:
+    """Return what tells a job from others, word by word."""
+    return (*run_name(job.config).split(), f"on {job.identity.dataset.name}")
+
+
 def print_jobs(jobs: Sequence[PlannedJob]) -> None:
     """Print a line for each job, and for each class map which outputs it has taken."""
-    for job in jobs:
-        status = job.status.label
-        if job.outcome is not None:
-            score = float("nan") if job.outcome.score is None else job.outcome.score
-            status += f", run {job.outcome.run_id}, accuracy {100 * score:.3f} %"
-        if job.same_as is not None:
-            status = f"same as job {job.same_as}"
-        print(f"  job {job.number}: {status}: {run_name(job.config)} on {job.identity.dataset.name}")
+    lines = [
+        JobLine(
+            number=job.number,
+            words=words_of(job),
+            status=job.status.label if job.same_as is None else f"same as job {job.same_as}",
+            accuracy=None if job.outcome is None else job.outcome.score,
+            seconds=0.0,
+            run_id="" if job.outcome is None else job.outcome.run_id,
+        )
+        for job in jobs
+    ]
+    print(render_jobs(lines))
     class_maps = [job.identity.label_space.class_map for job in jobs]
     for text in dict.fromkeys(describe_class_map(class_map) for class_map in class_maps if class_map):
         print(f"  class map: {text}")

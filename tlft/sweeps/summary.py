@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING
 from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.names import Artifact
+from tlft.records.outcome import RunStatus
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
+from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
-from tlft.tracking.outcome import RunStatus
+from tlft.sweeps.plan import words_of
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:
@@ -120,22 +121,11 @@ def _write_files(results: Sequence[Result], folder: Path) -> None:
 
 
 def _print_results(results: Sequence[Result]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("job", "run", "status", "accuracy", "time", "run id"):
-        table.add_column(title, justify="right" if title in ("accuracy", "time") else "left", no_wrap=title != "run")
+    lines = []
     for result in results:
         planned, outcome = result.planned, result.outcome
-        status = outcome.status.label
-        if planned.same_as is not None:
-            status += f" (same as job {planned.same_as})"
-        accuracy = "-" if outcome.score is None else f"{100 * outcome.score:.3f} %"
-        seconds = f"{outcome.seconds:.1f} s" if outcome.seconds else "-"
-        table.add_row(str(planned.number), run_name(planned.config), status, accuracy, seconds, outcome.run_id or "-")
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    with console.capture() as captured:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()))
+        same = f" (same as job {planned.same_as})" if planned.same_as is not None else ""
+        status = f"{outcome.status.label}{same}"
+        entry = JobLine(planned.number, words_of(planned), status, outcome.score, outcome.seconds, outcome.run_id)
+        lines.append(entry)
+    print(render_jobs(lines))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from tlft.errors import ClaimLostError, NonFiniteLossError, RunDeletedError, RunElsewhereError
 from tlft.names import Tag
+from tlft.records.outcome import Outcome, RunStatus
 from tlft.runtime import signals
 from tlft.runtime.claims import Claim
 from tlft.runtime.journal import Journal
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.client import find_run
 from tlft.tracking.contention import beating, first_tags, take_turn
-from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.server import answering
 from tlft.tracking.store import Store
 

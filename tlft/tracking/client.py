@@ -145,9 +145,20 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
         return None
 
 
+_BEGINNING = re.compile(r"[0-9a-f]{4,31}")
+
+
 def existing_run(client: MlflowClient, run_id: str) -> Run:
-    """Return a run that nobody has deleted, or raise ConfigurationError."""
+    """Return a run that nobody has deleted, by its id or the beginning of one, or raise ConfigurationError."""
     run = find_run(client, run_id)
+    if run is None and _BEGINNING.fullmatch(run_id):
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        matches = client.search_runs(experiments, f"attributes.run_id LIKE '{run_id}%'", max_results=4)
+        if len(matches) > 1:
+            listed = ", ".join(f"{match.info.run_id[:12]} ({match.info.run_name})" for match in matches[:3])
+            more = ", ..." if len(matches) > 3 else ""
+            raise ConfigurationError(f"{run_id}: is the beginning of several runs: {listed}{more}; give more of the id")
+        run = next(iter(matches), None)
     if run is None or run.info.lifecycle_stage == "deleted":
         raise ConfigurationError(
             f"{run_id}: no such run in {client.tracking_uri}; `mlflow ui` and `run.py` tell the ids"

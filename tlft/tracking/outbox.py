@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
+from tlft.records.record import Record
 from tlft.runtime.home_id import home_ids
 from tlft.runtime.journal import Journal
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.client import connect, tracking_uri
 from tlft.tracking.integrity import find_damage_by_digest
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 from tlft.tracking.run_folder import RunFolder, idle_folders
 from tlft.tracking.server import answering
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tlft.names import Artifact, Tag
+from tlft.records.record import Record
 from tlft.runtime.files import sha256_of
 from tlft.tracking.client import (
     all_runs,
@@ -21,7 +22,6 @@ from tlft.tracking.client import (
     refuse_deleted,
     tracking_uri,
 )
-from tlft.tracking.records import Record
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:

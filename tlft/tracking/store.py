@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from tlft.config.addresses import hide_password
 from tlft.config.schema import Config
 from tlft.names import Param, Tag
+from tlft.records.outcome import Outcome, RunStatus
+from tlft.records.record import Record
 from tlft.runtime.claims import Claim, Owner, owners
 from tlft.runtime.home_id import home_ids
 from tlft.runtime.journal import Journal
@@ -20,9 +22,7 @@ from tlft.tracking import schema
 from tlft.tracking.client import connect, create_database, quiet, refuse_deleted, tracking_uri
 from tlft.tracking.contention import is_alive
 from tlft.tracking.integrity import find_damage
-from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.reader import to_record
-from tlft.tracking.records import Record
 from tlft.tracking.relocate import follow_move
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.server import answering, is_server

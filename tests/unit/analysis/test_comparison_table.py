@@ -11,7 +11,7 @@ from fabricated import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, golden_records, ru
 from analysis.comparison_table import Table, add_evidence, build_table
 from analysis.render import format_cell
 from tlft.config.columns import THREE
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from analysis.comparison_table import Table, add_evidence, build_table
 from analysis.footnotes import footnotes
 from analysis.narrative import headline
 from analysis.statistics import wilson_interval
+from tlft.records.record import Record
 from tlft.tracking.reader import ArtifactReader
-from tlft.tracking.records import Record
 
 
 @pytest.fixture

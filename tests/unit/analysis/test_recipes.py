@@ -6,7 +6,7 @@ import pytest
 from fabricated import FINE_TUNE, run
 
 from analysis.comparison_table import build_table
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 
 def recipes_of(*records: Record) -> list[str]:

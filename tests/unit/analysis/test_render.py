@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from fabricated import ENDINGS, FINE_TUNE, golden_records, run, three_columns
+from fabricated import (
+    ENDINGS,
+    FINE_TUNE,
+    FROM_SCRATCH,
+    LINEAR_PROBE,
+    ZERO_SHOT,
+    golden_records,
+    run,
+    three_columns,
+)
 
 from analysis.comparison_table import Table, build_table
 from analysis.narrative import format_interval, rounded
@@ -47,7 +56,14 @@ def test_terminal_shows_every_figure_whole(table: Table, width: int) -> None:
     for figure in ("86.928 %", "95.42 ± 0.65 %", "69.61 ± 1.39 %", "(n=3)", "(n=2)", "97.386 %", "failed (1)"):
         assert figure in " ".join(text.split())
     assert "…" not in text
-    assert max(map(len, text.splitlines())) <= max(width, 80)
+    assert max(map(len, text.splitlines())) <= max(width, 60)
+
+
+def test_a_row_stacks_before_a_figure_is_cut() -> None:
+    records = [run(column, 0.9) for column in (ZERO_SHOT, FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE)]
+    text = render(build_table(records, all_columns=True), "terminal", width=80)
+    for line in ("photos, resnet50", "  sgd lr 0.01", "    untouched     90.000 %", "    linear probe  90.000 %"):
+        assert f"\n{line}" in f"\n{text}"
 
 
 def test_characters_of_names_do_no_harm() -> None:

@@ -9,7 +9,7 @@ import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, LINEAR_PROBE, ZERO_SHOT, run
 
 from analysis.comparison_table import Table, build_table
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 
 def cells_of(table: Table) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from analysis.render import FORMATS, render
 from analysis.table import main
 from tlft.config.paths import PROJECT
 from tlft.errors import TlftError
-from tlft.tracking.records import Record
+from tlft.records.record import Record
 
 
 @pytest.fixture

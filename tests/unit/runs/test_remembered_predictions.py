@@ -12,9 +12,9 @@ from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from analysis.comparison_table import add_evidence, build_table
 from analysis.render import render
 from tlft.names import Artifact, Tag
+from tlft.records.record import Record
 from tlft.runs.remembered_predictions import recall_predictions
 from tlft.tracking.reader import ArtifactReader
-from tlft.tracking.records import Record
 
 
 class CountingReader(ArtifactReader):

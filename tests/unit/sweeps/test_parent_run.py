@@ -17,13 +17,13 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tlft.config.schema import Config
 from tlft.names import LONGEST_TAG_ANYWHERE, flatten
+from tlft.records.outcome import Outcome, RunStatus
+from tlft.records.record import Record
 from tlft.runs.experiment_note import write_note
 from tlft.sweeps.jobs import PlannedJob, Result
 from tlft.sweeps.parent_run import SweepRun, compute_figures, make_table, typed_command
 from tlft.tracking.claimed_run import claim_run
-from tlft.tracking.outcome import Outcome, RunStatus
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 from tlft.tracking.store import Store
 from tlft.tracking.sweep_run import ParentRun
 

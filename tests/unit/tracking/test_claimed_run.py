@@ -13,11 +13,11 @@ from killing import KEY, begun, left_over
 
 from tlft.config.schema import Config
 from tlft.errors import ClaimLostError
+from tlft.records.record import Record
 from tlft.runtime import claims
 from tlft.runtime.claims import Claim
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 from tlft.tracking.store import Store
 
 

@@ -16,12 +16,12 @@ from killing import KEY, begun, left_over
 from tlft.config.schema import Config
 from tlft.errors import RunElsewhereError
 from tlft.names import Tag
+from tlft.records.outcome import RunStatus
 from tlft.runtime import home_id
 from tlft.runtime.home_id import home_ids
 from tlft.tracking import contention
 from tlft.tracking.claimed_run import claim_run, tidy
 from tlft.tracking.outbox import deliver_journals
-from tlft.tracking.outcome import RunStatus
 from tlft.tracking.store import Store
 from tlft.tracking.sweep_run import ParentRun
 

@@ -22,11 +22,11 @@ from mlflow.protos.databricks_pb2 import (
 
 from tlft import sync
 from tlft.config.schema import Config
+from tlft.records.record import Record
 from tlft.tracking.active_run import ActiveRun, RefusedError
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.entries import halves, is_refusal
 from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
 from tlft.tracking.store import Store
 
 KEY = "9" * 64

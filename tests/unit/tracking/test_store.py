@@ -12,23 +12,25 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Configure, files_in
 from killing import KEY, begun
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, event
 
 from tlft import sync
 from tlft.config.schema import Config
-from tlft.errors import TlftError
+from tlft.errors import ConfigurationError, TlftError
+from tlft.records.record import Record
 from tlft.runtime import signals
 from tlft.runtime.claims import Claim
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run, tidy
-from tlft.tracking.client import quiet
+from tlft.tracking.client import existing_run, quiet
 from tlft.tracking.outbox import deliver_journals
-from tlft.tracking.reader import load_records
-from tlft.tracking.records import Record
+from tlft.tracking.reader import load_record, load_records
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.store import Store
 
@@ -400,3 +402,28 @@ def test_what_is_silenced_by_two_threads_at_once_is_heard_afterwards(caplog: pyt
         warnings.warn("and this too", stacklevel=1)
     assert "of ours is heard meanwhile" in caplog.text
     assert "is not heard" not in caplog.text
+
+
+def test_the_beginning_of_an_id_names_a_run(config: Config) -> None:
+    store = Store(config)
+    first, second = (store.client.create_run(store.experiment_id).info.run_id for _ in range(2))
+    shared = next(size for size in range(33) if first[size] != second[size])
+    for whole in (first, second):
+        beginning = whole[: max(shared + 1, 8)]
+        assert existing_run(store.client, beginning).info.run_id == whole
+        assert load_record(beginning, home=config.home).run_id == whole
+    with pytest.raises(ConfigurationError, match="no such run"):
+        existing_run(store.client, "0123456789ab")
+
+
+def test_a_beginning_that_several_ids_share_is_refused_with_their_ids(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(config)
+    ids = iter(["deadbeef" + "0" * 24, "deadbeef" + "1" * 24])
+    monkeypatch.setattr(f"{SqlAlchemyStore.__module__}.uuid.uuid4", lambda: SimpleNamespace(hex=next(ids)))
+    for _ in range(2):
+        store.client.create_run(store.experiment_id)
+    with pytest.raises(ConfigurationError, match=r"several runs: deadbeef[01]{4} .*; give more"):
+        existing_run(store.client, "deadbeef")
+    assert existing_run(store.client, "deadbeef1").info.run_id.startswith("deadbeef1")

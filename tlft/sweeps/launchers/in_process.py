@@ -6,14 +6,17 @@ Hydra's `basic` launcher, but that it keeps nothing of a job that is over, and c
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from tlft.records.outcome import RunStatus
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import signals
+from tlft.runtime.progress import overall_progress
+from tlft.sweeps.forecast import Forecast
 from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.launchers.worker import JobOrder, OnSubmit, perform, stops_on_failure
-from tlft.tracking.outcome import RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +28,17 @@ def prepare(due: Sequence[PlannedJob]) -> str:
 
 def run_jobs(orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
     """Do every job; after one that fails the others have their turn, unless `sweep.on_failure` says no."""
-    for order in orders:
-        with suppress(Exception):  # it was said why, or the job's log has the traceback and the summary its last line
-            perform(order)
-        signals.stop_if_asked()  # by a signal in the moment in which the job has ended
-        outcome = read_outcome(order.folder)
-        if stops_on_failure(orders) and outcome is not None and outcome.status == RunStatus.FAILED:
-            log.warning("sweep.on_failure=stop: the jobs after job %d are not started", order.job.number)
-            return
+    forecast = Forecast.of(orders)
+    with overall_progress("sweep", forecast.total, "jobs") as show:
+        for order in orders:
+            if forecast.total > 1:
+                show(forecast.done, forecast.describe_left())
+            started = time.monotonic()
+            with suppress(Exception):  # it was said why, or the job's log has the traceback and the summary a line
+                perform(order)
+            signals.stop_if_asked()  # by a signal in the moment in which the job has ended
+            forecast.finish(order.job.number, time.monotonic() - started)
+            outcome = read_outcome(order.folder)
+            if stops_on_failure(orders) and outcome is not None and outcome.status == RunStatus.FAILED:
+                log.warning("sweep.on_failure=stop: the jobs after job %d are not started", order.job.number)
+                return

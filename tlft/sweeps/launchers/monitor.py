@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.runtime.progress import bars, describe_duration, on_terminal
-from tlft.sweeps.launchers.worker import PROGRESS_FILE
+from tlft.sweeps.forecast import Forecast
+from tlft.sweeps.launchers.worker import PROGRESS_FILE, JobOrder
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -25,23 +26,45 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 class Monitor:
-    """The lines of the jobs that run."""
+    """The line of the sweep, and those of the jobs that run."""
 
-    def __init__(self, display: Progress | None) -> None:
+    def __init__(self, display: Progress | None, orders: Sequence[JobOrder] = ()) -> None:
         self._display = display
+        self._forecast = Forecast.of(orders)
+        self._started: dict[int, float] = {}
+        self._busy = 1
+        self._sweep: TaskID | None = None
         self._lines: dict[int, TaskID] = {}
         self._last_line = time.monotonic()
 
     def look(self, folders: Mapping[int, Path]) -> None:
         """Look how far the running jobs have come; `folders` has that of each, by its number."""
+        self._count(folders)
         if self._display is not None:
             self._move(self._display, folders)
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
+            if self._forecast.total > 1:
+                left = self._forecast.describe_left()
+                amount = f"{self._forecast.done} of {self._forecast.total} jobs"
+                log.info("sweep: %s", ", ".join(filter(None, [amount, left])))
             for number, state in _read(folders):
                 log.info("job %d: %s", number, _describe(state))
 
+    def _count(self, folders: Mapping[int, Path]) -> None:
+        """Notice which jobs have begun and which are over; those beside each other share the machine."""
+        now = time.monotonic()
+        for number in [number for number in self._started if number not in folders]:
+            self._forecast.finish(number, (now - self._started.pop(number)) / self._busy)
+        self._started = {number: self._started.get(number, now) for number in folders}
+        self._busy = max(self._busy, len(folders))
+
     def _move(self, display: Progress, folders: Mapping[int, Path]) -> None:
+        forecast = self._forecast
+        if forecast.total > 1:
+            if self._sweep is None:
+                self._sweep = display.add_task("sweep", total=forecast.total, note="", unit="jobs")
+            display.update(self._sweep, completed=forecast.done, note=forecast.describe_left())
         for number in [number for number in self._lines if number not in folders]:
             display.remove_task(self._lines.pop(number))
         for number, state in _read(folders):
@@ -59,10 +82,10 @@ class Monitor:
 
 
 @contextmanager
-def monitoring() -> Iterator[Monitor]:
-    """Yield what shows the running jobs, within the block."""
+def monitoring(orders: Sequence[JobOrder]) -> Iterator[Monitor]:
+    """Yield what shows the running jobs of some, within the block."""
     with bars() if on_terminal() else nullcontext() as display:
-        yield Monitor(display)
+        yield Monitor(display, orders)
 
 
 def _read(folders: Mapping[int, Path]) -> Iterator[tuple[int, dict[str, Any]]]:

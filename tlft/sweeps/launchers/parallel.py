@@ -77,7 +77,7 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None, need: int = 0) -> Non
     running: list[_Running] = []
     try:
         server = _server()
-        with monitoring() as monitor:
+        with monitoring(orders) as monitor:
             while waiting or running:
                 _start(capacity, waiting, running, server)
                 wait([job.process.sentinel for job in running], timeout=_LOOK_SECONDS)

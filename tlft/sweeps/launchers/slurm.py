@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.errors import TlftError
+from tlft.records.outcome import RunStatus
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import squeue
 from tlft.runtime.files import atomic_write
@@ -36,7 +37,6 @@ from tlft.sweeps.launchers.worker import (
     python_path,
     stops_on_failure,
 )
-from tlft.tracking.outcome import RunStatus
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -115,7 +115,7 @@ def run_jobs(orders: Sequence[JobOrder], settings: Mapping[str, Any], on_submit:
     running = queue.running
     try:
         queue.submit()
-        with monitoring() as monitor:
+        with monitoring(orders) as monitor:
             _watch(queue, monitor, stop_on_failure=stops_on_failure(orders))
     except (KeyboardInterrupt, SystemExit):
         message = "%d jobs go on in Slurm; the same command finds them; `scancel %s` ends them"

@@ -21,12 +21,12 @@ from tlft.config.hydra_internals import run_task
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
 from tlft.errors import without_passwords
+from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
 from tlft.runtime import memory, progress, signals
 from tlft.runtime.command_line import write_to_any_terminal
 from tlft.sweeps.jobs import Job
-from tlft.tracking.outcome import Outcome, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +43,14 @@ class JobOrder:
 
     Attributes:
         sweep_folder: holds a folder for each job, which has its number in the whole sweep.
+        expected: seconds that the job will take of the whole machine, if earlier runs tell.
         memory: bytes that the job may hold, if others run beside it.
     """
 
     job: Job
     sweep_folder: Path
     sweep: SweepMembership
+    expected: float | None = None
     memory: int | None = None
 
     @property

@@ -1,0 +1,15 @@
+"""A word at once, before anything is imported that takes seconds; nothing heavy may be imported here."""
+
+from __future__ import annotations
+
+import sys
+
+_SHOWS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
+"""Options with which a command shows something, and does nothing."""
+
+
+def greet() -> None:
+    """Say on a terminal that the command has begun, and what it is at."""
+    if sys.stderr.isatty() and not any(text.partition("=")[0] in _SHOWS for text in sys.argv[1:]):
+        sys.stderr.write("loading the libraries and reading the configuration ...\n")
+        sys.stderr.flush()
