@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo table ui test test-quick check clean
+.PHONY: help install demo report table ui test test-quick check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,14 +23,20 @@ demo: $(STAMP) ## the three columns with a small network, within three minutes
 	@echo
 	@echo 'Where to look next:'
 	@echo '  make table                                       the table again, from MLflow'
-	@echo '  make ui                                          every run, its curves and pictures, at http://127.0.0.1:5000'
+	@echo '  make report                                      the page with the photographs, in a browser'
+	@echo '  make ui                                          every run, its curves and pictures, in MLflow'
 	@echo '  $(BIN)/python run.py sweep=comparison         the reference task: ResNet-50, 50 epochs, five seeds'
 	@echo '  README.md                                        groups, keys, and what the columns mean'
+
+report: $(STAMP) ## the page of all runs, report.html, opened in a browser
+	@$(BIN)/python -m analysis.report --out report.html
+	@$(BIN)/python -m webbrowser -t "file://$(CURDIR)/report.html" > /dev/null || echo 'open $(CURDIR)/report.html'
 
 table: $(STAMP) ## the comparison table, regenerated from MLflow
 	@$(BIN)/python -m analysis.table
 
-ui: $(STAMP) ## MLflow's pages at http://127.0.0.1:5000
+ui: $(STAMP) ## every run in MLflow, at an address that it says
+	@echo 'open http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning'
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow ui
 
 test: $(STAMP) ## the whole test suite

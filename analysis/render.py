@@ -136,7 +136,8 @@ def _markdown(table: Table, rows: Collection[Row]) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    return re.sub(r"([\\|*<>`\[\]])", r"\\\1", text)
+    text = re.sub(r"([\\|*`\[\]])", r"\\\1", text)
+    return text.replace("<", "&lt;").replace(">", "&gt;")  # MLflow shows the backslash before these
 
 
 def _figures(table: Table, row: Row, separator: str = " ") -> list[str]:

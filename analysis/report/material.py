@@ -13,11 +13,10 @@ from analysis.correctness import Frames
 from analysis.image_review import image_roots
 from analysis.narrative import data_sets, head_row
 from analysis.rows import Row
-from tlft.config.addresses import hide_password
 from tlft.config.paths import home_folder
 from tlft.names import Artifact, Metric, Tag, flatten
 from tlft.records.record import Record
-from tlft.tracking.client import tracking_uri
+from tlft.tracking.client import pages_of, tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_curves
 
 CURVES = (Metric.TRAIN_LOSS, Metric.TRAIN_ACCURACY, Metric.CURVE_LOSS, Metric.CURVE_ACCURACY)
@@ -76,7 +75,7 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path | 
         roots=image_roots([reader.text(run, Artifact.CONFIG) for run in _one_of_each_data_set(shown)], home),
         environment=_environment(reader.text(newest, Artifact.ENVIRONMENT)) if newest is not None else (),
         commands=_commands(table),
-        address=_address(hide_password(tracking_uri(uri, home))),
+        address=pages_of(tracking_uri(uri, home)),
         written=datetime.now().astimezone(),
     )
 
@@ -90,12 +89,6 @@ def choose_rows(table: Table) -> tuple[Row, ...]:
 
 def _one_of_each_data_set(runs: Sequence[Record]) -> list[Record]:
     return list({run.tags.get(Tag.DATA, ""): run for run in runs}.values())
-
-
-def _address(uri: str) -> str:
-    """Return where MLflow shows runs: the server, or what `mlflow ui` starts for a database."""
-    server = uri if uri.startswith("http") else "http://127.0.0.1:5000"
-    return f"{server.rstrip('/')}/#/experiments"
 
 
 def _environment(text: str) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ def test_a_run_that_is_skipped_loads_no_network(home: Path, tiny_folder: Path) -
     program = WATCHING.replace("sys.argv[0]", repr(str(PROJECT / "run.py")))
     done = subprocess.run([sys.executable, "-c", program, *run, "training.epochs=0"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "done already" in done.stderr
+    assert "done already" in done.stdout
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 

@@ -58,7 +58,7 @@ def records(config: Config) -> list[Any]:
 
 def test_run_is_finished_and_named_for_people(done: Done) -> None:
     assert (done.outcome.status, done.run.info.status) == ("done", "FINISHED")
-    assert done.run.info.run_name == "efficientnet_lite0 pretrained task sgd s3"
+    assert done.run.info.run_name == "fine_tune s3 efficientnet_lite0 sgd"
 
 
 def test_params_are_the_scientific_configuration(done: Done) -> None:
@@ -353,10 +353,10 @@ def test_names_tell_runs_apart(composer: Composer) -> None:
     def name(*overrides: str) -> str:
         return run_name(resolve(to_config(composer.compose(list(overrides)))))
 
-    assert name("seed=3") == "resnet50 pretrained task sgd s3"
-    assert name("experiment=zero_shot") == "resnet50 pretrained imagenet1k untrained"
-    assert name("experiment=linear_probe", "optimizer=adam") == "resnet50 pretrained task head adam s0"
-    assert name("experiment=from_scratch", "arch=efficientnet_lite0") == "efficientnet_lite0 scratch task sgd s0"
+    assert name("seed=3") == "fine_tune s3 resnet50 sgd"
+    assert name("experiment=zero_shot") == "zero_shot resnet50"
+    assert name("experiment=linear_probe", "optimizer=adam") == "linear_probe s0 resnet50 adam"
+    assert name("experiment=from_scratch", "arch=efficientnet_lite0") == "from_scratch s0 efficientnet_lite0 sgd"
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -55,7 +55,7 @@ def test_a_run_is_repeated_with_the_same_bits(tmp_path: Path, tiny_folder: Path)
     assert len(load_records("tlft", home=tmp_path)) == 1
     once_more = run_py(f"from_run={record.run_id}", "verify=true", f"data.root={moved}", home=tmp_path)
     assert "verified: run " in once_more.stdout
-    assert "done already" not in once_more.stderr
+    assert "done already" not in once_more.stdout
     assert len(load_records("tlft-repeats", home=tmp_path)) == 2
     option = run_py(f"from_run={record.run_id}", "optimizer=adam", "arch=resnet18", home=tmp_path)
     assert option.returncode == 2

@@ -185,8 +185,23 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
         Tag.COMMIT: source.commit,
         Tag.DIRTY: str(source.dirty).lower(),
         Tag.TORCH: environment["packages"]["torch"],
-        Tag.WEIGHTS: Path(config.model.weights_file or identity.weights.spec.name).name,
+        **({Tag.WEIGHTS: _name_weights(config, identity)} if identity.weights.digest is not None else {}),
+        Tag.NOTE: _note(config, identity),
     }
+
+
+def _name_weights(config: Config, identity: Identity) -> str:
+    return Path(config.model.weights_file or identity.weights.spec.name).name
+
+
+def _note(config: Config, identity: Identity) -> str:
+    """Return what MLflow shows above a run: what was done with which images, and from what it was typed."""
+    column, dataset = column_of(flatten(identity.science)), identity.dataset
+    counts = f"{len(dataset.split('eval'))} evaluation images"
+    if config.training.epochs:
+        counts = f"{len(dataset.split('train'))} training and {counts}"
+    title = column.title if column is not None else run_name(config)
+    return f"{config.arch.name}, {title}: {dataset.name}, {counts}."
 
 
 def _data_tags(dataset: Dataset) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tlft.config.columns import COLUMN_PARAMS, column_of
 from tlft.config.schema import Config, DataConfig
 from tlft.data.class_map import LabelSpace, resolve_class_map
 from tlft.data.dataset import Dataset, open_dataset
@@ -61,10 +62,12 @@ def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:
 
 
 def run_name(config: Config) -> str:
-    """Return a name that people can read, such as `resnet50 pretrained task sgd s3`."""
-    network = f"{config.arch.name.removeprefix('tf_')} {config.model.name} {config.head.name}"
-    if config.training.trainable == "none":
-        is_drawn = config.head.name == "task" or config.model.name == "scratch"
-        return f"{network} untrained" + (f" s{config.seed}" if is_drawn else "")
-    part = "" if config.training.trainable == "all" else f" {config.training.trainable}"
-    return f"{network}{part} {config.optimizer.name} s{config.seed}"
+    """Return a name that people can read, what differs most first, such as `fine_tune s3 resnet50 sgd`."""
+    settings = (config.model.name, config.head.name, config.training.trainable)
+    column = column_of(dict(zip(COLUMN_PARAMS, settings, strict=True)))
+    is_trained = config.training.trainable != "none"
+    is_drawn = is_trained or config.head.name == "task" or config.model.name == "scratch"
+    words = [column.key if column is not None else " ".join(settings)]
+    words += [f"s{config.seed}"] if is_drawn else []
+    words += [config.arch.name.removeprefix("tf_"), *([config.optimizer.name] if is_trained else [])]
+    return " ".join(words)

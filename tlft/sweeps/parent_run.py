@@ -122,9 +122,10 @@ def typed_command() -> str:
 
 
 def _name(preset: str | None) -> str:
-    """Return a name that people can read, such as `comparison seed=0,1`."""
+    """Return a name that people can read, such as `comparison seed=0,1`; what is in most of them comes last."""
     overrides = [text for text in sys.argv[1:] if not text.startswith(("-", "sweep=", "hydra"))]
-    name = " ".join([preset or "sweep", *overrides])
+    overrides.sort(key=lambda text: text.startswith("experiment="))
+    name = " ".join([*([preset] if preset else []), *overrides]) or "sweep"
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
 
 

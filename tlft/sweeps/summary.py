@@ -24,7 +24,9 @@ from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
 from tlft.sweeps.plan import words_of
+from tlft.tracking.client import runs_page
 from tlft.tracking.reader import ArtifactReader
+from tlft.tracking.server import is_server
 
 if TYPE_CHECKING:
     from analysis.comparison_table import Table
@@ -57,6 +59,9 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
     if table.rows:
         print()
         print(render(table, "terminal"))
+        store = results[0].planned.store
+        hint = "" if is_server(store.uri) else " (while `make ui` runs)"
+        print(f"every run in MLflow: {runs_page(store.uri, store.experiment_id)}{hint}")
     refresh_note(config, records, reader)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from tlft.config.addresses import whole_address
+from tlft.config.addresses import hide_password, whole_address
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError, without_passwords
 from tlft.runtime.files import into_place, temporary_files
@@ -37,6 +37,17 @@ _DATABASE_ATTEMPTS = 5  # in three seconds; MLflow's ten are two minutes of sile
 def tracking_uri(uri: str | None = None, home: Path | None = None) -> str:
     """Return the store's address: the one given, or the SQLite database in `paths.home`."""
     return uri or database_uri((home or home_folder()) / "mlflow.db")
+
+
+def pages_of(uri: str) -> str:
+    """Return where MLflow shows its experiments: on the server, or where `mlflow ui` shows those of a database."""
+    server = hide_password(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
+    return f"{server.rstrip('/')}/#/experiments"
+
+
+def runs_page(uri: str, experiment_id: str) -> str:
+    """Return where MLflow shows the table of an experiment's runs; its plain page opens on traces, and hides models."""
+    return f"{pages_of(uri)}/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def connect(uri: str) -> MlflowClient:

@@ -31,10 +31,12 @@ class ParentRun:
         self._claim = store.claim_of(self._digest)
         self._lock_file = store.home / "cache" / "sweeps.lock"
         self._is_holder = False
+        self._opened = time.monotonic()
 
     def open(self, name: str, tags: Mapping[str, str]) -> str:
         """Return the run's id; it is RUNNING now, and created if there is none (any more)."""
         client = self._store.client
+        self._opened = time.monotonic()
         self._is_holder = self._claim.acquire()
         with locked(self._lock_file):
             run = self._find()
@@ -62,10 +64,14 @@ class ParentRun:
     def end(self, status: str) -> None:
         """Say how the sweep has ended (FINISHED, FAILED or KILLED), within the block of `closing`, as what follows.
 
-        A run that was deleted while the sweep ran is left alone.
+        A run that was deleted while the sweep ran is left alone. Its duration is that of the sweep, however often and
+        with whatever pauses it was typed.
         """
         if (run := self._find()) is not None:
-            self._store.client.set_terminated(run.info.run_id, status)
+            client, run_id = self._store.client, run.info.run_id
+            seconds = float(run.data.tags.get(Tag.SECONDS, 0)) + time.monotonic() - self._opened
+            client.set_tag(run_id, Tag.SECONDS, f"{seconds:.3f}")
+            client.set_terminated(run_id, status, end_time=run.info.start_time + round(1000 * seconds))
 
     def log_figures(self, jobs: int, figures: Mapping[str, float]) -> None:
         """Log figures, under the next step if one has changed since the last time."""
