@@ -15,12 +15,15 @@ install: $(STAMP) ## make the virtual environment .venv and install everything i
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tlft needs Python 3.11 or newer: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[demo,dev]'
+	@echo 'Installing PyTorch, MLflow and what else pyproject.toml names: some minutes, and gigabytes where PyTorch brings'
+	@echo 'libraries for GPUs. Its build for CPUs takes a fraction of that: installed into $(VENV) before, it is kept.'
+	$(BIN)/python -m pip install --editable '.[demo,dev]'
 	touch $@
 
 demo: $(STAMP) ## the three columns with a small network, within three minutes
 	$(BIN)/python run.py sweep=demo
 	@echo
+	@echo "The report: $$(ls -t multirun/*/*/report.html 2> /dev/null | head -n 1)"
 	@echo 'Where to look next:'
 	@echo '  make table                                       the table again, from MLflow'
 	@echo '  make report                                      the page with the photographs, in a browser'

@@ -16,7 +16,7 @@ from analysis.comparison_table import Table
 from analysis.correctness import Frames
 from analysis.html_page import render_part
 from analysis.image_review import compare_photographs
-from analysis.narrative import head_row, headline
+from analysis.narrative import data_sets, head_row, headline
 from analysis.query import TableQuery, load_table
 from analysis.render import render
 from analysis.template_context import describe_table, draw_runs
@@ -35,7 +35,8 @@ class Comparison:
         return render(self.table, "terminal")
 
     def __repr__(self) -> str:
-        return str(self)
+        rows, runs = len(self.table.rows), len(self.table.runs)
+        return f"<Comparison of {runs} runs in {rows} row{'s' * (rows != 1)}: {', '.join(data_sets(self.table))}>"
 
     def _repr_html_(self) -> str:
         context = {**draw_runs(self.table), **describe_table(self.table)}

@@ -146,6 +146,7 @@ class Artifact:
     NEAR_DUPLICATES = "near_duplicates.json"  # an empty list where none were found
     CONFUSION = "confusion.png"
     GALLERY = "gallery.png"
+    CURVES = "curves.png"
     WEIGHTS = "weights/model.safetensors"
     TRACEBACK = "traceback.txt"  # only of a run that has failed
     REFUSED = "refused.jsonl"  # entries that the store did not take, with its reasons
@@ -156,6 +157,9 @@ class Artifact:
 
 DRAWINGS = "synthetic"
 """What the data set is called that tlft draws by itself."""
+
+CURVES = (Metric.TRAIN_LOSS, Metric.TRAIN_ACCURACY, Metric.CURVE_LOSS, Metric.CURVE_ACCURACY)
+"""Metrics that are drawn by epoch."""
 
 GROUP = "group"
 """Column of predictions: which images are not independent of each other."""

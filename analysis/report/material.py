@@ -14,13 +14,10 @@ from analysis.image_review import image_roots
 from analysis.narrative import data_sets, head_row
 from analysis.rows import Row
 from tlft.config.paths import home_folder
-from tlft.names import Artifact, Metric, Tag, flatten
+from tlft.names import CURVES, Artifact, Tag, flatten
 from tlft.records.record import Record
 from tlft.tracking.client import pages_of, tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_curves
-
-CURVES = (Metric.TRAIN_LOSS, Metric.TRAIN_ACCURACY, Metric.CURVE_LOSS, Metric.CURVE_ACCURACY)
-"""Metrics that are drawn by epoch."""
 
 MAX_ROWS = 20
 """Rows that are shown with curves, matrices and photographs."""

@@ -125,7 +125,7 @@ def test_predictions_have_a_row_for_each_image_and_agree_with_the_metrics(done: 
 
 
 def test_every_artifact_is_there_and_opens(done: Done) -> None:
-    for name in ("gallery.png", "confusion.png"):
+    for name in ("gallery.png", "confusion.png", "curves.png"):
         with Image.open(done.artifacts / name) as image:
             assert min(image.size) > 200
     assert (done.artifacts / "config.yaml").read_text() == "the: configuration\n"

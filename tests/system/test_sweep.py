@@ -79,6 +79,9 @@ def test_table_follows_the_summary(sweep: Sweep) -> None:
 def test_same_command_again_skips_everything(sweep: Sweep) -> None:
     assert sweep.second.returncode == 0
     assert re.match(r"6 jobs: 5 done.*, 1 the same as another\n", sweep.second.stdout)
+    report = re.search(r"^report: (.*)$", sweep.second.stdout, re.MULTILINE)
+    assert report is not None
+    assert Path(report[1]).is_file()
     assert all("done before" in line for line in summary(sweep.second))
     assert len(sweep.records) == 5
 

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlft.config.columns import column_of
 from tlft.config.schema import NEAR_DUPLICATES
 from tlft.data.class_map import to_json as class_map_to_json
-from tlft.names import Artifact
+from tlft.names import CURVES, Artifact, flatten
 from tlft.runs.context import RunContext
 from tlft.runs.identify import run_name
 from tlft.runtime.environment import describe_environment, source_state
@@ -32,6 +33,7 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
     frame = predictions_frame(split.files, predictions, identity.dataset.root, groups)
     frame.to_parquet(folder / Artifact.PREDICTIONS, index=False)
     _draw(folder, split, predictions, run_name(context.config))
+    _draw_curves(folder, context)
     class_map, near_duplicates = identity.label_space.class_map, context.near_duplicates
     texts = {
         Artifact.LAYERS: summarize(context.model, identity.weights.transform.crop),
@@ -74,6 +76,16 @@ def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> N
     draw_gallery(items, int((~correct).sum()), len(correct)).save(folder / Artifact.GALLERY)
     matrix, columns = predictions.confusion(split.labels)
     (folder / Artifact.CONFUSION).write_bytes(draw_confusion(matrix, classes, columns, title))
+
+
+def _draw_curves(folder: Path, context: RunContext) -> None:
+    from tlft.evaluation.curve_plots import History, draw_training
+
+    column = column_of(flatten(context.identity.science))
+    key, name = column.key if column is not None else "", run_name(context.config)
+    picture = draw_training([History(key, name, {metric: context.run.history(metric) for metric in CURVES})], name)
+    if picture is not None:
+        (folder / Artifact.CURVES).write_bytes(picture)
 
 
 def describe_model(context: RunContext) -> dict[str, Any]:

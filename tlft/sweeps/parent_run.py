@@ -66,11 +66,11 @@ class SweepRun:
         return self._run_id
 
     def close(
-        self, results: Sequence[Result], read: Reader, report: Callable[[Table], Path] | None = None
+        self, results: Sequence[Result], read: Reader, show: Callable[[Table], list[Path]] | None = None
     ) -> list[Record]:
         """Write how the sweep has ended, if it has a run; returns the records that the experiment has now.
 
-        `read` returns the predictions of some records; `report` makes a page of the table, and says where it is.
+        `read` returns the predictions of some records; `show` makes files that show the table, and returns them.
 
         Raises:
             Exception: if the store does not answer.
@@ -82,13 +82,17 @@ class SweepRun:
                 keys = {job.identity.key for job in self._jobs}
                 runs = [record for record in records if record.key in keys and not record.deleted]
                 try:
-                    self._describe(runs, read, report)
+                    self._describe(runs, read, show)
                 finally:
                     with _or_warn("end"):
                         self._parent.end(_status([result for result in results if self._has(result.planned)], runs))
         return records
 
-    def _describe(self, runs: Sequence[Record], read: Reader, report: Callable[[Table], Path] | None) -> None:
+    def find_report(self) -> Path | None:
+        """Return where the page is that was made when something of this sweep was last run."""
+        return self._parent.local_file(Artifact.REPORT)
+
+    def _describe(self, runs: Sequence[Record], read: Reader, show: Callable[[Table], list[Path]] | None) -> None:
         """Write what the sweep has come to; of what cannot be made or is refused the rest is written all the same."""
         with _or_warn("figures"):
             self._parent.log_figures(len(self._jobs), compute_figures(self._jobs, runs))
@@ -99,9 +103,10 @@ class SweepRun:
             table = make_table(runs, read)
             with _or_warn("note"):
                 self._parent.log_note(write_note(table, LONGEST_TAG_ANYWHERE))
-            if report is not None and table.rows:
+            if show is not None and table.rows:
                 with _or_warn("report"):
-                    self._parent.log_file(report(table))
+                    for path in show(table):
+                        self._parent.log_file(path)
 
     def _has(self, job: PlannedJob) -> bool:
         return job.store.place == self._place

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.config.columns import column_of
 from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.names import Artifact
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
     """Print a line per job and the table of this sweep's runs, and refresh the notes in MLflow.
 
-    Where jobs were begun, the sweep's folder gets `sweep.csv`, `sweep.json` and `report.html`.
+    Where jobs were begun, the sweep's folder gets `sweep.csv`, `sweep.json`, `report.html` and `curves.png`.
     """
     from analysis.render import render
 
@@ -50,8 +51,8 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
     config = results[0].planned.config
     try:
         reader = ArtifactReader(config.tracking.uri, config.home)
-        report = None if folder is None else partial(_write_report, reader=reader, config=config, folder=folder)
-        records = sweep_run.close(results, reader.predictions, report)
+        show = None if folder is None else partial(_write_report, reader=reader, config=config, folder=folder)
+        records = sweep_run.close(results, reader.predictions, show)
         table = make_table([record for record in records if record.run_id in ids], reader.predictions)
     except Exception as error:  # whatever MLflow, its database or its server raise
         log.warning("the table could not be made: %s", error)
@@ -60,6 +61,8 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
         print()
         print(render(table, "terminal"))
         store = results[0].planned.store
+        if folder is None and (page := sweep_run.find_report()) is not None:
+            print(f"report: {page}")
         hint = "" if is_server(store.uri) else " (while `make ui` runs)"
         print(f"every run in MLflow: {runs_page(store.uri, store.experiment_id)}{hint}")
     refresh_note(config, records, reader)
@@ -73,16 +76,27 @@ def exit_status_of(results: Sequence[Result]) -> int:
     return 3 if unfinished == {RunStatus.ELSEWHERE} else 1
 
 
-def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: Path) -> Path:
-    """Write the page of the sweep's runs into its folder, and say where it is."""
+def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: Path) -> list[Path]:
+    """Write the page of the sweep's runs, and their curves, into its folder; says where the page is."""
+    from analysis.narrative import short_title
     from analysis.report.material import collect
     from analysis.report.page import render_report
+    from tlft.evaluation.curve_plots import History, draw_training
 
     material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
     path = folder / Artifact.REPORT
     atomic_write(path, render_report(material, f"tlft: {config.tracking.experiment}").encode())
     print(f"report: {path}")
-    return path
+    columns = {run.run_id: column_of(run.params) for run in table.runs}
+    histories = [
+        History(column.key, short_title(column), points)
+        for run_id, points in material.curves.items()
+        if (column := columns[run_id]) is not None
+    ]
+    if (picture := draw_training(histories, f"{len(histories)} runs")) is None:
+        return [path]
+    atomic_write(folder / Artifact.CURVES, picture)
+    return [path, folder / Artifact.CURVES]
 
 
 def command_of(overrides: Sequence[str]) -> str:

@@ -84,6 +84,10 @@ class ActiveRun:
         system = self._measure_system() if with_system else {}
         self.journal.append_metrics({**metrics, **system}, step, _now())
 
+    def history(self, name: str) -> list[tuple[int, float]]:
+        """Return what was logged of a metric, also before the run was interrupted: (step, value)."""
+        return [(e["step"], e["metrics"][name]) for e in self.journal.entries if name in e.get("metrics", {})]
+
     def log_model(self, description: Mapping[str, Any]) -> None:
         """Log a model that `mlflow.pyfunc.load_model` loads; the run's files, which hold its weights, come first."""
         self.journal.append_once("model", dict(description))

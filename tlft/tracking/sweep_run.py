@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.names import Metric, Tag
 from tlft.runtime.locks import locked
+from tlft.tracking.client import local_folder
 from tlft.tracking.entries import log_metrics
 from tlft.tracking.store import Store
 
@@ -67,11 +68,14 @@ class ParentRun:
         A run that was deleted while the sweep ran is left alone. Its duration is that of the sweep, however often and
         with whatever pauses it was typed.
         """
+        from mlflow.exceptions import MlflowException
+
         if (run := self._find()) is not None:
             client, run_id = self._store.client, run.info.run_id
             seconds = float(run.data.tags.get(Tag.SECONDS, 0)) + time.monotonic() - self._opened
-            client.set_tag(run_id, Tag.SECONDS, f"{seconds:.3f}")
             client.set_terminated(run_id, status, end_time=run.info.start_time + round(1000 * seconds))
+            with suppress(MlflowException):  # refused, it costs the next time its sum and no more
+                client.set_tag(run_id, Tag.SECONDS, f"{seconds:.3f}")
 
     def log_figures(self, jobs: int, figures: Mapping[str, float]) -> None:
         """Log figures, under the next step if one has changed since the last time."""
@@ -93,6 +97,12 @@ class ParentRun:
         """Keep a file with the run, in place of one of the same name."""
         if (run := self._find()) is not None:
             self._store.client.log_artifact(run.info.run_id, str(path))
+
+    def local_file(self, name: str) -> Path | None:
+        """Return where a file is that was kept with the run, if it is on this machine."""
+        run = self._find()
+        folder = None if run is None else local_folder(run.info.artifact_uri)
+        return folder / name if folder is not None and (folder / name).is_file() else None
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text with the run, as a file."""

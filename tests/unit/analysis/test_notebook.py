@@ -37,6 +37,8 @@ def test_it_shows_the_answer_the_table_and_the_notes_and_names_stay_text(compari
     assert EVIL not in page
     assert html.escape(EVIL) in page
     assert "86.928 %" in str(comparison)
+    assert len(repr(comparison)) < 120
+    assert repr(comparison).startswith("<Comparison of ")
 
 
 def test_claims_are_those_of_the_evidence(comparison: Comparison) -> None:

@@ -203,7 +203,7 @@ def test_a_run_is_ended_and_the_rest_of_it_written_whatever_is_refused(
     run = SweepRun(plan, None)
     run.membership_of(plan[0])
     monkeypatch.setattr(plan[0].store.client, method, refuse)
-    assert len(run.close(results(plan, *["done"] * 6), unread, lambda table: page)) == 1
+    assert len(run.close(results(plan, *["done"] * 6), unread, lambda table: [page])) == 1
     assert [record.getMessage() for record in caplog.records] == [
         f"the {part[method]} of the sweep's run in MLflow could not be written: it is refused"
     ]

@@ -1,0 +1,70 @@
+"""Draw training curves as a picture: of one run, or of those of a sweep.
+
+Nothing is computed or kept here.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from tlft.names import CURVES, Metric
+
+_COLOURS = {"zero_shot": "#b34700", "fine_tune": "#005f99", "from_scratch": "#00755a", "linear_probe": "#93428a"}
+_OTHER, _GREY = "#5a5a5a", "#6b6b6b"
+
+
+@dataclass(frozen=True)
+class History:
+    """The curves of one run: metric -> (epoch, value); `column` gives it its colour, `title` names that."""
+
+    column: str
+    title: str
+    points: Mapping[str, Sequence[tuple[int, float]]]
+
+
+def draw_training(histories: Sequence[History], title: str) -> bytes | None:
+    """Draw loss and accuracy by epoch, dashed on the evaluation images; return a PNG file, or None without a curve."""
+    drawn = [history for history in histories if any(history.points.get(name) for name in CURVES)]
+    if not drawn:
+        return None
+    figure = Figure(figsize=(9, 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, accuracy = figure.subplots(1, 2)
+    figure.suptitle(textwrap.fill(title, 110), fontsize=11, parse_math=False)
+    _draw(loss, drawn, (Metric.TRAIN_LOSS, Metric.CURVE_LOSS), "loss", 1)
+    _draw(accuracy, drawn, (Metric.TRAIN_ACCURACY, Metric.CURVE_ACCURACY), "accuracy, %", 100)
+    lines = [Line2D([], [], color=_colour(h), label=h.title) for h in {h.column: h for h in drawn}.values()]
+    lines.append(Line2D([], [], color=_GREY, label="training images"))
+    if any(history.points.get(Metric.CURVE_ACCURACY) for history in drawn):
+        lines.append(Line2D([], [], color=_GREY, linestyle="--", label="evaluation images, for looking only"))
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 4), frameon=False, fontsize=9)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _colour(history: History) -> str:
+    return _COLOURS.get(history.column, _OTHER)
+
+
+def _draw(axes: Axes, histories: Sequence[History], names: tuple[str, str], label: str, unit: float) -> None:
+    for history in histories:
+        for name, style in zip(names, ("-", "--"), strict=True):
+            points = history.points.get(name, ())
+            marker = "o" if len(points) == 1 else None
+            epochs, values = [epoch for epoch, _ in points], [unit * value for _, value in points]
+            axes.plot(epochs, values, style, color=_colour(history), linewidth=1.2, marker=marker, markersize=4)
+    axes.set_xlabel("epoch", color=_GREY)
+    axes.set_title(label, fontsize=10, loc="left")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#d9d9d9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
