@@ -35,6 +35,7 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, YAMLEr
 """What Hydra raises for a mistake of the user's; ValueError for a group's option that is a number."""
 
 _OPEN = ("data.class_map.", "tracking.tags.", "hydra.")
+_OF_LAUNCHER = "hydra.launcher."
 _KEYS_OF_OPTIONS = {"optimizer": ("sgd", "adamw"), "data": ("synthetic",)}
 _NO_KEY = ("is not in struct", "not in '", "does not exist", "Could not override", "Could not append")
 _KINDS = {
@@ -180,7 +181,7 @@ class Composer:
             self.compose(overrides)
             return ""
         except COMPOSITION_ERRORS as error:
-            return self.translate(overrides[-1], error, blamed.key_or_group)
+            return self.translate(overrides[-1], error, blamed.key_or_group, overrides[:-1])
 
     def is_group(self, override: Override) -> bool:
         """Tell whether an override chooses an option of a group."""
@@ -215,14 +216,17 @@ class Composer:
                 )
             elif override.is_delete():
                 problems.append(f"{text}: a key cannot be taken out; set it to another value")
+            elif override.is_add() and key.startswith(_OF_LAUNCHER):
+                launcher = [str(other.input_line) for other in parsed if other.key_or_group == "hydra/launcher"]
+                problems.append(f"{_shorten(text, 120)}: leave the + out{self._nearest_key(key.lstrip('+'), launcher)}")
             elif override.is_add() and not key.startswith(_OPEN) and not self.is_group(override):
                 exists = key in self.keys()
                 mend = "is there already; leave the + out" if exists else f"no such key{self._nearest_key(key)}"
                 problems.append(f"{_shorten(text, 120)}: {mend}")
         return problems
 
-    def translate(self, text: str, error: Exception, key: str = "") -> str:
-        """Say in one line what Hydra or OmegaConf says in several."""
+    def translate(self, text: str, error: Exception, key: str = "", groups: Sequence[str] = ()) -> str:
+        """Say in one line what Hydra or OmegaConf says in several; `groups` were chosen beside."""
         message = one_line(f"{error} {error.__cause__ or ''}")
         key, value = (key or text.partition("=")[0]).lstrip("+~"), text.partition("=")[2]
         if key in self.groups() and ("Could not find" in message or "Could not load" in message):
@@ -230,13 +234,16 @@ class Composer:
             hint = " or, for any other network, arch=torchvision arch.name=NAME (or arch=timm)" if key == "arch" else ""
             return f"{key}={value}: no such option{nearest(value, options)} (there are {', '.join(options)}{hint})"
         if any(sign in message for sign in _NO_KEY):
-            return f"{text}: no such key{self._nearest_key(key)}"
+            return f"{text}: no such key{self._nearest_key(key, groups)}"
         for pattern, kind in _KINDS.items():
             if re.search(pattern, message):
                 return f"{_shorten(text, 120)}: give {kind}"
         return f"{_shorten(text, 120)}: {_shorten(message.removeprefix(f'Error merging override {text}').strip())}"
 
-    def _nearest_key(self, key: str) -> str:
+    def _nearest_key(self, key: str, groups: Sequence[str] = ()) -> str:
+        if key.startswith(_OF_LAUNCHER):
+            keys = [f"{_OF_LAUNCHER}{name}" for name in self.compose(groups).hydra.launcher if name != "_target_"]
+            return nearest(key, keys) or f"; there are {', '.join(keys) or 'none with this launcher'}"
         if key.startswith(_OPEN):
             return f" yet; write +{key}=..."
         names = [*self.keys(), *self.groups()]

@@ -63,3 +63,27 @@ def test_a_value_that_cannot_be_read_is_answered_with_one_that_can_be_pasted(pat
 def test_a_carriage_return_is_called_that() -> None:
     with pytest.raises(ConfigurationError, match=r"seed=4\\r: has '\\r' in it \(a script with Windows line ends"):
         composer().parse(["seed=4\r"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mend"),
+    [
+        (["hydra/launcher=slurm", "hydra.launcher.partion=gpu"], "no such key; did you mean hydra.launcher.partition?"),
+        (["hydra/launcher=parallel", "hydra.launcher.job=2"], "no such key; did you mean hydra.launcher.jobs?"),
+        (["hydra.launcher.jobs=2"], "no such key; there are none with this launcher"),
+    ],
+)
+def test_a_misspelt_key_of_a_launcher_gets_its_neighbour(overrides: list[str], mend: str) -> None:
+    composing = composer()
+    with pytest.raises(COMPOSITION_ERRORS) as raised:
+        composing.compose(overrides)
+    problems, _ = composing.explain(overrides, raised.value)
+    assert problems == [f"{overrides[-1]}: {mend}"]
+
+
+def test_a_key_that_a_launcher_has_not_is_not_added_to_it() -> None:
+    composing = composer()
+    parsed = composing.parse(["hydra/launcher=slurm", "+hydra.launcher.partion=gpu"])
+    assert composing.wrong_forms(parsed) == [
+        "+hydra.launcher.partion=gpu: leave the + out; did you mean hydra.launcher.partition?"
+    ]
