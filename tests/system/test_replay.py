@@ -11,7 +11,8 @@ from conftest import TINY_ARCH, run_py
 from fabricated import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from tlft.config.compose import Composer, write_value
+from tlft.config.compose import Composer
+from tlft.config.overrides import write_value
 from tlft.runs.experiment import run_experiment
 from tlft.runs.replay import verify
 from tlft.tracking.reader import load_records

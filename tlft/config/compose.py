@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import re
 import shlex
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
@@ -27,6 +25,7 @@ from yaml import YAMLError
 
 from tlft.config.addresses import hide_passwords
 from tlft.config.hydra_internals import make_loader
+from tlft.config.overrides import single_values, write_value
 from tlft.config.paths import CONF, home_folder
 from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
 from tlft.errors import ConfigurationError, nearest, one_line
@@ -264,18 +263,6 @@ class Composer:
         return f"; did you mean {by_last[match[1]]}?" if match else "; `python run.py --help` lists them"
 
 
-def write_value(value: Any) -> str:
-    """Write a value as Hydra's command line takes it."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{write_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ",".join(map(write_value, value)) + "]"
-    if isinstance(value, str):
-        quoted = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)  # Hydra's own rule
-        return f'"{quoted}"'
-    return json.dumps(value)
-
-
 def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
     """Return a copy of what Hydra composed with other values of some dotted keys."""
     copied = copy.deepcopy(config)
@@ -283,14 +270,6 @@ def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
         for key, value in values.items():
             OmegaConf.update(copied, key, value)
     return copied
-
-
-def single_values(override: Override, most: int | None = None) -> list[str]:
-    """Return the override as one text per value that it sweeps over, at most so many, or as it stands."""
-    if override.is_sweep_override() and override.is_discrete_sweep():
-        key = override.get_key_element()
-        return [f"{key}={value}" for value in itertools.islice(override.sweep_string_iterator(), most)]
-    return [str(override.input_line)]
 
 
 def _names_options(override: Override) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from tlft.config.compose import COMPOSITION_ERRORS, Composer, write_value
+from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.hydra_internals import argument_parser, explained
+from tlft.config.overrides import write_value
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.names import Artifact, Tag, flatten

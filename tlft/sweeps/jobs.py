@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from tlft.config.addresses import hide_passwords
-from tlft.config.compose import COMPOSITION_ERRORS, Composer, single_values
+from tlft.config.compose import COMPOSITION_ERRORS, Composer
+from tlft.config.overrides import single_values
 from tlft.config.schema import Config
 from tlft.data.dataset import looking_once
 from tlft.errors import ConfigurationError
