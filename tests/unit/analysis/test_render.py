@@ -71,7 +71,7 @@ def test_characters_of_names_do_no_harm() -> None:
     table = build_table([run(FINE_TUNE, data=nasty)], command="python --a 'b`c'")
     (row,) = [line for line in render(table, "markdown").splitlines() if "resnet50" in line]
     assert row.replace(r"\|", "").count("|") == 7
-    assert r"a\|b_c \[red\]%&$#{} \\x ~^ \*d\* \`e\` \<f\>" in row
+    assert r"a\|b_c \[red\]%&$#{} \\x ~^ \*d\* \`e\` &lt;f&gt;" in row
     (row,) = [line for line in render(table, "latex").splitlines() if "resnet50" in line]
     assert r"a\textbar{}b\_c [red]\%\&\$\#\{\} \textbackslash{}x \textasciitilde{}\textasciicircum{}" in row
     assert "Made by: python -{}-a" in render(table, "latex")
