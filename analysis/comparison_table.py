@@ -105,14 +105,16 @@ def build_table(
         command: what makes this table again, for the footnote.
     """
     names = data_names(records)
+    records = sorted(records, key=lambda record: (record.start_time, record.run_id))
     candidates = [
         record
         for record in records
         if (data is None or not names[record.run_id].isdisjoint(as_set(data)))
         and (arch is None or not arch_names(record).isdisjoint(as_set(arch)))
     ]
-    runs, left_out = _select_runs(candidates, metric, all_columns)
-    tried, _ = _select_runs(records, metric, all_columns=True)
+    reasons = _find_exclusions(records, metric)
+    tried = tuple(record for record in records if reasons[record.run_id] is None)
+    runs, left_out = _select_runs(candidates, reasons, all_columns)
     return Table(
         metric=metric,
         columns=_order_columns({column for run in runs if (column := column_of(run.params)) is not None}),
@@ -135,17 +137,40 @@ def _order_columns(columns: set[Column]) -> tuple[Column, ...]:
 
 
 def _select_runs(
-    records: Sequence[Record], metric: str, all_columns: bool
+    records: Sequence[Record], reasons: Mapping[str, str | None], all_columns: bool
 ) -> tuple[tuple[Record, ...], dict[str, int]]:
-    """Return the runs that count, the oldest first, and how many do not, by the first reason that applies.
+    """Return the runs that are shown, in their order, and how many are not, by the first reason that applies."""
+    left_out: Counter[str] = Counter()
+    runs = []
+    for record in records:
+        reason = reasons[record.run_id]
+        could_count = reason is None or reason.startswith(_WITHOUT)
+        if could_count and not all_columns and column_of(record.params) not in THREE:
+            reason = "other columns"
+        if reason is None:
+            runs.append(record)
+        else:
+            left_out[reason] += 1
+    return tuple(runs), dict(sorted(left_out.items()))
+
+
+def _find_exclusions(records: Sequence[Record], metric: str) -> dict[str, str | None]:
+    """Return run id -> why it does not count, whatever is shown; None if it does. The oldest records come first.
 
     A run's name and tags say nothing here but that it was for debugging.
     """
-    records = sorted(records, key=lambda record: (record.start_time, record.run_id))
-    newest = {record.key: record for record in records if _disqualification(record) is None}
-    reasons = [_exclusion(record, newest, metric, all_columns) for record in records]
-    runs = tuple(record for record, reason in zip(records, reasons, strict=True) if reason is None)
-    return runs, dict(sorted(Counter(reason for reason in reasons if reason is not None).items()))
+    reasons = {record.run_id: _disqualification(record) for record in records}
+    newest = {record.key: record.run_id for record in records if reasons[record.run_id] is None}
+    for record in records:
+        if reasons[record.run_id] is None:
+            if newest[record.key] != record.run_id:
+                reasons[record.run_id] = "superseded"
+            elif not math.isfinite(record.metrics.get(metric, math.nan)):
+                reasons[record.run_id] = f"{_WITHOUT}{metric}"
+    return reasons
+
+
+_WITHOUT = "without "
 
 
 def _disqualification(record: Record) -> str | None:
@@ -159,17 +184,6 @@ def _disqualification(record: Record) -> str | None:
     if record.status != "FINISHED":
         return "failed" if record.status == "FAILED" else "unfinished"
     return None
-
-
-def _exclusion(record: Record, newest: Mapping[str, Record], metric: str, all_columns: bool) -> str | None:
-    """Return why a run is left out, or None if it is not."""
-    if reason := _disqualification(record):
-        return reason
-    if newest[record.key] is not record:
-        return "superseded"
-    if not all_columns and column_of(record.params) not in THREE:
-        return "other columns"
-    return None if math.isfinite(record.metrics.get(metric, math.nan)) else f"without {metric}"
 
 
 def add_evidence(table: Table, frames: Frames, *, full: bool = False, grouping: str | None = None) -> Table:

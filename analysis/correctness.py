@@ -115,7 +115,7 @@ def compute_correctness(
         images=tuple(images),
         labels=labels,
         correct=np.array([frame["predicted"].to_numpy(str) == labels for frame in aligned], np.float64),
-        correct_closed_set=np.array([_predict_closed_set(frame) == labels for frame in aligned], np.float64),
+        correct_closed_set=np.array([predict_closed_set(frame) == labels for frame in aligned], np.float64),
         confidence=np.array([frame["confidence"].to_numpy(np.float64) for frame in aligned]),
         seeded=any(Param.SEED in run.params for run in runs),
         open_set=any(Param.CLASS_MAP in run.params for run in runs),
@@ -150,13 +150,13 @@ def groups_of_images(runs: Sequence[Record], frames: Frames) -> tuple[dict[str, 
 def condense(frame: DataFrame) -> DataFrame:
     """Return of predictions what their correctness needs, of the same few columns whatever the number of classes."""
     kept = ["sha256", "label", "predicted", "confidence", *([GROUP] if GROUP in frame else [])]
-    return frame[kept].assign(**{_CLOSED_SET: _predict_closed_set(frame)})
+    return frame[kept].assign(**{_CLOSED_SET: predict_closed_set(frame)})
 
 
 _CLOSED_SET = "predicted closed-set"
 
 
-def _predict_closed_set(frame: DataFrame) -> NDArray[np.str_]:
+def predict_closed_set(frame: DataFrame) -> NDArray[np.str_]:
     """Return the likeliest of the data's classes for each image."""
     if _CLOSED_SET in frame:
         return frame[_CLOSED_SET].to_numpy(str)

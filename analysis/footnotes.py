@@ -24,7 +24,7 @@ from analysis.narrative import (
 )
 from analysis.rows import Row
 from analysis.statistics import IMAGES_AND_SEEDS
-from tlft.names import Metric, Param, Tag
+from tlft.names import Metric, Param, Tag, short_id
 from tlft.records.record import Record
 
 _MOST_NAMED = 5
@@ -77,7 +77,7 @@ def _closed_set(table: Table, rows: Sequence[Row]) -> str:
         return ""
     counts = Counter(name for name, _ in figures)
     items = [
-        f"{name}{f' (run {run_ids[0][:8]})' if counts[name] > 1 else ''} {figure}"
+        f"{name}{f' (run {short_id(run_ids[0])})' if counts[name] > 1 else ''} {figure}"
         for (name, run_ids), figure in figures.items()
     ]
     return (

@@ -23,7 +23,7 @@ import yaml
 from pandas import DataFrame
 from PIL import Image
 
-from analysis.correctness import Frames, common_images, index_by_image
+from analysis.correctness import Frames, common_images, index_by_image, predict_closed_set
 from analysis.rows import Row
 from tlft.data.decode import upright
 from tlft.names import PROBABILITY
@@ -109,11 +109,9 @@ def _answers(frame: DataFrame, labels: Iterable[str]) -> Iterator[_Answer]:
     places = {name.removeprefix(PROBABILITY): place for place, name in enumerate(columns)}
     at = [places[label] for label in labels]
     probabilities = frame[columns].to_numpy()
-    closed_set = np.array(list(places))[probabilities.argmax(axis=1)]
     of_label = probabilities[np.arange(len(at)), at]
-    return map(
-        _Answer, map(str, frame["predicted"]), frame["confidence"].tolist(), closed_set.tolist(), of_label.tolist()
-    )
+    figures = (frame["confidence"].tolist(), predict_closed_set(frame).tolist(), of_label.tolist())
+    return map(_Answer, map(str, frame["predicted"]), *figures)
 
 
 def _verdict(column: str, label: str, answers: Sequence[_Answer]) -> Verdict:

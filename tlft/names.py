@@ -168,6 +168,11 @@ PROBABILITY = "p/"
 """Is followed by the name of a class: a column of its probabilities, in predictions of every kind."""
 
 
+def short_id(run_id: str) -> str:
+    """Return the beginning of a run's id that people are shown, and that every command takes."""
+    return run_id[:8]
+
+
 LONGEST_TAG = 8000
 """Characters of a tag that MLflow keeps; it refuses a longer one, or cuts it without a word."""
 

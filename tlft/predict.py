@@ -132,7 +132,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     explain = Overlays(classifier, arguments.explain).write if arguments.explain is not None else None
     load = partial(load_file, transform=classifier.transform)
     warnings.filterwarnings("ignore", module="PIL")  # what is broken beside the pixels is no matter here
-    writer = _Writer(arguments.format, classifier.label_space.classes)
+    classes = classifier.label_space.classes
+    writer = _Writer(arguments.format, classes)
     skipped = correct = labelled = 0
     with progress("classifying", len(files), "images") as advance:
         for file, answer in zip(files, classifier.answers(files, load, arguments.top, explain), strict=True):
@@ -141,7 +142,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 print(f"skipped: {answer}", file=sys.stderr)
                 skipped += 1
                 continue
-            label = folder_label(file, classifier.label_space.classes)
+            label = folder_label(file, classes)
             writer.write(file, label, answer)
             labelled += label is not None
             correct += label == answer.top[0][0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.comparison_table import Table
 from analysis.evidence import Claim
-from analysis.narrative import data_sets, difference_in_points, format_p, name_row, only_classes, short_title
+from analysis.narrative import data_sets, difference_in_points, format_p, only_classes, short_title
 from analysis.report.material import Material
 from analysis.rows import Row
 from analysis.svg_charts import column_class, draw_difference, draw_difference_axis
@@ -45,10 +45,6 @@ def _shared(claims: Sequence[Claim]) -> str:
     """Return what is true of every comparison, and so is said once."""
     images = {claim.comparison.images for claim in claims}
     text = f"Each on the same {images.pop()} evaluation images. " if len(images) == 1 else ""
-    networks = {claim.comparison.networks for claim in claims}
-    if len(networks) == 1:
-        new, old = networks.pop()
-        text += f"{new} network{'s' * (new > 1)} against {old}. "
     if all(claim.comparison.seeds_unknown for claim in claims):
         text += "Few networks a side: other seeds may do otherwise. "
     return text + "Green is better, red is worse, grey is not shown to differ; the bar is the 95 % interval."
@@ -60,36 +56,25 @@ def _group(table: Table, row: Row, material: Material, ends: tuple[float, float]
     assert table.evidence is not None
     claims = table.evidence.claims_of(row)
     return {
-        "name": name_row(table, row),
-        "recipe": row.recipe,
-        "lines": [_line(claim, titles, place, ends, alone=_is_alone(claim, claims)) for claim in claims],
+        "name": f"{row.place}, {row.recipe}",
+        "lines": [_line(claim, titles, place, ends) for claim in claims],
     }
 
 
-def _is_alone(claim: Claim, claims: Sequence[Claim]) -> bool:
-    """Tell whether two columns are compared in one way alone."""
-    return sum((other.new, other.old) == (claim.new, claim.old) for other in claims) == 1
-
-
-def _line(
-    claim: Claim, titles: Mapping[str, str], place: int | None, ends: tuple[float, float], *, alone: bool
-) -> dict[str, Any]:
+def _line(claim: Claim, titles: Mapping[str, str], place: int | None, ends: tuple[float, float]) -> dict[str, Any]:
     comparison = claim.comparison
-    sign = (comparison.difference > 0) - (comparison.difference < 0)
-    verdict = ("worse", "no different", "better")[1 + sign] if claim.significant else "not shown"
-    kind = verdict if verdict in ("better", "worse") else "unknown"
-    scored = f"only {only_classes(claim)}" if claim.closed_set else "all outputs"
+    kind = "unknown" if not claim.significant else "better" if comparison.difference > 0 else "worse"
     difference = tuple(100 * end for end in (comparison.interval.low, comparison.difference, comparison.interval.high))
-    few = claim.comparison.seeds_unknown
+    new, old = comparison.networks
     points, low, high = difference_in_points(claim)
     title = f"{points} points, 95 % interval {low} to {high}"
     return {
         "new": {"title": titles[claim.new], "colour": column_class(claim.new)},
         "old": {"title": titles[claim.old], "colour": column_class(claim.old)},
-        "networks": " against ".join(map(str, comparison.networks)),
-        "scored": "" if alone else scored,
-        "verdict": verdict,
-        "of": "these networks" if few and claim.significant else "",
+        "networks": f"{new} network{'s' * (new > 1)} against {old}",
+        "scored": f"only {only_classes(claim)}" if claim.closed_set else "all outputs",
+        "verdict": kind if claim.significant else "not shown",
+        "of": "these networks" if comparison.seeds_unknown and claim.significant else "",
         "kind": kind,
         "points": points,
         "interval": f"[{low}, {high}]",

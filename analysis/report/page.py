@@ -14,7 +14,6 @@ from analysis.narrative import (
     data_sets,
     headline,
     is_share,
-    name_row,
     percent,
     rounded,
     short_title,
@@ -22,23 +21,27 @@ from analysis.narrative import (
 from analysis.recipes import shorten
 from analysis.report.comparisons import describe_comparisons
 from analysis.report.material import Material
-from analysis.report.photographs import describe_photographs
+from analysis.report.photographs import add_pictures, describe_photographs
 from analysis.report.row_charts import draw_row
 from analysis.rows import Row
 from analysis.svg_charts import column_class
 from analysis.template_context import describe_table, draw_runs
 from tlft.config.columns import column_of
-from tlft.names import Param, Tag
+from tlft.names import Param, Tag, short_id
 from tlft.records.record import Record
 
-MAX_CHARACTERS = 7_000_000
+MAX_CHARACTERS = 5_000_000
 _MAX_ROWS_COMPARED = 12
 _MAX_RUNS_LISTED = 300
 
 
 def render_report(material: Material, title: str) -> str:
-    """Return the page, in at most `MAX_CHARACTERS` characters."""
-    return render_page("report.html.j2", title, _answers(material.table), **_describe(material))
+    """Return the page, in at most `MAX_CHARACTERS` characters: the photographs have what the rest leaves them."""
+    answers, described = _answers(material.table), _describe(material)
+    photographs = describe_photographs(material)
+    without = render_page("report.html.j2", title, answers, **described, **photographs)
+    add_pictures(photographs["sheets"], material, MAX_CHARACTERS - len(without))
+    return render_page("report.html.j2", title, answers, **described, **photographs)
 
 
 def _describe(material: Material) -> dict[str, Any]:
@@ -48,8 +51,7 @@ def _describe(material: Material) -> dict[str, Any]:
         **describe_table(table, brief=True),
         **draw_runs(table),
         **describe_comparisons(material),
-        **describe_photographs(material),
-        "rows_shown": [{"data": row.data, "name": _name(table, row)} for row in material.rows],
+        "rows_shown": [{"data": row.data, "name": f"{row.arch}, {row.recipe}"} for row in material.rows],
         "closer": [draw_row(material, row) for row in material.rows],
         "rows_left_out": sum(not row.published for row in table.rows) - len(material.rows),
         "left_out": table.left_out,
@@ -70,12 +72,6 @@ def _answers(table: Table) -> list[Answer]:
     return answers or [Answer(headline(table))]
 
 
-def _name(table: Table, row: Row) -> str:
-    """Return what a row is called beside its data set."""
-    name = name_row(table, row).removeprefix(f"{row.data}, ")
-    return f"{name}, {row.recipe}" if row.recipe not in name else name
-
-
 def _runs(material: Material) -> list[dict[str, str]]:
     """Return a line for each run, the newest first, with where its page in MLflow is."""
     lines = []
@@ -85,7 +81,7 @@ def _runs(material: Material) -> list[dict[str, str]]:
         value = run.metrics[table.metric]
         lines.append(
             {
-                "id": run.run_id[:8],
+                "id": short_id(run.run_id),
                 "address": f"{material.address}/{run.experiment_id}/runs/{run.run_id}" if run.experiment_id else "",
                 "name": run.name,
                 "data": run.tags.get(Tag.DATA, ""),

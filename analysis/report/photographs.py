@@ -20,7 +20,9 @@ from tlft.names import Param
 MAX_PHOTOGRAPHS = 1500
 """Each costs the page some 700 characters even without a picture."""
 
-MAX_PICTURE_CHARACTERS = 4_500_000
+MAX_PICTURE_CHARACTERS = 3_600_000
+
+_MARKUP = 120  # characters of a picture's element beside its address and twice what it is called
 
 _RIGHT, _WRONG = "\u2713", "\u2717"
 
@@ -30,7 +32,10 @@ Sheet = dict[tuple[str, str], str]
 
 
 def describe_photographs(material: Material) -> dict[str, Any]:
-    """Return the photographs, and `predictions`: what the script needs; nothing where no predictions can be read."""
+    """Return the photographs, still without pictures, and `predictions`: what the script needs.
+
+    There are none where no predictions can be read.
+    """
     by_row = {place: photographs for place, row in enumerate(material.rows) if (photographs := _compare(material, row))}
     if not by_row:
         return {"sheets": [], "predictions": None}
@@ -40,9 +45,6 @@ def describe_photographs(material: Material) -> dict[str, Any]:
         for photograph in photographs:
             sheet.setdefault((photograph.file, photograph.sha256), photograph.label)
     shown = _fitting(sheets)
-    roots, budget, pictures = material.roots, MAX_PICTURE_CHARACTERS, dict[str, str]()
-    for sheet in shown.values():
-        pictures |= draw_thumbnails(sheet, roots, budget - sum(map(len, pictures.values())), _short_side(material))
     texts: dict[str, int] = {}
     data_sets = list(shown)
     rows = {
@@ -50,7 +52,7 @@ def describe_photographs(material: Material) -> dict[str, Any]:
         for place, photographs in by_row.items()
     }
     return {
-        "sheets": [_sheet(data, sheets[data], shown[data], pictures) for data in data_sets],
+        "sheets": [_sheet(data, sheets[data], shown[data]) for data in data_sets],
         "predictions": {"texts": list(texts), "rows": rows},
     }
 
@@ -73,22 +75,35 @@ def _fitting(sheets: Mapping[str, Sheet]) -> dict[str, Sheet]:
     return {data: dict(list(sheet.items())[:most]) for data, sheet in sheets.items()}
 
 
-def _sheet(data: str, all_of_it: Sheet, shown: Sheet, pictures: Mapping[str, str]) -> dict[str, Any]:
-    drawn = sum(digest in pictures for _, digest in shown)
+def add_pictures(sheets: Sequence[dict[str, Any]], material: Material, room: int) -> None:
+    """Give photographs their pictures, in at most `room` characters, and say how many have none."""
+    elements = sum(_MARKUP + 2 * len(photo["file"] + photo["label"]) for s in sheets for photo in s["photographs"])
+    budget, short_side = min(room - elements, MAX_PICTURE_CHARACTERS), _short_side(material)
+    for sheet in sheets:
+        photographs = sheet["photographs"]
+        files = [(photograph["file"], photograph["sha256"]) for photograph in photographs]
+        pictures = draw_thumbnails(files, material.roots, budget, short_side)
+        budget -= sum(map(len, pictures.values()))
+        for photograph in photographs:
+            photograph["image"] = pictures.get(photograph["sha256"])
+        drawn = sum(photograph["image"] is not None for photograph in photographs)
+        if not drawn:
+            sheet["note"] += " Their files are not here, so only names are shown."
+        elif drawn < len(photographs):
+            sheet["note"] += f" {len(photographs) - drawn} of them are shown by name alone, to keep this page small."
+
+
+def _sheet(data: str, all_of_it: Sheet, shown: Sheet) -> dict[str, Any]:
     note = f"{len(all_of_it)} evaluation images of {data}."
     if len(shown) < len(all_of_it):
         note += f" {len(all_of_it) - len(shown)} of them, the least disputed, are left out, to keep this page small."
-    if not drawn:
-        note += " Their files are not here, so only names are shown."
-    elif drawn < len(shown):
-        note += f" {len(shown) - drawn} of them are shown by name alone, to keep this page small."
     return {
         "data": data,
         "note": note,
         "total": len(all_of_it),
         "classes": sorted(set(shown.values())),
         "photographs": [
-            {"file": file, "label": label, "image": pictures.get(digest)} for (file, digest), label in shown.items()
+            {"file": file, "sha256": digest, "label": label, "image": None} for (file, digest), label in shown.items()
         ],
     }
 

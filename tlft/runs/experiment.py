@@ -21,7 +21,7 @@ from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.data.image_folder import describe_kinds
 from tlft.errors import RunElsewhereError
-from tlft.names import Metric, Tag, flatten, shorten
+from tlft.names import Metric, Tag, flatten, short_id, shorten
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
@@ -121,7 +121,9 @@ def _train(context: RunContext) -> float:
     state = fresh_state(config, context.model)
     checkpoints = Checkpoints(run.folder.checkpoints, context.identity.key)
     if run.resumed and checkpoints.restore(context.model, state, context.machine):
-        log.info("%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, run.run_id[:8])
+        log.info(
+            "%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, short_id(run.run_id)
+        )
     reporter = Reporter(context, checkpoints)
     with reporter.showing_progress(state), signals.patient():
         train(context.model, context.images.train, config, context.machine, state, reporter)
@@ -195,7 +197,7 @@ def _name_weights(config: Config, identity: Identity) -> str:
 
 
 def _note(config: Config, identity: Identity) -> str:
-    """Return what MLflow shows above a run: what was done with which images, and from what it was typed."""
+    """Return what MLflow shows above a run: what was done, with which images."""
     column, dataset = column_of(flatten(identity.science)), identity.dataset
     counts = f"{len(dataset.split('eval'))} evaluation images"
     if config.training.epochs:

@@ -24,7 +24,7 @@ from tlft.config.addresses import hide_passwords
 from tlft.config.hydra_internals import make_loader
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError, one_line, out_of_memory
-from tlft.names import Metric
+from tlft.names import Metric, short_id
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.context import SweepMembership
 from tlft.runs.experiment import run_experiment
@@ -145,7 +145,7 @@ def _log_outcome(outcome: Outcome) -> None:
         log.info("running elsewhere: another process works on this very run; it is left to it")
         return
     accuracy = outcome.metrics.get(Metric.ACCURACY, float("nan"))
-    text = f"{outcome.name}: accuracy {100 * accuracy:.3f} %, run {outcome.run_id[:8]}, {outcome.seconds:.1f} s"
+    text = f"{outcome.name}: accuracy {100 * accuracy:.3f} %, run {short_id(outcome.run_id)}, {outcome.seconds:.1f} s"
     skipped = outcome.status == RunStatus.SKIPPED
     log.info("done already: %s (force=true runs it again)" if skipped else "done: %s", text)
 

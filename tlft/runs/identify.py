@@ -57,7 +57,10 @@ def _count_trained(config: Config, dataset: Dataset, transform: Transform) -> in
 
 def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:
     """Return as tags what is stated of the data and is no part of the key: what figures prove, not what they are."""
-    facts = {Tag.GROUPING: data.group or "", Tag.ORIGIN: shorten(" ".join(dataset.origin.split()), _LONGEST_ORIGIN)}
+    facts = {
+        Tag.GROUPING: shorten(data.group or ""),
+        Tag.ORIGIN: shorten(" ".join(dataset.origin.split()), _LONGEST_ORIGIN),
+    }
     return {tag: text for tag, text in facts.items() if text}
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
+from tlft.names import short_id
+
 _WITHOUT_TERMINAL = 100
 
 
@@ -40,7 +42,7 @@ def render_jobs(lines: Sequence[JobLine], width: int | None = None) -> str:
         accuracy = "-" if line.accuracy is None else f"{100 * line.accuracy:.3f} %"
         seconds = [f"{line.seconds:.1f} s" if line.seconds else "-"] if timed else []
         name = " ".join(word for word in line.words if word not in shared)
-        cells = [str(line.number), name, line.status, accuracy, *seconds, line.run_id[:8] or "-"]
+        cells = [str(line.number), name, line.status, accuracy, *seconds, short_id(line.run_id) or "-"]
         table.add_row(*map(Text, cells))
     page = StringIO()
     columns = width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else _WITHOUT_TERMINAL)

@@ -65,12 +65,9 @@ def plan_jobs(jobs: Sequence[Job]) -> list[PlannedJob]:
 
 def _warn_of_facts(jobs: Sequence[PlannedJob]) -> None:
     """Say which runs done before keep what they state of their data, though another thing is stated now."""
+    facts = [(stated_facts(job.config.data, job.identity.dataset), job.outcome.tags) for job in jobs if job.outcome]
     for tag, key in ((Tag.GROUPING, "data.group"), (Tag.ORIGIN, "data.origin")):
-        changed: Counter[str] = Counter()
-        for job in jobs:
-            stated = stated_facts(job.config.data, job.identity.dataset).get(tag, "")
-            if job.outcome is not None and stated != job.outcome.tags.get(tag, ""):
-                changed[stated] += 1
+        changed = Counter(now.get(tag, "") for now, tags in facts if now.get(tag, "") != tags.get(tag, ""))
         for stated, count in changed.items():
             is_pattern = tag == Tag.GROUPING and stated not in ("", NEAR_DUPLICATES)
             by_table = f"analysis.table --group {shlex.quote(stated)} compares by this one, " if is_pattern else ""

@@ -136,6 +136,18 @@ def test_what_does_not_fit_is_counted(material: Material, root: Path, monkeypatc
     assert f"{IMAGES - drawn} of them are shown by name alone" in few
 
 
+def test_photographs_have_what_the_rest_of_the_page_leaves_them(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.report.photographs.MAX_PICTURE_CHARACTERS", 0)
+    bare = len(render_report(material, "bare"))
+    monkeypatch.undo()
+    monkeypatch.setattr("analysis.report.page.MAX_CHARACTERS", bare + 60_000)
+    page = render_report(material, "small")
+    assert 1 <= page.count("data:image/webp") < IMAGES
+    assert len(page) <= bare + 60_000
+
+
 def test_names_of_users_stay_text() -> None:
     frame = predict(30, images=IMAGES)
     frame = frame.rename(columns={"p/ants": f"p/{EVIL}"}).replace("ants", EVIL)

@@ -34,10 +34,19 @@ def test_a_level_decides_as_holms_p_does(p_values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "effects",
-    [(0, 0, 0, 0, 0), (9, 9, 9, 9, 9), (2.5, 2.5, 2.5, 0, 0), (9, 9, 2.3, 2.3, 2.3), (9, 9, 9, 9, 0), (9, 0)],
+    ("effects", "least"),
+    [
+        ((0, 0, 0, 0, 0), 0.93),
+        ((9, 9, 9, 9, 9), 0.93),
+        ((2.5, 2.5, 2.5, 0, 0), 0.93),
+        ((9, 9, 2.3, 2.3, 2.3), 0.93),
+        ((9, 9, 9, 9, 0), 0.91 - 0.01),  # the bound, 0.95 - 0.05 (1 - 1/m), and some luck
+        ((9, 0), 0.925 - 0.01),
+    ],
 )
-def test_intervals_of_a_family_hold_together_nearly_as_often_as_bonferronis(effects: tuple[float, ...]) -> None:
+def test_intervals_of_a_family_hold_together_nearly_as_often_as_bonferronis(
+    effects: tuple[float, ...], least: float
+) -> None:
     """Those that Holm's later steps decide are narrower: so often may one of these, or one of the others, miss."""
     random, rounds = np.random.default_rng(0), 4000
     held = 0
@@ -46,4 +55,4 @@ def test_intervals_of_a_family_hold_together_nearly_as_often_as_bonferronis(effe
         chosen = levels((2 * norm.sf(np.abs(observed))).tolist())
         reach = norm.ppf((1 + np.array(chosen)) / 2)
         held += bool((np.abs(observed - effects) <= reach).all())
-    assert held / rounds >= 1 - 0.05 * (2 - 1 / len(effects)) - 0.01
+    assert held / rounds >= least
