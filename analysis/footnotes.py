@@ -135,7 +135,10 @@ def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row], *, brief: b
             yield _of_row(table, row, f"{describe(claim)}.")
         yield _of_row(table, row, _new_seeds(table, row))
     claims = [claim for row in told for claim in evidence.claims_of(row)]
-    yield warn_of_seeds(claims)
+    if all(claim.comparison.seeds_unknown for claim in claims):
+        yield capitalize(warn_of_seeds(claims))
+    else:
+        yield from (_of_row(table, row, warn_of_seeds(evidence.claims_of(row))) for row in told)
     yield describe_correction(table, evidence, claims)
     for row in told:
         yield _of_row(table, row, describe_power(evidence.claims_of(row)))
@@ -205,9 +208,10 @@ def _unchecked_groups(runs: Sequence[Record], cells: Cells, grouping: str | None
         for run_id in row.cells[key].run_ids
     }
     checked = {_splits(run) for run in runs if (stated := run.tags.get(Tag.GROUPING)) and grouping in (None, stated)}
+    option = f"data.group={grouping}" if grouping else "data.group"
     notes = [
-        f"{run.tags.get(Tag.DATA, 'the data')}: networks were trained without data.group={grouping or '...'}, perhaps "
-        "on images of the groups that they are evaluated on."
+        f"{run.tags.get(Tag.DATA, 'the data')}: networks were trained without {option}, "
+        "perhaps on images of the groups that they are evaluated on."
         for run in runs
         if run.run_id in grouped and Param.DATA_TRAIN in run.params and _splits(run) not in checked
     ]
@@ -244,10 +248,10 @@ def _unseen(table: Table, cells: Cells) -> Iterator[str]:
     """Say which intervals are of fewer images than their figures."""
     for row, by_column in cells:
         for key, cell in by_column.items():
-            if left_out := cell.correctness.left_out:
+            if cell.correctness.left_out:
                 yield (
                     f"{name_row(table, row)}, {phrase(key)}: figure and standard deviation are of what each run saw, "
-                    f"interval and comparisons of what all saw ({len(cell.correctness.images)} images; not {left_out})."
+                    f"interval and comparisons of the {len(cell.correctness.images)} images that all saw."
                 )
 
 

@@ -17,10 +17,10 @@ def warn_of_seeds(claims: Sequence[Claim]) -> str:
     few = [claim for claim in claims if claim.comparison.seeds_unknown]
     if not few:
         return ""
-    which = "The comparisons"
+    which = "the comparisons"
     if len(few) < len(claims):
         pairs = dict.fromkeys(f"{phrase(claim.new)} with {phrase(claim.old)}" for claim in few)
-        which = f"The comparisons of {'; of '.join(pairs)}"
+        which = f"the comparisons of {'; of '.join(pairs)}"
     return f"{which} hold for the networks that were trained, on new images; how other seeds would do is not known."
 
 

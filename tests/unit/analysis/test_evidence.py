@@ -188,6 +188,19 @@ def test_which_comparisons_hold_for_these_networks_alone_is_said() -> None:
     assert any(note.startswith(which) for note in notes)
 
 
+def test_which_row_rests_on_too_few_seeds_is_said() -> None:
+    elsewhere = {"data.eval": "dd" * 32, "data.train": "ee" * 32}
+    seeds = [
+        (run(FINE_TUNE, data="other", changes={**elsewhere, "seed": str(seed)}), predict(140 + seed))
+        for seed in range(3)
+    ]
+    untouched = (run(ZERO_SHOT, data="other", changes={"data.eval": "dd" * 32}), predict(133))
+    alone = [(run(ZERO_SHOT), predict(133)), (run(FINE_TUNE), predict(146))]
+    warnings = [note for note in footnotes(table_of(*alone, untouched, *seeds, full=True)) if "other seeds" in note]
+    few = "the comparisons hold for the networks that were trained"
+    assert [warning.partition(",")[0] for warning in warnings if few in warning] == ["photos"]
+
+
 def test_a_cell_whose_runs_saw_different_images_says_so_in_the_headline() -> None:
     seeds = [(run(FINE_TUNE, right / 153, seed=str(right)), predict(right)) for right in (140, 141)]
     fewer = (run(FINE_TUNE, 1.0, seed="2"), predict(100).iloc[:100])
