@@ -39,8 +39,7 @@ table: $(STAMP) ## the comparison table, regenerated from MLflow
 	@$(BIN)/python -m analysis.table
 
 ui: $(STAMP) ## every run in MLflow, at an address that it says
-	@echo 'open http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning'
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow ui
+	@$(BIN)/python -m tlft.ui
 
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

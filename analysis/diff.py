@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -164,14 +164,19 @@ def describe_differences(differences: Sequence[Difference]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 if nothing differs; 1 if something does; 2 if asked wrongly."""
+    arguments = build_parser().parse_args(argv)
+    return exit_status(lambda: _show(arguments))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
     parser = command_parser(
-        "analysis.diff", "Say in what two runs differ: configuration, code, environment, metrics, weights, images."
+        "diff", "Say in what two runs differ: configuration, code, environment, metrics, weights, images."
     )
     parser.add_argument("runs", nargs=2, metavar="RUN", help="a run's id")
     parser.add_argument("--format", choices=("terminal", "json"), default="terminal")
     add_uri(parser)
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: _show(arguments))
+    return parser
 
 
 def _show(arguments: Namespace) -> int:

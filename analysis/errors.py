@@ -6,7 +6,7 @@ Predictions come from the runs, and so do the near-duplicates: each run looked f
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -158,16 +158,21 @@ _EXAMPLES = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to look at."""
+    arguments = build_parser().parse_args(argv)
+    return exit_status(lambda: _write(arguments))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
     parser = command_parser(
-        "analysis.errors",
+        "errors",
         "Look for wrong labels among the evaluation images, and for near-duplicates within and across the "
         "splits; make a page of pictures of them.",
         _EXAMPLES,
     )
     add_run_options(parser)
     add_out(parser, "errors.html")
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: _write(arguments))
+    return parser
 
 
 def _write(arguments: Namespace) -> int:

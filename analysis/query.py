@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from analysis.comparison_table import Table, add_evidence, arch_names, as_set, build_table, data_names
 from analysis.correctness import Frames
 from analysis.footnotes import list_reasons
+from tlft.commands import IS_CHECKOUT, invocation
 from tlft.config.validate import group_problem
 from tlft.data.splits import find_groups
 from tlft.errors import ConfigurationError, nearest
@@ -82,9 +83,10 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
         raise ConfigurationError(f"--published --metric {query.metric}: the published figures are of {Metric.ACCURACY}")
     records = load_records(query.experiment, query.uri)
     if not records:
+        demo = "make demo" if IS_CHECKOUT else "tlft run sweep=demo"
         raise ConfigurationError(
             f"no runs in experiment {query.experiment} of {tracking_uri(query.uri)}: "
-            "make some with `python run.py sweep=comparison`, or `make demo`"
+            f"make some with `{invocation('run')} sweep=comparison`, or `{demo}`"
         )
     if problems := _unknown_names(query, records):
         raise ConfigurationError(problems)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,9 +31,14 @@ _ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to show."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = command_parser(
-        "analysis.table", "Regenerate the comparison table from the runs that MLflow keeps.", _EXAMPLES
-    )
+    arguments = build_parser().parse_args(argv)
+    command = typed_command("table", argv)
+    return exit_status(lambda: _write(load_table(TableQuery.from_arguments(arguments), command)[0], arguments))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = command_parser("table", "Regenerate the comparison table from the runs that MLflow keeps.", _EXAMPLES)
     add_table_options(parser)
     parser.add_argument("--metric", default=Metric.ACCURACY, help=f"the figure of a cell (default: {Metric.ACCURACY})")
     parser.add_argument(
@@ -44,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by the ending of FILE, else terminal")
     add_out(parser)
-    arguments = parser.parse_args(argv)
-    command = typed_command("analysis.table", argv)
-    return exit_status(lambda: _write(load_table(TableQuery.from_arguments(arguments), command)[0], arguments))
+    return parser
 
 
 def _write(table: Table, arguments: Namespace) -> int:

@@ -134,7 +134,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def copy_project(to: Path) -> Path:
     """Copy what runs, so that a test may edit it."""
     left_out = shutil.ignore_patterns(".*", "tests", "multirun", "outputs", "__pycache__")
-    return Path(shutil.copytree(PROJECT, to, ignore=left_out))
+    return Path(shutil.copytree(PROJECT, to, ignore=left_out, symlinks=True))
 
 
 def edit_recipe(project: Path) -> None:

@@ -41,7 +41,7 @@ FLOORS = (
 """The rooms, from top to bottom: what stands on a floor imports from its own room and from lower floors alone.
 
 `command` are the modules directly in `tlft/`, `run.py` and Hydra's plugins; `report` and `statistics` are rooms in
-`analysis/`; `words` are `errors` and `names`, which everybody may import.
+`analysis/`; `words` are `commands`, `errors` and `names`, which everybody may import.
 """
 
 _IN_ANALYSIS = (["report"], ["statistics"])
@@ -53,7 +53,7 @@ LARGEST_ANALYSIS = 3500
 
 LARGEST_FUNCTION = 60
 
-KNOW_HYDRA = ("tlft.config.", "tlft.runs.", "tlft.sweeps.", "hydra_plugins.", "run")
+KNOW_HYDRA = ("tlft.config.", "tlft.runs.", "tlft.sweeps.", "hydra_plugins.", "tlft.run")
 KNOW_TORCH = (
     *("tlft.models.", "tlft.training.", "tlft.evaluation.", "tlft.inference.", "tlft.data.batches"),
     *("tlft.runtime.device", "tlft.runs.context", "tlft.runs.reporter", "tlft.runs.preflight"),
@@ -85,9 +85,11 @@ class Module:
         parts = self.name.split(".")
         if parts[0] != "tlft":
             return "command" if parts[0] != "analysis" else parts[1] if parts[1:2] in _IN_ANALYSIS else "analysis"
+        if parts[-1] == "__main__":
+            return "command"
         if len(parts) > 2 or self.path.name == "__init__.py":
             return parts[1] if len(parts) > 1 else "words"
-        return "words" if parts[1] in ("errors", "names") else "command"
+        return "words" if parts[1] in ("commands", "errors", "names") else "command"
 
     @cached_property
     def imports(self) -> frozenset[str]:

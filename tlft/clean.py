@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from tlft.commands import invocation
 from tlft.config.paths import existing_home
 from tlft.data.cache import caches_over, partial_caches
 from tlft.errors import ConfigurationError
@@ -21,14 +22,19 @@ from tlft.tracking.relocate import follow_move, relocate
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something failed; 2 if it was asked for wrongly."""
-    parser = command_parser("tlft.clean", _DESCRIPTION)
+    arguments = build_parser().parse_args(argv)
+    return exit_status(lambda: _run(arguments, existing_home()))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = command_parser("clean", _DESCRIPTION)
     parser.add_argument("--yes", action="store_true", help="delete it")
     parser.add_argument("--max-gb", type=float, help="what decoded images may take (cache.max_gb in conf/config.yaml)")
     parser.add_argument(
         "--relocate", action="store_true", help="only mend where MLflow looks for the files of a folder that was moved"
     )
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: _run(arguments, existing_home()))
+    return parser
 
 
 _DESCRIPTION = """Say what nobody needs any more: checkpoints without an unfinished run, decoded
@@ -74,7 +80,7 @@ def _clean(wastes: Iterable[Waste], home: Path, *, delete: bool) -> int:
     elif delete:
         print(f"deleted {count}, {describe_space(freed)}")
     else:
-        print(f"{count} to delete, {describe_space(freed)}; python -m tlft.clean --yes deletes them")
+        print(f"{count} to delete, {describe_space(freed)}; {invocation('clean')} --yes deletes them")
     return int(bool(failed))
 
 

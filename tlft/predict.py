@@ -100,8 +100,14 @@ _EXAMPLES = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if a file was no image; 2 if it was asked for wrongly."""
+    arguments = build_parser().parse_args(argv)
+    return exit_status(lambda: _predict(arguments))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
     parser = command_parser(
-        "tlft.predict",
+        "predict",
         "Classify image files with the network of a logged run. Where folders are named after classes the accuracy is "
         "told too. What is no image is named and skipped; the exit status is then 1.",
         _EXAMPLES,
@@ -112,8 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=1, metavar="K", help="how many of the likeliest outputs to name")
     parser.add_argument("--explain", type=Path, metavar="DIR", help="write where the network looked, as pictures")
     add_uri(parser)
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: _predict(arguments))
+    return parser
 
 
 def _predict(arguments: argparse.Namespace) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from tlft.commands import invocation
 from tlft.errors import ConfigurationError
 from tlft.names import Metric, Param, Tag
 from tlft.records.record import Record
@@ -61,16 +62,21 @@ def describe_model(record: Record) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if the store fails; 2 if it was asked for wrongly."""
+    arguments = build_parser().parse_args(argv)
+    return exit_status(lambda: _register(arguments))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
     description = "Put the network of a run into MLflow's registry, with an alias and its figures on a card."
-    parser = command_parser("tlft.register", description, _EXAMPLES)
+    parser = command_parser("register", description, _EXAMPLES)
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's id")
     parser.add_argument("--best-of", metavar="EXPERIMENT", help=f"its run with the highest {Metric.HOLDOUT_ACCURACY}")
     parser.add_argument("--name", required=True, help="of the registered model")
     parser.add_argument("--alias", default="champion", help="default: champion")
     add_experiment(parser, "of RUN: ")
     add_uri(parser)
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: _register(arguments))
+    return parser
 
 
 _EXAMPLES = """  python -m tlft.register RUN --name insects                the network of one run
@@ -106,7 +112,9 @@ def _choose(arguments: Namespace) -> Record:
     experiment = arguments.best_of or arguments.experiment
     records = load_records(experiment, arguments.uri)
     if not records:
-        raise ConfigurationError(f"{experiment}: no such experiment, or it has no runs; `mlflow ui` tells their names")
+        raise ConfigurationError(
+            f"{experiment}: no such experiment, or it has no runs; `{invocation('ui')}` tells their names"
+        )
     if arguments.best_of is not None:
         return choose_best(records, experiment)
     run_id = load_record(arguments.run, arguments.uri).run_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +15,17 @@ from tlft.tracking.relocate import follow_move
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if something is still to be delivered, or is damaged."""
-    parser = command_parser("tlft.sync", "Deliver what MLflow has not got yet.")
+    arguments = build_parser().parse_args(argv)
+    return exit_status(lambda: _sync(arguments, existing_home()))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = command_parser("sync", "Deliver what MLflow has not got yet.")
     parser.add_argument("--verify", action="store_true", help="hash the files of every finished run")
     add_experiment(parser, "for --verify: ")
     add_uri(parser, "for --verify: ")
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: _sync(arguments, existing_home()))
+    return parser
 
 
 def _sync(arguments: Namespace, home: Path) -> int:

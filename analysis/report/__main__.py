@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,15 +23,20 @@ _EXAMPLES = """\
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if the store fails; 2 if there is nothing to show."""
     argv = sys.argv[1:] if argv is None else argv
+    arguments = build_parser().parse_args(argv)
+    return exit_status(lambda: _write(arguments, typed_command("report", argv)))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
     parser = command_parser(
-        "analysis.report",
+        "report",
         "Make one HTML page of what the runs in MLflow show: it needs no network and nothing beside it.",
         _EXAMPLES,
     )
     add_table_options(parser)
     add_out(parser, "report.html")
-    arguments = parser.parse_args(argv)
-    return exit_status(lambda: _write(arguments, typed_command("analysis.report", argv)))
+    return parser
 
 
 def _write(arguments: Namespace, command: str) -> int:

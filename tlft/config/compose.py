@@ -23,10 +23,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tlft.commands import invocation
 from tlft.config.addresses import hide_passwords
 from tlft.config.hydra_internals import make_loader
 from tlft.config.overrides import single_values, write_value
-from tlft.config.paths import CONF, home_folder
+from tlft.config.paths import CONF, config_folder, home_folder
 from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
 from tlft.errors import ConfigurationError, nearest, one_line
 
@@ -86,9 +87,9 @@ class Composer:
             ConfigurationError: if they name a folder or a file that is not there.
         """
         for flag, given in (("--config-path", args.config_path), ("--config-dir", args.config_dir)):
-            if given is not None and not (CONF.parent / given if flag == "--config-path" else Path(given)).is_dir():
+            if given is not None and not (config_folder(given) if flag == "--config-path" else Path(given)).is_dir():
                 raise ConfigurationError(f"{flag} {given}: no such folder; name one that is there")
-        folder = CONF if args.config_path is None else CONF.parent / args.config_path  # as Hydra: beside run.py
+        folder = CONF if args.config_path is None else config_folder(args.config_path)
         loader = make_loader(folder, None if args.config_dir is None else Path(args.config_dir).absolute())
         name = args.config_name or "config"
         if not loader.repository.config_exists(name):
@@ -260,7 +261,7 @@ class Composer:
         if hint := nearest(key, names):
             return hint
         match = re.search(r"did you mean (.+)\?", nearest(last, by_last))
-        return f"; did you mean {by_last[match[1]]}?" if match else "; `python run.py --help` lists them"
+        return f"; did you mean {by_last[match[1]]}?" if match else f"; `{invocation('run')} --help` lists them"
 
 
 def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra._internal.utils import create_config_search_path, get_args_parser, run_and_report
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
@@ -22,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tlft.commands import invocation
 from tlft.config.paths import CONF
 from tlft.errors import ConfigurationError, one_line
 
@@ -30,7 +32,9 @@ def argument_parser() -> ArgumentParser:
     """Return the parser of Hydra's own flags, with a one-line error in place of a page of usage."""
 
     def error(message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}; flags such as -m come first (`python run.py --help` shows what there is)")
+        raise ConfigurationError(
+            f"{message}; flags such as -m come first (`{invocation('run')} --help` shows what there is)"
+        )
 
     parser: ArgumentParser = get_args_parser()
     parser.error = error  # type: ignore[method-assign]
@@ -82,7 +86,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigurationError(f"{one_line(error)}; `python run.py --help` shows what there is") from error
+        raise ConfigurationError(f"{one_line(error)}; `{invocation('run')} --help` shows what there is") from error
 
 
 def run_single(task: TaskFunction, config: DictConfig, claim: Callable[[DictConfig], DictConfig]) -> None:
@@ -116,3 +120,11 @@ def run_multirun(task: TaskFunction, config: DictConfig, loader: ConfigLoader) -
         callbacks.on_multirun_end(**event)
 
     run_and_report(sweep)
+
+
+def complete_overrides(line: str) -> list[str]:
+    """Return what may follow in a line of overrides: groups, their options, keys, and the values that these have."""
+    try:
+        return list(BashCompletion(make_loader())._query("config", line))
+    except (HydraException, OmegaConfBaseException, SystemExit):  # a line that is wrong already
+        return []

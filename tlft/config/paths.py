@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tlft.commands import IS_CHECKOUT
 from tlft.errors import ConfigurationError
 
 PROJECT = Path(__file__).resolve().parents[2]
-CONF = PROJECT / "conf"
+"""What holds the packages: the checkout, or the folder into which a wheel was installed."""
+
+CONF = (Path(__file__).resolve().parents[1] / "conf").resolve()
+"""The groups and keys: `conf/` of the checkout, to which a link in the package leads; in a wheel a copy of it."""
+
+
+def config_folder(given: str) -> Path:
+    """Return the folder that Hydra's --config-path means: relative to run.py, or where there is none to this folder."""
+    return (PROJECT if IS_CHECKOUT else Path.cwd()) / given
 
 
 def existing_home() -> Path:
@@ -26,5 +35,8 @@ def existing_home() -> Path:
 
 
 def home_folder() -> Path:
-    """Return the folder that holds everything written: `TLFT_HOME`, or the project folder."""
-    return Path(os.environ.get("TLFT_HOME") or PROJECT).expanduser().absolute()
+    """Return the folder that holds everything written.
+
+    `TLFT_HOME`, or the project folder; where tlft is installed from a wheel the folder that the command is typed in.
+    """
+    return Path(os.environ.get("TLFT_HOME") or (PROJECT if IS_CHECKOUT else Path.cwd())).expanduser().absolute()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from tlft.commands import invocation
 from tlft.runtime.garbage import Waste, size_of
 from tlft.runtime.locks import locked
 
@@ -45,7 +46,7 @@ def warn_of_caches(home: Path, max_gb: float | None) -> None:
     """Say that decoded images take more than they may; a run deletes none, since another may be about to open them."""
     if max_gb is not None and (size := size_of(home / "cache" / "decoded")) > max_gb * 1e9:
         message = "decoded images take %.1f GB, more than cache.max_gb=%g; %s says which go"
-        log.warning(message, size / 1e9, max_gb, f"python -m tlft.clean --max-gb {max_gb:g}")
+        log.warning(message, size / 1e9, max_gb, f"{invocation('clean')} --max-gb {max_gb:g}")
 
 
 def partial_caches(home: Path) -> Iterator[Waste]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tlft.commands import invocation
 from tlft.config.schema import Config
 from tlft.names import LONGEST_EXPERIMENT_TAG, shorten
 from tlft.records.record import Record
@@ -36,7 +37,7 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
     try:
         if records is None:
             records = load_records(config.tracking.experiment, config.tracking.uri, config.home)
-        table = build_table(records, command=f"python -m analysis.table --experiment {config.tracking.experiment}")
+        table = build_table(records, command=f"{invocation('table')} --experiment {config.tracking.experiment}")
         reader = reader or ArtifactReader(config.tracking.uri, config.home)
         store = Store(config)
         remembered = config.home / "cache" / "predictions" / f"{store.place}.parquet"

@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from tlft.commands import invocation
 from tlft.config import options, validate
 from tlft.config.addresses import hide_password
 from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys, to_config, with_values
@@ -160,8 +161,9 @@ def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> 
 
 
 def _check_single(composer: Composer, overrides: Sequence[Override], composed: DictConfig) -> Config:
+    mend = f"several values need -m ({invocation('run')} -m ...); if it is one value, put it in quotes"
     problems = [
-        f"{override.input_line}: several values need -m (python run.py -m ...); if it is one value, put it in quotes"
+        f"{override.input_line}: {mend}"
         for override in overrides
         if override.is_sweep_override()
     ]

@@ -1,4 +1,4 @@
-"""What the commands `python -m ...` share: options, exit statuses, and readers that have seen enough."""
+"""What the commands share: options, exit statuses, and readers that have seen enough."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tlft.commands import COMMANDS, invocation
 from tlft.config.addresses import hide_known, hide_password
 from tlft.errors import ConfigurationError, TlftError, without_passwords
 from tlft.runtime.files import display_name, name_problem
@@ -25,11 +26,12 @@ class _Parser(ArgumentParser):
 
 
 def command_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
-    """Return a parser for `python -m NAME`; examples stand at the end of its help, as they are."""
+    """Return a parser for one of `COMMANDS`; examples stand at the end of its help, as the command is typed here."""
+    module = COMMANDS[name][0].removesuffix(".__main__")
     return _Parser(
-        prog=f"python -m {name}",
+        prog=invocation(name),
         description=description,
-        epilog=f"examples:\n{examples}" if examples else None,
+        epilog=f"examples:\n{examples.replace(f'python -m {module}', invocation(name))}" if examples else None,
         formatter_class=RawDescriptionHelpFormatter if examples else HelpFormatter,
     )
 
@@ -93,8 +95,8 @@ def write_to_any_terminal() -> None:
 
 
 def typed_command(name: str, argv: Sequence[str]) -> str:
-    """Return the command `python -m NAME` as it may be written down, without passwords."""
-    return shlex.join(["python", "-m", name, *(display_name(without_passwords(text)) for text in argv)])
+    """Return one of `COMMANDS` with what was typed behind it as it may be written down, without passwords."""
+    return shlex.join([*invocation(name).split(), *(display_name(without_passwords(text)) for text in argv)])
 
 
 class _Unread:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.commands import invocation
 from tlft.names import LONGEST_TAG_ANYWHERE, Artifact, Metric, Tag, escape_all, flatten, shorten
 from tlft.records.outcome import RunStatus
 from tlft.records.record import Record
@@ -123,7 +124,7 @@ def _or_warn(part: str) -> Iterator[None]:
 
 def typed_command() -> str:
     """Return the command that was typed."""
-    return shlex.join(["python", "run.py", *sys.argv[1:]])
+    return shlex.join([*invocation("run").split(), *sys.argv[1:]])
 
 
 def _name(preset: str | None) -> str:

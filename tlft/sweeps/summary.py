@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.commands import invocation
 from tlft.config.columns import column_of
 from tlft.config.schema import Config
 from tlft.errors import TlftError
@@ -101,7 +102,8 @@ def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: 
 
 def command_of(overrides: Sequence[str]) -> str:
     """Return the command that runs one job of a sweep: without what makes it one, and with its launcher's default."""
-    return shlex.join(["python", "run.py", *(text for text in overrides if not text.startswith(("sweep=", "hydra")))])
+    words = [text for text in overrides if not text.startswith(("sweep=", "hydra"))]
+    return shlex.join([*invocation("run").split(), *words])
 
 
 def _print_failures(results: Sequence[Result]) -> None:

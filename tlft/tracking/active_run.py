@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlft.commands import invocation
 from tlft.errors import ClaimLostError, RunDeletedError, TlftError, without_passwords
 from tlft.names import Artifact, Metric, Tag
 from tlft.runtime.files import sha256_of
@@ -162,7 +163,7 @@ class ActiveRun:
         if kind_of(entry) in ESSENTIAL:
             raise RefusedError(
                 f"run {self.run_id}: the tracking store refuses {describe(entry)} ({reason}), without which the run is "
-                "not complete; mend that, then python -m tlft.sync, or the same command again"
+                f"not complete; mend that, then {invocation('sync')}, or the same command again"
             )
         refused, is_new = self.folder.put_aside(entry, reason)
         listed = f"{len(refused)}: {', '.join(describe(other) for other in refused)}"
@@ -222,9 +223,10 @@ class ActiveRun:
             self.folder.remove()
             return True
         log.warning(
-            "run %s is done, but the tracking store has not got all of it; `python -m tlft.sync` delivers the rest, "
+            "run %s is done, but the tracking store has not got all of it; `%s` delivers the rest, "
             "and so does the same command",
             self.run_id,
+            invocation("sync"),
         )
         return False
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from tlft.commands import invocation
 from tlft.config.addresses import hide_password, whole_address
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError, without_passwords
@@ -48,6 +49,20 @@ def pages_of(uri: str) -> str:
 def runs_page(uri: str, experiment_id: str) -> str:
     """Return where MLflow shows the table of an experiment's runs; its plain page opens on traces, and hides models."""
     return f"{pages_of(uri)}/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def experiment_page(experiment: str, home: Path, server: str) -> str:
+    """Return where a server that shows the home's database has the table of an experiment's runs.
+
+    Raises:
+        ConfigurationError: if there is no such experiment.
+    """
+    uri = tracking_uri(None, home)
+    stored = connect(uri).get_experiment_by_name(experiment) if is_there(uri) else None
+    if stored is None:
+        make = f"make some with `{invocation('run')} sweep=demo`, name another --experiment, or set TLFT_HOME"
+        raise ConfigurationError(f"{experiment}: no runs of such an experiment in {home}; {make}")
+    return runs_page(server, stored.experiment_id)
 
 
 def connect(uri: str) -> MlflowClient:
@@ -172,7 +187,7 @@ def existing_run(client: MlflowClient, run_id: str) -> Run:
         run = next(iter(matches), None)
     if run is None or run.info.lifecycle_stage == "deleted":
         raise ConfigurationError(
-            f"{run_id}: no such run in {client.tracking_uri}; `mlflow ui` and `run.py` tell the ids"
+            f"{run_id}: no such run in {client.tracking_uri}; `{invocation('ui')}` and every run tell the ids"
         )
     return run
 

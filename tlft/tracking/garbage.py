@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.commands import invocation
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
 from tlft.runtime.garbage import Waste
@@ -52,7 +53,7 @@ def _as_waste(folder: RunFolder, home: Path) -> Waste | None:
 
 def _describe_end(run: Run | None, run_id: str, uri: str) -> tuple[str, str]:
     """Say why a run does not go on, and how what it has not delivered is saved; two empty texts if it goes on."""
-    sync = "python -m tlft.sync first"
+    sync = f"{invocation('sync')} first"
     if run is None:
         return "is gone from MLflow", "nothing can take them: delete the folder yourself if you do not want them"
     if run.info.lifecycle_stage == "deleted":

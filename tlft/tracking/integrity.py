@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tlft.commands import invocation
 from tlft.names import Tag
 from tlft.runtime.files import sha256_of
 from tlft.tracking.client import local_folder
@@ -23,7 +24,7 @@ def find_damage(run: Run) -> str:
         if folder is not None and (damage := _compare(folder / name, name, size)):
             return damage
     if damage := run.data.tags.get(Tag.DAMAGED, ""):
-        return f"{damage} (if it was put back: python -m tlft.sync --verify)"
+        return f"{damage} (if it was put back: {invocation('sync')} --verify)"
     return ""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from tlft.commands import invocation
 from tlft.errors import TlftError
 from tlft.runtime.claims import Claim
 from tlft.runtime.home_id import forget_places, former_places
@@ -23,7 +24,6 @@ _PLACES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-COMMAND = "python -m tlft.clean --relocate"
 
 
 def relocate(home: Path) -> int:
@@ -41,7 +41,7 @@ def relocate(home: Path) -> int:
     if at_work := [file for file in locks.glob("*.claim") if Claim(locks, file.stem).owner() is not None]:
         raise TlftError(
             f"{database_file}: names files in another folder, and cannot be mended while {len(at_work)} runs are "
-            f"being worked on; wait for them, then {COMMAND}"
+            f"being worked on; wait for them, then {invocation('clean')} --relocate"
         )
     try:
         former = former_places(home)
@@ -50,7 +50,9 @@ def relocate(home: Path) -> int:
         forget_places(home)  # what is filed in one of them from now on is another home's
         return count
     except sqlite3.Error as error:
-        raise TlftError(f"{database_file}: cannot be mended ({error}); give write access, then {COMMAND}") from None
+        raise TlftError(
+            f"{database_file}: cannot be mended ({error}); give write access, then {invocation('clean')} --relocate"
+        ) from None
 
 
 def follow_move(home: Path) -> None:

@@ -1,0 +1,91 @@
+"""`tlft completion SHELL`: print what makes a shell complete `tlft`; with `query` the shell asks what may follow.
+
+The groups, options and keys of `tlft run` are Hydra's to tell, which reads them from the configuration.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Action, ArgumentParser
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+
+from tlft.commands import COMMANDS
+from tlft.config.compose import register
+from tlft.config.hydra_internals import argument_parser, complete_overrides
+from tlft.runtime.command_line import command_parser, exit_status
+
+_BASH = """\
+_tlft_completion() {
+    local IFS=$'\\n'
+    COMPREPLY=($(tlft completion query "${COMP_LINE:0:$COMP_POINT}" 2> /dev/null))
+}
+COMP_WORDBREAKS=${COMP_WORDBREAKS//=}
+complete -o nospace -o default -F _tlft_completion tlft
+"""
+_SCRIPTS = {
+    "bash": _BASH,
+    "zsh": f"autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n{_BASH}",
+    "fish": """\
+complete -c tlft -n 'not __fish_seen_subcommand_from predict data' -f
+complete -c tlft -a '(tlft completion query (commandline -cp | string collect) 2> /dev/null | string trim -r)'
+""",
+}
+_EXAMPLES = """\
+  eval "$(tlft completion bash)"       in ~/.bashrc
+  eval "$(tlft completion zsh)"        in ~/.zshrc
+  tlft completion fish | source        in ~/.config/fish/config.fish
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a shell's script, or what may follow what was typed; returns 2 if it was asked for wrongly."""
+    arguments = build_parser().parse_args(argv)
+    return exit_status(lambda: _print(arguments.shell, arguments.line))
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = command_parser("completion", "Complete commands, groups and keys in your shell.", _EXAMPLES)
+    parser.add_argument("shell", choices=[*_SCRIPTS, "query"])
+    parser.add_argument("line", nargs="?", default="tlft ", help="for query: what was typed so far")
+    return parser
+
+
+def _print(shell: str, line: str) -> int:
+    if shell in _SCRIPTS:
+        print(_SCRIPTS[shell], end="")
+    else:
+        # What ends with one of these has more behind it.
+        print(*(f"{word}{'' if word.endswith(('=', '.', '/')) else ' '}" for word in candidates(line)), sep="\n")
+    return 0
+
+
+def candidates(line: str) -> list[str]:
+    """Return the words that may stand where a command line ends, which begin with what of its last word is there."""
+    _, *words = line.split() or [""]
+    word = "" if line.endswith(" ") or not words else words.pop()
+    if not words:
+        return [name for name in COMMANDS if name.startswith(word)]
+    name, *before = words
+    if name not in COMMANDS:
+        return []
+    if name == "run" and not word.startswith("-"):
+        register()
+        return complete_overrides(" ".join([*before, word]))
+    parser = argument_parser() if name == "run" else import_module(COMMANDS[name][0]).build_parser()
+    return [text for text in _options(parser._actions, before[-1:]) if text.startswith(word)]
+
+
+def _options(actions: Iterable[Action], previous: Sequence[str]) -> list[str]:
+    """Return what an option that was typed before may be set to, or all options."""
+    by_name = {name: action for action in actions for name in action.option_strings}
+    typed = by_name.get(previous[0]) if previous else None
+    if typed is not None and typed.nargs != 0:
+        return [str(choice) for choice in typed.choices or ()]
+    positional = [str(choice) for action in actions if not action.option_strings for choice in action.choices or ()]
+    return [*positional, *(name for name in by_name if name.startswith("--"))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

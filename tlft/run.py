@@ -1,0 +1,87 @@
+"""`python run.py`: run one experiment, or a sweep of them; `--help` tells the groups and keys."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # no stack trace while the imports go on
+
+from tlft.runtime.greeting import greet
+
+greet()
+
+import hydra
+from omegaconf import DictConfig
+
+from tlft.commands import invocation
+from tlft.config.compose import register
+from tlft.config.hydra_internals import argument_parser, run_multirun, run_single
+from tlft.config.output_dir import with_claimed_folder
+from tlft.config.paths import CONF, config_folder
+from tlft.errors import ConfigurationError, TlftError, one_line, without_passwords
+from tlft.runs.hydra_job import run_job, run_job_of_hydra
+from tlft.runs.preflight import check_command_line
+from tlft.runs.replay import expand
+from tlft.runtime.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
+from tlft.runtime.signals import listen
+from tlft.sweeps.jobs import Job
+from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def run_by_hydra(cfg: DictConfig) -> float:
+    """Let Hydra compose and run."""
+    return run_job_of_hydra(cfg)
+
+
+def show_by_hydra(argv: Sequence[str]) -> None:
+    """Let Hydra show what --cfg, --info, --hydra-help and the completion of shells ask for."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra itself prints what was raised, and leaves
+    if given := argument_parser().parse_args(list(argv)).config_path:
+        sys.argv += ["--config-path", str(config_folder(given))]  # Hydra would look beside this module
+    try:
+        with without_shown_passwords():
+            run_by_hydra()
+    except Exception as error:  # of a command that Hydra cannot make sense of
+        typed = " ".join(argv)
+        raise ConfigurationError(
+            f"{typed}: {one_line(error)}; {invocation('run')} --help says what there is"
+        ) from error
+
+
+def main() -> None:
+    """Check the whole command line before anything is written, then do what it asks for."""
+    listen()
+    write_to_any_terminal()
+    outlive_reader()
+    argv = sys.argv[1:]
+    sys.argv[1:] = map(without_passwords, argv)  # what is said and written of the command
+    try:
+        argv = expand(argv)
+        sys.argv[1:] = map(without_passwords, argv)
+        invocation = check_command_line(argv)
+        if invocation is None:
+            show_by_hydra(argv)
+        elif invocation.config is None:
+            run_multirun(run_job_of_hydra, invocation.composed, invocation.loader)
+        elif invocation.config.plan:
+            jobs = plan_jobs([Job(0, invocation.config)])
+            print(describe_plan(jobs))
+            print_jobs(jobs)
+        else:
+            run_single(partial(run_job, config=invocation.config), invocation.composed, with_claimed_folder)
+    except ConfigurationError as error:
+        exit_with(error)
+    except TlftError as error:
+        sys.exit(f"failed: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
