@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -9,7 +11,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import copy_project
+from conftest import TINY_ARCH, copy_project
 
 from tlft.config.paths import PROJECT
 
@@ -61,3 +63,26 @@ def test_commands_and_their_data_are_there(installed: Path, tmp_path: Path) -> N
     program += "print(len(list((pathlib.Path(analysis.__file__).parent / 'templates').iterdir())))"
     done = subprocess.run([installed, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1000", str(len(list((PROJECT / "analysis" / "templates").iterdir())))]
+
+
+def test_an_installed_tlft_works_in_an_empty_folder(installed: Path, tmp_path: Path, tiny_folder: Path) -> None:
+    """Its groups and keys are within the wheel, and all that is written lies where the command is typed."""
+    tlft, folder = installed.with_name("tlft"), tmp_path / "empty"
+    folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ("TLFT_HOME", "PYTHONPATH")}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([tlft, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+    tiny = ("data=imagefolder", f"data.root={tiny_folder}", *TINY_ARCH, "model=scratch", "training.epochs=1")
+    swept = call("run", "-m", *tiny, "seed=0,1", "hydra/launcher=parallel")
+    assert swept.returncode == 0, swept.stderr
+    table = call("table", "--format", "json")
+    assert table.returncode == 0, table.stderr
+    (row,) = json.loads(table.stdout)["rows"]
+    assert row["cells"]["from_scratch"]["n"] == 2
+    assert {path.name for path in folder.iterdir()} == {"cache", "checkpoints", "mlflow.db", "mlruns", "multirun"}
+    assert "2 jobs: 2 done before" in call("run", "-m", *tiny, "seed=0,1", "plan=true").stdout
+    wrong = call("run", "sedd=1")
+    assert (wrong.returncode, wrong.stderr) == (2, "sedd=1: no such key; did you mean seed?\n")
+    assert "tlft run -m" in call("run", "seed=0,1").stderr

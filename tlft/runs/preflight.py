@@ -162,11 +162,7 @@ def _explain(composer: Composer, overrides: Sequence[str], error: Exception) -> 
 
 def _check_single(composer: Composer, overrides: Sequence[Override], composed: DictConfig) -> Config:
     mend = f"several values need -m ({invocation('run')} -m ...); if it is one value, put it in quotes"
-    problems = [
-        f"{override.input_line}: {mend}"
-        for override in overrides
-        if override.is_sweep_override()
-    ]
+    problems = [f"{override.input_line}: {mend}" for override in overrides if override.is_sweep_override()]
     try:
         config = examine(composed, composer.loader)
     except ConfigurationError as error:

@@ -1,0 +1,110 @@
+"""The one door to all commands, how each is said to be typed, and what a shell is told of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import pytest
+
+from tlft import commands
+from tlft.__main__ import main
+from tlft.commands import COMMANDS, invocation
+from tlft.completion import candidates
+
+
+def test_every_command_is_there_and_describes_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    for name, (module, purpose) in COMMANDS.items():
+        assert f"  {name:<12}{purpose}\n" in listed
+        assert callable(import_module(module).main)
+        if name != "run":
+            parser = import_module(module).build_parser()
+            assert parser.prog == invocation(name)
+            assert parser.description
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"), [(["tabel"], "tlft tabel: no such command; did you mean table?"), ([], "")]
+)
+def test_what_is_no_command_is_refused(argv: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err if message else "COMMAND" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_checkout", "run", "table"),
+    [
+        ("run.py", True, "python run.py", "python -m analysis.table"),
+        ("tlft run", True, "tlft run", "tlft table"),
+        ("tlft run", False, "tlft run", "tlft table"),
+        ("/somewhere/analysis/table.py", False, "tlft run", "python -m analysis.table"),
+    ],
+)
+def test_commands_are_named_as_they_were_typed(
+    typed: str, is_checkout: bool, run: str, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [typed])
+    monkeypatch.setattr(commands, "IS_CHECKOUT", is_checkout)
+    assert (invocation("run"), invocation("table")) == (run, table)
+
+
+def test_an_example_is_typed_as_the_command_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tlft table"])
+    text = import_module("analysis.table").build_parser().format_help()
+    assert "  tlft table --published " in text
+    assert "python -m" not in text
+
+
+@pytest.mark.parametrize(
+    ("line", "some", "none"),
+    [
+        ("tlft ", ["run", "table", "completion"], []),
+        ("tlft ta", ["table"], ["run"]),
+        ("tlft nothing ", [], ["run"]),
+        ("tlft run mod", ["model=", "model."], ["head="]),
+        ("tlft run model=", ["model=pretrained", "model=scratch"], []),
+        ("tlft run -m seed=0,1 optimizer=a", ["optimizer=adam", "optimizer=adamw"], ["optimizer=sgd"]),
+        ("tlft run optimizer=adamw optimizer.be", ["optimizer.beta1=", "optimizer.beta2="], []),
+        ("tlft run sweep=", ["sweep=comparison", "sweep=demo"], []),
+        ("tlft run --he", ["--help"], ["--cfg"]),
+        ("tlft table --st", ["--stats"], ["--out"]),
+        ("tlft table --stats ", ["none", "short", "full"], ["--out"]),
+        ("tlft table --published ", ["--stats"], ["none"]),
+        ("tlft completion ", ["bash", "zsh", "fish"], []),
+    ],
+)
+def test_what_may_follow_is_told(line: str, some: list[str], none: list[str]) -> None:
+    told = candidates(line)
+    assert set(some) <= set(told)
+    assert not set(none) & set(told)
+    if not some and not none:
+        assert not told
+
+
+def test_bash_completes_commands_groups_and_options() -> None:
+    """A bash that has read the script asks as it would for a user who presses the tabulator."""
+    script = f"""
+    eval "$({sys.executable} -m tlft completion bash)"
+    tlft() {{ {sys.executable} -m tlft "$@"; }}
+    ask() {{
+        COMP_LINE=$1 COMP_POINT=${{#1}}
+        _tlft_completion
+        printf '%s|' "${{COMPREPLY[@]}}"
+        echo
+    }}
+    ask 'tlft ta'; ask 'tlft run model='; ask 'tlft run training.ep'; ask 'tlft table --form'
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    offered = ["table |", "model=pretrained |model=scratch |", "training.epochs=|", "--format |"]
+    assert done.stdout.splitlines() == offered
+
+
+def test_the_scripts_of_the_other_shells_ask_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for shell in ("zsh", "fish"):
+        assert main(["completion", shell]) == 0
+        assert "tlft completion query" in capsys.readouterr().out

@@ -1,0 +1,60 @@
+"""Tables as text, as wide as the terminal; figures and names that somebody may copy are never cut."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Collection, Sequence
+from io import StringIO
+
+_WITHOUT_TERMINAL = 100
+
+
+def width_of_output() -> int:
+    """Return the columns of the terminal, or 100 where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WITHOUT_TERMINAL
+
+
+def render_table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    whole: Collection[str] = (),
+    width: int | None = None,
+) -> str:
+    """Return a table as text, at most `width` columns wide (those of the terminal) where what is whole leaves room.
+
+    Args:
+        titles: of the columns.
+        rows: a text for each column.
+        right: titles of the columns that are aligned to the right; they are whole too.
+        whole: titles of others that are never broken.
+        width: in characters.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in titles:
+        is_right = title in right
+        no_wrap = is_right or title in whole
+        table.add_column(title, justify="right" if is_right else "left", no_wrap=no_wrap, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    page = StringIO()
+    Console(file=page, width=width or width_of_output(), color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines() if line.strip())
+
+
+def in_columns(words: Sequence[str], width: int | None = None) -> str:
+    """Return words in as many columns as fit, read downwards, as `ls` has them."""
+    if not words:
+        return ""
+    longest = max(map(len, words)) + 2
+    columns = max((width or width_of_output()) // longest, 1)
+    height = -(-len(words) // columns)
+    lines = [words[row::height] for row in range(height)]
+    return "\n".join("".join(word.ljust(longest) for word in line).rstrip() for line in lines)
