@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo report table ui test test-quick check clean
+.PHONY: help install demo report table ui test test-quick check reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ check: $(STAMP) ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reference: $(STAMP) ## docs/reference.md, from the docstrings and the files of conf/
+	$(BIN)/python docs/make_reference.py
 
 clean: ## remove the virtual environment and caches of tools; runs and data stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

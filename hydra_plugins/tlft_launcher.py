@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class ParallelConf:
-    """Configure the launcher; `jobs` run at once: by default one per GPU, else cores / `threads`, as memory allows."""
+    """A process for each job, beside each other on this machine.
+
+    Attributes:
+        jobs: at once; null: one for each GPU, else cores / threads, as memory allows.
+    """
 
     _target_: str = "hydra_plugins.tlft_launcher.ParallelLauncher"
     jobs: int | None = None
@@ -33,13 +37,19 @@ class ParallelConf:
 
 @dataclass
 class SlurmConf:
-    """Configure what sbatch is asked for; null leaves it to the cluster.
+    """An array of a Slurm cluster; null leaves it to the cluster.
 
     Attributes:
+        partition: sbatch's.
+        account: sbatch's.
+        qos: sbatch's.
+        constraint: sbatch's.
         timeout_min: minutes until the job is put back into the queue and goes on from its checkpoint.
-        max_num_timeout: how often.
+        max_num_timeout: how often that may be.
         signal_delay_s: seconds before the time-out at which the job saves its checkpoint.
-        cpus_per_task: also its threads, unless `threads` is given.
+        cpus_per_task: cores of a job, and its threads unless threads is given; null: 4.
+        gpus_per_node: GPUs of a job.
+        mem_gb: memory of a job.
         array_parallelism: jobs at once.
         setup: lines of shell before the job.
         additional_parameters: any other of sbatch's, such as {mail-type: END}.

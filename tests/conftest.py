@@ -23,7 +23,8 @@ from warm import WarmCommand
 
 from tlft.config.compose import Composer, to_config
 from tlft.config.paths import PROJECT
-from tlft.config.schema import Config, resolve
+from tlft.config.resolve import resolve
+from tlft.config.schema import Config
 from tlft.runtime import signals
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background job; children would inherit it

@@ -17,8 +17,9 @@ import hydra
 from omegaconf import DictConfig
 
 from tlft.commands import invocation
-from tlft.config.compose import register
-from tlft.config.hydra_internals import argument_parser, run_multirun, run_single
+from tlft.config.compose import Composer, register
+from tlft.config.help import render_help
+from tlft.config.hydra_internals import argument_parser, explained, run_multirun, run_single
 from tlft.config.output_dir import with_claimed_folder
 from tlft.config.paths import CONF, config_folder
 from tlft.errors import ConfigurationError, TlftError, one_line, without_passwords
@@ -27,6 +28,7 @@ from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
 from tlft.runtime.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
 from tlft.runtime.signals import listen
+from tlft.runtime.text_table import width_of_output
 from tlft.sweeps.jobs import Job
 from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
 
@@ -39,11 +41,17 @@ def run_by_hydra(cfg: DictConfig) -> float:
     return run_job_of_hydra(cfg)
 
 
-def show_by_hydra(argv: Sequence[str]) -> None:
-    """Let Hydra show what --cfg, --info, --hydra-help and the completion of shells ask for."""
+def show(argv: Sequence[str]) -> None:
+    """Show what --help asks for; what --cfg, --info, --hydra-help and the completion of shells do, Hydra shows."""
+    args = argument_parser().parse_args(list(argv))
+    if args.help:
+        composer = Composer.of(args)
+        with without_shown_passwords(), explained():
+            print(render_help(composer.compose(args.overrides), composer.loader, width_of_output()))
+        return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra itself prints what was raised, and leaves
-    if given := argument_parser().parse_args(list(argv)).config_path:
-        sys.argv += ["--config-path", str(config_folder(given))]  # Hydra would look beside this module
+    if args.config_path:
+        sys.argv += ["--config-path", str(config_folder(args.config_path))]  # Hydra would look beside this module
     try:
         with without_shown_passwords():
             run_by_hydra()
@@ -64,17 +72,17 @@ def main() -> None:
     try:
         argv = expand(argv)
         sys.argv[1:] = map(without_passwords, argv)
-        invocation = check_command_line(argv)
-        if invocation is None:
-            show_by_hydra(argv)
-        elif invocation.config is None:
-            run_multirun(run_job_of_hydra, invocation.composed, invocation.loader)
-        elif invocation.config.plan:
-            jobs = plan_jobs([Job(0, invocation.config)])
+        asked = check_command_line(argv)
+        if asked is None:
+            show(argv)
+        elif asked.config is None:
+            run_multirun(run_job_of_hydra, asked.composed, asked.loader)
+        elif asked.config.plan:
+            jobs = plan_jobs([Job(0, asked.config)])
             print(describe_plan(jobs))
             print_jobs(jobs)
         else:
-            run_single(partial(run_job, config=invocation.config), invocation.composed, with_claimed_folder)
+            run_single(partial(run_job, config=asked.config), asked.composed, with_claimed_folder)
     except ConfigurationError as error:
         exit_with(error)
     except TlftError as error:

@@ -65,7 +65,8 @@ def test_what_is_shown_of_a_folder_of_configurations_holds_no_password(
     option.write_text('uri: "postgresql://u:s3c ret@PW@h/db"\nexperiment: tlft\n')
     done = run_py("--config-dir", str(option.parent.parent), *shown, "tracking=mine", home=home)
     assert done.returncode == 0, done.stderr
-    assert "uri: postgresql://u:***@h/db" in done.stdout + done.stderr
+    uri = "tracking.uri=" if "--help" in shown else "uri: "
+    assert f"{uri}postgresql://u:***@h/db" in done.stdout + done.stderr
     assert not re.search("s3c|ret@|PW@", done.stdout + done.stderr)
 
 

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from analysis.table import main as table
 from tlft.config.compose import Composer, to_config
-from tlft.config.schema import Config, resolve
+from tlft.config.resolve import resolve
+from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.records.outcome import Outcome
 from tlft.runs import artifacts, experiment

@@ -9,7 +9,7 @@ import pytest
 from conftest import PHOTOGRAPHS, needs_photographs
 
 from tlft.config.compose import Composer, to_config
-from tlft.config.schema import resolve
+from tlft.config.resolve import resolve
 from tlft.data.batches import Split, open_images
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate

@@ -16,7 +16,8 @@ from killing import Evidence, Job, gather, left_over
 from warm import warm_server
 
 from tlft.config.compose import Composer, to_config
-from tlft.config.schema import Config, resolve
+from tlft.config.resolve import resolve
+from tlft.config.schema import Config
 from tlft.tracking.reader import load_records
 
 Build = Callable[..., Config]

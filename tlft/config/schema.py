@@ -1,8 +1,11 @@
-"""The schema of the configuration; what its values must be is checked elsewhere (see validate.py)."""
+"""The schema of the configuration, and what each key means: `--help` and docs/reference.md are made of the docstrings.
+
+What the values must be is checked elsewhere (see validate.py).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +14,26 @@ from omegaconf import MISSING
 
 @dataclass
 class PathsConfig:
-    """Say where files are written."""
+    """Where files are written.
+
+    Attributes:
+        home: the folder that holds everything written; TLFT_HOME, else the project's (of an installed tlft: the current
+            one).
+    """
 
     home: str = "${tlft.home:}"
 
 
 @dataclass
 class ArchConfig:
-    """Name an architecture, the library that builds it, and the weights whose transform it is used with.
+    """The network, and the weights whose transform its images are prepared with.
 
-    `bn_momentum` is the momentum with which pretrained batch-norm statistics follow the batches of a fine-tuning;
-    null leaves it to the library.
+    Attributes:
+        name: of the network, as its library calls it (`python -m tlft.models` lists them).
+        library: that builds it.
+        weights: those published for it; auto: the library's own choice.
+        bn_momentum: with which pretrained batch-norm statistics follow the batches of a fine-tuning; null leaves it to
+            the library.
     """
 
     name: str = MISSING
@@ -32,7 +44,12 @@ class ArchConfig:
 
 @dataclass
 class ModelConfig:
-    """Say where the weights come from: `pretrained` or `scratch`."""
+    """Where the weights come from.
+
+    Attributes:
+        weights: which published weights; auto: the library's own choice.
+        weights_file: a file of weights in place of the published one.
+    """
 
     name: str = MISSING
     weights: str | None = None
@@ -41,14 +58,19 @@ class ModelConfig:
 
 @dataclass
 class HeadConfig:
-    """Keep the 1000-class head (`imagenet1k`), or put a new one with an output per class (`task`)."""
+    """The classifier: the 1000 outputs of ImageNet (imagenet1k), or a new one with an output for each class (task)."""
 
     name: str = MISSING
 
 
 @dataclass
 class OptimizerConfig:
-    """What every optimizer has."""
+    """What minimises the loss.
+
+    Attributes:
+        lr: learning rate.
+        weight_decay: coefficient of the weights' squares (adamw: decoupled from the gradient).
+    """
 
     name: str = MISSING
     lr: float = MISSING
@@ -57,7 +79,12 @@ class OptimizerConfig:
 
 @dataclass
 class SgdConfig(OptimizerConfig):
-    """Stochastic gradient descent (`torch.optim.SGD`)."""
+    """Stochastic gradient descent (`torch.optim.SGD`).
+
+    Attributes:
+        momentum: of the steps.
+        nesterov: Nesterov's momentum.
+    """
 
     name: str = "sgd"
     momentum: float = 0.0
@@ -66,7 +93,13 @@ class SgdConfig(OptimizerConfig):
 
 @dataclass
 class AdamConfig(OptimizerConfig):
-    """Adam (`torch.optim.Adam`)."""
+    """Adam (`torch.optim.Adam`).
+
+    Attributes:
+        beta1: decay of the gradients' mean.
+        beta2: decay of the squared gradients' mean.
+        eps: added to the denominator.
+    """
 
     name: str = "adam"
     beta1: float = 0.9
@@ -83,7 +116,11 @@ class AdamWConfig(AdamConfig):
 
 @dataclass
 class ScheduleConfig:
-    """Learning rate over time, changed at each step: `constant`, or `cosine` down to zero."""
+    """The learning rate over time, changed at each step: constant, or cosine down to zero.
+
+    Attributes:
+        warmup_epochs: epochs of a linear rise from zero before it; fractions count.
+    """
 
     name: str = "constant"
     warmup_epochs: float = 0.0
@@ -95,11 +132,28 @@ NEAR_DUPLICATES = "near_duplicates"
 
 @dataclass
 class DataConfig:
-    """Name a folder of images, and say how it is split."""
+    """The images, and how they are split.
+
+    Attributes:
+        root: folder of the images; null: TLFT_HYMENOPTERA, else data/ in paths.home.
+        class_map: outputs of the 1000-class head for each class, {ants:[310],bees:[bee]}, or a .yaml, .json or .csv
+            file; null: the built-in map of the photographs.
+        train_split: sub-folder that is trained on.
+        eval_split: sub-folder that reports; null: test, else val.
+        split_seed: draws what is split, whatever `seed` is.
+        eval_fraction: share of the images that reports, where the folder has no splits.
+        holdout_fraction: share of the training images that is kept back, to choose by; never trained on.
+        train_fraction: share of the training images that is used; a smaller one lies within a larger one.
+        on_bad_image: what becomes of a file that cannot be decoded.
+        subfolders: what becomes of images in folders below a class.
+        group: which images belong together: a regular expression with one pair of parentheses, on each file's path in
+            the folder, or near_duplicates.
+        origin: where the images are from, in words that are told below the table.
+    """
 
     name: str = MISSING
     root: str | None = None
-    class_map: Any = None  # a dictionary, or a file's name; typed, Hydra would let nobody add a class to it
+    class_map: Any = None  # typed, Hydra would let nobody add a class to it
     train_split: str = "train"
     eval_split: str | None = None
     split_seed: int = 0
@@ -108,20 +162,34 @@ class DataConfig:
     train_fraction: float | None = None
     on_bad_image: str = "error"
     subfolders: str = "error"
-    group: str | None = None  # NEAR_DUPLICATES, or a regular expression with one group, on a file's path in the folder
+    group: str | None = None
     origin: str | None = None
 
 
 @dataclass
 class SyntheticConfig(DataConfig):
-    """The drawn ants and bees; `drawing_seed` draws others."""
+    """Drawn ants and bees.
+
+    Attributes:
+        drawing_seed: draws others.
+    """
 
     drawing_seed: int = 0
 
 
 @dataclass
 class TrainingConfig:
-    """How the weights are trained; `trainable=none` leaves them as they are."""
+    """How the weights are trained.
+
+    Attributes:
+        trainable: all, head, none, or a number N: the head and the last N stages of the backbone.
+        epochs: passes over the training images.
+        batch_size: images in a step.
+        flip: training images are flipped left to right at random.
+        keep: which weights are evaluated: the last, or those after the step with the lowest batch loss in the last
+            fifth of the epochs.
+        eval_every: epochs between two points of curve/eval_*, for looking only; null: no curve.
+    """
 
     trainable: str = "all"
     epochs: int = 50
@@ -133,7 +201,13 @@ class TrainingConfig:
 
 @dataclass
 class CheckpointConfig:
-    """How often an unfinished run saves what it needs to go on after a crash; null switches one of them off."""
+    """Of an unfinished run; the same command goes on from its last one.
+
+    Attributes:
+        every_epochs: saved at the end of every so many epochs, though saving takes at most a twentieth of the time;
+            null: not at ends of epochs.
+        every_minutes: saved also in the middle of an epoch; null: not by time.
+    """
 
     every_epochs: int | None = 1
     every_minutes: float | None = 5.0
@@ -141,21 +215,34 @@ class CheckpointConfig:
 
 @dataclass
 class CacheConfig:
-    """Gigabytes that decoded images may take; null sets no limit."""
+    """Decoded images, which all runs share.
+
+    Attributes:
+        max_gb: gigabytes that they may take; more is said, and `python -m tlft.clean` deletes the longest unused; null:
+            no limit.
+    """
 
     max_gb: float | None = None
 
 
 @dataclass
 class ResumeConfig:
-    """Whether a sweep waits for runs that another process works on."""
+    """What a sweep does about runs that another process works on.
+
+    Attributes:
+        wait: for them to end; else they are left to it.
+    """
 
     wait: bool = False
 
 
 @dataclass
 class SweepConfig:
-    """What a sweep does when a job has failed: `continue`, or `stop`."""
+    """What a sweep does when a job has failed.
+
+    Attributes:
+        on_failure: continue with the other jobs, or stop starting more.
+    """
 
     on_failure: str = "continue"
 
@@ -164,7 +251,12 @@ class SweepConfig:
 class TrackingConfig:
     """Where MLflow keeps the runs, and what it keeps of them.
 
-    `source` keeps the text of changes to the code that were not committed; commit and dirty state are kept anyway.
+    Attributes:
+        uri: address of the store; null: mlflow.db in paths.home.
+        experiment: in MLflow.
+        weights: keep each run's weights, and a model that MLflow can load.
+        source: keep the text of changes to the code that were not committed; commit and dirty state are kept anyway.
+        tags: of your own, {name:text}.
     """
 
     uri: str | None = None
@@ -176,7 +268,19 @@ class TrackingConfig:
 
 @dataclass
 class Config:
-    """One run, whole: as it was asked for, or `resolve`d."""
+    """One run, whole: as it was asked for, or `resolve`d.
+
+    Attributes:
+        seed: initial weights, batch order and flips; splits have data.split_seed.
+        device: auto, cpu, cuda (one that no other run has), cuda:1 (that very one), mps.
+        precision: auto takes bfloat16 where the hardware has it; tf32 rounds the factors of products on NVIDIA's GPUs.
+        threads: of the CPU; null: what this process may use.
+        force: run again what is finished already.
+        plan: say what would run, and stop.
+        debug: one epoch of two batches, in an experiment of its own, never in the table.
+        from_run: id of a logged run: repeat it from its own stored configuration, in an experiment of its own.
+        verify: with from_run: say whether weights, predictions and metrics have the same bits; exit status 1 if not.
+    """
 
     arch: ArchConfig = MISSING
     model: ModelConfig = MISSING
@@ -205,27 +309,3 @@ class Config:
     def home(self) -> Path:
         """The folder `paths.home`."""
         return Path(self.paths.home).expanduser().absolute()
-
-
-def resolve(config: Config) -> Config:
-    """Return the configuration with the values that it comes to.
-
-    Nothing trainable means no epochs, and no epochs nothing trainable; the head and no stage of the backbone is the
-    head. `debug` runs one epoch at most, and has an experiment of its own. What only tries or verifies is computed
-    although it was done before.
-    """
-    training, tracking = config.training, config.tracking
-    epochs = 0 if training.trainable == "none" else training.epochs
-    trainable = "none" if training.epochs == 0 else training.trainable
-    if trainable.isdecimal() and int(trainable) == 0:
-        trainable = "head"
-    experiment = tracking.experiment
-    if config.debug:
-        epochs = min(epochs, 1)
-        experiment = f"{experiment}-debug"
-    return replace(
-        config,
-        training=replace(training, epochs=epochs, trainable=trainable),
-        tracking=replace(tracking, experiment=experiment),
-        force=config.force or config.debug or config.verify,
-    )

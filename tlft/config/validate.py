@@ -87,6 +87,23 @@ def _wrong_numbers(config: Config) -> list[str]:
     return problems
 
 
+def describe_values(key: str, kind: type, is_optional: bool) -> str:
+    """Say which values a key takes, such as `whole number of at least 1, or null`; nothing of text of any kind."""
+    if key in _CHOICES:
+        text = ", ".join(_CHOICES[key])
+    elif key in _RANGES:
+        text = _RANGES[key][1].removeprefix("a ")
+    elif kind is bool:
+        text = "true, false"
+    elif kind in (int, float):
+        text = "whole number" if kind is int else "number"
+        if key in (*_AT_LEAST_ZERO, *_AT_LEAST_ONE):
+            text += f" of at least {int(key in _AT_LEAST_ONE)}"
+    else:
+        return ""
+    return f"{text}, or null" if is_optional else text
+
+
 def _value_of(config: Config, key: str) -> float | None:
     """Return the value of a dotted key; None where the options that were chosen have no such key."""
     group, _, name = key.rpartition(".")
