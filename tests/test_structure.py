@@ -61,7 +61,7 @@ KNOW_TORCH = (
 )
 """Nothing else may import PyTorch, torchvision or timm, since a run that is skipped passes through it."""
 
-LATE_TORCH = ("tlft.runtime.device", "tlft.runs.preflight", "tlft.models.weights")
+LATE_TORCH = ("tlft.runtime.device", "tlft.runs.preflight", "tlft.models.weights", "tlft.models.spec")
 """They are imported by a run that is skipped, and may import these libraries only where they need them."""
 
 FOR_NOTEBOOKS = ("data", "models", "training", "evaluation")

@@ -129,7 +129,7 @@ def _look_at_pixels(images: Dataset, config: Config, home: Path) -> tuple[Decode
     """Decode every image as runs of the configured network do, and look for near-duplicates."""
     from tlft.data.pixel_store import decode_all
     from tlft.duplicates.near_duplicates import find_near_duplicates
-    from tlft.models.weights import describe
+    from tlft.models.spec import describe
 
     transform = describe(config.arch.library, config.arch.name, config.arch.weights, home).transform
     decoded = decode_all(images.files, transform, home / "cache" / "decoded", available_threads())

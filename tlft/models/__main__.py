@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from tlft.errors import ConfigurationError, nearest
 from tlft.models.catalogue import LIBRARIES, Network, PublishedWeights, describe_network, find_networks
-from tlft.models.weights import list_networks
+from tlft.models.spec import list_networks
 from tlft.runtime.command_line import command_parser, exit_status
 from tlft.runtime.progress import progress
 from tlft.runtime.text_table import in_columns, render_table

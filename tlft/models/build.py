@@ -18,7 +18,8 @@ from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import replace_head
-from tlft.models.weights import LITE0, Weights, fetch_weights
+from tlft.models.spec import LITE0
+from tlft.models.weights import Weights, fetch_weights
 from tlft.runtime.seeds import derive_seed
 
 

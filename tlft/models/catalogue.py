@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tlft.errors import ConfigurationError
 from tlft.models.build import build_without_data
-from tlft.models.weights import LITE0, ask_library, find_on_disk, list_networks
+from tlft.models.spec import LITE0, ask_library, list_networks
+from tlft.models.weights import find_on_disk
 
 log = logging.getLogger(__name__)
 

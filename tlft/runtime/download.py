@@ -7,10 +7,12 @@ import math
 import re
 import shutil
 import stat
+import threading
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -210,6 +212,30 @@ def _receive(job: _Download, response: requests.Response, have: int) -> None:
             raise _BrokenOffError(f"{how} after {have} of {total or '?'} bytes") from None
     if have < total:
         raise _BrokenOffError(f"broken off after {have} of {total} bytes")
+
+
+def why_unreachable(url: str, seconds: float = 2.0) -> str:
+    """Return in a few words why nothing answers at an address within so many seconds; nothing if something does.
+
+    Asked in a thread of its own, since looking up a name may take as long as it likes.
+    """
+    answer: Future[None] = Future()
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=seconds).close()
+            answer.set_result(None)
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="asking", daemon=True).start()
+    try:
+        answer.result(seconds)
+    except TimeoutError:
+        return f"no answer within {seconds:g} s"
+    except Exception as error:  # whatever requests and what it is made of raise
+        return _reason(error)
+    return ""
 
 
 def _refuse_more(job: _Download, count: int) -> None:

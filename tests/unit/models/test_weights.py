@@ -6,8 +6,9 @@ import pytest
 from conftest import Configure
 
 from tlft.errors import TlftError
-from tlft.models import weights
-from tlft.models.weights import digest_in, find_weights
+from tlft.models import spec, weights
+from tlft.models.spec import digest_in
+from tlft.models.weights import find_weights
 
 
 def test_weights_file_with_other_bytes_than_its_name_promises_is_refused(
@@ -56,3 +57,30 @@ def test_lite0_of_the_package_has_its_own_transform_and_weights(configure: Confi
 def test_a_date_in_a_file_name_is_no_digest() -> None:
     assert digest_in("mine-20250131.pth") is None
     assert digest_in("resnet50-0676ba61.pth") == "0676ba61"
+
+
+def test_a_hub_that_does_not_answer_is_said_at_once(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's own library would try for half a minute."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", None)  # which nobody calls
+    monkeypatch.setattr(weights, "find_on_disk", lambda spec: None)
+    config = configure("arch=timm", "arch.name=vit_tiny_patch16_224", "model=pretrained")
+    with pytest.raises(TlftError) as caught:
+        find_weights(config)
+    line = "weights augreg_in21k_ft_in1k of timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k: cannot be fetched "
+    assert str(caught.value).startswith(
+        f"{line}(Connection refused); fetch model.safetensors on a machine with a network"
+    )
+
+
+def test_what_a_library_has_said_once_needs_no_import_of_it(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure("arch=timm", "arch.name=vit_tiny_patch16_224", "model=scratch")
+    assert weights.find_problems(config) == []
+    first = find_weights(config)
+    monkeypatch.setattr("timm.list_models", None)
+    monkeypatch.setattr("timm.get_pretrained_cfg", None)
+    spec.list_networks.cache_clear()
+    assert weights.find_problems(config) == []
+    assert find_weights(config) == first
