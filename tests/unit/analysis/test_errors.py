@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import html
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+from browsing import chromium, serious_violations
 from fabricated import network, scene
 
 from analysis.errors import Findings, render_errors
@@ -15,7 +19,8 @@ from tlft.duplicates.near_duplicates import Member, Pair
 EVIL = "<script>alert(1)</script>"
 
 
-def test_page_shows_the_images_and_names_stay_text(tmp_path: Path) -> None:
+def findings_in(tmp_path: Path) -> Findings:
+    """Return a pair of near-duplicates and suspects, whose images lie in a folder."""
     (tmp_path / "val").mkdir()
     names = ("val/a.png", f"val/{EVIL.replace('/', '')}.png")
     for index, name in enumerate(names):
@@ -27,7 +32,11 @@ def test_page_shows_the_images_and_names_stay_text(tmp_path: Path) -> None:
     pair = Pair(
         Member(names[0], digests[0], "eval", EVIL), Member("train/gone.png", "f" * 64, "train", "ants"), 3, True
     )
-    page = render_errors([Findings(EVIL, search, (pair,), (tmp_path,))], "Doubtful data: tlft")
+    return Findings(EVIL, search, (pair,), (tmp_path,))
+
+
+def test_page_shows_the_images_and_names_stay_text(tmp_path: Path) -> None:
+    page = render_errors([findings_in(tmp_path)], "Doubtful data: tlft")
     assert page.count("data:image/webp;base64,") == 2
     assert "<script>alert" not in page
     assert html.escape(EVIL) in page
@@ -36,3 +45,22 @@ def test_page_shows_the_images_and_names_stay_text(tmp_path: Path) -> None:
     assert "1 pair of a training and an evaluation image" in page
     nothing = render_errors([Findings("photos", Search((), 90, 1, 0), None, ())], "Doubtful data: tlft")
     assert "near-duplicates were not looked for" in nothing
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible_and_fits(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+    path = tmp_path / "errors.html"
+    path.write_text(render_errors([findings_in(tmp_path)], "Doubtful data: tlft"), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    tab.goto(path.as_uri())
+    assert serious_violations(tab) == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.close()

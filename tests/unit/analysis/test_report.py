@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from browsing import chromium, serious_violations
 from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from PIL import Image
 
@@ -206,14 +207,8 @@ def test_nothing_to_show_is_one_line(home: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = next((path for path in ("/usr/bin/chromium", "/usr/bin/google-chrome") if Path(path).exists()), None)
-    if chromium is None:
-        pytest.skip("no Chromium here")
-    with playwright.sync_playwright() as started:
-        chromium_browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield chromium_browser
-        chromium_browser.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(params=[390, 1440])
@@ -240,14 +235,8 @@ def test_it_fits_a_phone_and_a_desktop(opened: Any) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible(opened: Any, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     opened.emulate_media(color_scheme=scheme)
-    violations = axe.Axe().run(opened).response["violations"]
-    assert [
-        (violation["id"], violation["nodes"][0]["html"][:120])
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-    ] == []
+    assert serious_violations(opened) == []
 
 
 @pytest.mark.browser
