@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.comparison_table import Table
 from analysis.footnotes import footnotes
-from analysis.narrative import format_interval, is_share, short_title
+from analysis.narrative import data_sets, format_interval, head_row, is_share, short_title
 from analysis.render import format_cell
 from analysis.rows import Row
 from analysis.svg_charts import Strip, column_class, draw_dots, ends_of
@@ -47,14 +47,19 @@ def _row(table: Table, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def draw_runs(table: Table) -> dict[str, Any]:
-    """Return pictures of every run as a dot, with the interval of its cell, and a note about them."""
+    """Return pictures of every run as a dot, with the interval of its cell, and a note about them.
+
+    The rows that the answers speak of come first.
+    """
     percent = is_share(table.metric)
     unit = 100 if percent else 1
     figures = {run.run_id: unit * run.metrics[table.metric] for run in table.runs}
     label = "accuracy on the evaluation images" if table.metric == Metric.ACCURACY else table.metric
     label += ", %" if percent else ""
     strips: list[tuple[str, Strip]] = []
-    rows = [row for row in table.rows if not row.published]
+    heads = [head_row(table, data) for data in data_sets(table)]
+    others = [row for row in table.rows if not row.published and row not in heads]
+    rows = [*(row for row in heads if row is not None), *others]
     for row in rows:
         place = f"{row.place}, {row.recipe}" if len(rows) > 1 else ""
         for column in table.columns:
