@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo report table ui test test-quick check reference clean
+.PHONY: help install demo report table ui pictures test test-quick check reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ table: $(STAMP) ## the comparison table, regenerated from MLflow
 ui: $(STAMP) ## every run in MLflow, at an address that it says
 	@$(BIN)/python -m tlft.ui
 
+pictures: $(STAMP) ## what README and the example notebook show, made anew from a demo in a home of its own
+	$(BIN)/python docs/pictures/make.py
+
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -55,5 +58,5 @@ check: $(STAMP) ## ruff and mypy --strict
 reference: $(STAMP) ## docs/reference.md, from the docstrings and the files of conf/
 	$(BIN)/python docs/make_reference.py
 
-clean: ## remove the virtual environment and caches of tools; runs and data stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+clean: ## remove the virtual environment, caches of tools and the pictures' demo; runs and data stay
+	rm -rf $(VENV) .pictures .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -33,6 +33,8 @@ def warm_server() -> ForkServerContext:
 class WarmCommand:
     """`python run.py ...`, with what tests need of a `subprocess.Popen`; standard error has a pipe of its own.
 
+    With a `module` it is `python -m MODULE ...`.
+
     Attributes:
         returncode: None until `wait` or `communicate` has returned.
     """
@@ -45,10 +47,12 @@ class WarmCommand:
         *,
         one_pipe: bool = False,
         new_session: bool = False,
+        module: str | None = None,
     ) -> None:
         context = warm_server()
         reading, writing = zip(*(context.Pipe(duplex=False) for _ in range(1 if one_pipe else 2)), strict=True)
-        self._process = context.Process(target=_run, args=(list(arguments), dict(env), str(cwd), writing, new_session))
+        words = (list(arguments), dict(env), str(cwd), writing, new_session, module)
+        self._process = context.Process(target=_run, args=words)
         self._process.start()
         for end in writing:
             end.close()
@@ -98,8 +102,15 @@ class WarmCommand:
         return said[0], said[1]
 
 
-def _run(arguments: list[str], env: dict[str, str], cwd: str, words: tuple[Connection, ...], new_session: bool) -> None:
-    """Be `python run.py`."""
+def _run(
+    arguments: list[str],
+    env: dict[str, str],
+    cwd: str,
+    words: tuple[Connection, ...],
+    new_session: bool,
+    module: str | None,
+) -> None:
+    """Be `python run.py`, or `python -m` with a module."""
     if new_session:
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -110,6 +121,11 @@ def _run(arguments: list[str], env: dict[str, str], cwd: str, words: tuple[Conne
     os.dup2(words[-1].fileno(), 2)
     for end in words:
         end.close()
+    if module is not None:
+        sys.argv = [module, *arguments]
+        sys.path.insert(0, str(PROJECT))
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return
     script = str(PROJECT / "run.py")
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(PROJECT))
