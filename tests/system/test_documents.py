@@ -1,9 +1,9 @@
 """Every console line of README and docs does what it says: it is run, or a comment before its block says what it needs.
 
 A line is run as it stands, in a home that holds a few small runs, with four exceptions. `python run.py` would compute
-for hours: `plan=true` is put behind it, which checks everything and computes nothing (with `from_run` it is run). `make`
-is run dry. Words such as RUN stand for what is there. And where a line has nothing for a shell, `python` is forked from a
-process that has the imports done.
+for hours: `plan=true` is put behind it, which checks everything and computes nothing (with `from_run` it is run).
+`make` is run dry. Words such as RUN stand for what is there. And where a line has nothing for a shell, `python` is
+forked from a process that has the imports done.
 """
 
 from __future__ import annotations
