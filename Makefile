@@ -29,7 +29,7 @@ demo: $(STAMP) ## the three columns with a small network, within three minutes
 	@echo '  make report                                      the page with the photographs, in a browser'
 	@echo '  make ui                                          every run, its curves and pictures, in MLflow'
 	@echo '  $(BIN)/python run.py sweep=comparison         the reference task: ResNet-50, 50 epochs, five seeds'
-	@echo '  README.md                                        groups, keys, and what the columns mean'
+	@echo '  docs/guide.md                                    groups and keys, the plan, where things are'
 
 report: $(STAMP) ## the page of all runs, report.html, opened in a browser
 	@$(BIN)/python -m analysis.report --out report.html

@@ -44,6 +44,8 @@ class Place:
         shell = re.search(r"[|<>&;$]", re.sub(r"'[^']*'|\"[^\"]*\"", "", command)) is not None
         if arguments[0] == "make":
             return self._run(["make", "--dry-run", "--directory", str(PROJECT), *arguments[1:]])
+        if arguments[0] == "tlft" and not shell:
+            return self._start(arguments[1:], "tlft")
         if arguments[0] not in ("python", ".venv/bin/python") or shell:
             return self._run(["bash", "-e", "-o", "pipefail", "-c", command])
         if arguments[1] == "-m":
