@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, ViewportSize
@@ -70,9 +70,9 @@ def first_notes(text: str) -> str:
 
 
 def save(picture: bytes, name: str) -> None:
-    """Write a PNG of few colors."""
+    """Write a PNG of few colors, with a thin frame, since a page may be as white as the picture."""
     path = PICTURES / name
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = ImageOps.expand(Image.open(io.BytesIO(picture)).convert("RGB"), border=1, fill="#d0d7de")
     few = image.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
     print(f"wrote {path.relative_to(PROJECT)}: {image.width} x {image.height}, {path.stat().st_size // 1000} kB")
