@@ -75,7 +75,7 @@ def save(picture: bytes, name: str) -> None:
     image = ImageOps.expand(Image.open(io.BytesIO(picture)).convert("RGB"), border=1, fill="#d0d7de")
     few = image.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
-    print(f"wrote {path.relative_to(PROJECT)}: {image.width} x {image.height}, {path.stat().st_size // 1000} kB")
+    print(f"wrote {path}: {image.width} x {image.height}, {path.stat().st_size // 1000} kB")
 
 
 def photograph_report(page: Page, report: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from analysis.report.page import MAX_CHARACTERS, render_report
 from analysis.report.photographs import describe_verdict
 from analysis.report.row_charts import confusion_shares
 from analysis.template_context import draw_runs
+from tlft.config.paths import PROJECT
 
 IMAGES = 40
 EVIL = "<script>alert(1)</script>"
@@ -230,6 +232,22 @@ def test_it_fits_a_phone_and_a_desktop(opened: Any) -> None:
     width = opened.viewport_size["width"]
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.text_content("#count") == f"{IMAGES} of {IMAGES} images"
+
+
+@pytest.mark.browser
+def test_the_picture_in_readme_ends_below_the_comparisons(
+    browser: Any, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("pictures", PROJECT / "docs" / "pictures" / "make.py")
+    assert spec is not None and spec.loader is not None
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    monkeypatch.setattr(pictures, "PICTURES", tmp_path)
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    tab = browser.new_page(viewport={"width": pictures.WIDTH, "height": 1000})
+    pictures.photograph_report(tab, tmp_path / "report.html")
+    assert Image.open(tmp_path / "report.png").height < tab.evaluate("document.documentElement.scrollHeight")
+    tab.close()
 
 
 @pytest.mark.browser
