@@ -33,7 +33,7 @@ WIDTH = 1200
 COLUMNS, LINES = 100, 24
 """Of the terminal."""
 
-COLORS = 128
+COLORS = 256
 """What is kept of a picture's colors: a third of the bytes, and no color moves by more than the eye sees."""
 
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
