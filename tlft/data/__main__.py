@@ -67,6 +67,8 @@ def build_parser() -> ArgumentParser:
 def _describe(arguments: Namespace, home: Path) -> int:
     if arguments.sheet and arguments.sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigurationError(f"--sheet {arguments.sheet}: name a .png or .jpg file")
+    if "=" in arguments.path and not Path(arguments.path).exists():
+        raise ConfigurationError(f"{arguments.path}: no such folder; name the folder first, then keys")
     given = ["data=imagefolder", f"data.root={write_value(arguments.path)}", *arguments.overrides]
     checked = check_command_line(given)
     if checked is None or checked.config is None:

@@ -70,6 +70,11 @@ def test_what_no_run_would_take_is_a_line(
     assert capsys.readouterr().err.splitlines() == [message]
 
 
+def test_a_key_is_not_taken_for_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data=hymenoptera", "data.root=/photos"]) == 2
+    assert capsys.readouterr().err == "data=hymenoptera: no such folder; name the folder first, then keys\n"
+
+
 def test_many_classes_are_counted_on_the_sheet() -> None:
     tile = np.zeros((8, 8, 3), np.uint8)
     names = [f"class {number}" for number in range(MOST_CLASSES + 5)]
