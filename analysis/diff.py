@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pandas import DataFrame
@@ -135,8 +134,7 @@ def load_run_contents(run_id: str, uri: str | None, home: Path | None = None) ->
     record = load_record(run_id, uri, home)
     reader = ArtifactReader(uri, home)
     try:
-        environment = flatten(json.loads(reader.text(record, Artifact.ENVIRONMENT) or "{}"))
-        files: dict[str, Any] = json.loads(record.tags.get(Tag.FILES, "{}"))
+        environment, files = flatten(json.loads(reader.text(record, Artifact.ENVIRONMENT) or "{}")), record.files
     except ValueError:
         environment, files = {}, {}
     return RunContents(

@@ -22,11 +22,16 @@ class Tag:
     HOME = "tlft.home"  # which `paths.home` the run was begun from, by its id
     HEARTBEAT = "tlft.heartbeat"  # ms since 1970, renewed while the run is computed, for other homes to see
     TURN = "tlft.turn"  # which of the homes that begin a run at once computes it
-    FILES = "tlft.files"  # JSON: name -> bytes and SHA-256 of every file that the run must have
     SECONDS = "tlft.seconds"
     DIVERGED = "tlft.diverged"
     DAMAGED = "tlft.damaged"
     RESUMED = "tlft.resumed"  # how often another process went on with the run
+
+    # MLflow's pages show every tag but those that begin with `mlflow.`, and JSON is not for people. It cannot be a file
+    # of the run: a plan asks for it of every job, and a server would have to be asked for as many files.
+    FILES = "mlflow.tlft.files"  # JSON: name -> bytes and SHA-256 of every file that the run must have
+    PARAMS = "mlflow.tlft.params"  # JSON: name -> value of what the params that people see do not have as a whole
+    FORMER_FILES = "tlft.files"  # as FILES, of an earlier version
 
     NOTE = "mlflow.note.content"
     PARENT = "mlflow.parentRunId"
@@ -78,6 +83,7 @@ class Param:
     HEAD = "head.name"
     CLASS_MAP = "class_map"  # the digest of what the 1000 outputs stand for; not there for another head
     TRAINABLE = "training.trainable"
+    TRANSFORM = "transform."  # how images become tensors: begins the names of what the weights ask for
     RESIZE = "transform.resize"  # to which length of their short side images are brought
 
     DATA_TRAIN = "data.train"  # the digest of a split's images, as the next two; not there if nothing is trained

@@ -28,6 +28,7 @@ from tlft.runs.identify import identify, run_name
 from tlft.runtime import signals
 from tlft.runtime.environment import SourceState
 from tlft.tracking.claimed_run import claim_run
+from tlft.tracking.client import logged_models
 from tlft.tracking.entries import send
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.run_folder import RunFolder
@@ -63,7 +64,8 @@ def test_run_is_finished_and_named_for_people(done: Done) -> None:
 
 
 def test_params_are_the_scientific_configuration(done: Done) -> None:
-    params = done.run.data.params
+    (record,) = records(done.config)
+    params = record.params
     assert params["optimizer.lr"] == "0.01"
     assert params["seed"] == "3"
     assert params["model.weights"].startswith("57934424")
@@ -80,6 +82,26 @@ def test_params_are_the_scientific_configuration(done: Done) -> None:
     }
 
 
+def test_people_see_the_params_in_which_runs_differ_and_no_long_digests(done: Done) -> None:
+    params = done.run.data.params
+    assert not {name for name in params if name.startswith(("format", "transform."))}
+    assert params["model.weights"].startswith("57934424")
+    assert max(map(len, params.values())) < 24
+    assert len(params) <= 24
+
+
+def test_no_tag_that_people_see_is_json(done: Done) -> None:
+    (record,) = records(done.config)
+    assert record.files["weights/model.safetensors"][0] > 1000
+    for name, text in done.run.data.tags.items():
+        assert name.startswith("mlflow.") or not text.startswith(("{", "[")), name
+
+
+def test_the_model_has_the_name_of_its_run(done: Done) -> None:
+    (model,) = logged_models(Store(done.config).client, done.run.info.experiment_id, done.run.info.run_id)
+    assert model.name == done.run.info.run_name
+
+
 def test_machine_facts_and_the_users_words_are_tags(done: Done) -> None:
     tags = done.run.data.tags
     assert tags["who"] == "me"
@@ -92,7 +114,8 @@ def test_machine_facts_and_the_users_words_are_tags(done: Done) -> None:
 def test_the_data_set_is_an_input_of_the_run(done: Done) -> None:
     inputs = {one.tags[0].value: one.dataset for one in done.run.inputs.dataset_inputs}
     assert set(inputs) == {"train", "holdout", "eval"}
-    params = done.run.data.params
+    (record,) = records(done.config)
+    params = record.params
     for split, dataset in inputs.items():
         assert (dataset.name, dataset.digest) == ("insects", params[f"data.{split}"][:36])
     assert json.loads(inputs["eval"].source)["uri"].endswith("insects")

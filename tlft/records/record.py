@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from tlft.names import Tag
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,14 @@ class Record:
     metrics: dict[str, float]
     artifacts: str = ""
     experiment_id: str = ""
+
+    @property
+    def files(self) -> dict[str, tuple[int, str]]:
+        """Name -> bytes and SHA-256 of every file that the run must have."""
+        return files_of(self.tags)
+
+
+def files_of(tags: Mapping[str, str]) -> dict[str, tuple[int, str]]:
+    """Return what tags of a run tell of its files, those of an earlier version too: name -> bytes and SHA-256."""
+    listed: dict[str, tuple[int, str]] = json.loads(tags.get(Tag.FILES) or tags.get(Tag.FORMER_FILES) or "{}")
+    return {name: (size, sha256) for name, (size, sha256) in listed.items()}

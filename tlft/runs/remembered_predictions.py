@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlft.names import Artifact, Tag
+from tlft.names import Artifact
 from tlft.records.record import Record
 from tlft.runtime.files import atomic_write
 from tlft.tracking.client import local_folder
@@ -53,7 +53,7 @@ def recall_predictions(file: Path, records: Sequence[Record], reader: ArtifactRe
 
 def _state_of(record: Record) -> str:
     """Return what tells a run's file of predictions from another of the same run; nothing if nothing does."""
-    digest = json.loads(record.tags.get(Tag.FILES, "{}")).get(Artifact.PREDICTIONS, "")
+    digest = record.files.get(Artifact.PREDICTIONS, "")
     folder = local_folder(record.artifacts) if record.artifacts else None
     if folder is None:
         return json.dumps(digest) if digest else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 from collections.abc import Sequence
@@ -150,5 +149,5 @@ _PROCESS, _EVALUATION, _GPU_CONTEXT = 1_250_000_000, 1_000_000_000, 2_000_000_00
 
 
 def _weights_size(record: Record) -> int:
-    size, _ = json.loads(record.tags.get(Tag.FILES, "{}")).get(Artifact.WEIGHTS, (0, ""))
-    return int(size)
+    size, _ = record.files.get(Artifact.WEIGHTS, (0, ""))
+    return size

@@ -18,7 +18,7 @@ from tlft.names import Artifact, Metric, Tag
 from tlft.runtime.files import sha256_of
 from tlft.runtime.journal import Entry, Journal
 from tlft.tracking.client import find_run
-from tlft.tracking.entries import ESSENTIAL, describe, halves, is_refusal, kind_of, send
+from tlft.tracking.entries import ESSENTIAL, describe, for_people, halves, is_refusal, kind_of, send
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.server import reason_of
 
@@ -70,7 +70,10 @@ class ActiveRun:
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Log the scientific configuration; it never changes during a run."""
-        self.journal.append_once("params", dict(params))
+        shown, hidden = for_people(params)
+        if hidden:
+            self.journal.append_once("whole_params", hidden)
+        self.journal.append_once("params", shown)
 
     def log_inputs(self, name: str, source: str, digests: Mapping[str, str]) -> None:
         """Log the data set, each split with its digest, as what the run has read."""

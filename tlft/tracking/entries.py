@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tlft.names import Tag
+from tlft.names import Param, Tag
 from tlft.runtime.journal import Entry
 from tlft.tracking.pyfunc_model import log_model
 
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
     from tlft.tracking.run_folder import RunFolder
 
-ESSENTIAL = ("params", "files", "end")
+ESSENTIAL = ("params", "whole_params", "files", "end")
 """Kinds of entries without which a run is not complete: without its params it stands in a wrong row of the table."""
 
 _MOST = {"metrics": 1000, "params": 100, "tags": 100}
 """How many MLflow takes in one request, by the kind of the entry."""
 
 _LONGEST_DIGEST = 36  # in MLflow
+
+_DIGEST, _SHOWN_DIGITS = re.compile(r"[0-9a-f]{64}"), 12
+_BACKGROUND = (Param.FORMAT, Param.TRANSFORM)
+"""How names begin of params that follow from the others, so that a comparison of runs has no need of them."""
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 _REFUSING_STATUSES = (400, 413, 414, 415, 422, 431)
@@ -43,7 +47,7 @@ def describe(entry: Entry) -> str:
     kind = kind_of(entry)
     content = entry[kind]
     if kind not in _MOST:
-        return {"inputs": "the data set", "model": "the logged model", "files": "its files", "end": "its end"}[kind]
+        return _IN_WORDS[kind]
     if len(content) > 1:
         return f"{len(content)} {kind}"
     name = next(iter(content), "")
@@ -51,6 +55,28 @@ def describe(entry: Entry) -> str:
 
 
 _LONGEST_NAME = 60
+_IN_WORDS = {
+    "inputs": "the data set",
+    "model": "the logged model",
+    "files": "its files",
+    "whole_params": "its whole params",
+    "end": "its end",
+}
+
+
+def for_people(params: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the params that a comparison of runs shows, and those that it does not show, or not as a whole."""
+    shown = {
+        name: value[:_SHOWN_DIGITS] if _DIGEST.fullmatch(value) else value
+        for name, value in params.items()
+        if not name.startswith(_BACKGROUND)
+    }
+    return shown, {name: value for name, value in params.items() if shown.get(name) != value}
+
+
+def whole_params(run: Run) -> dict[str, str]:
+    """Return all that `for_people` was given; an earlier version has logged it as it was."""
+    return {**run.data.params, **json.loads(run.data.tags.get(Tag.PARAMS, "{}"))}
 
 
 def halves(entry: Entry) -> list[Entry]:
@@ -94,6 +120,8 @@ def send(client: MlflowClient, run: Run, folder: RunFolder, entry: Entry) -> Non
     elif kind == "params":
         for pairs in _batches(entry["params"], _MOST[kind]):
             client.log_batch(run_id, params=[entities.Param(*pair) for pair in pairs])
+    elif kind == "whole_params":
+        client.set_tag(run_id, Tag.PARAMS, json.dumps(entry[kind], ensure_ascii=False))
     elif kind == "tags":
         for pairs in _batches(entry["tags"], _MOST[kind]):
             client.log_batch(run_id, tags=[entities.RunTag(*pair) for pair in pairs])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tlft.commands import invocation
 from tlft.names import Tag
+from tlft.records.record import files_of
 from tlft.runtime.files import sha256_of
 from tlft.tracking.client import local_folder
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def find_damage(run: Run) -> str:
     """Say what is wrong with a run's files, as far as names and sizes on this machine tell; nothing if all is well."""
     folder = local_folder(run.info.artifact_uri)
-    for name, (size, _) in _files(run).items():
+    for name, (size, _) in files_of(run.data.tags).items():
         if folder is not None and (damage := _compare(folder / name, name, size)):
             return damage
     if damage := run.data.tags.get(Tag.DAMAGED, ""):
@@ -31,7 +31,7 @@ def find_damage(run: Run) -> str:
 def find_damage_by_digest(client: MlflowClient, run: Run) -> str:
     """Say what is wrong with a run's files by their bytes; those that a server keeps are fetched."""
     folder = local_folder(run.info.artifact_uri)
-    for name, (size, sha256) in _files(run).items():
+    for name, (size, sha256) in files_of(run.data.tags).items():
         parent = name.rpartition("/")[0]
         with TemporaryDirectory() as fetched:
             if folder is not None:
@@ -43,11 +43,6 @@ def find_damage_by_digest(client: MlflowClient, run: Run) -> str:
             if damage := _compare(path, name, size, sha256):
                 return damage
     return ""
-
-
-def _files(run: Run) -> dict[str, tuple[int, str]]:
-    files: dict[str, tuple[int, str]] = json.loads(run.data.tags.get(Tag.FILES, "{}"))
-    return files
 
 
 def _compare(path: Path, name: str, size: int, sha256: str = "") -> str:

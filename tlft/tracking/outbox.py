@@ -81,7 +81,7 @@ def verify(experiment: str, uri: str | None, home: Path) -> Iterator[tuple[Recor
         TlftError: if the store does not answer, or not with the files.
     """
     for record in load_records(experiment, uri, home):
-        if record.status != "FINISHED" or record.deleted or Tag.FILES not in record.tags:
+        if record.status != "FINISHED" or record.deleted or not record.files:
             continue
         address = tracking_uri(uri, home)
         client = connect(address)

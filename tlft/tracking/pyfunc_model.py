@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tlft.names import PROBABILITY, Artifact
+from tlft.names import LONGEST_NAME, PROBABILITY, Artifact
 from tlft.tracking.client import local_folder, logged_models, quiet
 from tlft.tracking.run_folder import RunFolder
 
@@ -63,7 +64,7 @@ def log_model(client: MlflowClient, run: Run, folder: RunFolder, description: Ma
         _copy_code(code / _PACKAGE.name)
         info = Model.log(
             artifact_path=None,
-            name="model",
+            name=model_name(run.info.run_name or ""),
             flavor=pyfunc,
             run_id=run_id,
             python_model=str(_ENTRY),
@@ -76,6 +77,11 @@ def log_model(client: MlflowClient, run: Run, folder: RunFolder, description: Ma
             pip_requirements=[_pin(name) for name in (*REQUIRED, description["library"])],
         )
     _share_weights(client.get_logged_model(info.model_id), run, folder)
+
+
+def model_name(run_name: str) -> str:
+    """Return the name of a run as MLflow takes it for its model, so that a list of models tells them apart."""
+    return re.sub(r"""[/:.%"'\x00-\x1f]+""", "_", run_name)[:LONGEST_NAME].strip() or "model"
 
 
 def _copy_code(to: Path) -> None:

@@ -22,6 +22,7 @@ from tlft.tracking.client import (
     refuse_deleted,
     tracking_uri,
 )
+from tlft.tracking.entries import whole_params
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def to_record(run: Run) -> Record:
         deleted=run.info.lifecycle_stage == "deleted",
         start_time=run.info.start_time or 0,
         key=run.data.tags.get(Tag.RUN_KEY, ""),
-        params=dict(run.data.params),
+        params=whole_params(run),
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         artifacts=run.info.artifact_uri or "",

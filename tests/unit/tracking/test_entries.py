@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import (
     REQUEST_LIMIT_EXCEEDED,
     TEMPORARILY_UNAVAILABLE,
 )
+from mlflow.utils.validation import _validate_logged_model_name
 
 from tlft import sync
 from tlft.config.schema import Config
@@ -26,6 +27,7 @@ from tlft.records.record import Record
 from tlft.tracking.active_run import ActiveRun, RefusedError
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.entries import halves, is_refusal
+from tlft.tracking.pyfunc_model import model_name
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store
 
@@ -107,6 +109,30 @@ def test_two_halves_come_to_the_whole() -> None:
     assert halves({"tags": {"a": "1", "b": "2", "c": "3"}}) == [{"tags": {"a": "1"}}, {"tags": {"b": "2", "c": "3"}}]
     assert halves({"metrics": {"a": 1.0}, "step": 1, "time": 2}) == []
     assert halves({"model": {"a": 1, "b": 2}}) == []
+
+
+def test_params_that_people_do_not_see_are_read_with_the_others(config: Config) -> None:
+    params = {"format": "1", "seed": "0", "data.eval": "e" * 64, "transform.mean": "[0.5, 0.5, 0.5]"}
+    with claim_run(Store(config), KEY) as claim, claim.start("a run", params, {}) as run:
+        pass
+    assert only(config).params == params
+    assert run._client.get_run(run.run_id).data.params == {"seed": "0", "data.eval": "e" * 12}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fine_tune s0 resnet50 sgd", "fine_tune s0 resnet50 sgd"),
+        ("zero_shot vit_base.augreg_in1k", "zero_shot vit_base_augreg_in1k"),
+        ('a/b: "50 %"', "a_b_ _50 _"),
+        ("...", "_"),
+        ("", "model"),
+        ("x" * 400, "x" * 250),
+    ],
+)
+def test_a_model_is_called_as_its_run_as_far_as_mlflow_allows(name: str, expected: str) -> None:
+    assert model_name(name) == expected
+    _validate_logged_model_name(expected)
 
 
 def test_what_is_refused_is_put_aside_and_named_and_all_else_arrives(

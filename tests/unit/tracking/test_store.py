@@ -239,6 +239,28 @@ def test_verify_hashes_the_files_and_a_damaged_run_is_done_no_more(
     assert Store(config).finished(KEY) is not None
 
 
+def test_a_run_of_an_earlier_version_is_read_as_before(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has its files in a tag that people see, and its params as they were."""
+    with begun(config) as run:
+        leave_files(run)
+    store, digest = Store(config), "5" * 64
+    tags = store.client.get_run(run.run_id).data.tags
+    store.client.set_tag(run.run_id, "tlft.files", tags["mlflow.tlft.files"])
+    store.client.delete_tag(run.run_id, "mlflow.tlft.files")
+    for name, value in (("data.eval", digest), ("transform.resize", "168")):
+        store.client.log_param(run.run_id, name, value)
+    record = only(config)
+    assert record.files["weights/model.safetensors"][0] == len("weights")
+    assert (record.params["data.eval"], record.params["transform.resize"]) == (digest, "168")
+    assert store.finished(KEY) is not None
+    assert sync.main(["--verify"]) == 0
+    (weights,) = config.home.glob("mlruns/tlft/*/artifacts/weights/model.safetensors")
+    weights.unlink()
+    assert store.finished(KEY) is None
+    assert sync.main(["--verify"]) == 1
+    assert "its weights/model.safetensors is missing" in capsys.readouterr().out
+
+
 def test_a_run_whose_process_is_gone_is_killed_at_the_next_start(config: Config) -> None:
     store = Store(config)
     tags = {"tlft.run_key": KEY, "tlft.home": store.home_id}
