@@ -153,6 +153,15 @@ class SlurmLauncher(_TlftLauncher):
 
         return find_problem()
 
+    def prepare(self, due: "Sequence[PlannedJob]") -> str:
+        """Say which GPUs the jobs get, and how to ask for one where they need it and nobody has."""
+        count = self.settings["gpus_per_node"]
+        if count:
+            return f", {count} GPU{'s' if count > 1 else ''} each"
+        if self.settings["additional_parameters"] or not any(job.config.device.startswith("cuda") for job in due):
+            return ""
+        return " (hydra.launcher.gpus_per_node=1 asks Slurm for it)"
+
     def run_jobs(self, orders: "Sequence[JobOrder]", on_submit: "OnSubmit") -> None:
         """Run the jobs, each of which waits in the queue of the cluster first."""
         from tlft.sweeps.launchers.slurm import run_jobs

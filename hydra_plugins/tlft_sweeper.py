@@ -75,8 +75,9 @@ class TlftSweeper(Sweeper):
 
         jobs = plan_jobs(compose_jobs(master, overrides, loader))
         choices = master.hydra.runtime.choices
-        launcher = self._launcher(choices["hydra/launcher"])
-        plan = describe_plan(jobs, on_all_cores=choices["hydra/launcher"] == "parallel")
+        choice = choices["hydra/launcher"]
+        launcher = self._launcher(choice)
+        plan = describe_plan(jobs, on_all_cores=choice == "parallel", here=choice != "slurm")
         print(plan + launcher.prepare([job for job in jobs if job.is_due]), flush=True)
         if jobs[0].config.plan:
             print_jobs(jobs)

@@ -131,6 +131,17 @@ def prepare_machine(config: Config) -> Machine:
     return _in_precision(Machine(device, resolve_precision(config.precision, device), threads))
 
 
+def expected_machine(config: Config, threads: int) -> Machine:
+    """Return where and how a run will compute, without preparing it: no GPU is claimed, nothing is set.
+
+    The run itself may get another GPU of several; they are taken for alike.
+    """
+    import torch
+
+    device = torch.device(_best_device() if config.device == "auto" else config.device)
+    return Machine(device, resolve_precision(config.precision, device), threads)
+
+
 def resolve_precision(asked: str, device: torch.device) -> str:
     """Return what a precision comes to on a device: `auto` to bfloat16 where the hardware has it, else to float32."""
     if asked != "auto":

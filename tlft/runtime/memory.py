@@ -12,7 +12,8 @@ import ctypes
 import logging
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,20 @@ def keep_freed() -> None:
     _Share.is_kept = True
 
 
+@contextmanager
+def keeping_freed() -> Iterator[None]:
+    """Keep freed memory within the block, and give it back at its end; it goes on to be kept if it was before."""
+    was_kept = _Share.is_kept
+    keep_freed()
+    try:
+        yield
+    finally:
+        library = _c_library()
+        if library is not None and not was_kept:
+            _keep_no_more(library)
+            library.malloc_trim(0)
+
+
 def bound_freed() -> bool:
     """Give back what was freed if this process holds almost all that it may, and keep no more from then on.
 
@@ -97,12 +112,16 @@ def bound_freed() -> bool:
         return False
     if _Share.is_kept:
         log.info("memory: %.1f GB are held; what is freed is given back from now on, which is slower", _held() / 1e9)
-        library.mallopt(_M_MMAP_MAX, _MMAP_MAX)
-        library.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
-        library.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
-        _Share.is_kept = False
+        _keep_no_more(library)
     library.malloc_trim(0)
     return True
+
+
+def _keep_no_more(library: Any) -> None:
+    library.mallopt(_M_MMAP_MAX, _MMAP_MAX)
+    library.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+    library.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
+    _Share.is_kept = False
 
 
 @cache

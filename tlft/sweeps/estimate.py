@@ -1,4 +1,7 @@
-"""Estimate what a sweep will take, in time, space and memory, from what earlier runs of its networks took here."""
+"""Estimate what a sweep will take, in time, space and memory, from what earlier runs of its networks took here.
+
+Of a network that was never run here, the time is found out by a trial (see tlft/sweeps/trial.py).
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,69 @@ from tlft.records.record import Record
 from tlft.runtime.device import available_threads, count_gpus
 from tlft.runtime.progress import describe_duration, describe_space
 from tlft.sweeps.jobs import PlannedJob
+from tlft.sweeps.trial import is_worth_a_trial, seconds_by_trial, try_networks
+
+LONG = 7200.0
+"""Seconds: what takes this or more on the CPU, so that it is said in hours, would be worth a GPU."""
 
 
-def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
-    """Say the time and the space on disk that jobs will take, such as `, about 14 min, 1.2 GB`.
+def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False, here: bool = False) -> str:
+    """Say the time and the space on disk that jobs will take, such as `, about 14 min, 1.2 GB`, and if a GPU is wanted.
 
-    What no earlier run tells is left out; one job that nothing is known of makes the time unknown. `on_all_cores`: jobs
-    run beside each other, so that they have all cores together, whatever each has.
+    It is by those that ask for one (`, on a GPU`), and by those that will take hours on the CPU, all together.
+
+    Args:
+        jobs: that are due.
+        on_all_cores: they run beside each other, so that they have all cores together, whatever each has.
+        here: they run on this machine, so that a network that was never run may be tried for a moment, which is said.
+            What neither tells is left out; one job that nothing is known of makes the time unknown.
     """
-    with_earlier = list(zip(jobs, _earlier(jobs), strict=True))
-    seconds = [_seconds(job, earlier, on_all_cores) for job, earlier in with_earlier]
-    estimated = [estimate for estimate in seconds if estimate is not None]
-    time = f", about {describe_duration(sum(estimated))}" if jobs and len(estimated) == len(seconds) else ""
+    earlier = _earlier(jobs)
+    seconds = [_seconds(job, records, on_all_cores) for job, records in zip(jobs, earlier, strict=True)]
+    unknown = [job for job, known in zip(jobs, seconds, strict=True) if known is None]
+    by_trial = here and bool(unknown) and is_worth_a_trial(unknown)
+    if by_trial:
+        try_networks(unknown)
+        tried = iter([seconds_by_trial(job, _threads_of(job, on_all_cores)) for job in unknown])
+        seconds = [next(tried) if known is None else known for known in seconds]
     sizes: list[int] = []
-    for job, earlier in with_earlier:
+    for job, records in zip(jobs, earlier, strict=True):
         if job.config.tracking.weights:
-            sizes += [size for size in map(_weights_size, earlier) if size][:1]
-    return time + (f", {describe_space(sum(sizes))}" if sizes else "")
+            sizes += [size for size in map(_weights_size, records) if size][:1]
+    known_seconds = [estimate for estimate in seconds if estimate is not None]
+    time = ""
+    if jobs and len(known_seconds) == len(jobs):
+        time = _describe_time(jobs, sum(known_seconds), by_trial=by_trial, here=here)
+    return _describe_gpus(jobs) + time + (f", {describe_space(sum(sizes))}" if sizes else "")
+
+
+def _describe_gpus(jobs: Sequence[PlannedJob]) -> str:
+    """Say how many jobs ask for a GPU by name."""
+    count = sum(job.config.device.startswith(_GPUS) for job in jobs)
+    return "" if not count else ", on a GPU" if count == len(jobs) else f", {count} on a GPU"
+
+
+def _describe_time(jobs: Sequence[PlannedJob], seconds: float, *, by_trial: bool, here: bool) -> str:
+    """Say a time, how it is known, and if a GPU would shorten it: convolutions are an order of magnitude faster there.
+
+    What `device=auto` comes to is known of this machine alone.
+    """
+    devices = {job.config.device for job in jobs}
+    is_long = seconds >= LONG and devices <= ({"auto", "cpu"} if here else {"cpu"})
+    on_cpu = is_long and not any(map(_computes_on_gpu, devices))
+    remarks = [
+        *(["by a short trial"] if by_trial else []),
+        *(["a GPU would take a fraction of it"] if on_cpu else []),
+    ]
+    said = f", about {describe_duration(seconds)}{' on the CPU' if on_cpu else ''}"
+    return said + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
 def expected_seconds(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> list[float | None]:
-    """Return what each job will take, by itself on the machine; None where no earlier run tells."""
-    return [_seconds(job, earlier, on_all_cores) for job, earlier in zip(jobs, _earlier(jobs), strict=True)]
+    """Return what each job will take, by itself on the machine; None where neither an earlier run nor a trial tells."""
+    pairs = zip(jobs, _earlier(jobs), strict=True)
+    seconds = [(job, _seconds(job, earlier, on_all_cores)) for job, earlier in pairs]
+    return [seconds_by_trial(job, _threads_of(job, on_all_cores)) if known is None else known for job, known in seconds]
 
 
 def _earlier(jobs: Sequence[PlannedJob]) -> list[list[Record]]:
@@ -52,13 +96,17 @@ def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> 
     trained = [record for record in records if (Param.EPOCHS in record.params) == (job.config.training.epochs > 0)]
     on_device = _on_device(job.config.device, trained)
     comparable = _on_same_images(job, on_device)
-    threads = available_threads() if on_all_cores else job.config.threads or available_threads()
+    threads = _threads_of(job, on_all_cores)
     rates = [
         float(record.tags[Tag.SECONDS]) * _threads(record, threads) / int(record.params.get(Param.EPOCHS, "1"))
         for record in comparable
         if Tag.SECONDS in record.tags
     ]
     return statistics.median(rates) / threads * max(job.config.training.epochs, 1) if rates else None
+
+
+def _threads_of(job: PlannedJob, on_all_cores: bool) -> int:
+    return available_threads() if on_all_cores else job.config.threads or available_threads()
 
 
 def _on_same_images(job: PlannedJob, records: Sequence[Record]) -> Sequence[Record]:
@@ -144,6 +192,7 @@ def _computes_on_gpu(device: str) -> bool:
     return device != "cpu" and (device != "auto" or count_gpus() > 0)
 
 
+_GPUS = ("cuda", "mps")
 _PROCESS, _EVALUATION, _GPU_CONTEXT = 1_250_000_000, 1_000_000_000, 2_000_000_000
 """Bytes that a process holds with everything imported; what an evaluation takes beside that; and what CUDA takes."""
 

@@ -106,7 +106,7 @@ def _look_up(jobs: Mapping[str, Job], store: Store) -> dict[str, tuple[RunStatus
     return statuses
 
 
-def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> str:
+def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False, here: bool = True) -> str:
     """Say the plan in a line, such as `9 jobs: 3 done before, 6 new, about 14 min, 1.2 GB`; see `describe_cost`."""
     counts = Counter(job.status for job in jobs if job.same_as is None)
     commit = source_state().commit
@@ -120,7 +120,7 @@ def describe_plan(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> 
         (counts[RunStatus.NEW], RunStatus.NEW.label),
     ]
     listed = ", ".join(f"{count} {label}" for count, label in parts if count)
-    cost = describe_cost([job for job in jobs if job.is_due], on_all_cores=on_all_cores)
+    cost = describe_cost([job for job in jobs if job.is_due], on_all_cores=on_all_cores, here=here)
     return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {listed}{cost}"
 
 

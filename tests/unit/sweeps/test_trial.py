@@ -1,0 +1,154 @@
+"""What nothing like was run before: its time is measured for a moment, and nothing else is changed by that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from conftest import TINY_ARCH, Configure
+
+from tlft.config.schema import Config
+from tlft.records.outcome import RunStatus
+from tlft.records.record import Record
+from tlft.runs.identify import identify
+from tlft.sweeps import trial
+from tlft.sweeps.estimate import describe_cost, expected_seconds
+from tlft.sweeps.jobs import Job, PlannedJob
+from tlft.sweeps.plan import describe_plan
+from tlft.training import speed
+from tlft.training.speed import Speed, measure_speed
+
+
+@pytest.fixture(autouse=True)
+def nothing_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_speeds", {})
+
+
+@pytest.fixture
+def config(configure: Configure, tiny_folder: Path) -> Config:
+    return configure(
+        "data=imagefolder", f"data.root={tiny_folder}", "model=scratch", "threads=1", "plan=true", *TINY_ARCH
+    )
+
+
+def plan(config: Config, count: int = 1, status: RunStatus = RunStatus.NEW) -> list[PlannedJob]:
+    store = cast(Any, SimpleNamespace(recent=lambda arch, host: []))
+    identity = identify(config)
+    return [PlannedJob(Job(number, config), identity, store, status) for number in range(count)]
+
+
+def with_speed(monkeypatch: pytest.MonkeyPatch, measured: Speed | None) -> list[str]:
+    """Have every trial say this; returns the networks that were tried."""
+    tried: list[str] = []
+
+    def measure(config: Config, size: int, threads: int) -> Speed | None:
+        tried.append(config.arch.name)
+        return measured
+
+    monkeypatch.setattr(speed, "measure_speed", measure)
+    return tried
+
+
+def test_a_network_that_was_never_run_is_tried_and_that_is_said(config: Config) -> None:
+    (job,) = plan(config)
+    assert describe_plan([job]).startswith("1 job: 1 new, about ")
+    assert describe_plan([job]).endswith(" (by a short trial)")
+    (seconds,) = expected_seconds([job], on_all_cores=True)
+    assert seconds is not None
+    assert seconds > 0
+
+
+def test_each_network_is_tried_once_for_all_of_its_jobs(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=True))
+    monkeypatch.setattr(trial, "available_threads", lambda: 2)
+    said = describe_cost(plan(config, 3), here=True)
+    # 50 epochs of 16 images, 12 evaluated, and what each run takes besides.
+    assert said == f", about {round(3 * (2 + 50 * 16 * 0.1 + 12 * 0.05) / 60)} min (by a short trial)"
+    assert describe_cost(plan(config, 3), here=True) == said
+    assert tried == [config.arch.name]
+
+
+def test_a_network_that_cannot_be_tried_is_not_spoken_of(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_speed(monkeypatch, None)
+    assert describe_cost(plan(config, 2), here=True) == ""
+    assert expected_seconds(plan(config, 2)) == [None, None]
+
+
+def test_nothing_is_tried_where_all_is_done_or_elsewhere(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=True))
+    assert describe_plan(plan(config, 2, RunStatus.SKIPPED)) == "2 jobs: 2 done before"
+    assert describe_plan(plan(config, 2), here=False) == "2 jobs: 2 new"  # on the nodes of a cluster
+    assert expected_seconds(plan(config)) == [None]
+    assert tried == []
+
+
+def test_a_sweep_that_is_done_in_a_minute_begins_without_a_trial(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=True))
+    started = replace(config, plan=False)  # 50 times 16 images, and 12
+    assert describe_plan(plan(started)) == "1 job: 1 new"
+    assert describe_plan(plan(replace(started, training=replace(started.training, epochs=70)))) != "1 job: 1 new"
+    assert tried == [config.arch.name]
+
+
+def test_what_was_run_before_is_not_tried(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=True))
+    tags = {"tlft.seconds": "100", "device": "cpu", "threads": "1"}
+    known = Record("id", "name", "FINISHED", False, 0, "key", {"training.epochs": "50"}, tags, {})
+    (job,) = plan(config)
+    job = PlannedJob(job.job, job.identity, cast(Any, SimpleNamespace(recent=lambda arch, host: [known])), job.status)
+    assert describe_cost([job], here=True) == ", about 2 min"
+    assert tried == []
+
+
+def test_a_trial_leaves_random_state_and_threads_as_they_were(config: Config) -> None:
+    torch.manual_seed(5)
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    measured = measure_speed(config, 32, threads + 1)
+    assert measured is not None
+    assert measured.on_cpu
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_nothing_is_trained_in_a_trial_of_an_evaluation(configure: Configure) -> None:
+    measured = measure_speed(configure("experiment=zero_shot", *TINY_ARCH), 32, 1)
+    assert measured is not None
+    assert measured.train == 0
+    assert measured.evaluate > 0
+
+
+def test_a_network_that_nobody_has_gives_no_speed(configure: Configure) -> None:
+    assert measure_speed(configure("arch=timm", "arch.name=no_such_network"), 32, 1) is None
+
+
+def test_work_on_the_cpu_of_hours_would_be_worth_a_gpu(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlft.sweeps.estimate.count_gpus", lambda: 0)
+    with_speed(monkeypatch, Speed(20.0, 1.0, on_cpu=True))
+    said = describe_cost(plan(config), here=True)
+    assert said == ", about 4.5 h on the CPU (by a short trial; a GPU would take a fraction of it)"
+    monkeypatch.setattr("tlft.sweeps.estimate.count_gpus", lambda: 1)
+    assert describe_cost(plan(config), here=True) == ", about 4.5 h (by a short trial)"
+
+
+def test_jobs_that_ask_for_a_gpu_are_counted(configure: Configure, config: Config) -> None:
+    (job,) = plan(config)
+    asking = configure("device=cuda", *TINY_ARCH)
+    on_gpu = PlannedJob(Job(1, asking), job.identity, job.store, RunStatus.NEW)
+    assert describe_cost([on_gpu, on_gpu]) == ", on a GPU"
+    assert describe_cost([on_gpu, job]) == ", 1 on a GPU"
+
+
+def test_slurm_says_which_gpus_jobs_get_or_how_to_ask_for_one(configure: Configure, config: Config) -> None:
+    SlurmLauncher = import_module("hydra_plugins.tlft_launcher").SlurmLauncher  # noqa: N806
+    (job,) = plan(config)
+    asking = PlannedJob(Job(1, configure("device=cuda", *TINY_ARCH)), job.identity, job.store, RunStatus.NEW)
+    assert SlurmLauncher(gpus_per_node=2).prepare([job]) == ", 2 GPUs each"
+    assert SlurmLauncher().prepare([job]) == ""
+    assert SlurmLauncher().prepare([job, asking]) == " (hydra.launcher.gpus_per_node=1 asks Slurm for it)"
