@@ -67,6 +67,8 @@ class TlftSweeper(Sweeper):
 
     def _run(self, master: DictConfig, overrides: list[list[str]], loader: ConfigLoader) -> int:
         """Compose, check, plan, launch and sum up; returns the exit status."""
+        from tlft.runtime.line_breaks import fitting
+        from tlft.runtime.signals import say_interrupted
         from tlft.sweeps.execute import Interrupted, execute
         from tlft.sweeps.jobs import compose_jobs
         from tlft.sweeps.parent_run import SweepRun
@@ -78,7 +80,7 @@ class TlftSweeper(Sweeper):
         choice = choices["hydra/launcher"]
         launcher = self._launcher(choice)
         plan = describe_plan(jobs, on_all_cores=choice == "parallel", here=choice != "slurm")
-        print(plan + launcher.prepare([job for job in jobs if job.is_due]), flush=True)
+        print(fitting(plan + launcher.prepare([job for job in jobs if job.is_due]), sys.stdout), flush=True)
         if jobs[0].config.plan:
             print_jobs(jobs)
             return 0
@@ -88,6 +90,7 @@ class TlftSweeper(Sweeper):
             results = execute(jobs, launcher, sweep_run, partial(_claim_folder, master))
         except Interrupted as interrupted:  # the summary is owed all the same
             results, stopped = interrupted.results, interrupted.cause
+            say_interrupted()
         sum_up(results, sweep_run)
         if stopped is not None:
             return 130 if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 143)

@@ -27,6 +27,7 @@ from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
 from tlft.runtime.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
+from tlft.runtime.line_breaks import fitting
 from tlft.runtime.signals import listen
 from tlft.runtime.text_table import width_of_output
 from tlft.sweeps.jobs import Job
@@ -79,7 +80,7 @@ def main() -> None:
             run_multirun(run_job_of_hydra, asked.composed, asked.loader)
         elif asked.config.plan:
             jobs = plan_jobs([Job(0, asked.config)])
-            print(describe_plan(jobs))
+            print(fitting(describe_plan(jobs), sys.stdout))
             print_jobs(jobs)
         else:
             run_single(partial(run_job, config=asked.config), asked.composed, with_claimed_folder)

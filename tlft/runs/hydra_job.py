@@ -62,7 +62,7 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
         yaml = OmegaConf.to_yaml(composed, resolve=True)
         outcome = run_experiment(config, yaml, sweep=sweep, on_start=report.begun, patience=patience)
     except (KeyboardInterrupt, signals.Stopped):
-        log.warning("interrupted: the same command goes on where it stopped")
+        signals.say_interrupted()
         report.write(RunStatus.INTERRUPTED)
         raise
     except BaseException as error:

@@ -18,6 +18,7 @@ from tlft.commands import COMMANDS, invocation
 from tlft.config.addresses import hide_known, hide_password
 from tlft.errors import ConfigurationError, TlftError, without_passwords
 from tlft.runtime.files import display_name, name_problem
+from tlft.runtime.line_breaks import fitting
 
 
 class _Parser(ArgumentParser):
@@ -181,5 +182,5 @@ def exit_status(command: Callable[[], int]) -> int:
 
 def exit_with(error: ConfigurationError) -> NoReturn:
     """Print each problem on a line of its own and leave with status 2."""
-    print(error, file=sys.stderr)
+    print(fitting(str(error), sys.stderr), file=sys.stderr)
     sys.exit(2)

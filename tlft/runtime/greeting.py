@@ -10,6 +10,9 @@ _SHOWS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shel
 
 def greet() -> None:
     """Say on a terminal that the command has begun, and what it is at."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:  # a job's of a sweep, which imports this anew
+        return
     if sys.stderr.isatty() and not any(text.partition("=")[0] in _SHOWS for text in sys.argv[1:]):
         sys.stderr.write("loading the libraries and reading the configuration ...\n")
         sys.stderr.flush()

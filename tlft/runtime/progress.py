@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tlft.errors import TlftError, without_passwords
 from tlft.runtime.files import atomic_write
+from tlft.runtime.line_breaks import MARGIN, fitting
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -38,7 +39,7 @@ def on_terminal() -> bool:
 class ConsoleHandler(logging.StreamHandler[TextIO]):
     """Log what goes well to standard output, so that `> log` has it, and warnings and errors to standard error.
 
-    The streams are looked up anew: while a bar is shown, lines go above it.
+    The streams are looked up anew: while a bar is shown, lines go above it. On a terminal they break between words.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,10 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         """Write a record; called with the handler's lock held."""
         self._goes_well = record.levelno < logging.WARNING
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record as its stream shows it."""
+        return fitting(super().format(record), self.stream)
 
 
 class Formatter(logging.Formatter):
@@ -137,12 +142,50 @@ def _reporting(path: Path, advance: Advance, task: dict[str, Any], done: int) ->
     return advance_and_report
 
 
+_moving: Progress | None = None
+
+
+def above_bars(line: str) -> str:
+    """Return what writes a line past rich where bars may be moving: it erases them, and they go on below the line.
+
+    For a signal's handler, which may come in the middle of anything.
+    """
+    if _moving is None:
+        return f"{line}\n"
+    height = max(len(_moving.tasks), 1)
+    erase = "\r" + "\x1b[1A".join(height * ["\x1b[2K"])
+    return erase + line + height * "\n"  # as far down as rich believes to be
+
+
 def bars() -> Progress:
     """Return moving lines for a terminal; each task has the fields `unit` and `note`."""
     from rich import progress as rich_progress
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
     from rich.table import Column
     from rich.text import Text
+
+    class NarrowConsole(Console):
+        """Leaves the margin free, and breaks no line that is printed above the bars: whoever logs it has done so."""
+
+        @property  # type: ignore[misc]
+        def size(self) -> ConsoleDimensions:
+            columns, lines = super().size
+            return ConsoleDimensions(max(columns - MARGIN, 1), lines)
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            is_line = bool(objects) and isinstance(objects[0], Text)
+            super().print(*objects, **{"soft_wrap": is_line, **options})
+
+    class Bars(rich_progress.Progress):
+        def start(self) -> None:
+            global _moving
+            super().start()
+            _moving = self
+
+        def stop(self) -> None:
+            global _moving
+            _moving = None
+            super().stop()
 
     class Amount(rich_progress.ProgressColumn):
         def render(self, task: rich_progress.Task) -> Text:
@@ -160,13 +203,13 @@ def bars() -> Progress:
     def whole() -> Column:
         return Column(no_wrap=True)
 
-    return rich_progress.Progress(
+    return Bars(
         Name(table_column=Column(no_wrap=False, min_width=8)),  # which alone may be cut where the terminal is narrow
         rich_progress.BarColumn(bar_width=12),
         Amount(table_column=whole()),
         rich_progress.TimeRemainingColumn(compact=True, table_column=whole()),
         rich_progress.TextColumn("{task.fields[note]}", table_column=whole()),
-        console=Console(stderr=True),
+        console=NarrowConsole(stderr=True),
         redirect_stdout=sys.stdout.isatty(),  # what goes into a file is not shown in its place
         transient=True,
         speed_estimate_period=120,

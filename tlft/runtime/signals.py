@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from tlft.runtime.progress import above_bars
+
 log = logging.getLogger(__name__)
 
 STOPPING = ("SIGTERM", "SIGUSR1", "SIGUSR2")
@@ -28,6 +30,7 @@ class _Heard:
         interrupts: how many of the signals were a Ctrl-C.
         raised: whether an exception has told of it, so that the process is ending.
         patient: whether a signal waits for `stop_if_asked`; `intent` is what is said then.
+        said: whether it was said how what was stopped goes on.
         requeue: submitit's handler, which is handed over to once.
     """
 
@@ -36,6 +39,7 @@ class _Heard:
     raised = False
     patient = False
     intent = ""
+    said = False
     requeue: _Handler | None = None
 
 
@@ -47,6 +51,7 @@ def listen() -> None:
     is kept, and is handed over to in the end: it puts the job back into Slurm's queue.
     """
     _Heard.number, _Heard.interrupts, _Heard.raised, _Heard.patient = None, 0, False, False
+    _Heard.said = False
     handler = signal.getsignal(signal.SIGUSR2) if hasattr(signal, "SIGUSR2") else None
     if callable(handler) and handler not in (_hear, signal.default_int_handler):
         _Heard.requeue = handler
@@ -117,5 +122,12 @@ def _hear(number: int, frame: FrameType | None) -> None:
     if is_first or number == signal.SIGINT:
         once_more = "; once more stops at once" if number == signal.SIGINT else ""
         intent = _Heard.intent if _Heard.patient else "stopping already"
-        message = f"{signal.Signals(number).name}: {intent}{once_more}\n"
+        message = above_bars(f"{signal.Signals(number).name}: {intent}{once_more}")
         os.write(2, message.encode())  # not through logging, which may be in the middle of a line of its own
+
+
+def say_interrupted() -> None:
+    """Say how what was stopped goes on, once: a run says it, and a sweep if none of its runs has in this process."""
+    if not _Heard.said:
+        _Heard.said = True
+        log.warning("interrupted: the same command goes on where it stopped")

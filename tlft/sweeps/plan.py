@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from tlft.names import Tag
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity, identify, run_name, stated_facts
 from tlft.runtime.environment import source_state
+from tlft.runtime.line_breaks import fitting
 from tlft.sweeps.estimate import describe_cost
 from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Job, PlannedJob
@@ -162,4 +164,4 @@ def print_jobs(jobs: Sequence[PlannedJob]) -> None:
     print(render_jobs(lines))
     class_maps = [job.identity.label_space.class_map for job in jobs]
     for text in dict.fromkeys(describe_class_map(class_map) for class_map in class_maps if class_map):
-        print(f"  class map: {text}")
+        print(fitting(f"  class map: {text}", sys.stdout))

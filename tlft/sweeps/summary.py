@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ from tlft.records.outcome import RunStatus
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
+from tlft.runtime.line_breaks import fitting
 from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
@@ -110,7 +112,7 @@ def _print_failures(results: Sequence[Result]) -> None:
     for result in results:
         job, outcome = result.planned.job, result.outcome
         if outcome.error and result.planned.same_as is None:
-            print(f"job {job.number} failed: {outcome.error}")
+            print(fitting(f"job {job.number} failed: {outcome.error}", sys.stdout))
             if result.folder is not None:
                 print(f"  its folder: {result.folder}")
             print(f"  just this job again: {command_of(job.overrides)}")

@@ -88,8 +88,10 @@ class Checkpoints:
             except _UnusableError as error:
                 log.warning("%s: %s; the one before is used, if there is one", self._path(number, "json"), error)
                 continue
-            if payload["machine"] != (current := _describe(machine)):
-                changes = [f"{name} {payload['machine'].get(name)}, now {value}" for name, value in current.items()]
+            before, current = payload["machine"], _describe(machine)
+            differing = [name for name, value in current.items() if before.get(name) != value]
+            if differing:
+                changes = [f"{name} {before.get(name)}, now {current[name]}" for name in differing]
                 log.warning("begun with %s: the last bits of the result may differ", "; ".join(changes))
             model.load_state_dict(_below("model/", tensors))
             state.best_weights = _below("best/", tensors) or None
