@@ -37,6 +37,7 @@ class Tag:
     PARENT = "mlflow.parentRunId"
     SOURCE_NAME = "mlflow.source.name"
     SOURCE_COMMIT = "mlflow.source.git.commit"
+    VIEW = "mlflow.sharedViewState."  # of an experiment; is followed by the key of a view that people share
     DATASET_SPLIT = "mlflow.data.context"  # is on the data sets that a run has read, not on the run
 
     SWEEP = "sweep"  # the name of the sweep's preset

@@ -14,6 +14,7 @@ from tlft.commands import invocation
 from tlft.config.schema import Config
 from tlft.names import LONGEST_EXPERIMENT_TAG, shorten
 from tlft.records.record import Record
+from tlft.runs.curves_view import KEY, curves_view
 from tlft.runs.remembered_predictions import recall_predictions
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.server import reason_of
@@ -43,6 +44,7 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
         remembered = config.home / "cache" / "predictions" / f"{store.place}.parquet"
         table = add_evidence(table, recall_predictions(remembered, table.runs, reader))
         store.set_note(write_note(table, LONGEST_EXPERIMENT_TAG))
+        store.set_view(KEY, curves_view({name for record in records for name in record.metrics}))
     except Exception as error:
         log.warning("the experiment's note could not be written: %s", reason_of(error))
 

@@ -20,6 +20,7 @@ from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.names import Artifact
 from tlft.records.outcome import RunStatus
+from tlft.runs.curves_view import curves_page
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.runtime.files import atomic_write
@@ -68,6 +69,7 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
             print(f"report: {page}")
         hint = "" if is_server(store.uri) else " (while `make ui` runs)"
         print(f"every run in MLflow: {runs_page(store.uri, store.experiment_id)}{hint}")
+        print(f"their curves: {curves_page(store.uri, store.experiment_id)}")
     refresh_note(config, records, reader)
 
 

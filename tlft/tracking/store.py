@@ -196,6 +196,10 @@ class Store:
         """Write the experiment's note (Markdown), which the user interface shows above its runs."""
         self.client.set_experiment_tag(self.experiment_id, Tag.NOTE, text)
 
+    def set_view(self, key: str, view: str) -> None:
+        """Keep a view of the experiment's runs (JSON) that people share by its key."""
+        self.client.set_experiment_tag(self.experiment_id, Tag.VIEW + key, view)
+
 
 def artifact_folder(mlruns: Path, experiment: str) -> Path:
     """Return the folder for the files of an experiment: of its name, or of one that leads nowhere else.
