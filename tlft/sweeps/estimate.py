@@ -34,11 +34,10 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False, her
     earlier = _earlier(jobs)
     seconds = [_seconds(job, records, on_all_cores) for job, records in zip(jobs, earlier, strict=True)]
     unknown = [job for job, known in zip(jobs, seconds, strict=True) if known is None]
-    by_trial = here and bool(unknown) and is_worth_a_trial(unknown)
+    by_trial = here and bool(unknown) and _may_try(unknown, on_all_cores)
     if by_trial:
         try_networks(unknown)
-        tried = iter([seconds_by_trial(job, _threads_of(job, on_all_cores)) for job in unknown])
-        seconds = [next(tried) if known is None else known for known in seconds]
+        seconds = expected_seconds(jobs, on_all_cores=on_all_cores)
     sizes: list[int] = []
     for job, records in zip(jobs, earlier, strict=True):
         if job.config.tracking.weights:
@@ -50,6 +49,13 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False, her
     return _describe_gpus(jobs) + time + (f", {describe_space(sum(sizes))}" if sizes else "")
 
 
+def _may_try(jobs: Sequence[PlannedJob], in_other_processes: bool) -> bool:
+    """Tell whether networks are tried: a process that has used a GPU keeps some of it, which others may need."""
+    is_plan = any(job.config.plan for job in jobs)
+    on_gpu = in_other_processes and any(_computes_on_gpu(job.config.device) for job in jobs)
+    return is_plan or (is_worth_a_trial(jobs) and not on_gpu)
+
+
 def _describe_gpus(jobs: Sequence[PlannedJob]) -> str:
     """Say how many jobs ask for a GPU by name."""
     count = sum(job.config.device.startswith(_GPUS) for job in jobs)
@@ -57,7 +63,7 @@ def _describe_gpus(jobs: Sequence[PlannedJob]) -> str:
 
 
 def _describe_time(jobs: Sequence[PlannedJob], seconds: float, *, by_trial: bool, here: bool) -> str:
-    """Say a time, how it is known, and if a GPU would shorten it: convolutions are an order of magnitude faster there.
+    """Say a time, how it is known, and if a GPU would shorten it, which is many times as fast as a CPU.
 
     What `device=auto` comes to is known of this machine alone.
     """

@@ -97,6 +97,16 @@ def test_a_sweep_that_is_done_in_a_minute_begins_without_a_trial(
     assert tried == [config.arch.name]
 
 
+def test_a_gpu_is_left_to_the_processes_that_get_it(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlft.sweeps.estimate.count_gpus", lambda: 1)
+    tried = with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=False))
+    started = replace(config, plan=False)
+    assert describe_cost(plan(started, 2), here=True, on_all_cores=True) == ""
+    assert tried == []
+    assert describe_cost(plan(config, 2), here=True, on_all_cores=True) == ", about 3 min (by a short trial)"
+    assert describe_cost(plan(started, 2), here=True) == ", about 3 min (by a short trial)"
+
+
 def test_what_was_run_before_is_not_tried(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=True))
     tags = {"tlft.seconds": "100", "device": "cpu", "threads": "1"}
