@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tlft.config.schema import AdamConfig, ScheduleConfig, SgdConfig
 from tlft.names import Param, Tag
 from tlft.runtime.journal import Entry
 from tlft.tracking.pyfunc_model import log_model
@@ -28,6 +29,14 @@ _LONGEST_DIGEST = 36  # in MLflow
 _DIGEST, _SHOWN_DIGITS = re.compile(r"[0-9a-f]{64}"), 12
 _BACKGROUND = (Param.FORMAT, Param.TRANSFORM)
 """How names begin of params that follow from the others, so that a comparison of runs has no need of them."""
+_USUAL = {
+    Param.BETA1: json.dumps(AdamConfig.beta1),
+    Param.BETA2: json.dumps(AdamConfig.beta2),
+    Param.EPS: json.dumps(AdamConfig.eps),
+    Param.NESTEROV: json.dumps(SgdConfig.nesterov),
+    Param.WARMUP_EPOCHS: json.dumps(ScheduleConfig.warmup_epochs),
+}
+"""Params that hardly anybody sets: a comparison has them only of runs in which somebody has."""
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 _REFUSING_STATUSES = (400, 413, 414, 415, 422, 431)
@@ -69,7 +78,7 @@ def for_people(params: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str
     shown = {
         name: value[:_SHOWN_DIGITS] if _DIGEST.fullmatch(value) else value
         for name, value in params.items()
-        if not name.startswith(_BACKGROUND)
+        if not name.startswith(_BACKGROUND) and value != _USUAL.get(name)
     }
     return shown, {name: value for name, value in params.items() if shown.get(name) != value}
 

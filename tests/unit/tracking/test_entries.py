@@ -113,10 +113,15 @@ def test_two_halves_come_to_the_whole() -> None:
 
 def test_params_that_people_do_not_see_are_read_with_the_others(config: Config) -> None:
     params = {"format": "1", "seed": "0", "data.eval": "e" * 64, "transform.mean": "[0.5, 0.5, 0.5]"}
+    params |= {"optimizer.beta1": "0.9", "optimizer.beta2": "0.99", "optimizer.eps": "1e-08"}  # one is set
     with claim_run(Store(config), KEY) as claim, claim.start("a run", params, {}) as run:
         pass
     assert only(config).params == params
-    assert run._client.get_run(run.run_id).data.params == {"seed": "0", "data.eval": "e" * 12}
+    assert run._client.get_run(run.run_id).data.params == {
+        "seed": "0",
+        "data.eval": "e" * 12,
+        "optimizer.beta2": "0.99",
+    }
 
 
 @pytest.mark.parametrize(
