@@ -10,8 +10,7 @@ _SHOWS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shel
 
 def greet() -> None:
     """Say on a terminal that the command has begun, and what it is at."""
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:  # a job's of a sweep, which imports this anew
+    if "__mp_main__" in sys.modules:  # a process of a sweep's job, into which multiprocessing imports the command anew
         return
     if sys.stderr.isatty() and not any(text.partition("=")[0] in _SHOWS for text in sys.argv[1:]):
         sys.stderr.write("loading the libraries and reading the configuration ...\n")
