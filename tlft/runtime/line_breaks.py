@@ -26,10 +26,7 @@ def columns_of(stream: TextIO) -> int:
 
 
 def break_lines(text: str, width: int) -> str:
-    """Return a text whose lines are broken between words, the rest indented; a word that is too long stays whole.
-
-    A quoted command, and a figure with its unit, are one word.
-    """
+    """Return a text broken between words: quoted commands, figures with their unit, and what is too long stay whole."""
     return "\n".join(_break(line, width) for line in text.split("\n"))
 
 
@@ -38,15 +35,8 @@ def _break(line: str, width: int) -> str:
         return line
     indent = line[: len(line) - len(line.lstrip())]
     whole = _WHOLE.sub(lambda match: match[0].replace(" ", _KEPT), line)
-    broken = textwrap.wrap(
-        whole,
-        width,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-    )
-    return "\n".join(broken).replace(_KEPT, " ")
+    wrapper = textwrap.TextWrapper(width, "", f"{indent}  ", break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(whole).replace(_KEPT, " ")
 
 
 def fitting(text: str, stream: TextIO) -> str:

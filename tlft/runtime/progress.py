@@ -146,10 +146,7 @@ _moving: Progress | None = None
 
 
 def above_bars(line: str) -> str:
-    """Return what writes a line past rich where bars may be moving: it erases them, and they go on below the line.
-
-    For a signal's handler, which may come in the middle of anything.
-    """
+    """Return what writes a line past rich, at any moment: it erases bars that move, and they go on below the line."""
     if _moving is None:
         return f"{line}\n"
     height = max(len(_moving.tasks), 1)

@@ -6,6 +6,7 @@ import os
 import pty
 import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TextIO
 
 import pytest
@@ -42,6 +43,16 @@ def test_what_is_no_terminal_has_whole_lines() -> None:
     assert fitting(LONG, io.StringIO()) == LONG
 
 
+def read_all(descriptor: int) -> str:
+    """Read what was written so far, of which one call gives a part."""
+    text = b""
+    os.set_blocking(descriptor, False)
+    with suppress(BlockingIOError):
+        while True:
+            text += os.read(descriptor, 1 << 16)
+    return text.decode()
+
+
 @pytest.fixture(params=[80, 100])
 def terminal(request: pytest.FixtureRequest) -> Iterator[tuple[TextIO, int, int]]:
     """Yield a stream that is a terminal, its width, and the descriptor from which its output is read."""
@@ -60,7 +71,7 @@ def test_what_is_logged_on_a_terminal_breaks_between_words(
     record = logging.makeLogRecord({"levelno": logging.WARNING, "msg": LONG.replace(PATH, "there")})
     ConsoleHandler().handle(record)
     stream.flush()
-    lines = os.read(reading, 1 << 16).decode().splitlines()
+    lines = read_all(reading).splitlines()
     assert len(lines) > 1
     assert max(map(len, lines)) < width
     assert " ".join(line.strip() for line in lines) == LONG.replace(PATH, "there")
@@ -81,11 +92,11 @@ def test_a_line_of_a_signals_handler_erases_the_bars_that_go_on_below_it(
         os.write(stream.fileno(), b"^C")
         os.write(stream.fileno(), above_bars("SIGINT: stopping").encode())
         moving.refresh()
-        shown = os.read(reading, 1 << 16).decode()
+        shown = read_all(reading)
         lines = screen(shown, width)
         assert lines[0] == "SIGINT: stopping"
         assert [line.split()[0] for line in lines[1:]] == ["sweep", "job", "job"]
-    rest = os.read(reading, 1 << 16).decode()
+    rest = read_all(reading)
     assert [line for line in screen(shown + rest, width) if line] == ["SIGINT: stopping"]
     assert progress_module._moving is None
     assert above_bars("SIGINT: stopping") == "SIGINT: stopping\n"
@@ -101,4 +112,4 @@ def test_a_path_that_is_printed_above_a_bar_is_not_cut(
     with bars() as moving:
         moving.add_task("training", total=10, note="", unit="images")
         print(PATH)
-    assert PATH in os.read(reading, 1 << 16).decode()
+    assert PATH in read_all(reading)
