@@ -152,6 +152,8 @@ class Artifact:
     LAYERS = "layers.txt"
     NEAR_DUPLICATES = "near_duplicates.json"  # an empty list where none were found
     CONFUSION = "confusion.png"
+    PROFILE = "profile.txt"  # with profile=true: where the time of some steps went
+    TRACE = "trace.json.gz"  # the same for chrome://tracing
     GALLERY = "gallery.png"
     CURVES = "curves.png"
     WEIGHTS = "weights/model.safetensors"

@@ -277,6 +277,7 @@ class Config:
         threads: of the CPU; null: what this process may use.
         force: run again what is finished already.
         plan: say what would run, and stop.
+        profile: keep of three training steps a trace and a table of where their time went, among the run's files.
         debug: one epoch of two batches, in an experiment of its own, never in the table.
         from_run: id of a logged run: repeat it from its own stored configuration, in an experiment of its own.
         verify: with from_run: say whether weights, predictions and metrics have the same bits; exit status 1 if not.
@@ -301,6 +302,7 @@ class Config:
     threads: int | None = None
     force: bool = False
     plan: bool = False
+    profile: bool = False
     debug: bool = False
     from_run: str | None = None
     verify: bool = False

@@ -44,6 +44,9 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
         Artifact.CLASS_MAP: class_map_to_json(class_map) if class_map else "",
         Artifact.NEAR_DUPLICATES: "" if near_duplicates is None else to_json(near_duplicates),
     }
+    if context.profile is not None and context.profile.table:
+        texts[Artifact.PROFILE] = context.profile.table
+        (folder / Artifact.TRACE).write_bytes(context.profile.trace)
     for name, text in texts.items():
         if text:
             (folder / name).write_text(text, encoding="utf-8")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tlft.data.batches import Images
     from tlft.duplicates.near_duplicates import Pair
+    from tlft.training.step_profile import StepProfile
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class RunContext:
     Attributes:
         composed: the configuration as Hydra composed it (YAML), kept with the run.
         near_duplicates: pairs of images that are nearly the same; None if they were not looked for.
+        profile: of some steps, where it was asked for.
     """
 
     config: Config
@@ -51,3 +53,4 @@ class RunContext:
     model: nn.Module
     images: Images
     near_duplicates: list[Pair] | None
+    profile: StepProfile | None = None

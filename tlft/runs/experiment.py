@@ -9,7 +9,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tlft.data.batches import Images
     from tlft.duplicates.near_duplicates import Pair
     from tlft.evaluation.predictions import Predictions
+    from tlft.training.step_profile import StepProfile
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def run_experiment(
             if class_map := identity.label_space.class_map:
                 log.info("class map: %s", describe_class_map(class_map))
             images, near_duplicates = _open_images(config, identity, machine, run)
-            context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates)
+            profile = _profile_of(config, machine)
+            context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates, profile)
             metrics = _compute(context)
         return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, time.monotonic() - started)
     # Another home has begun it since, or even finished it.
@@ -125,9 +127,22 @@ def _train(context: RunContext) -> float:
             "%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, short_id(run.run_id)
         )
     reporter = Reporter(context, checkpoints)
-    with reporter.showing_progress(state), signals.patient():
+    with reporter.showing_progress(state), signals.patient(), context.profile or nullcontext():
         train(context.model, context.images.train, config, context.machine, state, reporter)
+    if context.profile is not None and not context.profile.table:
+        log.warning("profile=true: there were too few training steps to profile; give more training.epochs")
     return state.train_seconds
+
+
+def _profile_of(config: Config, machine: Machine) -> StepProfile | None:
+    if not config.profile:
+        return None
+    if not config.training.epochs:
+        log.info("profile=true: nothing is trained, so that there is nothing to profile")
+        return None
+    from tlft.training.step_profile import StepProfile
+
+    return StepProfile(machine.device)
 
 
 def _evaluate(context: RunContext) -> tuple[Predictions, dict[str, float]]:

@@ -59,6 +59,8 @@ class Reporter:
             ClaimLostError: if another process has taken the run over.
         """
         self.context.run.confirm()
+        if self.context.profile is not None:
+            self.context.profile.step()
         bound_freed()
         self._advance(images, note=f"epoch {state.epoch + 1}/{self.context.config.training.epochs}, loss {loss:.4f}")
         if signals.asked_to_stop():

@@ -24,6 +24,7 @@ from tlft.names import Metric
 from tlft.runtime.device import Machine
 from tlft.runtime.seeds import derive_seed, generator
 from tlft.training.optimizer import build_optimizer, learning_rate
+from tlft.training.step_profile import phase
 
 
 class Report(Protocol):
@@ -117,7 +118,8 @@ def _train_epoch(
         started = time.perf_counter()
         lr = _learning_rate(config, state.step, len(images))
         indices = order[start:end]
-        batch = images.batch(indices, machine.device, flips[indices] if config.training.flip else None)
+        with phase("batch"):
+            batch = images.batch(indices, machine.device, flips[indices] if config.training.flip else None)
         torch.manual_seed(derive_seed(config.seed, "layers", state.step))  # dropout and its like
         loss, hits = _step(model, batch, state.optimizer, lr, machine)
         if not math.isfinite(loss):
@@ -150,10 +152,13 @@ def _step(
     images, labels = batch
     for group in optimizer.param_groups:
         group["lr"] = lr
-    with machine.autocast():
-        logits = model(images)
-    loss = F.cross_entropy(logits.float(), labels)
+    with phase("forward"):
+        with machine.autocast():
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), labels)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    with phase("backward"):
+        loss.backward()  # type: ignore[no-untyped-call]
+    with phase("optimizer"):
+        optimizer.step()
     return loss.item(), int((logits.argmax(1) == labels).sum().item())

@@ -1,0 +1,89 @@
+"""Where the time of a few training steps goes, as PyTorch's profiler sees it; what becomes of it is not known here."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function, schedule
+
+PHASES = ("batch", "forward", "backward", "optimizer")
+"""What a step is made of; whatever else it does, such as reading the loss, is none of them."""
+
+PASSED, PROFILED = 2, 3
+"""Steps that are let pass, since kernels are chosen in them and memory is taken, and steps that are looked at."""
+
+_OPERATORS = 25
+
+
+def phase(name: str) -> record_function:
+    """Return a context whose time is that of one of `PHASES`; without a profiler it costs some microseconds."""
+    return record_function(f"tlft: {name}")
+
+
+class StepProfile:
+    """Look at steps of a training within its `with` block; `step` is called after each.
+
+    Attributes:
+        trace: the profiled steps for chrome://tracing and Perfetto, a JSON file compressed by gzip; empty before.
+        table: where their time went, in words; empty before.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it says on standard error that there is no GPU
+        self.trace, self.table, self._steps = b"", "", 0
+        on_gpu = device.type == "cuda"
+        self._profiler = profile(
+            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])],
+            schedule=schedule(wait=PASSED - 1, warmup=1, active=PROFILED, repeat=1),
+            on_trace_ready=self._keep,
+        )
+        self._order = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+
+    def __enter__(self) -> StepProfile:
+        self._profiler.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(RuntimeError):  # of a profiler that was stopped before it had anything
+            self._profiler.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+
+    def step(self) -> None:
+        """Hear that a step has ended."""
+        self._steps += 1
+        if not self.table:
+            self._profiler.step()
+
+    def _keep(self, profiler: profile) -> None:
+        if self._steps < PASSED + PROFILED:  # the training was over before
+            return
+        averages = profiler.key_averages()
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "trace.json.gz"
+            profiler.export_chrome_trace(str(path))
+            self.trace = path.read_bytes()
+        operators = averages.table(sort_by=self._order, row_limit=_OPERATORS, max_name_column_width=60)
+        self.table = f"{_describe_phases(averages)}\n\nOperators, by the time that they themselves take:\n{operators}\n"
+
+
+def _describe_phases(averages: Any) -> str:
+    """Return a line for each phase: milliseconds of a step, and its share of those of all phases."""
+    totals = dict.fromkeys(PHASES, 0.0)
+    for average in averages:
+        name = average.key.removeprefix("tlft: ")
+        if name in totals and average.key != name:
+            totals[name] = max(totals[name], average.cpu_time_total)
+    whole = sum(totals.values()) or 1.0
+    shares = {name: (total / PROFILED / 1000, 100 * total / whole) for name, total in totals.items()}
+    lines = [f"{name:<10}{mean:10.2f} ms{share:7.1f} %" for name, (mean, share) in shares.items()]
+    head = (
+        f"A training step, the mean of {PROFILED} after {PASSED} that were let pass (the CPU's time, which waits for a"
+    )
+    return "\n".join([head, "GPU only where it reads a result):", *lines])
