@@ -9,9 +9,9 @@ from typing import Any
 
 from analysis.comparison_table import Table
 from analysis.footnotes import footnotes
-from analysis.narrative import data_sets, format_interval, head_row, is_share, short_title
+from analysis.narrative import data_sets, format_interval, head_row, is_share, percent, short_title
 from analysis.render import format_cell
-from analysis.rows import Row
+from analysis.rows import Cell, Row
 from analysis.svg_charts import Strip, column_class, draw_dots, ends_of
 from tlft.config.columns import Column
 from tlft.names import Metric
@@ -42,8 +42,16 @@ def _row(table: Table, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
         interval = table.interval(row, column.key)
         figure = format_cell(row.cells.get(column.key), table.metric)
         text = None if interval is None else f"{format_interval(interval)} {interval.kind}"
-        cells.append({"figure": figure, "interval": text} if column.key in row.cells else None)
+        closed_set = _closed_set(table, row.cells.get(column.key))
+        cells.append({"figure": figure, "interval": text, "closed": closed_set} if column.key in row.cells else None)
     return {"place": row.place, "recipe": row.recipe, "cells": cells}
+
+
+def _closed_set(table: Table, cell: Cell | None) -> str:
+    """Return the figure over the data's classes alone, where that is another."""
+    if cell is None or table.metric != Metric.ACCURACY or cell.closed_set_accuracy in (None, cell.accuracy):
+        return ""
+    return f"closed-set {percent(cell.closed_set_accuracy, 3)} %"
 
 
 def draw_runs(table: Table) -> dict[str, Any]:

@@ -157,6 +157,8 @@ def _note(columns: int, *, several: bool) -> str:
 
 def _encode(verdict: Verdict, photograph: Photograph, texts: dict[str, int]) -> tuple[int, int]:
     text = describe_verdict(verdict, photograph.label)
+    if (verdict.right > 0.5) != (verdict.right_closed_set > 0.5):  # or a filter by this would contradict what is shown
+        text += f" ({_RIGHT if verdict.right_closed_set > 0.5 else _WRONG} of the data's classes alone)"
     right = int(verdict.right > 0.5) + 2 * int(verdict.right_closed_set > 0.5)
     return texts.setdefault(text, len(texts)), right
 

@@ -163,3 +163,9 @@ if (chooser) {
   });
   choose(chooser.options.length ? "0" : "");
 }
+
+// On paper nothing can be unfolded.
+const folded = () => document.querySelectorAll("details:not([open])");
+let unfolded = [];
+addEventListener("beforeprint", () => { unfolded = [...folded()]; unfolded.forEach((one) => { one.open = true; }); });
+addEventListener("afterprint", () => { unfolded.forEach((one) => { one.open = false; }); });

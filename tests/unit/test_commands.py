@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,12 @@ from tlft import commands
 from tlft.__main__ import main
 from tlft.commands import COMMANDS, invocation
 from tlft.completion import candidates
+
+
+@pytest.fixture(autouse=True)
+def _restored_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tlft` sets them as if the command had been called by itself."""
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
 
 
 def test_every_command_is_there_and_describes_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,3 +116,38 @@ def test_the_scripts_of_the_other_shells_ask_too(capsys: pytest.CaptureFixture[s
     for shell in ("zsh", "fish"):
         assert main(["completion", shell]) == 0
         assert "tlft completion query" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["table", "--colums", "all"], "unrecognized arguments: --colums all; did you mean --columns?; "),
+        (["ui", "--port", "abc"], "argument --port: invalid int value: 'abc'; "),
+        (["models", "--library", "foo"], "argument --library: invalid choice: 'foo' (choose from"),
+        (["register", "7a6a"], "the following arguments are required: --name; "),
+    ],
+)
+def test_a_wrong_option_is_one_line(argv: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert line in said and said.endswith(f"`tlft {argv[0]} --help` lists the options\n")
+
+
+def test_a_port_that_is_taken_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        assert main(["ui", "--port", port]) == 2
+    assert capsys.readouterr().err == f"--port {port}: is taken by another server; give another number\n"
+    assert main(["ui", "--port", port]) == 2
+    assert "tlft: no runs of such an experiment" in capsys.readouterr().err
+
+
+def test_help_is_no_wider_than_a_terminal() -> None:
+    for name, (module, _) in COMMANDS.items():
+        if name != "run":
+            _, _, rest = import_module(module).build_parser().format_help().partition("\n\n")
+            description = rest.partition("\n\n")[0]
+            assert max(map(len, description.splitlines())) <= 79, name

@@ -53,6 +53,7 @@ _EXAMPLES = (
     ("sweep=comparison plan=true", "what would run, what is done"),
 )
 _FOOT = """\
+Other options have other keys: give one to see them, such as optimizer=adamw or hydra/launcher=slurm.
 On the command line a key beats a preset. Exit status: 0 done, or done already; 1 failed; 2 the configuration is wrong;
 3 left to another process that works on it; 130 Ctrl-C; 143 told to stop. --cfg job shows a composed configuration;
 --hydra-help tells Hydra's own flags."""

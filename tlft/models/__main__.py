@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from tlft.models.catalogue import LIBRARIES, Network, PublishedWeights, describe
 from tlft.models.spec import list_networks
 from tlft.runtime.command_line import command_parser, exit_status
 from tlft.runtime.progress import progress
-from tlft.runtime.text_table import in_columns, render_table
+from tlft.runtime.text_table import in_columns, render_table, width_of_output
 
 _MOST = 40
 """Networks that are described; of more the names are listed, since each takes up to a second."""
@@ -90,11 +91,12 @@ def _as_table(networks: Sequence[Network]) -> str:
     ]
     titles = ("arch.name", "arch", "parameters", "mult-adds", "model.weights")
     table = render_table(titles, rows, right=("parameters", "mult-adds"))
-    return f"{table}\n(*: model.weights=auto; the accuracy is top-1 on ImageNet, where the library tells it)"
+    note = "*: model.weights=auto; the accuracy is top-1 on ImageNet, where the library tells it"
+    return f"{table}\n{textwrap.fill(note, width_of_output())}"
 
 
 def _describe(weights: PublishedWeights) -> str:
-    accuracy = "" if weights.accuracy is None else f" {100 * weights.accuracy:.1f} %"
+    accuracy = "" if weights.accuracy is None else f" {100 * weights.accuracy:.1f}\N{NO-BREAK SPACE}%"
     classes = "" if weights.num_classes == 1000 else f", {weights.num_classes or 'no'} classes"
     place = ", on disk" if weights.on_disk else ""
     return f"{weights.name}{'*' if weights.is_default else ''}{accuracy} at {weights.size} px{classes}{place}"

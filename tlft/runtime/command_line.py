@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+import textwrap
 from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -16,14 +17,19 @@ from typing import Any, NoReturn
 
 from tlft.commands import COMMANDS, invocation
 from tlft.config.addresses import hide_known, hide_password
-from tlft.errors import ConfigurationError, TlftError, without_passwords
+from tlft.errors import ConfigurationError, TlftError, nearest, without_passwords
 from tlft.runtime.files import display_name, name_problem
+from tlft.runtime.greeting import greet
 from tlft.runtime.line_breaks import fitting
 
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        super().error(without_passwords(message))
+        options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        if "unrecognized arguments: " in message:
+            typed = message.partition(": ")[2].split()[0].partition("=")[0]
+            message += nearest(typed, options)
+        self.exit(2, f"{self.prog}: {without_passwords(message)}; `{self.prog} --help` lists the options\n")
 
 
 def command_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
@@ -31,7 +37,7 @@ def command_parser(name: str, description: str, examples: str = "") -> ArgumentP
     module = COMMANDS[name][0].removesuffix(".__main__")
     return _Parser(
         prog=invocation(name),
-        description=description,
+        description=textwrap.fill(" ".join(description.split()), 79),
         epilog=f"examples:\n{examples.replace(f'python -m {module}', invocation(name))}" if examples else None,
         formatter_class=RawDescriptionHelpFormatter if examples else HelpFormatter,
     )
@@ -161,6 +167,7 @@ def exit_status(command: Callable[[], int]) -> int:
     has seen enough, as `head` does, is none.
     """
     write_to_any_terminal()
+    greet("loading the libraries")
     try:
         status = command()
         sys.stdout.flush()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Collection, Sequence
 from io import StringIO
 
-_WITHOUT_TERMINAL = 100
-
 
 def width_of_output() -> int:
-    """Return the columns of the terminal, or 100 where standard output is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WITHOUT_TERMINAL
+    """Return the columns of the terminal, or 100 where standard output is none and `COLUMNS` says nothing."""
+    is_known = "COLUMNS" in os.environ or sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if is_known else 100
 
 
 def render_table(
@@ -25,12 +25,7 @@ def render_table(
 ) -> str:
     """Return a table as text, at most `width` columns wide (those of the terminal) where what is whole leaves room.
 
-    Args:
-        titles: of the columns.
-        rows: a text for each column.
-        right: titles of the columns that are aligned to the right; they are whole too.
-        whole: titles of others that are never broken.
-        width: in characters.
+    Columns whose titles are in `right` are aligned to the right; they are never broken, as those in `whole`.
     """
     from rich import box
     from rich.console import Console
@@ -51,10 +46,7 @@ def render_table(
 
 def in_columns(words: Sequence[str], width: int | None = None) -> str:
     """Return words in as many columns as fit, read downwards, as `ls` has them."""
-    if not words:
-        return ""
-    longest = max(map(len, words)) + 2
-    columns = max((width or width_of_output()) // longest, 1)
-    height = -(-len(words) // columns)
-    lines = [words[row::height] for row in range(height)]
+    longest = max(map(len, words), default=0) + 2
+    height = -(-len(words) // max((width or width_of_output()) // longest, 1))
+    lines = (words[row::height] for row in range(height))
     return "\n".join("".join(word.ljust(longest) for word in line).rstrip() for line in lines)

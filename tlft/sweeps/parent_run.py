@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import re
 import shlex
 import statistics
 import sys
@@ -127,10 +128,14 @@ def typed_command() -> str:
     return shlex.join([*invocation("run").split(), *sys.argv[1:]])
 
 
+_SWEPT = re.compile(r",|range\(|choice\(|glob\(")
+"""In what of a command has several values, and so differs most."""
+
+
 def _name(preset: str | None) -> str:
-    """Return a name that people can read, such as `comparison seed=0,1`; what is in most of them comes last."""
+    """Return a name that people can read, such as `comparison seed=0,1`: what is swept first, the data last."""
     overrides = [text for text in sys.argv[1:] if not text.startswith(("-", "sweep=", "hydra"))]
-    overrides.sort(key=lambda text: text.startswith("experiment="))
+    overrides.sort(key=lambda text: (text.startswith(("experiment=", "data.root=")), not _SWEPT.search(text)))
     name = " ".join([*([preset] if preset else []), *overrides]) or "sweep"
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
 

@@ -67,7 +67,7 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
         store = results[0].planned.store
         if folder is None and (page := sweep_run.find_report()) is not None:
             print(f"report: {page}")
-        hint = "" if is_server(store.uri) else " (while `make ui` runs)"
+        hint = "" if is_server(store.uri) else f" (while `{invocation('ui')}` runs)"
         print(f"every run in MLflow: {runs_page(store.uri, store.experiment_id)}{hint}")
         print(f"their curves: {curves_page(store.uri, store.experiment_id)}")
     refresh_note(config, records, reader)

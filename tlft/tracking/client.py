@@ -185,6 +185,8 @@ def existing_run(client: MlflowClient, run_id: str) -> Run:
             more = ", ..." if len(matches) > 3 else ""
             raise ConfigurationError(f"{run_id}: is the beginning of several runs: {listed}{more}; give more of the id")
         run = next(iter(matches), None)
+    if run is None and re.fullmatch("[0-9a-f]{1,3}", run_id):
+        raise ConfigurationError(f"{run_id}: give four digits of the run's id or more")
     if run is None or run.info.lifecycle_stage == "deleted":
         raise ConfigurationError(
             f"{run_id}: no such run in {client.tracking_uri}; `{invocation('ui')}` and every run tell the ids"

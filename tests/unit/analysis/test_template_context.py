@@ -27,3 +27,10 @@ def test_the_row_that_the_answer_speaks_of_is_drawn_first() -> None:
     assert head is not None and table.rows.index(head) == 1
     places = [drawn["place"] for drawn in draw_runs(table)["dots"]]
     assert places == [f"{row.place}, {row.recipe}" for row in (head, table.rows[0])]
+
+
+def test_the_figure_over_the_datas_classes_alone_stands_in_its_cell() -> None:
+    untouched = run(ZERO_SHOT, 0.85)
+    untouched.metrics["eval/closed_set_accuracy"] = 0.97386
+    cells = describe_table(build_table([untouched, run(FINE_TUNE)]))["rows"][0]["cells"]
+    assert [cell and cell["closed"] for cell in cells] == ["closed-set 97.386 %", ""]

@@ -18,7 +18,7 @@ def test_memory_is_looked_at_after_each_step(
 ) -> None:
     looks: list[int] = []
     monkeypatch.setattr(reporter, "bound_freed", lambda: looks.append(1))
-    context = cast(Any, SimpleNamespace(config=configure(), run=SimpleNamespace(confirm=lambda: None)))
+    context = cast(Any, SimpleNamespace(config=configure(), profile=None, run=SimpleNamespace(confirm=lambda: None)))
     hearing = reporter.Reporter(context, Checkpoints(tmp_path, "key"))
     hearing._advance = lambda n, note: None
     for _ in range(2):

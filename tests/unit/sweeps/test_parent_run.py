@@ -21,7 +21,7 @@ from tlft.records.outcome import Outcome, RunStatus
 from tlft.records.record import Record
 from tlft.runs.experiment_note import write_note
 from tlft.sweeps.jobs import PlannedJob, Result
-from tlft.sweeps.parent_run import SweepRun, compute_figures, make_table, typed_command
+from tlft.sweeps.parent_run import SweepRun, _name, compute_figures, make_table, typed_command
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store
@@ -301,3 +301,10 @@ def test_a_run_keeps_its_first_parent(configure: Configure) -> None:
             begin(key, parent)
     tags = {record.key[0]: record.tags.get("mlflow.parentRunId") for record in load_records("tlft", home=config.home)}
     assert tags == {"a": "first", "b": None}
+
+
+def test_a_sweep_is_named_by_what_is_swept_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["run.py", "-m", "data.root=/a/long/way/to/photographs", "arch=timm", "model=scratch", "seed=0,1"]
+    monkeypatch.setattr("sys.argv", argv)
+    name = _name(None)
+    assert name.startswith("seed=0,1 arch=timm model=scratch ")
