@@ -106,7 +106,7 @@ def test_a_sweep_has_one_run_of_its_own_that_is_the_parent_of_its_runs(sweep: Sw
     """The same sweep again has the same, and a plan has none."""
     (parent,) = parents_in(sweep.home)
     assert parent.info.status == "FINISHED"
-    assert parent.info.run_name.startswith("arch=efficientnet_lite0 data=imagefolder")
+    assert parent.info.run_name.startswith("seed=0,1 arch=efficientnet_lite0 data=imagefolder")
     assert parent.data.tags["sweep"] == "custom"
     assert {record.tags["mlflow.parentRunId"] for record in sweep.records} == {parent.info.run_id}
     accuracy = {record.run_id: record.metrics["eval/accuracy"] for record in sweep.records}
