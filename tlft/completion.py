@@ -11,9 +11,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from tlft.commands import COMMANDS
-from tlft.config.compose import register
-from tlft.config.hydra_internals import argument_parser, complete_overrides
-from tlft.runtime.command_line import command_parser, exit_status
+from tlft.runtime.command_line import command_parser
 
 _BASH = """\
 _tlft_completion() {
@@ -39,9 +37,15 @@ _EXAMPLES = """\
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a shell's script, or what may follow what was typed; returns 2 if it was asked for wrongly."""
+    """Print a shell's script, or what may follow what was typed; nothing else, since a shell asks as it starts."""
     arguments = build_parser().parse_args(argv)
-    return exit_status(lambda: _print(arguments.shell, arguments.line))
+    if arguments.shell in _SCRIPTS:
+        print(_SCRIPTS[arguments.shell], end="")
+    else:
+        words = candidates(arguments.line)
+        # What ends with one of these has more behind it.
+        print(*(f"{word}{'' if word.endswith(('=', '.', '/')) else ' '}" for word in words), sep="\n")
+    return 0
 
 
 def build_parser() -> ArgumentParser:
@@ -50,15 +54,6 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("shell", choices=[*_SCRIPTS, "query"])
     parser.add_argument("line", nargs="?", default="tlft ", help="for query: what was typed so far")
     return parser
-
-
-def _print(shell: str, line: str) -> int:
-    if shell in _SCRIPTS:
-        print(_SCRIPTS[shell], end="")
-    else:
-        # What ends with one of these has more behind it.
-        print(*(f"{word}{'' if word.endswith(('=', '.', '/')) else ' '}" for word in candidates(line)), sep="\n")
-    return 0
 
 
 def candidates(line: str) -> list[str]:
@@ -70,10 +65,16 @@ def candidates(line: str) -> list[str]:
     name, *before = words
     if name not in COMMANDS:
         return []
-    if name == "run" and not word.startswith("-"):
-        register()
-        return complete_overrides(" ".join([*before, word]))
-    parser = argument_parser() if name == "run" else import_module(COMMANDS[name][0]).build_parser()
+    if name == "run":
+        from tlft.config.compose import register
+        from tlft.config.hydra_internals import argument_parser, complete_overrides
+
+        if not word.startswith("-"):
+            register()
+            return complete_overrides(" ".join([*before, word]))
+        parser = argument_parser()
+    else:
+        parser = import_module(COMMANDS[name][0]).build_parser()
     return [text for text in _options(parser._actions, before[-1:]) if text.startswith(word)]
 
 

@@ -151,3 +151,18 @@ def test_help_is_no_wider_than_a_terminal() -> None:
             _, _, rest = import_module(module).build_parser().format_help().partition("\n\n")
             description = rest.partition("\n\n")[0]
             assert max(map(len, description.splitlines())) <= 79, name
+
+
+def test_a_shell_that_asks_as_it_starts_hears_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(["completion", "bash"]) == 0
+    assert main(["completion", "query", "tlft ta"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_script_of_a_shell_is_there_without_the_libraries() -> None:
+    program = "import sys, tlft.completion as c; c.main(['bash']); print('hydra' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -42,8 +42,10 @@ def find_problems(config: Config) -> list[str]:
     """Return what is wrong with the names of the network and its weights; libraries are imported only for new names."""
     problems = []
     arch, model = config.arch, config.model
-    is_new = recall(config.home, arch.library, arch.name, arch.weights) is None
-    if is_new and (arch.library, arch.name) not in {(library, name) for library, name, _ in _configured_archs()}:
+    archs = _configured_archs()
+    is_known = (arch.library, arch.name, arch.weights) in archs
+    is_known = is_known or recall(config.home, arch.library, arch.name, arch.weights) is not None
+    if not is_known and (arch.library, arch.name) not in {(library, name) for library, name, _ in archs}:
         problems = _name_problems(arch.library, arch.name)
     if model.weights_file is not None:
         path = Path(model.weights_file).expanduser()
@@ -54,7 +56,7 @@ def find_problems(config: Config) -> list[str]:
         problems += _package_problems(arch.name)
     elif not problems and model.weights not in (None, "auto", arch.weights):
         problems += _weights_problems(arch.library, arch.name, str(model.weights))
-    if is_new and not problems and (arch.library, arch.name, arch.weights) not in _configured_archs():
+    if not is_known and not problems:
         problems += _weights_problems(arch.library, arch.name, arch.weights)
     return problems
 
