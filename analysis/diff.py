@@ -21,7 +21,7 @@ from analysis.correctness import index_by_image
 from tlft.errors import ConfigurationError
 from tlft.names import PROBABILITY, Artifact, Metric, Tag, flatten
 from tlft.records.record import Record
-from tlft.runtime.command_line import add_uri, command_parser, exit_status
+from tlft.terminal.command_line import add_uri, command_parser, exit_status
 from tlft.tracking.reader import ArtifactReader, load_curves, load_record
 
 _CODE = (Tag.COMMIT, Tag.DIRTY)

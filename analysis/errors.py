@@ -25,8 +25,8 @@ from tlft.duplicates.near_duplicates import Pair, parse
 from tlft.evaluation.wording import say_probability
 from tlft.names import Artifact, Param, Tag
 from tlft.records.record import Record
-from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
+from tlft.terminal.command_line import add_out, command_parser, exit_status, refuse_folder
 from tlft.tracking.reader import ArtifactReader
 
 _MAX_PICTURE_CHARACTERS = 4_000_000

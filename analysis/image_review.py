@@ -27,7 +27,7 @@ from analysis.correctness import Frames, common_images, index_by_image, predict_
 from analysis.rows import Row
 from tlft.data.decode import upright
 from tlft.names import PROBABILITY
-from tlft.runtime.files import path_of
+from tlft.storage.files import path_of
 
 SHORT_SIDE = 256
 """Pixels to which most networks have images resized."""

@@ -15,7 +15,7 @@ from tlft.data.splits import find_groups
 from tlft.errors import ConfigurationError, nearest
 from tlft.names import GROUP, Metric
 from tlft.records.record import Record
-from tlft.runtime.command_line import add_experiment, add_uri
+from tlft.terminal.command_line import add_experiment, add_uri
 from tlft.tracking.client import tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_records
 

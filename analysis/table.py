@@ -12,8 +12,8 @@ from analysis.footnotes import footnotes
 from analysis.query import STATS, TableQuery, add_table_options, load_table
 from analysis.render import FORMATS, render
 from tlft.names import Metric
-from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
+from tlft.terminal.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
 
 _EXAMPLES = """\
   python -m analysis.table                                     what there is, on the terminal

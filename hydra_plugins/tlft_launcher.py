@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tlft.errors import ConfigurationError
-from tlft.runtime.command_line import exit_with
+from tlft.terminal.command_line import exit_with
 
 if TYPE_CHECKING:
     from tlft.sweeps.jobs import PlannedJob

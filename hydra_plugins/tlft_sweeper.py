@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from tlft.errors import ConfigurationError, TlftError
-from tlft.runtime.command_line import exit_with
+from tlft.terminal.command_line import exit_with
 
 if TYPE_CHECKING:
     from tlft.sweeps.execute import Launcher
@@ -67,13 +67,13 @@ class TlftSweeper(Sweeper):
 
     def _run(self, master: DictConfig, overrides: list[list[str]], loader: ConfigLoader) -> int:
         """Compose, check, plan, launch and sum up; returns the exit status."""
-        from tlft.runtime.line_breaks import fitting
         from tlft.runtime.signals import say_interrupted
         from tlft.sweeps.execute import Interrupted, execute
         from tlft.sweeps.jobs import compose_jobs
         from tlft.sweeps.parent_run import SweepRun
         from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
         from tlft.sweeps.summary import exit_status_of, sum_up
+        from tlft.terminal.line_breaks import fitting
 
         jobs = plan_jobs(compose_jobs(master, overrides, loader))
         choices = master.hydra.runtime.choices

@@ -19,7 +19,7 @@ from warm import WarmCommand
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
 from tlft.records.record import Record
-from tlft.runtime.files import sha256_of
+from tlft.storage.files import sha256_of
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.store import Store

@@ -35,6 +35,8 @@ FLOORS = (
     ("data",),
     ("synthetic",),
     ("runtime",),
+    ("terminal",),
+    ("storage",),
     ("config",),
     ("words",),
 )
@@ -323,7 +325,7 @@ def test_a_circle_is_found_also_between_functions(tmp_path: Path) -> None:
         ("tlft__runtime__device", "import torch", "before it needs it"),
         ("tlft__data__dataset", "from hydra.core import x", "imports hydra"),
         ("tlft__config__compose", "from hydra._internal.utils import x", "private modules"),
-        ("tlft__runtime__progress", "def f():\n    import torch", "imports torch"),
+        ("tlft__terminal__progress", "def f():\n    import torch", "imports torch"),
         ("tlft__config__schema", "import torch.nn", "imports torch"),
         ("analysis__table", "from torch import nn", "imports torch"),
         ("analysis__table", "def f():\n    from tlft.training import loop", "imports what trains"),

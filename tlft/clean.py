@@ -13,9 +13,9 @@ from tlft.commands import invocation
 from tlft.config.paths import existing_home
 from tlft.data.cache import caches_over, partial_caches
 from tlft.errors import ConfigurationError
-from tlft.runtime.command_line import command_parser, exit_status
 from tlft.runtime.garbage import Waste, leftovers
-from tlft.runtime.progress import describe_space
+from tlft.terminal.command_line import command_parser, exit_status
+from tlft.terminal.progress import describe_space
 from tlft.tracking.garbage import deleted_artifacts, orphan_checkpoints
 from tlft.tracking.relocate import follow_move, relocate
 

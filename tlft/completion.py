@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from tlft.commands import COMMANDS
-from tlft.runtime.command_line import command_parser
+from tlft.terminal.command_line import command_parser
 
 _BASH = """\
 _tlft_completion() {

@@ -17,9 +17,9 @@ from tlft.data.folder_names import folder_label, walk_visible
 from tlft.errors import ConfigurationError, TlftError
 from tlft.evaluation.wording import say_probability
 from tlft.names import PROBABILITY
-from tlft.runtime.command_line import add_uri, command_parser, exit_status
-from tlft.runtime.files import display_name
-from tlft.runtime.progress import progress
+from tlft.storage.files import display_name
+from tlft.terminal.command_line import add_uri, command_parser, exit_status
+from tlft.terminal.progress import progress
 
 if TYPE_CHECKING:
     from tlft.inference.classifier import Answer

@@ -11,7 +11,7 @@ from tlft.commands import invocation
 from tlft.errors import ConfigurationError
 from tlft.names import Metric, Param, Tag
 from tlft.records.record import Record
-from tlft.runtime.command_line import add_experiment, add_uri, command_parser, exit_status
+from tlft.terminal.command_line import add_experiment, add_uri, command_parser, exit_status
 
 _FIGURES = (Metric.HOLDOUT_ACCURACY, Metric.ACCURACY, Metric.CLOSED_SET_ACCURACY, Metric.MACRO_F1)
 

@@ -9,7 +9,7 @@ from functools import partial
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # no stack trace while the imports go on
 
-from tlft.runtime.greeting import greet
+from tlft.terminal.greeting import greet
 
 greet()
 
@@ -26,12 +26,12 @@ from tlft.errors import ConfigurationError, TlftError, one_line, without_passwor
 from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
-from tlft.runtime.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
-from tlft.runtime.line_breaks import fitting
 from tlft.runtime.signals import listen
-from tlft.runtime.text_table import width_of_output
 from tlft.sweeps.jobs import Job
 from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
+from tlft.terminal.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
+from tlft.terminal.line_breaks import fitting
+from tlft.terminal.text_table import width_of_output
 
 register()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tlft.config.paths import existing_home
 from tlft.errors import ConfigurationError, TlftError
-from tlft.runtime.command_line import add_experiment, command_parser, exit_status
+from tlft.terminal.command_line import add_experiment, command_parser, exit_status
 
 _HOST = "127.0.0.1"
 _LOG = "mlflow-ui.log"

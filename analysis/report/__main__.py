@@ -10,8 +10,8 @@ from dataclasses import replace
 from analysis.query import TableQuery, add_table_options, load_table
 from analysis.report.material import collect
 from analysis.report.page import render_report
-from tlft.runtime.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
+from tlft.terminal.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
 
 _EXAMPLES = """\
   python -m analysis.report                             report.html, from the runs that MLflow keeps

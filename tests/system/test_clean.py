@@ -24,8 +24,8 @@ from tlft.data.pixel_store import decode_images
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.runtime.claims import Claim
-from tlft.runtime.files import sha256_of
 from tlft.runtime.garbage import STALE_SECONDS
+from tlft.storage.files import sha256_of
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store

@@ -138,7 +138,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def as_nobody(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the check of a command line as a user who owns nothing."""
     program = (
-        "import sys; from tlft.runs.preflight import *; from tlft.runtime.command_line import exit_with\n"
+        "import sys; from tlft.runs.preflight import *; from tlft.terminal.command_line import exit_with\n"
         "try: check_command_line(sys.argv[1:])\n"
         "except ConfigurationError as error: exit_with(error)"
     )

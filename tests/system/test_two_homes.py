@@ -20,7 +20,7 @@ from warm import WarmCommand
 
 from tlft.config.paths import PROJECT
 from tlft.names import Artifact, Tag
-from tlft.runtime.files import sha256_of
+from tlft.storage.files import sha256_of
 
 pytestmark = [pytest.mark.server, needs_postgresql]
 

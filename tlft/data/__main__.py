@@ -21,11 +21,11 @@ from tlft.data import class_map, dataset, image_folder
 from tlft.data.dataset import Dataset
 from tlft.errors import ConfigurationError, printable
 from tlft.runs.preflight import check_command_line
-from tlft.runtime.command_line import command_parser, exit_status
 from tlft.runtime.device import available_threads
-from tlft.runtime.files import relative_name
-from tlft.runtime.progress import describe_space
-from tlft.runtime.text_table import render_table
+from tlft.storage.files import relative_name
+from tlft.terminal.command_line import command_parser, exit_status
+from tlft.terminal.progress import describe_space
+from tlft.terminal.text_table import render_table
 
 if TYPE_CHECKING:
     from tlft.data.pixel_store import DecodedImages

@@ -12,7 +12,7 @@ from filelock import Timeout
 
 from tlft.commands import invocation
 from tlft.runtime.garbage import Waste, size_of
-from tlft.runtime.locks import locked
+from tlft.storage.locks import locked
 
 log = logging.getLogger(__name__)
 

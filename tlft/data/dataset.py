@@ -23,7 +23,7 @@ from tlft.data.splits import ImageFile, groups_of, split_images
 from tlft.errors import ConfigurationError, TlftError
 from tlft.names import DRAWINGS
 from tlft.runtime.download import fetch, unpack_zip
-from tlft.runtime.files import atomic_write, display_name, relative_name, sha256_of
+from tlft.storage.files import atomic_write, display_name, relative_name, sha256_of
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from tlft.errors import TlftError
-from tlft.runtime.files import display_name
+from tlft.storage.files import display_name
 
 _TRANSPOSITIONS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM"), start=2))
 _TRANSPOSITIONS |= dict(enumerate(("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), start=5))

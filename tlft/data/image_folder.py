@@ -11,7 +11,7 @@ from tlft.config.schema import DataConfig
 from tlft.data.folder_names import EXTENSIONS, class_name, is_image, list_visible, rename_command, walk_visible
 from tlft.data.split_folders import SplitFolders, find_split_folders
 from tlft.errors import ConfigurationError, nearest
-from tlft.runtime.files import display_name, name_problem, relative_name
+from tlft.storage.files import display_name, name_problem, relative_name
 
 ByClass = dict[str, list[Path]]
 

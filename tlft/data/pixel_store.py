@@ -28,9 +28,9 @@ from PIL import Image
 from tlft.data.decode import BadImageError, decode, read_file
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.runtime.files import display_name
-from tlft.runtime.locks import locked, one_at_a_time
-from tlft.runtime.progress import progress
+from tlft.storage.files import display_name
+from tlft.storage.locks import locked, one_at_a_time
+from tlft.terminal.progress import progress
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tlft.config.schema import DataConfig
 from tlft.data.folder_names import is_image, list_visible
 from tlft.errors import ConfigurationError, nearest
-from tlft.runtime.files import display_name
+from tlft.storage.files import display_name
 
 _VALIDATION = ("val", "valid", "validation")
 _SYNONYMS = {"train": ("train", "training"), "validation": _VALIDATION, "test": ("test", "testing")}

@@ -14,7 +14,7 @@ from tlft.config.schema import NEAR_DUPLICATES, DataConfig
 from tlft.config.validate import group_problem
 from tlft.data.image_folder import Folder
 from tlft.errors import ConfigurationError
-from tlft.runtime.files import relative_name
+from tlft.storage.files import relative_name
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from tlft.data.splits import ImageFile
 from tlft.data.transforms import Transform
 from tlft.duplicates.image_match import appearance_of, is_copy
 from tlft.errors import TlftError
-from tlft.runtime.files import atomic_write, relative_name
-from tlft.runtime.locks import one_at_a_time
-from tlft.runtime.progress import progress
+from tlft.storage.files import atomic_write, relative_name
+from tlft.storage.locks import one_at_a_time
+from tlft.terminal.progress import progress
 
 log = logging.getLogger(__name__)
 

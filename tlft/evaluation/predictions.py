@@ -22,7 +22,7 @@ from tlft.data.splits import ImageFile
 from tlft.data.transforms import Transform
 from tlft.names import GROUP, PROBABILITY
 from tlft.runtime.device import Machine
-from tlft.runtime.files import relative_name
+from tlft.storage.files import relative_name
 
 BATCH_SIZE = 64
 """Images evaluated at once; large enough for the hardware, and no matter of the result."""

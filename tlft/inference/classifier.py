@@ -29,7 +29,7 @@ from tlft.evaluation.predictions import BATCH_SIZE, evaluate
 from tlft.models.build import rebuild_model
 from tlft.names import PROBABILITY
 from tlft.runtime.device import Machine, available_threads, prepare_to_apply
-from tlft.runtime.files import display_name
+from tlft.storage.files import display_name
 
 Source = str | bytes | Path
 

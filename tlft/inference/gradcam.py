@@ -22,7 +22,7 @@ from tlft.evaluation.lettering import fit, font
 from tlft.evaluation.wording import say_prediction
 from tlft.inference.classifier import Classifier
 from tlft.models.describe import output_shapes
-from tlft.runtime.files import display_name
+from tlft.storage.files import display_name
 
 _GAP, _HEADER, _SCALE, _NUMBERS, _LETTERS = 8, 28, 14, 44, 13  # pixels
 _LUMINANCE = np.array([0.299, 0.587, 0.114])

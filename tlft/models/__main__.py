@@ -12,9 +12,9 @@ from dataclasses import asdict
 from tlft.errors import ConfigurationError, nearest
 from tlft.models.catalogue import LIBRARIES, Network, PublishedWeights, describe_network, find_networks
 from tlft.models.spec import list_networks
-from tlft.runtime.command_line import command_parser, exit_status
-from tlft.runtime.progress import progress
-from tlft.runtime.text_table import in_columns, render_table, width_of_output
+from tlft.terminal.command_line import command_parser, exit_status
+from tlft.terminal.progress import progress
+from tlft.terminal.text_table import in_columns, render_table, width_of_output
 
 _MOST = 40
 """Networks that are described; of more the names are listed, since each takes up to a second."""

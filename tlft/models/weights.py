@@ -20,7 +20,7 @@ from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, TlftError, nearest
 from tlft.models.spec import LITE0, Spec, ask_library, describe, list_networks, recall
 from tlft.runtime.download import fetch, why_unreachable
-from tlft.runtime.files import sha256_of
+from tlft.storage.files import sha256_of
 
 
 @dataclass(frozen=True)

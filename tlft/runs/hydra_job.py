@@ -32,7 +32,7 @@ from tlft.runs.experiment_note import refresh_note
 from tlft.runs.preflight import examine
 from tlft.runs.replay import verify
 from tlft.runtime import signals
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
 from tlft.tracking.server import PATIENCE_SECONDS
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, one_line
 from tlft.models import weights
 from tlft.runtime import device
-from tlft.runtime.files import display_name, name_problem
+from tlft.storage.files import display_name, name_problem
 from tlft.tracking import server, store
 
 _LEAST_ROOM = 1 << 18

@@ -16,7 +16,7 @@ import numpy as np
 
 from tlft.names import Artifact
 from tlft.records.record import Record
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
 from tlft.tracking.client import local_folder
 from tlft.tracking.reader import ArtifactReader
 

@@ -21,7 +21,7 @@ from tlft.errors import ConfigurationError
 from tlft.names import Artifact, Tag, flatten
 from tlft.records.record import Record
 from tlft.runs.identify import Identity
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
 from tlft.tracking.reader import ArtifactReader, load_record
 
 _KEY = "from_run"

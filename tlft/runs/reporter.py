@@ -20,7 +20,7 @@ from tlft.names import Metric
 from tlft.runs.context import RunContext
 from tlft.runtime import signals
 from tlft.runtime.memory import bound_freed
-from tlft.runtime.progress import Advance, progress
+from tlft.terminal.progress import Advance, progress
 from tlft.training.checkpoint import Checkpoints
 from tlft.training.loop import TrainingState
 

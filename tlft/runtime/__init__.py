@@ -1,1 +1,1 @@
-"""What a process stands on: device, files, signals, progress, claims; nothing here knows images or runs."""
+"""What a process stands on: device, memory, signals, claims, downloads; nothing here knows images or runs."""

@@ -26,8 +26,8 @@ from filelock import FileLock, Timeout
 
 from tlft.errors import ClaimLostError
 from tlft.runtime import squeue
-from tlft.runtime.files import atomic_write
-from tlft.runtime.locks import lacks_locks
+from tlft.storage.files import atomic_write
+from tlft.storage.locks import lacks_locks
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from tlft.config.schema import Config
 from tlft.errors import ConfigurationError
 from tlft.names import Metric, Tag
 from tlft.runtime import squeue
-from tlft.runtime.locks import locked
 from tlft.runtime.memory import keep_freed, peak_memory, reset_peak
+from tlft.storage.locks import locked
 
 if TYPE_CHECKING:
     import torch

@@ -24,9 +24,9 @@ import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from tlft.errors import TlftError, one_line
-from tlft.runtime.files import into_place, one_line_for_the_disk, sha256_of
-from tlft.runtime.locks import one_at_a_time
-from tlft.runtime.progress import progress
+from tlft.storage.files import into_place, one_line_for_the_disk, sha256_of
+from tlft.storage.locks import one_at_a_time
+from tlft.terminal.progress import progress
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tlft.runtime.claims import Claim
-from tlft.runtime.files import temporary_files
+from tlft.storage.files import temporary_files
 
 _WRITTEN_BY_JOBS = ("outcome.json", "progress.json", "sweep.csv", "sweep.json", "report.html")
 _UNUSED_SECONDS = 30 * 24 * 3600.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from tlft.runtime.progress import above_bars
+from tlft.terminal.progress import above_bars
 
 log = logging.getLogger(__name__)
 

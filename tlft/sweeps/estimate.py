@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from tlft.names import Artifact, Metric, Param, Tag
 from tlft.records.record import Record
 from tlft.runtime.device import available_threads, count_gpus
-from tlft.runtime.progress import describe_duration, describe_space
 from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.trial import is_worth_a_trial, seconds_by_trial, try_networks
+from tlft.terminal.progress import describe_duration, describe_space
 
 LONG = 7200.0
 """Seconds: what takes this or more on the CPU, so that it is said in hours, would be worth a GPU."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
 
-from tlft.runtime.progress import describe_duration
 from tlft.sweeps.launchers.worker import JobOrder
+from tlft.terminal.progress import describe_duration
 
 
 class Forecast:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlft.names import short_id
-from tlft.runtime.text_table import render_table
+from tlft.terminal.text_table import render_table
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from tlft.names import Tag
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity, identify, run_name, stated_facts
 from tlft.runtime.environment import source_state
-from tlft.runtime.line_breaks import fitting
 from tlft.sweeps.estimate import describe_cost
 from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Job, PlannedJob
+from tlft.terminal.line_breaks import fitting
 from tlft.tracking.claimed_run import tidy
 from tlft.tracking.server import PATIENCE_SECONDS, StoreAwayError, wait_for_server
 from tlft.tracking.store import Store

@@ -23,12 +23,12 @@ from tlft.records.outcome import RunStatus
 from tlft.runs.curves_view import curves_page
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
-from tlft.runtime.files import atomic_write
-from tlft.runtime.line_breaks import fitting
+from tlft.storage.files import atomic_write
 from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
 from tlft.sweeps.plan import words_of
+from tlft.terminal.line_breaks import fitting
 from tlft.tracking.client import runs_page
 from tlft.tracking.reader import ArtifactReader
 from tlft.tracking.server import is_server

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tlft.runtime.device import available_threads
-from tlft.runtime.progress import progress
 from tlft.sweeps.jobs import PlannedJob
+from tlft.terminal.progress import progress
 
 if TYPE_CHECKING:
     from tlft.training.speed import Speed

@@ -20,11 +20,11 @@ from PIL import Image, ImageFilter
 
 from tlft.config.paths import PROJECT
 from tlft.errors import TlftError
-from tlft.runtime.locks import locked
-from tlft.runtime.progress import progress
+from tlft.storage.locks import locked
 from tlft.synthetic.insects import draw_ant, draw_bee
 from tlft.synthetic.scenery import GROUNDS, KINDS, draw_light, scatter
 from tlft.synthetic.solids import Floats, Layer, Light, Slot, planes
+from tlft.terminal.progress import progress
 
 log = logging.getLogger(__name__)
 

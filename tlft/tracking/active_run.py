@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tlft.commands import invocation
 from tlft.errors import ClaimLostError, RunDeletedError, TlftError, without_passwords
 from tlft.names import Artifact, Metric, Tag
-from tlft.runtime.files import sha256_of
-from tlft.runtime.journal import Entry, Journal
+from tlft.storage.files import sha256_of
+from tlft.storage.journal import Entry, Journal
 from tlft.tracking.client import find_run
 from tlft.tracking.entries import ESSENTIAL, describe, for_people, halves, is_refusal, kind_of, send
 from tlft.tracking.run_folder import RunFolder

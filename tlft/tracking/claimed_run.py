@@ -14,7 +14,7 @@ from tlft.names import Tag
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runtime import signals
 from tlft.runtime.claims import Claim
-from tlft.runtime.journal import Journal
+from tlft.storage.journal import Journal
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.client import find_run
 from tlft.tracking.contention import beating, first_tags, take_turn

@@ -21,7 +21,7 @@ from tlft.commands import invocation
 from tlft.config.addresses import hide_password, whole_address
 from tlft.config.paths import home_folder
 from tlft.errors import ConfigurationError, without_passwords
-from tlft.runtime.files import into_place, temporary_files
+from tlft.storage.files import into_place, temporary_files
 from tlft.tracking.schema import database_path, database_uri, find_problems
 from tlft.tracking.server import is_server, wait_for_server
 

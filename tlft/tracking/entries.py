@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlft.config.schema import AdamConfig, ScheduleConfig, SgdConfig
 from tlft.names import Param, Tag
-from tlft.runtime.journal import Entry
+from tlft.storage.journal import Entry
 from tlft.tracking.pyfunc_model import log_model
 
 if TYPE_CHECKING:

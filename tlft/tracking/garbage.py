@@ -10,7 +10,7 @@ from tlft.commands import invocation
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
 from tlft.runtime.garbage import Waste
-from tlft.runtime.journal import Journal
+from tlft.storage.journal import Journal
 from tlft.tracking.client import all_runs, connect, is_there, local_folder, logged_models, quiet, restore, tracking_uri
 from tlft.tracking.run_folder import RunFolder, idle_folders
 from tlft.tracking.server import answering

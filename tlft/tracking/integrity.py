@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tlft.commands import invocation
 from tlft.names import Tag
 from tlft.records.record import files_of
-from tlft.runtime.files import sha256_of
+from tlft.storage.files import sha256_of
 from tlft.tracking.client import local_folder
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
 from tlft.records.record import Record
-from tlft.runtime.home_id import home_ids
-from tlft.runtime.journal import Journal
+from tlft.storage.home_id import home_ids
+from tlft.storage.journal import Journal
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.client import connect, tracking_uri
 from tlft.tracking.integrity import find_damage_by_digest

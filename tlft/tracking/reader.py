@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tlft.names import Artifact, Tag
 from tlft.records.record import Record
-from tlft.runtime.files import sha256_of
+from tlft.storage.files import sha256_of
 from tlft.tracking.client import (
     all_runs,
     connect,

@@ -11,7 +11,7 @@ from pathlib import Path
 from tlft.commands import invocation
 from tlft.errors import TlftError
 from tlft.runtime.claims import Claim
-from tlft.runtime.home_id import forget_places, former_places
+from tlft.storage.home_id import forget_places, former_places
 from tlft.tracking.client import is_there, local_folder, tracking_uri
 from tlft.tracking.schema import find_problems
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tlft.names import Artifact
 from tlft.runtime.claims import Claim
-from tlft.runtime.files import atomic_write
-from tlft.runtime.journal import Entry
+from tlft.storage.files import atomic_write
+from tlft.storage.journal import Entry
 from tlft.tracking.client import connect, find_run, tracking_uri
 
 if TYPE_CHECKING:

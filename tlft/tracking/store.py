@@ -15,9 +15,9 @@ from tlft.names import Param, Tag
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.records.record import Record
 from tlft.runtime.claims import Claim, Owner, owners
-from tlft.runtime.home_id import home_ids
-from tlft.runtime.journal import Journal
-from tlft.runtime.locks import locked
+from tlft.storage.home_id import home_ids
+from tlft.storage.journal import Journal
+from tlft.storage.locks import locked
 from tlft.tracking import schema
 from tlft.tracking.client import connect, create_database, quiet, refuse_deleted, tracking_uri
 from tlft.tracking.contention import is_alive

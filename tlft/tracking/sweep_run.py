@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.names import Metric, Tag
-from tlft.runtime.locks import locked
+from tlft.storage.locks import locked
 from tlft.tracking.client import local_folder
 from tlft.tracking.entries import log_metrics
 from tlft.tracking.store import Store

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tlft.runtime.device import Machine
-from tlft.runtime.files import atomic_write, into_place, one_line_for_the_disk, sha256_of
+from tlft.storage.files import atomic_write, into_place, one_line_for_the_disk, sha256_of
 from tlft.training.loop import TrainingState
 
 log = logging.getLogger(__name__)

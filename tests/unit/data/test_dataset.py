@@ -12,7 +12,7 @@ from tlft.config.validate import find_problems as config_problems
 from tlft.data import dataset as data
 from tlft.data.dataset import Dataset, find_problems, open_dataset
 from tlft.errors import ConfigurationError, TlftError
-from tlft.runtime import files
+from tlft.storage import files
 
 
 def opened(config: Config) -> Dataset:

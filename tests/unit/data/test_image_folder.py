@@ -249,7 +249,7 @@ def test_names_are_the_same_in_every_locale(tmp_path: Path) -> None:
 from pathlib import Path
 from tlft.config.schema import DataConfig
 from tlft.data.dataset import open_dataset
-from tlft.runtime.files import relative_name
+from tlft.storage.files import relative_name
 data = open_dataset(DataConfig(name="imagefolder", root={str(tmp_path)!r}), Path({str(tmp_path / "home")!r}))
 print(ascii([data.classes, data.digests, [relative_name(image.path, data.root) for image in data.images]]))
 """

@@ -15,9 +15,9 @@ from tlft.config.schema import Config
 from tlft.errors import out_of_memory
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import OUTCOME_FILE, _explain, read_outcome
-from tlft.runtime.command_line import exit_status
 from tlft.sweeps.jobs import Job
 from tlft.sweeps.launchers.worker import JobOrder, log_end
+from tlft.terminal.command_line import exit_status
 
 
 def catch(size: int) -> list[Exception]:

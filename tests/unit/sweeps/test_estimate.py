@@ -10,10 +10,10 @@ from conftest import Configure
 
 from tlft.records.outcome import RunStatus
 from tlft.records.record import Record
-from tlft.runtime.progress import describe_duration
 from tlft.sweeps import estimate
 from tlft.sweeps.estimate import describe_cost, memory_need
 from tlft.sweeps.jobs import Job, PlannedJob
+from tlft.terminal.progress import describe_duration
 
 
 def record(seconds: float, train: str = "images", device: str = "cuda:1", threads: str = "1", **params: str) -> Record:

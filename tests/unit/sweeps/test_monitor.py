@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tlft.runtime.progress import bars
 from tlft.sweeps.launchers import monitor as live_module
 from tlft.sweeps.launchers.monitor import Monitor
+from tlft.terminal.progress import bars
 
 
 @pytest.fixture

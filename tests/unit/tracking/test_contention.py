@@ -17,8 +17,8 @@ from tlft.config.schema import Config
 from tlft.errors import RunElsewhereError
 from tlft.names import Tag
 from tlft.records.outcome import RunStatus
-from tlft.runtime import home_id
-from tlft.runtime.home_id import home_ids
+from tlft.storage import home_id
+from tlft.storage.home_id import home_ids
 from tlft.tracking import contention
 from tlft.tracking.claimed_run import claim_run, tidy
 from tlft.tracking.outbox import deliver_journals

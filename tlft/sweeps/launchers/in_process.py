@@ -13,10 +13,10 @@ from contextlib import suppress
 from tlft.records.outcome import RunStatus
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import signals
-from tlft.runtime.progress import overall_progress
 from tlft.sweeps.forecast import Forecast
 from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.launchers.worker import JobOrder, OnSubmit, perform, stops_on_failure
+from tlft.terminal.progress import overall_progress
 
 log = logging.getLogger(__name__)
 

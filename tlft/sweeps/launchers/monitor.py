@@ -1,6 +1,6 @@
 """Show the jobs that run in other processes: a moving line for each on a terminal, plain lines in a log.
 
-Each job says in its folder how far it has come; see `tlft.runtime.progress.report_to`.
+Each job says in its folder how far it has come; see `tlft.terminal.progress.report_to`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlft.runtime.progress import bars, describe_duration, on_terminal
 from tlft.sweeps.forecast import Forecast
 from tlft.sweeps.launchers.worker import PROGRESS_FILE, JobOrder
+from tlft.terminal.progress import bars, describe_duration, on_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -25,7 +25,7 @@ from tlft.errors import TlftError
 from tlft.records.outcome import RunStatus
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import squeue
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
 from tlft.sweeps.launchers.monitor import Monitor, monitoring
 from tlft.sweeps.launchers.worker import (
     OUTPUT_FILE,

@@ -24,9 +24,10 @@ from tlft.errors import without_passwords
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
-from tlft.runtime import memory, progress, signals
-from tlft.runtime.command_line import write_to_any_terminal
+from tlft.runtime import memory, signals
 from tlft.sweeps.jobs import Job
+from tlft.terminal import progress
+from tlft.terminal.command_line import write_to_any_terminal
 
 log = logging.getLogger(__name__)
 

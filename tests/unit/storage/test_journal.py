@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tlft.errors import TlftError
-from tlft.runtime.journal import Journal
+from tlft.storage.journal import Journal
 
 
 def delivered(journal: Journal) -> list[object]:

@@ -13,7 +13,7 @@ import pytest
 from conftest import files_in
 
 from tlft.errors import TlftError
-from tlft.runtime.files import atomic_write, display_name, name_problem, path_of, relative_name, sha256_of
+from tlft.storage.files import atomic_write, display_name, name_problem, path_of, relative_name, sha256_of
 
 
 def test_digest_is_that_of_the_standard(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tlft.runtime import progress as progress_module
-from tlft.runtime.progress import ConsoleHandler, overall_progress, progress
+from tlft.terminal import progress as progress_module
+from tlft.terminal.progress import ConsoleHandler, overall_progress, progress
 
 
 def test_a_process_leaves_word_of_how_far_it_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

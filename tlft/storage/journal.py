@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlft.errors import TlftError
-from tlft.runtime.files import atomic_write
+from tlft.storage.files import atomic_write
 
 log = logging.getLogger(__name__)
 

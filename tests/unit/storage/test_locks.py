@@ -14,7 +14,7 @@ import pytest
 from conftest import Configure
 from filelock import Timeout
 
-from tlft.runtime.locks import locked, one_at_a_time
+from tlft.storage.locks import locked, one_at_a_time
 from tlft.synthetic.folder import synthetic_folder
 from tlft.tracking.store import Store
 

@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 from tlft.commands import COMMANDS, invocation
 from tlft.config.addresses import hide_known, hide_password
 from tlft.errors import ConfigurationError, TlftError, nearest, without_passwords
-from tlft.runtime.files import display_name, name_problem
-from tlft.runtime.greeting import greet
-from tlft.runtime.line_breaks import fitting
+from tlft.storage.files import display_name, name_problem
+from tlft.terminal.greeting import greet
+from tlft.terminal.line_breaks import fitting
 
 
 class _Parser(ArgumentParser):

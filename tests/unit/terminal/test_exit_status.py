@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tlft.runtime.command_line import exit_status
+from tlft.terminal.command_line import exit_status
 
 TEXT = "95.4 ± 0.3 % of café, 猫 and 🐝, " + os.fsdecode(b"caf\xe9")
 

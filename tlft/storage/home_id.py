@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from tlft.runtime.files import atomic_write
-from tlft.runtime.locks import locked
+from tlft.storage.files import atomic_write
+from tlft.storage.locks import locked
 
 
 def home_ids(home: Path) -> tuple[str, list[str]]:

@@ -12,9 +12,9 @@ from typing import TextIO
 import pytest
 from screen import screen
 
-from tlft.runtime import progress as progress_module
-from tlft.runtime.line_breaks import break_lines, fitting
-from tlft.runtime.progress import ConsoleHandler, above_bars, bars
+from tlft.terminal import progress as progress_module
+from tlft.terminal.line_breaks import break_lines, fitting
+from tlft.terminal.progress import ConsoleHandler, above_bars, bars
 
 PATH = "/a/very/long/path/" + "that/goes/on/" * 8 + "run.log"
 LONG = (

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tlft.errors import TlftError, without_passwords
-from tlft.runtime.files import atomic_write
-from tlft.runtime.line_breaks import MARGIN, fitting
+from tlft.storage.files import atomic_write
+from tlft.terminal.line_breaks import MARGIN, fitting
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -1,0 +1,1 @@
+"""What stands in files: written whole, locked, told apart by home, and journals of many lines."""

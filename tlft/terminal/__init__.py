@@ -1,0 +1,1 @@
+"""What a person at a terminal reads: tables, progress, lines that break between words, and how commands end."""
