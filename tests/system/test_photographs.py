@@ -32,7 +32,7 @@ def correct(composer: Composer, tmp_path_factory: pytest.TempPathFactory) -> dic
     model = build_model(config, identity.weights, 2)
 
     def count(split: Split) -> tuple[int, int]:
-        metrics = compute_metrics(evaluate(model, split.pixels, split.transform, label_space, machine), split.labels)
+        metrics = compute_metrics(evaluate(model, split.inputs, label_space, machine), split.labels)
         return round(153 * metrics["eval/accuracy"]), round(153 * metrics["eval/closed_set_accuracy"])
 
     imagenet = replace(images.transform, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

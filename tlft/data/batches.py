@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,13 +36,46 @@ Pixels = np.ndarray | SelectedPixels
 """Images of one size in a fixed order, uint8 [n, crop, crop, 3]; taking some copies no others."""
 
 
+class Inputs(Protocol):
+    """What a network is given of some images: pixels, or what its frozen part has said of them."""
+
+    def __len__(self) -> int:
+        """Count the images."""
+
+    def batch(self, indices: np.ndarray, device: torch.device, flips: np.ndarray | None = None) -> Tensor:
+        """Return the inputs at some positions, int64 [b]; mirrored left to right where `flips`, bool [b], is true."""
+
+
+@dataclass(frozen=True)
+class PixelInputs:
+    """Images as a network takes them, made of pixels when they are asked for."""
+
+    pixels: Pixels
+    transform: Transform
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batch(self, indices: np.ndarray, device: torch.device, flips: np.ndarray | None = None) -> Tensor:
+        """Return images as `normalize` gives them, float32 [b, 3, crop, crop]."""
+        pixels = self.pixels[indices]
+        if flips is not None:
+            pixels[flips] = pixels[flips, :, ::-1]
+        return normalize(pixels, self.transform, device)
+
+
 @dataclass(frozen=True)
 class Split:
-    """The decoded images of one split: where each came from, and its pixels, in one order."""
+    """The decoded images of one split: where each came from, and its pixels, in one order.
+
+    Attributes:
+        features: what a frozen part of the network has said of them, to be given in place of images; else None.
+    """
 
     files: tuple[ImageFile, ...]
     pixels: Pixels
     transform: Transform
+    features: Inputs | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -50,6 +84,11 @@ class Split:
     def labels(self) -> np.ndarray:
         """The class of each image, int64 [n]."""
         return np.array([file.label for file in self.files], dtype=np.int64)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the network is given of them."""
+        return PixelInputs(self.pixels, self.transform) if self.features is None else self.features
 
     def thinned(self, count: int) -> Split:
         """Return the split cut to so many images, evenly spaced, so that no class goes missing."""
@@ -60,14 +99,8 @@ class Split:
     def batch(
         self, indices: np.ndarray, device: torch.device, flips: np.ndarray | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the images at some positions, int64 [b], as `normalize` gives them, and their labels, int64 [b].
-
-        Where `flips`, bool [b], is true the image is mirrored left to right.
-        """
-        pixels = self.pixels[indices]
-        if flips is not None:
-            pixels[flips] = pixels[flips, :, ::-1]
-        return normalize(pixels, self.transform, device), torch.from_numpy(self.labels[indices]).to(device)
+        """Return the inputs at some positions, int64 [b], as `inputs` gives them, and their labels, int64 [b]."""
+        return self.inputs.batch(indices, device, flips), torch.from_numpy(self.labels[indices]).to(device)
 
 
 def normalize(pixels: np.ndarray, transform: Transform, device: torch.device) -> Tensor:

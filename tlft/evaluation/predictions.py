@@ -16,10 +16,9 @@ import torch
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
-from tlft.data.batches import Pixels, normalize
+from tlft.data.batches import Inputs
 from tlft.data.class_map import LabelSpace
 from tlft.data.splits import ImageFile
-from tlft.data.transforms import Transform
 from tlft.names import GROUP, PROBABILITY
 from tlft.runtime.device import Machine
 from tlft.storage.files import relative_name
@@ -114,9 +113,7 @@ def predictions_frame(
     )
 
 
-def evaluate(
-    model: nn.Module, pixels: Pixels, transform: Transform, label_space: LabelSpace, machine: Machine
-) -> Predictions:
+def evaluate(model: nn.Module, inputs: Inputs, label_space: LabelSpace, machine: Machine) -> Predictions:
     """Predict every image from the model's logits, [n, outputs], none dropped and none counted twice.
 
     The model is left in evaluation mode.
@@ -124,8 +121,8 @@ def evaluate(
     model.eval()
     log_probabilities = []
     with torch.inference_mode():
-        for indices in np.split(np.arange(len(pixels)), range(BATCH_SIZE, len(pixels), BATCH_SIZE)):
+        for indices in np.split(np.arange(len(inputs)), range(BATCH_SIZE, len(inputs), BATCH_SIZE)):
             with machine.autocast():
-                logits = model(normalize(pixels[indices], transform, machine.device))
+                logits = model(inputs.batch(indices, machine.device))
             log_probabilities.append(logits.float().cpu().double().log_softmax(1))
     return Predictions(torch.cat(log_probabilities).numpy(), label_space)

@@ -20,6 +20,7 @@ import pandas as pd
 from PIL import Image
 from torch import nn
 
+from tlft.data.batches import PixelInputs
 from tlft.data.class_map import LabelSpace
 from tlft.data.decode import BadImageError, load_image
 from tlft.data.pixel_store import in_order, load_pixels, resize_and_crop
@@ -125,7 +126,7 @@ class Classifier:
 
     def _answer_batch(self, pixels: np.ndarray, top: int) -> list[Answer]:
         label_space = self.label_space
-        predictions = evaluate(self.model, pixels, self.transform, label_space, self.machine)
+        predictions = evaluate(self.model, PixelInputs(pixels, self.transform), label_space, self.machine)
         likeliest = np.argsort(-predictions.log_probabilities, axis=1, kind="stable")[:, :top]
         confidences = np.exp(np.take_along_axis(predictions.log_probabilities, likeliest, axis=1))
         rows = zip(likeliest.tolist(), confidences.tolist(), predictions.probabilities.tolist(), strict=True)

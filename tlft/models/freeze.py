@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from tlft.errors import ConfigurationError
 from tlft.models.head import head_names
@@ -70,7 +71,34 @@ def set_training_mode(model: nn.Module) -> None:
     Batch norm in a frozen part would otherwise go on averaging, and dropout there would disturb what is kept.
     """
     model.train()
-    for module in model.modules():
-        parameters = list(module.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            module.eval()
+    for module in _frozen_parts(model):
+        module.eval()
+
+
+def _frozen_parts(model: nn.Module) -> list[nn.Module]:
+    """Return the largest parts that have parameters, none of which is trained."""
+    parameters = list(model.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        return [model]
+    return [part for child in model.children() for part in _frozen_parts(child)]
+
+
+def changing_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return of the model's state what training may change: trained parameters, and buffers of parts not frozen."""
+    unchanging = {id(tensor) for part in _frozen_parts(model) for tensor in (*part.parameters(), *part.buffers())}
+    unchanging |= {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
+    tensors = model.state_dict(keep_vars=True)
+    return {name: tensor.detach() for name, tensor in tensors.items() if id(tensor) not in unchanging}
+
+
+def put_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put tensors into a model where they lie, by their names in its state; what is not named stays.
+
+    Raises:
+        KeyError: if the model has no such tensor.
+        RuntimeError: if one has another shape.
+    """
+    tensors = model.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensors[name].copy_(tensor)

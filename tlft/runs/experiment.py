@@ -151,10 +151,10 @@ def _evaluate(context: RunContext) -> tuple[Predictions, dict[str, float]]:
     from tlft.evaluation.predictions import evaluate
 
     split, holdout, label_space = context.images.eval, context.images.holdout, context.identity.label_space
-    predictions = evaluate(context.model, split.pixels, split.transform, label_space, context.machine)
+    predictions = evaluate(context.model, split.inputs, label_space, context.machine)
     metrics = compute_metrics(predictions, split.labels)
     if holdout is not None:
-        held_out = evaluate(context.model, holdout.pixels, holdout.transform, label_space, context.machine)
+        held_out = evaluate(context.model, holdout.inputs, label_space, context.machine)
         metrics[Metric.HOLDOUT_ACCURACY] = float(held_out.correct(holdout.labels).mean())
     return predictions, metrics
 

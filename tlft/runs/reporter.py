@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 MOST_TIME_SAVING = 0.05
 """Saving at the ends of epochs takes no larger part of the time: epochs may be shorter than a save."""
 
+_BYTES_SAVED_A_SECOND = 500e6  # as long as no save has shown it
+
 
 @dataclass
 class Reporter:
@@ -77,7 +79,8 @@ class Reporter:
             metrics = metrics | self._curve(model)
         self.context.run.log_metrics(metrics, step=epoch, with_system=True)
         save_every = self.context.config.checkpoint.every_epochs
-        is_cheap = time.monotonic() - self._saved >= self._cost / MOST_TIME_SAVING
+        cost = self._cost or sum(tensor.nbytes for tensor in model.state_dict().values()) / _BYTES_SAVED_A_SECOND
+        is_cheap = time.monotonic() - self._saved >= cost / MOST_TIME_SAVING
         if save_every is not None and epoch % save_every == 0 and is_cheap:
             self._save(model, state)
         self.context.run.deliver()
@@ -98,6 +101,6 @@ class Reporter:
 
     def _curve(self, model: nn.Module) -> dict[str, float]:
         split, label_space = self.context.images.eval, self.context.identity.label_space
-        predictions = evaluate(model, split.pixels, split.transform, label_space, self.context.machine)
+        predictions = evaluate(model, split.inputs, label_space, self.context.machine)
         curve = compute_metrics(predictions, split.labels)
         return {Metric.CURVE_ACCURACY: curve[Metric.ACCURACY], Metric.CURVE_LOSS: curve[Metric.LOSS]}

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tlft.models.freeze import put_state
 from tlft.runtime.device import Machine
 from tlft.storage.files import atomic_write, into_place, one_line_for_the_disk, sha256_of
 from tlft.training.loop import TrainingState
@@ -93,7 +94,7 @@ class Checkpoints:
             if differing:
                 changes = [f"{name} {before.get(name)}, now {current[name]}" for name in differing]
                 log.warning("begun with %s: the last bits of the result may differ", "; ".join(changes))
-            model.load_state_dict(_below("model/", tensors))
+            put_state(model, _below("model/", tensors))
             state.best_weights = _below("best/", tensors) or None
             state.best_loss = math.inf if payload["best_loss"] is None else payload["best_loss"]
             for name in _COUNTERS:

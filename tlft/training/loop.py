@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +20,7 @@ from tlft.config.schema import Config
 from tlft.data.batch_borders import batch_borders
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
-from tlft.models.freeze import set_training_mode
+from tlft.models.freeze import changing_state, put_state, set_training_mode
 from tlft.names import Metric
 from tlft.runtime.device import Machine
 from tlft.runtime.seeds import derive_seed, generator
@@ -52,7 +53,7 @@ class TrainingState:
         seconds: what those images took.
         train_seconds: what all steps took.
         best_loss: lowest batch loss seen where `training.keep` looks, else infinite.
-        best_weights: the model's state after that step.
+        best_weights: what training changes of the model, after that step.
     """
 
     optimizer: torch.optim.Optimizer | None
@@ -100,7 +101,12 @@ def train(
         state.seen, state.loss_sum, state.correct, state.seconds = 0, 0.0, 0, 0.0
         report.epoch(metrics, model, state)
     if state.best_weights is not None:
-        model.load_state_dict(state.best_weights)
+        put_state(model, state.best_weights)
+
+
+def draw_flips(config: Config, epoch: int, count: int) -> np.ndarray:
+    """Tell which of the training images are mirrored in an epoch, where they are mirrored at all: bool [count]."""
+    return np.asarray(generator(config.seed, "flips", epoch).random(count) < 0.5)
 
 
 def _train_epoch(
@@ -109,7 +115,7 @@ def _train_epoch(
     """Take the steps that are left of an epoch."""
     assert state.optimizer is not None
     order = generator(config.seed, "order", state.epoch).permutation(len(images))
-    flips = generator(config.seed, "flips", state.epoch).random(len(images)) < 0.5
+    flips = draw_flips(config, state.epoch, len(images))
     in_last_fifth = state.epoch >= config.training.epochs - math.ceil(config.training.epochs / 5)
     may_keep = config.training.keep == "lowest_train_loss" and in_last_fifth
     for start, end in pairwise(batch_borders(len(images), config.training.batch_size)):
@@ -133,7 +139,7 @@ def _train_epoch(
         state.correct += hits
         if may_keep and loss < state.best_loss:
             state.best_loss = loss
-            state.best_weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
+            state.best_weights = {name: tensor.clone() for name, tensor in changing_state(model).items()}
         seconds = time.perf_counter() - started
         state.seconds += seconds
         state.train_seconds += seconds

@@ -30,7 +30,7 @@ def make_split(labels: list[int]) -> Split:
 def evaluate_split(
     model: nn.Module, split: Split, classes: list[str], class_map: ClassMap | None = None
 ) -> Predictions:
-    return evaluate(model, split.pixels, split.transform, LabelSpace(tuple(classes), class_map), CPU)
+    return evaluate(model, split.inputs, LabelSpace(tuple(classes), class_map), CPU)
 
 
 class Table(nn.Module):
