@@ -29,6 +29,7 @@ FLOORS = (
     ("tracking",),
     ("records",),
     ("inference",),
+    ("features",),
     ("training", "evaluation"),
     ("models",),
     ("duplicates",),
@@ -57,7 +58,7 @@ LARGEST_FUNCTION = 60
 
 KNOW_HYDRA = ("tlft.config.", "tlft.runs.", "tlft.sweeps.", "hydra_plugins.", "tlft.run")
 KNOW_TORCH = (
-    *("tlft.models.", "tlft.training.", "tlft.evaluation.", "tlft.inference.", "tlft.data.batches"),
+    *("tlft.models.", "tlft.training.", "tlft.evaluation.", "tlft.inference.", "tlft.features.", "tlft.data.batches"),
     *("tlft.runtime.device", "tlft.runs.context", "tlft.runs.reporter", "tlft.runs.preflight"),
     "tlft.sweeps.launchers.preload",
 )
@@ -66,7 +67,7 @@ KNOW_TORCH = (
 LATE_TORCH = ("tlft.runtime.device", "tlft.runs.preflight", "tlft.models.weights", "tlft.models.spec")
 """They are imported by a run that is skipped, and may import these libraries only where they need them."""
 
-FOR_NOTEBOOKS = ("data", "models", "training", "evaluation")
+FOR_NOTEBOOKS = ("data", "models", "training", "evaluation", "features")
 """Rooms that can be used without Hydra and MLflow, so that nothing they import may need one of them."""
 
 

@@ -122,6 +122,7 @@ class Metric:
     CURVE_ACCURACY = "curve/eval_accuracy"
     CURVE_LOSS = "curve/eval_loss"
 
+    FEATURES_SECONDS = "time/features_seconds"  # where a frozen part looked at each image once
     TRAIN_SECONDS = "time/train_seconds"
     EVAL_SECONDS = "time/eval_seconds"
     OVERHEAD_SECONDS = "time/overhead_seconds"

@@ -277,6 +277,8 @@ class Config:
         threads: of the CPU; null: what this process may use.
         force: run again what is finished already.
         plan: say what would run, and stop.
+        features: auto computes what a frozen part of the network says of each image once, for all runs; off computes it
+            in each epoch, to the same result.
         profile: keep of three training steps a trace and a table of where their time went, among the run's files.
         debug: one epoch of two batches, in an experiment of its own, never in the table.
         from_run: id of a logged run: repeat it from its own stored configuration, in an experiment of its own.
@@ -302,6 +304,7 @@ class Config:
     threads: int | None = None
     force: bool = False
     plan: bool = False
+    features: str = "auto"
     profile: bool = False
     debug: bool = False
     from_run: str | None = None

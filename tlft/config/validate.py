@@ -20,6 +20,7 @@ _CHOICES = {
     "head.name": ("imagenet1k", "task"),
     "arch.library": ("torchvision", "timm"),
     "schedule.name": ("constant", "cosine"),
+    "features": ("auto", "off"),
     "precision": ("auto", "float32", "tf32", "bfloat16"),
     "training.keep": ("last", "lowest_train_loss"),
     "data.on_bad_image": ("error", "skip"),

@@ -130,6 +130,12 @@ class Images:
     skipped: dict[str, str]
     decoded: DecodedImages
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by the names of their attributes."""
+        splits = {"train": self.train, "eval": self.eval, "holdout": self.holdout}
+        return {name: split for name, split in splits.items() if split is not None}
+
 
 def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_image: str, workers: int) -> Images:
     """Decode every image once, into an array that all runs share.

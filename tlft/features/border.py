@@ -89,7 +89,7 @@ def _find(model: nn.Module, images: Tensor) -> Border | None:
     for index in _candidates(trace, first)[:_MOST_CANDIDATES]:
         earlier = _earlier(trace, index)
         skipped = sum(_count_parameters(modules[call.name]) for call in earlier)
-        if not skipped:
+        if not skipped and not reason:
             return None
         if skipped < _LEAST_SHARE * sum(p.numel() for p in model.parameters() if not p.requires_grad):
             reason = reason or "too little of what is frozen comes before what is trained"

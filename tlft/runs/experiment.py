@@ -93,10 +93,18 @@ def run_experiment(
 
 def _compute(context: RunContext) -> dict[str, float]:
     """Train, evaluate, and log the outcome; returns the measures."""
+    from tlft.features.cache import share_features
+
+    model, weights, machine = context.model, context.identity.weights, context.machine
     begun = time.monotonic()
-    train_seconds = _train(context)
-    trained = time.monotonic()
-    predictions, metrics = _evaluate(context)
+    features = share_features(model, context.config, weights, context.images, machine, context.run.confirm)
+    shared = time.monotonic()
+    if features is not None:
+        context = replace(context, images=features.images)
+    with features.applied(model) if features is not None else nullcontext():
+        train_seconds = _train(context)
+        trained = time.monotonic()
+        predictions, metrics = _evaluate(context)
     evaluated = time.monotonic()
     config, run = context.config, context.run
     with run.writing_files() as folder:
@@ -105,6 +113,7 @@ def _compute(context: RunContext) -> dict[str, float]:
         run.log_model(describe_model(context))
     spent = {
         **peaks(context.machine),
+        **({Metric.FEATURES_SECONDS: shared - begun} if features is not None else {}),
         Metric.TRAIN_SECONDS: train_seconds,
         Metric.EVAL_SECONDS: evaluated - trained,
         Metric.OVERHEAD_SECONDS: time.monotonic() - run.started - (evaluated - begun),

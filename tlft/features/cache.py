@@ -1,0 +1,187 @@
+"""Have the frozen part of a network look at each image once: what it says is kept, and shared by all runs.
+
+A folder of `cache/features/` is for one frozen part: these weights and this transform, up to one border, computed by
+one kind of machine. In it is a record for each image, by the SHA-256 of its file, and one for its mirror image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tlft.config.schema import Config
+from tlft.data.batches import Images, Split
+from tlft.errors import TlftError
+from tlft.features.border import Border, UncuttableError, find_border, from_border
+from tlft.features.inputs import View, compute
+from tlft.features.keeping import KeptFeatures
+from tlft.models.freeze import changing_state, freeze
+from tlft.models.weights import Weights
+from tlft.runtime.device import Machine
+from tlft.storage.files import atomic_write
+from tlft.training.loop import draw_flips
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+"""Goes up when this package computes other features, or lays its cache out in another way."""
+
+
+@dataclass(frozen=True)
+class SharedFeatures:
+    """The images of a run with what the frozen part of its network says of them, and where the network is cut."""
+
+    border: Border
+    images: Images
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Have the network take features in place of images within the block."""
+        with from_border(model, self.border):
+            yield
+
+
+def share_features(
+    model: nn.Module,
+    config: Config,
+    weights: Weights,
+    images: Images,
+    machine: Machine,
+    on_batch: Callable[[], None] = lambda: None,
+) -> SharedFeatures | None:
+    """Return what the frozen part of a network says of a run's images, computing what is not kept yet.
+
+    Training and evaluation on it give the bits of those on the images, as far as the network's arithmetic gives an
+    image the same bits in batches of any size (see docs/performance.md). None where nothing is frozen, where
+    `features=off` asks for it, or where it cannot be done, which is said.
+
+    Args:
+        model: with its weights, its frozen parts requiring no gradients.
+        config: of the run, resolved.
+        weights: of the run.
+        images: of the run, decoded.
+        machine: where the run is computed, and in which precision.
+        on_batch: called after each batch; what it raises ends the computation, and what was computed stays.
+    """
+    if config.features == "off" or config.training.trainable == "all":
+        return None
+    try:
+        with _ready_for_training(model, config):
+            folder = config.home / "cache" / "features" / _key(model, config, weights, machine)
+            border = _open_border(folder, model, weights.transform.crop, machine)
+        if border is None:
+            return None
+        kept = KeptFeatures(folder, border)
+        views = {name: _views_of(config, split, name) for name, split in images.splits.items()}
+
+        def compute_views(missing: Sequence[View]) -> Iterator[list[tuple[View, np.ndarray]]]:
+            return compute(model, border, missing, weights.transform, machine)
+
+        kept.complete(list(chain(*views.values())), compute_views, on_batch, config.cache.max_gb)
+    except UncuttableError as error:
+        if config.training.epochs:
+            log.info("features: the frozen part of %s is computed in each epoch, since %s", config.arch.name, error)
+        return None
+    splits: dict[str, Any] = {
+        name: replace(split, features=kept.inputs(split)) if views[name] else split
+        for name, split in images.splits.items()
+    }
+    return SharedFeatures(border, replace(images, **splits))
+
+
+@contextmanager
+def _ready_for_training(model: nn.Module, config: Config) -> Iterator[None]:
+    """Have a network of which nothing is trained as if its head were: they share what they can."""
+    if config.training.trainable != "none":
+        yield
+        return
+    freeze(model, "head")
+    try:
+        yield
+    finally:
+        freeze(model, "none")
+
+
+def _key(model: nn.Module, config: Config, weights: Weights, machine: Machine) -> str:
+    """Return what identifies a frozen part, and everything on which the bits of what it says depend."""
+    stages = "0" if config.training.trainable in ("head", "none") else config.training.trainable
+    facts = {
+        "format": _FORMAT,
+        "arch": [config.arch.library, config.arch.name],
+        "weights": weights.digest or _digest_of_frozen(model),
+        "transform": weights.transform.to_dict(),
+        "stages": int(stages),
+        "precision": machine.precision,
+        "machine": _kind_of(machine),
+        "versions": {name: metadata.version(name) for name in ("torch", config.arch.library)},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _kind_of(machine: Machine) -> list[str]:
+    """Return what tells machines apart whose bits differ; threads share out images, and change none."""
+    kind = machine.device.type
+    if kind == "cpu":
+        return [kind, torch.backends.cpu.get_cpu_capability()]
+    return [kind, torch.cuda.get_device_name(machine.device)] if kind == "cuda" else [kind]
+
+
+def _digest_of_frozen(model: nn.Module) -> str:
+    """Return the SHA-256 of what is never trained of a network whose weights are of no file."""
+    changing, digest = changing_state(model).keys(), hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if name not in changing:
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _open_border(folder: Path, model: nn.Module, size: int, machine: Machine) -> Border | None:
+    """Return where the network is cut, as it was found before, or found and remembered now."""
+    file = folder / "border.json"
+    try:
+        remembered = json.loads(file.read_text())
+        if remembered["reason"]:
+            raise UncuttableError(remembered["reason"])
+        return Border(**remembered["border"]) if remembered["border"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    border, reason = None, ""
+    try:
+        border = find_border(model, size, machine)
+    except UncuttableError as error:
+        reason = str(error)
+    record = {"border": asdict(border) if border else None, "reason": reason}
+    try:
+        atomic_write(file, json.dumps(record, indent=1).encode())
+    except TlftError as error:
+        log.debug("%s", error)  # said where the features themselves cannot be kept
+    if reason:
+        raise UncuttableError(reason)
+    return border
+
+
+def _views_of(config: Config, split: Split, name: str) -> list[View]:
+    """Return the images of a split as the run looks at them: mirrored only those that some epoch mirrors."""
+    count = len(split)
+    if name != "train":
+        return [View(split, index, False) for index in range(count)]
+    looks = np.zeros((2, count), bool)  # whether some epoch looks at each image as it is, and mirrored
+    for epoch in range(config.training.epochs):
+        flips = draw_flips(config, epoch, count) if config.training.flip else np.zeros(count, bool)
+        looks |= np.stack([~flips, flips])
+        if looks.all():
+            break
+    return [View(split, index, bool(side)) for side, index in np.argwhere(looks).tolist()]
