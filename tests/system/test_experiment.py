@@ -192,7 +192,7 @@ def test_a_model_that_is_delivered_twice_is_one(done: Done, tmp_path: Path) -> N
     description = json.loads(
         (Path(model.artifact_location.removeprefix("file://")) / "artifacts/model.json").read_text()
     )
-    send(client, done.run, RunFolder(tmp_path), {"model": description})  # whose files are there no more
+    send(client, done.run, RunFolder(tmp_path), [{"model": description}])  # whose files are there no more
     assert [other.model_id for other in client.search_logged_models([experiment_id])] == [model.model_id]
 
 

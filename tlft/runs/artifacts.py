@@ -23,7 +23,6 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
     """Write every file that is kept of a run into `folder`."""
     from tlft.duplicates.near_duplicates import group_by_likeness, to_json
     from tlft.evaluation.predictions import predictions_frame
-    from tlft.models.describe import summarize
     from tlft.training.checkpoint import save_tensors
 
     identity, split = context.identity, context.images.eval
@@ -36,7 +35,7 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
     _draw_curves(folder, context)
     class_map, near_duplicates = identity.label_space.class_map, context.near_duplicates
     texts = {
-        Artifact.LAYERS: summarize(context.model, identity.weights.transform.crop),
+        Artifact.LAYERS: _describe_layers(context),
         Artifact.CONFIG: context.composed,
         Artifact.ENVIRONMENT: json.dumps(describe_environment(context.machine), indent=1),
         Artifact.RUN_KEY: json.dumps(identity.science, indent=1, sort_keys=True),
@@ -54,6 +53,21 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
         path = folder / Artifact.WEIGHTS
         path.parent.mkdir()
         save_tensors(context.model.state_dict(), path)
+
+
+_layers: dict[tuple[object, ...], str] = {}
+
+
+def _describe_layers(context: RunContext) -> str:
+    """Return the table of layers, made once in a process for runs of one network: it takes a forward pass."""
+    from tlft.models.describe import summarize
+
+    config, crop = context.config, context.identity.weights.transform.crop
+    outputs = len(context.identity.dataset.classes) if config.head.name == "task" else None
+    key = (config.arch.library, config.arch.name, outputs, config.training.trainable, crop)
+    if key not in _layers:
+        _layers[key] = summarize(context.model, crop)
+    return _layers[key]
 
 
 def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> None:

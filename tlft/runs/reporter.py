@@ -26,10 +26,34 @@ from tlft.training.loop import TrainingState
 
 log = logging.getLogger(__name__)
 
-MOST_TIME_SAVING = 0.05
-"""Saving at the ends of epochs takes no larger part of the time: epochs may be shorter than a save."""
+LARGEST_SHARE = 0.05
+"""Saving at the ends of epochs, or delivering to the tracking store, takes no larger part of the time: epochs may be
+shorter than that."""
 
 _BYTES_SAVED_A_SECOND = 500e6  # as long as no save has shown it
+
+
+@dataclass
+class _Pace:
+    """Something is done from time to time, and takes no larger share of the time than it may.
+
+    Attributes:
+        cost: seconds that it took last.
+        ended: when that was (monotonic clock).
+    """
+
+    cost: float = 0.0
+    ended: float = field(default_factory=time.monotonic)
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.ended >= self.cost / LARGEST_SHARE
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.ended = time.monotonic()
+        self.cost = self.ended - started
 
 
 @dataclass
@@ -39,8 +63,8 @@ class Reporter:
     context: RunContext
     checkpoints: Checkpoints
     _advance: Advance = field(default=lambda n=1, note="": None, init=False)
-    _saved: float = field(default_factory=time.monotonic, init=False)
-    _cost: float = field(default=0.0, init=False)
+    _saving: _Pace = field(default_factory=_Pace, init=False)
+    _delivering: _Pace = field(default_factory=_Pace, init=False)
     _unsaved: bool = field(default=False, init=False)
 
     @contextmanager
@@ -69,7 +93,7 @@ class Reporter:
             self._save(model, state)
             signals.stop_if_asked()
         minutes = self.context.config.checkpoint.every_minutes
-        if minutes is not None and time.monotonic() - self._saved >= 60 * minutes:
+        if minutes is not None and time.monotonic() - self._saving.ended >= 60 * minutes:
             self._save(model, state)
 
     def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
@@ -79,25 +103,25 @@ class Reporter:
             metrics = metrics | self._curve(model)
         self.context.run.log_metrics(metrics, step=epoch, with_system=True)
         save_every = self.context.config.checkpoint.every_epochs
-        cost = self._cost or sum(tensor.nbytes for tensor in model.state_dict().values()) / _BYTES_SAVED_A_SECOND
-        is_cheap = time.monotonic() - self._saved >= cost / MOST_TIME_SAVING
-        if save_every is not None and epoch % save_every == 0 and is_cheap:
+        if not self._saving.cost:
+            self._saving.cost = sum(tensor.nbytes for tensor in model.state_dict().values()) / _BYTES_SAVED_A_SECOND
+        if save_every is not None and epoch % save_every == 0 and self._saving.is_due():
             self._save(model, state)
-        self.context.run.deliver()
+        if self._delivering.is_due():
+            with self._delivering.measured():
+                self.context.run.deliver()
         loss, accuracy = metrics[Metric.TRAIN_LOSS], 100 * metrics[Metric.TRAIN_ACCURACY]
         text = f"loss {loss:.4f}, accuracy {accuracy:.1f} %, {metrics[Metric.TRAIN_IMAGES_PER_SECOND]:.1f} images/s"
         log.info("%s: epoch %d/%d, %s", self.context.run.name, epoch, training.epochs, text)
 
     def _save(self, model: nn.Module, state: TrainingState) -> None:
-        started = time.monotonic()
-        try:
-            self.checkpoints.save(model, state, self.context.machine)
-            self._unsaved = False
-        except TlftError as error:
-            log.log(logging.DEBUG if self._unsaved else logging.WARNING, "%s; the training goes on", error)
-            self._unsaved = True
-        self._saved = time.monotonic()
-        self._cost = self._saved - started
+        with self._saving.measured():
+            try:
+                self.checkpoints.save(model, state, self.context.machine)
+                self._unsaved = False
+            except TlftError as error:
+                log.log(logging.DEBUG if self._unsaved else logging.WARNING, "%s; the training goes on", error)
+                self._unsaved = True
 
     def _curve(self, model: nn.Module) -> dict[str, float]:
         split, label_space = self.context.images.eval, self.context.identity.label_space

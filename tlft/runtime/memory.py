@@ -39,6 +39,9 @@ def memory_limit() -> int:
     return min(limits)
 
 
+_limit_at_start = cache(memory_limit)  # which takes files to be read, and hardly ever changes
+
+
 def available_memory() -> int:
     """Return the bytes of memory that new processes may take without anybody being killed."""
     free = [int(psutil.virtual_memory().available), *_slurm_limit()]
@@ -108,7 +111,7 @@ def bound_freed() -> bool:
     Looks at a file of the kernel, so that it may be asked after each step; tells whether memory was given back.
     """
     library = _c_library()
-    if library is None or _held() < MOST_KEPT * (_Share.bytes or memory_limit()):
+    if library is None or _held() < MOST_KEPT * (_Share.bytes or _limit_at_start()):
         return False
     if _Share.is_kept:
         log.info("memory: %.1f GB are held; what is freed is given back from now on, which is slower", _held() / 1e9)

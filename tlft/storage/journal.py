@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
 
+MOST_FIGURES = 1000
+"""How many a tracking store takes in one request."""
+
 
 class Journal:
     """An append-only file of entries, and how many of them were delivered.
@@ -85,16 +88,30 @@ class Journal:
             self._metrics |= {(step, name) for name in new}
             self.append(metrics=new, step=step, time=time)
 
-    def undelivered(self) -> Iterator[Entry]:
-        """Yield the entries that are still to be delivered; one is marked when the next is asked for."""
+    def undelivered(self) -> Iterator[list[Entry]]:
+        """Yield what is still to be delivered, figures of several steps together, any other entry by itself.
+
+        What was yielded is marked as delivered when the next is asked for.
+        """
         while self._delivered < len(self.entries):
             self._confirm()
-            yield self.entries[self._delivered]
-            self._delivered += 1
+            together = self._next_together()
+            yield together
+            self._delivered += len(together)
             try:
                 atomic_write(self._mark, str(self._delivered).encode(), durable=False)
             except Exception as error:
                 log.debug("%s: %s", self._mark, error)  # it is delivered again, which changes nothing
+
+    def _next_together(self) -> list[Entry]:
+        first, *others = self.entries[self._delivered :]
+        figures, together = len(first.get("metrics", {})), [first]
+        for entry in others if figures else []:
+            figures += len(entry.get("metrics", {}))
+            if "metrics" not in entry or figures > MOST_FIGURES:
+                break
+            together.append(entry)
+        return together
 
     @property
     def waiting(self) -> int:

@@ -130,8 +130,8 @@ class ActiveRun:
             return False
         started = time.monotonic()
         try:
-            for entry in self.journal.undelivered():
-                self._send(entry)
+            for entries in self.journal.undelivered():
+                self._send(entries)
         except (ClaimLostError, RunDeletedError, RefusedError):
             raise
         except Exception as error:  # whatever MLflow, its database or its server raise
@@ -148,18 +148,19 @@ class ActiveRun:
         self._not_before = 0.0
         return True
 
-    def _send(self, entry: Entry) -> None:
-        """Send one entry; of several figures or tags that are refused together those that are taken alone."""
+    def _send(self, entries: list[Entry]) -> None:
+        """Send entries that go together; of what is refused as a whole those parts that are taken alone."""
         try:
-            send(self._client, self._run, self.folder, entry)
+            send(self._client, self._run, self.folder, entries)
         except Exception as error:
-            if not is_refusal(error, kind_of(entry)) or not self._is_there():
+            if not is_refusal(error, kind_of(entries[0])) or not self._is_there():
                 raise
-            parts = halves(entry)
+            middle = len(entries) // 2
+            parts = [entries[:middle], entries[middle:]] if middle else [[half] for half in halves(entries[0])]
             for part in parts:
                 self._send(part)
             if not parts:
-                self._put_aside(entry, reason_of(error))
+                self._put_aside(entries[0], reason_of(error))
 
     def _put_aside(self, entry: Entry, reason: str) -> None:
         """Keep with the run's files what the store refuses for good, and name it in a tag and a line of the log."""

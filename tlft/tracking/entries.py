@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlft.config.schema import AdamConfig, ScheduleConfig, SgdConfig
 from tlft.names import Param, Tag
-from tlft.storage.journal import Entry
+from tlft.storage.journal import MOST_FIGURES, Entry
 from tlft.tracking.pyfunc_model import log_model
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ESSENTIAL = ("params", "whole_params", "files", "end")
 """Kinds of entries without which a run is not complete: without its params it stands in a wrong row of the table."""
 
-_MOST = {"metrics": 1000, "params": 100, "tags": 100}
+_MOST = {"metrics": MOST_FIGURES, "params": 100, "tags": 100}
 """How many MLflow takes in one request, by the kind of the entry."""
 
 _LONGEST_DIGEST = 36  # in MLflow
@@ -115,17 +115,19 @@ def is_refusal(error: BaseException, kind: str = "") -> bool:
     return getattr(error, "error_code", "") in _REFUSALS and not _PASSING.search(text)
 
 
-def send(client: MlflowClient, run: Run, folder: RunFolder, entry: Entry) -> None:
-    """Send one entry; a second time it changes nothing.
+def send(client: MlflowClient, run: Run, folder: RunFolder, entries: Sequence[Entry]) -> None:
+    """Send entries that a journal yields together: figures of several steps, or one of another kind.
+
+    A second time it changes nothing.
 
     Raises:
         Exception: whatever MLflow, its database or its server raise.
     """
     from mlflow import entities
 
-    run_id, kind = run.info.run_id, kind_of(entry)
+    run_id, entry, kind = run.info.run_id, entries[0], kind_of(entries[0])
     if kind == "metrics":
-        log_metrics(client, run_id, entry["metrics"], entry["step"], entry["time"])
+        send_figures(client, run_id, entries)
     elif kind == "params":
         for pairs in _batches(entry["params"], _MOST[kind]):
             client.log_batch(run_id, params=[entities.Param(*pair) for pair in pairs])
@@ -144,12 +146,14 @@ def send(client: MlflowClient, run: Run, folder: RunFolder, entry: Entry) -> Non
         client.set_terminated(run_id, entry["end"], entry["time"])
 
 
-def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int, time: int) -> None:
-    """Log figures of one step, however many; `time` is in milliseconds since 1970."""
-    from mlflow import entities
+def send_figures(client: MlflowClient, run_id: str, entries: Sequence[Entry]) -> None:
+    """Send the figures of one or more steps in as few requests as MLflow takes them."""
+    from mlflow.entities import Metric
 
-    for pairs in _batches(metrics, _MOST["metrics"]):
-        client.log_batch(run_id, metrics=[entities.Metric(name, value, time, step) for name, value in pairs])
+    figures = [(entry, name, value) for entry in entries for name, value in entry["metrics"].items()]
+    for start in range(0, len(figures), MOST_FIGURES):
+        batch = figures[start : start + MOST_FIGURES]
+        client.log_batch(run_id, [Metric(name, value, entry["time"], entry["step"]) for entry, name, value in batch])
 
 
 def _batches(content: Mapping[str, Any], size: int) -> Iterator[list[tuple[str, Any]]]:

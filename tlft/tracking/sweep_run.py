@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tlft.names import Metric, Tag
 from tlft.storage.locks import locked
 from tlft.tracking.client import local_folder
-from tlft.tracking.entries import log_metrics
+from tlft.tracking.entries import send_figures
 from tlft.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class ParentRun:
         metrics = {Metric.SWEEP_JOBS: float(jobs), **figures}
         if any(run.data.metrics.get(name) != value for name, value in metrics.items()):
             step = len(client.get_metric_history(run_id, Metric.SWEEP_JOBS))
-            log_metrics(client, run_id, metrics, step, int(time.time() * 1000))
+            send_figures(client, run_id, [{"metrics": metrics, "step": step, "time": int(time.time() * 1000)}])
 
     def log_note(self, note: str) -> None:
         """Write what the user interface shows above the run (Markdown)."""

@@ -88,8 +88,10 @@ def train(
     """
     if state.optimizer is None:
         return
+    first = state.epoch
     while state.epoch < config.training.epochs:
-        set_training_mode(model)
+        if state.epoch == first or not model.training:  # an evaluation leaves its own mode
+            set_training_mode(model)
         _train_epoch(model, images, config, machine, state, report)
         metrics = {
             Metric.TRAIN_LOSS: state.loss_sum / len(images),

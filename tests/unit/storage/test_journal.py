@@ -11,7 +11,7 @@ from tlft.storage.journal import Journal
 
 
 def delivered(journal: Journal) -> list[object]:
-    return [dict(entry) for entry in journal.undelivered()]
+    return [dict(entry) for entries in journal.undelivered() for entry in entries]
 
 
 def test_entries_come_back_in_order_in_another_process(tmp_path: Path) -> None:
@@ -104,3 +104,19 @@ def test_a_damaged_line_is_named_with_what_to_do(tmp_path: Path, damage: bytes) 
     path.write_bytes(b"\n".join([lines[0], damage, lines[2], b""]))
     with pytest.raises(TlftError, match=f"line 2 is damaged.*delete {tmp_path} to begin the run anew"):
         Journal(tmp_path)
+
+
+def test_figures_of_several_steps_are_delivered_together_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    journal.append(tags={"a": "1"})
+    for step in range(1, 6):
+        journal.append_metrics({"loss": 0.1, "accuracy": 0.5}, step, 5)
+    journal.append(tags={"b": "2"})
+    journal.append_metrics({"loss": 0.1}, 6, 5)
+    monkeypatch.setattr("tlft.storage.journal.MOST_FIGURES", 4)
+    assert [[entry.get("step") for entry in entries] for entries in journal.undelivered()] == [
+        *([None], [1, 2], [3, 4], [5], [None], [6])
+    ]
+    assert Journal(tmp_path).waiting == 0
