@@ -238,13 +238,15 @@ class ResumeConfig:
 
 @dataclass
 class SweepConfig:
-    """What a sweep does when a job has failed.
+    """What a sweep does when a job has failed, and what it ends with.
 
     Attributes:
         on_failure: continue with the other jobs, or stop starting more.
+        choose: holdout names in the end the settings that are best on the hold-out, over their seeds; null: nothing.
     """
 
     on_failure: str = "continue"
+    choose: str | None = None
 
 
 @dataclass

@@ -214,6 +214,14 @@ def _wrong_combinations(config: Config) -> list[str]:
         )
     if config.model.name == "pretrained" and config.model.weights is None:
         problems.append("model.weights=null: name weights, such as model.weights=IMAGENET1K_V1, or model=scratch")
+    if config.sweep.choose is not None:
+        if config.sweep.choose != "holdout":
+            problems.append(f"sweep.choose={config.sweep.choose}: choose holdout, or null")
+        elif config.data.holdout_fraction is None:
+            problems.append(
+                "sweep.choose=holdout: there is no hold-out to choose on, and the evaluation images are not for that; "
+                "set data.holdout_fraction=0.2, or sweep.choose=null"
+            )
     if not config.tracking.experiment.strip():
         problems.append("tracking.experiment: give a name, such as tracking.experiment=tlft")
     warmup, epochs = config.schedule.warmup_epochs, config.training.epochs

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from tlft.config.schema import NEAR_DUPLICATES
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
-from tlft.names import Tag
+from tlft.names import Param, Tag, flatten
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity, identify, run_name, stated_facts
 from tlft.runtime.environment import source_state
@@ -143,9 +143,38 @@ def _is_at_work(job: PlannedJob) -> bool:
         return True
 
 
-def words_of(job: PlannedJob) -> tuple[str, ...]:
-    """Return what tells a job from others, word by word."""
-    return (*run_name(job.config).split(), f"on {job.identity.dataset.name}")
+def words_of(jobs: Sequence[PlannedJob]) -> list[tuple[str, ...]]:
+    """Return what tells each job from others, word by word: its name, its data set, and settings that are swept."""
+    settings = [flatten(job.identity.science) for job in jobs]
+    values: dict[str, set[str]] = {}
+    for setting in settings:
+        for key in setting.keys() & _TOLD_WHERE_SWEPT:
+            values.setdefault(key, set()).add(setting[key])
+    swept = [key for key in _TOLD_WHERE_SWEPT if len(values.get(key, ())) > 1]
+    return [
+        (
+            *run_name(job.config).split(),
+            *(f"{_TOLD_WHERE_SWEPT[key]} {setting[key]}" for key in swept if key in setting),
+            f"on {job.identity.dataset.name}",
+        )
+        for job, setting in zip(jobs, settings, strict=True)
+    ]
+
+
+_TOLD_WHERE_SWEPT = {
+    Param.LR: "lr",
+    Param.WEIGHT_DECAY: "decay",
+    Param.MOMENTUM: "momentum",
+    Param.BETA1: "beta1",
+    Param.SCHEDULE: "schedule",
+    Param.WARMUP_EPOCHS: "warm-up",
+    Param.EPOCHS: "epochs",
+    Param.BATCH_SIZE: "batch",
+    Param.FLIP: "flip",
+    Param.KEEP: "keep",
+    Param.PRECISION: "in",
+}
+"""Settings that no name of a run has, and what they are called in a line of a job."""
 
 
 def print_jobs(jobs: Sequence[PlannedJob]) -> None:
@@ -153,13 +182,13 @@ def print_jobs(jobs: Sequence[PlannedJob]) -> None:
     lines = [
         JobLine(
             number=job.number,
-            words=words_of(job),
+            words=words,
             status=job.status.label if job.same_as is None else f"same as job {job.same_as}",
             accuracy=None if job.outcome is None else job.outcome.score,
             seconds=0.0,
             run_id="" if job.outcome is None else job.outcome.run_id,
         )
-        for job in jobs
+        for job, words in zip(jobs, words_of(jobs), strict=True)
     ]
     print(render_jobs(lines))
     class_maps = [job.identity.label_space.class_map for job in jobs]

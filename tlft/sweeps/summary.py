@@ -24,6 +24,7 @@ from tlft.runs.curves_view import curves_page
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.storage.files import atomic_write
+from tlft.sweeps.choice import describe_choice
 from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
@@ -61,6 +62,9 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
     except Exception as error:  # whatever MLflow, its database or its server raise
         log.warning("the table could not be made: %s", error)
         return
+    if config.sweep.choose is not None:
+        for line in describe_choice(results):
+            print(fitting(line, sys.stdout))
     if table.rows:
         print()
         print(render(table, "terminal"))
@@ -147,10 +151,10 @@ def _write_files(results: Sequence[Result], folder: Path) -> None:
 
 def _print_results(results: Sequence[Result]) -> None:
     lines = []
-    for result in results:
+    for result, words in zip(results, words_of([result.planned for result in results]), strict=True):
         planned, outcome = result.planned, result.outcome
         same = f" (same as job {planned.same_as})" if planned.same_as is not None else ""
         status = f"{outcome.status.label}{same}"
-        entry = JobLine(planned.number, words_of(planned), status, outcome.score, outcome.seconds, outcome.run_id)
+        entry = JobLine(planned.number, words, status, outcome.score, outcome.seconds, outcome.run_id)
         lines.append(entry)
     print(render_jobs(lines))

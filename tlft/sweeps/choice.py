@@ -1,0 +1,83 @@
+"""Name the settings that are best on the hold-out: of each network and column one, over the seeds that it was run with.
+
+The evaluation images play no part: a setting that was chosen by them would look better than it is.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tlft.commands import invocation
+from tlft.names import Metric, Param, flatten
+from tlft.runs.identify import run_name
+from tlft.sweeps.jobs import Result
+
+_CHOSEN = ("optimizer.", "schedule.", "training.")
+"""How the names of settings begin that are chosen; what else differs is a question of its own."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A setting, the hold-out's accuracy under each seed, and the jobs that were run with it."""
+
+    results: list[Result]
+
+    @property
+    def accuracy(self) -> float:
+        return fmean(result.outcome.metrics[Metric.HOLDOUT_ACCURACY] for result in self.results)
+
+
+def describe_choice(results: Sequence[Result]) -> list[str]:
+    """Return a line for each network, column and data set that was run with several settings: which is best.
+
+    Settings count that have all the seeds that any of them has, so that none is best by a lucky one.
+    """
+    questions: dict[tuple[object, ...], dict[tuple[object, ...], list[Result]]] = {}
+    for result in results:
+        if not result.outcome.status.is_complete or Metric.HOLDOUT_ACCURACY not in result.outcome.metrics:
+            continue
+        if result.planned.same_as is not None:
+            continue
+        science = flatten(result.planned.identity.science)
+        science.pop(Param.SEED, None)
+        chosen = {key for key in science if key.startswith(_CHOSEN) and key != Param.TRAINABLE}
+        question = tuple(sorted((key, value) for key, value in science.items() if key not in chosen))
+        setting = tuple(sorted((key, science[key]) for key in chosen))
+        questions.setdefault(question, {}).setdefault(setting, []).append(result)
+    lines = []
+    for settings in questions.values():
+        most = max(len({result.planned.config.seed for result in group}) for group in settings.values())
+        candidates = [_Candidate(group) for group in settings.values() if len(group) == most]
+        if len(settings) > 1:
+            lines += _describe(candidates, len(settings), most)
+    return lines
+
+
+def _describe(candidates: list[_Candidate], settings: int, seeds: int) -> list[str]:
+    best = max(candidates, key=lambda candidate: candidate.accuracy)
+    equal = sum(candidate.accuracy == best.accuracy for candidate in candidates) - 1
+    config = best.results[0].planned.config
+    words = " ".join(word for word in run_name(config).split() if word != f"s{config.seed}")
+    over = f" over {seeds} seeds" if seeds > 1 else ""
+    tie = f", the first of {equal + 1} that are equal" if equal else ""
+    incomplete = settings - len(candidates)
+    left_out = f"; {incomplete} were left out that have fewer seeds" if incomplete else ""
+    command = shlex.join([*invocation("run").split(), "-m", *_overrides(best)])
+    return [
+        f"best on the hold-out of {settings} settings of {words}: {100 * best.accuracy:.2f} %{over}{tie}{left_out}",
+        f"  it alone, trained on all training images: {command}",
+    ]
+
+
+_OF_THE_CHOICE = ("sweep", "sweep.choose", "data.holdout_fraction", "seed", "tracking.weights", "force")
+
+
+def _overrides(best: _Candidate) -> list[str]:
+    """Return what runs a setting without the hold-out, under the seeds that it was chosen with."""
+    typed = best.results[0].planned.job.overrides
+    kept = [text for text in typed if text.partition("=")[0].lstrip("+~") not in _OF_THE_CHOICE]
+    seeds = ",".join(str(seed) for seed in sorted(result.planned.config.seed for result in best.results))
+    return [*(text for text in kept if not text.startswith("hydra")), f"seed={seeds}"]
