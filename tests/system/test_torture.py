@@ -33,14 +33,21 @@ def overrides_of(number: int) -> tuple[str, ...]:
     return (*OVERRIDES, *launcher, f"checkpoint.every_minutes={'null' if number % 2 else 0}")
 
 
+PROBES = ("training.trainable=head", "arch.name=test_resnet")
+"""Of these the frozen part is computed once, so that it is killed while that is written too."""
+
+
 def evidence(home: Path) -> dict[str, Evidence]:
     return {record.key: gather(record, home) for record in load_records("tlft", home=home) if record.key}
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> dict[str, Evidence]:
-    home = tmp_path_factory.mktemp("undisturbed")
-    sweep = start_warm_sweep(home, tiny_folder, *OVERRIDES)
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"), tiny_folder)
+
+
+def undisturbed(home: Path, tiny_folder: Path, *more: str) -> dict[str, Evidence]:
+    sweep = start_warm_sweep(home, tiny_folder, *OVERRIDES, *more)
     said, _ = sweep.communicate()
     assert sweep.returncode == 0, said
     found = evidence(home)
@@ -59,12 +66,14 @@ def kill_some(sweep: Sweep, random_: random.Random) -> None:
                 process.kill()
 
 
-def killed_until_done(start: Start, home: Path, folder: Path, number: int, longest: float | None) -> int:
+def killed_until_done(
+    start: Start, home: Path, folder: Path, number: int, longest: float | None, more: tuple[str, ...]
+) -> int:
     """Repeat a sweep until it is done, killing processes of it at moments up to `longest`; returns how often."""
     random_ = random.Random(number)
     kills, words = 0, ""
     while True:
-        sweep = start(home, folder, *overrides_of(number))
+        sweep = start(home, folder, *overrides_of(number), *more)
         said: list[str] = []
         reader = threading.Thread(target=lambda: said.append(sweep.communicate()[0]))  # noqa: B023 (ends in its turn)
         reader.start()
@@ -80,15 +89,17 @@ def killed_until_done(start: Start, home: Path, folder: Path, number: int, longe
         assert sweep.returncode in (-signal.SIGKILL, 1), words  # 1: a job was killed, or one of before is still there
 
 
-def check_rounds(start: Start, home: Path, folder: Path, rounds: int, reference: dict[str, Evidence]) -> None:
+def check_rounds(
+    start: Start, home: Path, folder: Path, rounds: int, reference: dict[str, Evidence], more: tuple[str, ...] = ()
+) -> None:
     started = time.monotonic()
-    killed_until_done(start, home / "timed", folder, 0, None)
+    killed_until_done(start, home / "timed", folder, 0, None, more)
     longest = 1.2 * (time.monotonic() - started)
     kills = 0
     first = int(os.environ.get("TLFT_TORTURE_FIRST", "0"))
     for number in range(first, first + rounds):
         place = home / str(number)
-        kills += killed_until_done(start, place, folder, number, longest)
+        kills += killed_until_done(start, place, folder, number, longest, more)
         assert evidence(place) == reference
         assert {record.status for record in load_records("tlft", home=place)} == {"FINISHED"}
         assert left_over(place) == []
@@ -104,3 +115,13 @@ def test_children_of_a_warm_server(tmp_path: Path, tiny_folder: Path, reference:
 @pytest.mark.torture
 def test_plain_processes(tmp_path: Path, tiny_folder: Path, reference: dict[str, Evidence]) -> None:
     check_rounds(start_sweep, tmp_path, tiny_folder, int(os.environ.get("TLFT_TORTURE_PLAIN", "3")), reference)
+
+
+@pytest.mark.torture
+def test_probes_that_share_what_the_frozen_part_says(tmp_path: Path, tiny_folder: Path) -> None:
+    plain = undisturbed(tmp_path / "plain", tiny_folder, *PROBES, "features=off")
+    for run in plain.values():  # which has one figure less
+        run.metrics["time/features_seconds"] = [(3, None)]
+        run.metrics = dict(sorted(run.metrics.items()))
+    rounds = int(os.environ.get("TLFT_TORTURE_PROBES", "5"))
+    check_rounds(start_warm_sweep, tmp_path, tiny_folder, rounds, plain, PROBES)
