@@ -76,6 +76,12 @@ def recall(home: Path, library: str, name: str, weights: str) -> Spec | None:
         return None
 
 
+def was_asked(home: Path, library: str, name: str, weights: str) -> bool:
+    """Tell whether any version of a library has said something of weights: runs may have been done with them."""
+    of_any = re.compile(rf"{re.escape(library)} \S+ {re.escape(name)} {re.escape(weights)}")
+    return any(of_any.fullmatch(key) for key in _read_memory(home / "cache" / "weights.json"))
+
+
 def _memory_key(library: str, name: str, weights: str) -> str:
     return f"{library} {metadata.version(library)} {name} {weights}"
 

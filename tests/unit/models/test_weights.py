@@ -73,6 +73,75 @@ def test_a_hub_that_does_not_answer_is_said_at_once(configure: Configure, monkey
     )
 
 
+OUT_OF_REACH = {
+    "vit_tiny_patch16_224": "weights augreg_in21k_ft_in1k of timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k: cannot be "
+    "fetched (refused); fetch model.safetensors on a machine with a network",
+    "mobilenetv3_small_100": "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+    "mobilenetv3_small_100_lamb-266a294c.pth: cannot be fetched (refused); put mobilenetv3_small_100_lamb-266a294c.pth",
+}
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have no address answer and no weights on disk, and import no library for what it says of weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo, name: None)
+    monkeypatch.setattr(weights, "why_unreachable", lambda url: "refused")
+    monkeypatch.setattr(spec, "_ask_timm", None)
+    monkeypatch.setattr(weights, "list_networks", None)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", [*OUT_OF_REACH])
+def test_weights_out_of_reach_are_said_before_timm_is_imported(configure: Configure, name: str) -> None:
+    config = configure("arch=timm", f"arch.name={name}", "model=pretrained")
+    (problem,) = weights.find_problems(config, is_single=True)
+    assert problem.startswith(OUT_OF_REACH[name])
+
+
+def test_a_run_that_may_be_done_or_a_job_of_many_is_not_refused_for_a_file_it_need_not_have(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its digest is in the file's name, so that a run that is done is found without the file."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    config = configure("arch=timm", "arch.name=mobilenetv3_small_100", "model=pretrained")
+    monkeypatch.setattr(weights, "why_unreachable", lambda url: "refused")
+    assert weights.find_problems(config) == []
+    assert len(weights.find_problems(config, is_single=True)) == 1
+    find_weights(config)
+    monkeypatch.setattr("importlib.metadata.version", lambda library: "another")  # what was said is forgotten
+    assert weights.find_problems(config, is_single=True) == []
+
+
+def test_weights_within_reach_and_those_on_disk_are_asked_of_timm(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "mobilenetv3_small_100_lamb-266a294c.pth"
+    config = configure("arch=timm", "arch.name=mobilenetv3_small_100", "model=pretrained")
+    monkeypatch.setattr(weights, "why_unreachable", lambda url: "")
+    assert weights.find_problems(config, is_single=True) == []
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setattr(weights, "why_unreachable", lambda url: "refused")
+    assert weights.find_problems(config, is_single=True) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["arch.name=vit_tiny_patch16_242"], "no such network; did you mean vit_tiny_patch16_224?"),
+        (["arch.name=vit_tiny_patch16_224", "model.weights=augreg_in21"], "did you mean augreg_in21k?"),
+    ],
+)
+def test_misspelt_names_get_their_neighbour_offline_too(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, overrides: list[str], said: str
+) -> None:
+    monkeypatch.setattr(weights, "why_unreachable", lambda url: "refused")
+    (problem,) = weights.find_problems(configure("arch=timm", *overrides, "model=pretrained"), is_single=True)
+    assert said in problem
+
+
 def test_what_a_library_has_said_once_needs_no_import_of_it(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
