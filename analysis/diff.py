@@ -14,6 +14,11 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+from tlft.terminal.greeting import greet
+
+if __name__ == "__main__":
+    greet()
+
 import numpy as np
 from pandas import DataFrame
 

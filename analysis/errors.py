@@ -14,6 +14,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tlft.terminal.greeting import greet
+
+if __name__ == "__main__":
+    greet()
+
 from analysis.comparison_table import Table
 from analysis.correctness import Frames
 from analysis.html_page import Answer, render_page

@@ -7,6 +7,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from tlft.terminal.greeting import greet
+
+if __name__ == "__main__":
+    greet()
+
 from analysis.comparison_table import Table
 from analysis.footnotes import footnotes
 from analysis.query import STATS, TableQuery, add_table_options, load_table

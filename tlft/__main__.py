@@ -12,6 +12,10 @@ from importlib.metadata import version
 
 from tlft.commands import COMMANDS, IS_CHECKOUT
 from tlft.errors import nearest
+from tlft.terminal.greeting import greet
+
+_SAY_THEMSELVES = ("run", "completion")
+"""Commands that greet in other words, or are silent since a shell reads them as it starts."""
 
 _HEAD = """\
 usage: tlft COMMAND ...
@@ -44,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     sys.argv[:] = [f"tlft {words[0]}", *words[1:]]  # as if the command had been called by itself
+    if words[0] not in _SAY_THEMSELVES:
+        greet()
     return int(import_module(COMMANDS[words[0]][0]).main() or 0)
 
 

@@ -11,7 +11,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 from tlft.terminal.greeting import greet
 
-greet()
+greet("loading the libraries and reading the configuration")
 
 import hydra
 from omegaconf import DictConfig

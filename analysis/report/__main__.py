@@ -7,6 +7,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tlft.terminal.greeting import greet
+
+if __name__ == "__main__":
+    greet()
+
 from analysis.query import TableQuery, add_table_options, load_table
 from analysis.report.material import collect
 from analysis.report.page import render_report

@@ -13,6 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.terminal.greeting import greet
+
+if __name__ == "__main__":
+    greet()
+
 from tlft.commands import invocation
 from tlft.config.overrides import write_value
 from tlft.config.paths import existing_home

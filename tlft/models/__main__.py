@@ -9,6 +9,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from tlft.terminal.greeting import greet
+
+if __name__ == "__main__":
+    greet()
+
 from tlft.errors import ConfigurationError, nearest
 from tlft.models.catalogue import LIBRARIES, Network, PublishedWeights, describe_network, find_networks
 from tlft.models.spec import list_networks

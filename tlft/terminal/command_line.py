@@ -167,7 +167,7 @@ def exit_status(command: Callable[[], int]) -> int:
     has seen enough, as `head` does, is none.
     """
     write_to_any_terminal()
-    greet("loading the libraries")
+    greet()
     try:
         status = command()
         sys.stdout.flush()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 _SHOWS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
 """Options with which a command shows something, and does nothing."""
 
 
-def greet(what: str = "loading the libraries and reading the configuration") -> None:
-    """Say on a terminal that the command has begun, and what it is at."""
+@cache
+def greet(what: str = "loading the libraries") -> None:
+    """Say on a terminal, once, that the command has begun, and what it is at."""
     if "__mp_main__" in sys.modules:  # a process of a sweep's job, into which multiprocessing imports the command anew
         return
     if sys.stderr.isatty() and not any(text.partition("=")[0] in _SHOWS for text in sys.argv[1:]):
