@@ -34,10 +34,10 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False, her
     earlier = _earlier(jobs)
     seconds = [_seconds(job, records, on_all_cores) for job, records in zip(jobs, earlier, strict=True)]
     unknown = [job for job, known in zip(jobs, seconds, strict=True) if known is None]
-    by_trial = here and bool(unknown) and _may_try(unknown, on_all_cores)
-    if by_trial:
-        try_networks(unknown)
-        seconds = expected_seconds(jobs, on_all_cores=on_all_cores)
+    if here and unknown:
+        if _may_try(unknown, on_all_cores):
+            try_networks(unknown)
+        seconds = _with_trials(jobs, seconds, on_all_cores)
     sizes: list[int] = []
     for job, records in zip(jobs, earlier, strict=True):
         if job.config.tracking.weights:
@@ -45,7 +45,7 @@ def describe_cost(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False, her
     known_seconds = [estimate for estimate in seconds if estimate is not None]
     time = ""
     if jobs and len(known_seconds) == len(jobs):
-        time = _describe_time(jobs, sum(known_seconds), by_trial=by_trial, here=here)
+        time = _describe_time(jobs, sum(known_seconds), by_trial=here and bool(unknown), here=here)
     return _describe_gpus(jobs) + time + (f", {describe_space(sum(sizes))}" if sizes else "")
 
 
@@ -80,9 +80,16 @@ def _describe_time(jobs: Sequence[PlannedJob], seconds: float, *, by_trial: bool
 
 def expected_seconds(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) -> list[float | None]:
     """Return what each job will take, by itself on the machine; None where neither an earlier run nor a trial tells."""
-    pairs = zip(jobs, _earlier(jobs), strict=True)
-    seconds = [(job, _seconds(job, earlier, on_all_cores)) for job, earlier in pairs]
-    return [seconds_by_trial(job, _threads_of(job, on_all_cores)) if known is None else known for job, known in seconds]
+    seconds = [_seconds(job, records, on_all_cores) for job, records in zip(jobs, _earlier(jobs), strict=True)]
+    return _with_trials(jobs, seconds, on_all_cores)
+
+
+def _with_trials(jobs: Sequence[PlannedJob], seconds: Sequence[float | None], on_all_cores: bool) -> list[float | None]:
+    """Return what jobs will take by earlier runs, or else by trials that were made in this process or before."""
+    return [
+        seconds_by_trial(job, _threads_of(job, on_all_cores)) if known is None else known
+        for job, known in zip(jobs, seconds, strict=True)
+    ]
 
 
 def _earlier(jobs: Sequence[PlannedJob]) -> list[list[Record]]:

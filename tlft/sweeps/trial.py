@@ -1,20 +1,29 @@
 """What jobs will take whose networks were never run here, from a short trial of each.
 
 A sweep that is done, one whose like was run here before, and one that is done in a minute try nothing: that would only
-cost the start of each command.
+cost the start of each command. What was measured is kept in the home's cache.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
+import psutil
+
+from tlft.errors import TlftError
 from tlft.runtime.device import available_threads
+from tlft.storage.files import atomic_write
 from tlft.sweeps.jobs import PlannedJob
 from tlft.terminal.progress import progress
-
-if TYPE_CHECKING:
-    from tlft.training.speed import Speed
 
 _OVERHEAD = 2.0
 """Seconds that a run takes beside its images: 0.5 to 2.0 were measured in eight runs of a small network."""
@@ -22,8 +31,31 @@ _OVERHEAD = 2.0
 _MANY = 1000
 """Images, each as often as it is computed: a CPU takes a minute or two for fewer, and a trial would be no gain."""
 
-_Kind = tuple[object, ...]
-_speeds: dict[_Kind, tuple[Speed | None, int]] = {}  # by this process; with the threads that each was tried with
+_QUIET = 0.1
+"""Share of the machine that others may take while something is measured; beyond it the measure may be too long."""
+
+_MOST_TRIALS = 3
+"""Of what was measured on a busy machine, one in each command; the least counts."""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What an image takes, in seconds, as `tlft.training.speed.Speed` has it, which imports PyTorch.
+
+    Attributes:
+        open: how many more trials may show that it is less.
+    """
+
+    train: float
+    evaluate: float
+    on_cpu: bool
+    open: int = 0
+
+
+_Kind = tuple[Path, str]
+
+_tried: dict[_Kind, _Trial | None] = {}
+"""What this process has measured, by home and kind; None for what cannot be."""
 
 
 def is_worth_a_trial(jobs: Sequence[PlannedJob]) -> bool:
@@ -32,27 +64,53 @@ def is_worth_a_trial(jobs: Sequence[PlannedJob]) -> bool:
 
 
 def try_networks(jobs: Sequence[PlannedJob]) -> None:
-    """Measure how fast each network of some jobs is on this machine, for about three seconds each, and once."""
-    untried = {kind: job for job in jobs if (kind := _kind(job)) not in _speeds}
+    """Measure how fast each network of some jobs is on this machine, for about three seconds each, and once.
+
+    What was measured while others computed here is measured again by the next commands.
+    """
+    untried = {kind: job for job in jobs if (kind := _kind(job)) not in _tried and not _is_settled(kind)}
     if not untried:
         return
-    from tlft.training.speed import measure_speed
-
     with progress("measuring speed", len(untried), "networks") as advance:
         for kind, job in untried.items():
-            threads = job.config.threads or available_threads()
-            _speeds[kind] = measure_speed(job.config, job.identity.weights.transform.crop, threads), threads
+            _tried[kind] = trial = _try(job, _recall(kind))
+            if trial is not None:
+                _remember(kind, trial)
             advance()
 
 
-def seconds_by_trial(job: PlannedJob, threads: int) -> float | None:
-    """Return what a job will take with so many threads; None if its network was not tried, or could not be."""
-    speed, tried_with = _speeds.get(_kind(job), (None, threads))
+def _is_settled(kind: _Kind) -> bool:
+    trial = _recall(kind)
+    return trial is not None and not trial.open
+
+
+def _try(job: PlannedJob, before: _Trial | None) -> _Trial | None:
+    """Measure the network of a job; the least counts of what was measured before and now."""
+    from tlft.training.speed import measure_speed
+
+    psutil.cpu_percent()  # the next call tells of the time between
+    begun, own = time.monotonic(), time.process_time()
+    speed = measure_speed(job.config, job.identity.weights.transform.crop, _threads(job))
     if speed is None:
+        return before
+    own = (time.process_time() - own) / (time.monotonic() - begun) / (os.cpu_count() or 1)
+    is_quiet = psutil.cpu_percent() / 100 - own <= _QUIET
+    trial = _Trial(speed.train, speed.evaluate, speed.on_cpu, 0 if is_quiet else _MOST_TRIALS - 1)
+    if before is None:
+        return trial
+    least = min(trial.train, before.train), min(trial.evaluate, before.evaluate)
+    return _Trial(*least, trial.on_cpu, 0 if is_quiet else before.open - 1)
+
+
+def seconds_by_trial(job: PlannedJob, threads: int) -> float | None:
+    """Return what a job will take with so many threads; None if its network was never tried, or could not be."""
+    kind = _kind(job)
+    trial = _tried[kind] if kind in _tried else _recall(kind)
+    if trial is None:
         return None
     trained, evaluated = _images(job)
-    share = tried_with / threads if speed.on_cpu else 1.0
-    return _OVERHEAD + (trained * speed.train + evaluated * speed.evaluate) * share
+    share = _threads(job) / threads if trial.on_cpu else 1.0
+    return _OVERHEAD + (trained * trial.train + evaluated * trial.evaluate) * share
 
 
 def _images(job: PlannedJob) -> tuple[int, int]:
@@ -63,9 +121,41 @@ def _images(job: PlannedJob) -> tuple[int, int]:
     return training.epochs * len(dataset.split("train")), evaluated
 
 
+def _threads(job: PlannedJob) -> int:
+    return job.config.threads or available_threads()
+
+
 def _kind(job: PlannedJob) -> _Kind:
-    """Return what the speed of a job depends on; threads are reckoned with."""
+    """Return the home of a job, and in a line what its speed depends on."""
     config, training = job.config, job.config.training
     part = (training.trainable, training.batch_size) if training.epochs else ()
-    crop = job.identity.weights.transform.crop
-    return (config.arch.library, config.arch.name, crop, config.precision, config.device, *part)
+    versions = metadata.version("torch"), metadata.version(config.arch.library)
+    how = (job.identity.weights.transform.crop, config.precision, config.device, _threads(job), *part)
+    return config.home, " ".join(map(str, (platform.node(), *versions, config.arch.library, config.arch.name, *how)))
+
+
+def _recall(kind: _Kind) -> _Trial | None:
+    """Return what an earlier command has measured."""
+    try:
+        return _Trial(**_read(kind[0])[kind[1]])
+    except (KeyError, TypeError):
+        return None
+
+
+def _remember(kind: _Kind, trial: _Trial) -> None:
+    """Keep a measure for the next commands; a plan is told without that too."""
+    home, line = kind
+    with suppress(TlftError):
+        atomic_write(_file(home), json.dumps(_read(home) | {line: asdict(trial)}, indent=1).encode(), durable=False)
+
+
+def _read(home: Path) -> dict[str, Any]:
+    try:
+        trials = json.loads(_file(home).read_text())
+    except (OSError, ValueError):
+        return {}
+    return trials if isinstance(trials, dict) else {}
+
+
+def _file(home: Path) -> Path:
+    return home / "cache" / "speeds.json"

@@ -6,9 +6,11 @@ What a whole run takes is not known here.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +28,9 @@ log = logging.getLogger(__name__)
 _FEW = 2  # images, the fewest on which batch norm can be trained
 _MOST_ON_CPU = 8  # images at once: more are hardly faster there, and take memory
 _EVALUATED_AT_ONCE = 64  # on a GPU
-_ENOUGH = 5  # times that something is done
-_SECONDS = (0.4, 1.6)  # for how long: with enough times, and before
+_ROUNDS = 3  # in which training and evaluation take turns, so that what disturbs one of them passes
+_ENOUGH = 2  # times that something is done in a round
+_SECONDS = (0.15, 0.55)  # for how long: with enough times, and before
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,15 @@ class Speed:
     train: float
     evaluate: float
     on_cpu: bool
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is timed: `do` takes a count of images, of which there are `most` at once; `prepare` is not timed."""
+
+    prepare: Callable[[], object]
+    do: Callable[[int], object]
+    most: int
 
 
 def measure_speed(config: Config, size: int, threads: int) -> Speed | None:
@@ -78,18 +90,17 @@ def _measure(config: Config, size: int, machine: Machine) -> Speed:
     model = model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     freeze(model, config.training.trainable)
     on_cpu = machine.device.type == "cpu"
-    train = 0.0
-    if config.training.epochs:
-        most = min(config.training.batch_size, _MOST_ON_CPU) if on_cpu else config.training.batch_size
-        train = _seconds_per_image(_training(model, config, size, machine), most)
-    most = _MOST_ON_CPU if on_cpu else _EVALUATED_AT_ONCE
-    evaluate = _seconds_per_image(_evaluation(model, size, machine), most)
+    evaluation = _Work(model.eval, _evaluation(model, size, machine), _MOST_ON_CPU if on_cpu else _EVALUATED_AT_ONCE)
+    if not config.training.epochs:
+        return Speed(0.0, _seconds_per_image([evaluation])[0], on_cpu)
+    most = min(config.training.batch_size, _MOST_ON_CPU) if on_cpu else config.training.batch_size
+    training = _Work(partial(set_training_mode, model), _training(model, config, size, machine), most)
+    train, evaluate = _seconds_per_image([training, evaluation])
     return Speed(train, evaluate, on_cpu)
 
 
 def _training(model: nn.Module, config: Config, size: int, machine: Machine) -> Callable[[int], object]:
     optimizer = build_optimizer(config.optimizer, [p for p in model.parameters() if p.requires_grad])
-    set_training_mode(model)
 
     def train(count: int) -> object:
         with machine.autocast():
@@ -105,7 +116,6 @@ def _training(model: nn.Module, config: Config, size: int, machine: Machine) -> 
 
 def _evaluation(model: nn.Module, size: int, machine: Machine) -> Callable[[int], object]:
     def evaluate(count: int) -> object:
-        model.eval()
         with torch.inference_mode(), machine.autocast():
             return model(_images(count, size, machine)).sum().item()
 
@@ -117,16 +127,19 @@ def _images(count: int, size: int, machine: Machine) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def _seconds_per_image(work: Callable[[int], object], most: int) -> float:
-    """Time work on a few images and on more, up to `most` at once; what disturbs it only slows it, so the best counts.
+def _seconds_per_image(works: Sequence[_Work]) -> list[float]:
+    """Time each work on a few images and on more; what disturbs it only slows it, so the best counts.
 
     The first times kernels are chosen and memory is taken, which takes up to forty times as long.
     """
-    begun = time.perf_counter()
-    count, times = min(_FEW, most), list[float]()
-    while not times or time.perf_counter() - begun < _SECONDS[len(times) < _ENOUGH]:
-        started = time.perf_counter()
-        work(count)
-        times.append((time.perf_counter() - started) / count)
-        count = min(2 * count, most)
-    return min(times)
+    counts, least = [min(_FEW, work.most) for work in works], [math.inf] * len(works)
+    for _ in range(_ROUNDS):
+        for index, work in enumerate(works):
+            work.prepare()
+            begun, times = time.perf_counter(), 0
+            while not times or time.perf_counter() - begun < _SECONDS[times < _ENOUGH]:
+                started = time.perf_counter()
+                work.do(counts[index])
+                least[index] = min(least[index], (time.perf_counter() - started) / counts[index])
+                counts[index], times = min(2 * counts[index], work.most), times + 1
+    return least

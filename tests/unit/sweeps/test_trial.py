@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +27,7 @@ from tlft.training.speed import Speed, measure_speed
 
 @pytest.fixture(autouse=True)
 def nothing_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_speeds", {})
+    monkeypatch.setattr(trial, "_tried", {})
 
 
 @pytest.fixture
@@ -71,6 +72,75 @@ def test_each_network_is_tried_once_for_all_of_its_jobs(config: Config, monkeypa
     assert said == f", about {round(3 * (2 + 50 * 16 * 0.1 + 12 * 0.05) / 60)} min (by a short trial)"
     assert describe_cost(plan(config, 3), here=True) == said
     assert tried == [config.arch.name]
+
+
+@pytest.fixture
+def next_command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Speed, float], list[str]]:
+    """Return what begins the next command, on a machine of which others take such a share (0..1)."""
+
+    def begin(measured: Speed, share: float = 0.0) -> list[str]:
+        monkeypatch.setattr(trial, "_tried", {})
+        monkeypatch.setattr(trial.psutil, "cpu_percent", lambda: 100 * share)  # type: ignore[attr-defined]
+        return with_speed(monkeypatch, measured)
+
+    return begin
+
+
+def test_what_was_measured_is_remembered(config: Config, next_command: Callable[..., list[str]]) -> None:
+    assert next_command(Speed(0.1, 0.05, on_cpu=True)) == []
+    said = describe_cost(plan(config, 3), here=True)
+    tried = next_command(Speed(9.0, 9.0, on_cpu=True))
+    assert describe_cost(plan(config, 3), here=True) == said
+    assert expected_seconds(plan(config)) != [None]
+    assert tried == []
+    more = replace(config, training=replace(config.training, batch_size=2))
+    other = (replace(config, device="cpu"), replace(config, precision="float32"), replace(config, threads=2), more)
+    for different in other:
+        describe_cost(plan(different), here=True)
+    assert len(tried) == len(other)
+
+
+def test_what_was_measured_on_a_busy_machine_is_measured_anew_and_the_least_counts(
+    config: Config, next_command: Callable[..., list[str]]
+) -> None:
+    seconds = []
+    for measured, share in ((0.3, 0.9), (0.4, 0.9), (0.1, 0.9), (0.05, 0.9)):
+        tried = next_command(Speed(measured, measured, on_cpu=True), share)
+        describe_cost(plan(config), here=True)
+        seconds += [round(cast(float, expected_seconds(plan(config))[0]) - 2, 3)]
+    assert seconds == [round(812 * least, 3) for least in (0.3, 0.3, 0.1, 0.1)]
+    assert tried == []  # a machine that is always busy is as it is
+
+
+def test_a_quiet_machine_settles_what_a_busy_one_has_measured(
+    config: Config, next_command: Callable[..., list[str]]
+) -> None:
+    for measured, share, expected in ((0.3, 0.9, 1), (0.1, 0.0, 1), (0.1, 0.0, 0)):
+        tried = next_command(Speed(measured, measured, on_cpu=True), share)
+        describe_cost(plan(config), here=True)
+        assert len(tried) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"x": 1}'])
+def test_a_spoilt_memory_is_none(config: Config, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    file = config.home / "cache" / "speeds.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=True))
+    assert describe_cost(plan(config), here=True) != ""
+
+
+def test_a_plan_looks_up_earlier_runs_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=True))
+    asked: list[str] = []
+
+    def recent(arch: str, host: str) -> list[Record]:
+        asked.append(arch)
+        return []
+
+    store = cast(Any, SimpleNamespace(recent=recent))
+    describe_cost([replace(job, store=store) for job in plan(config, 3)], here=True)
+    assert asked == [config.arch.name]
 
 
 def test_a_network_that_cannot_be_tried_is_not_spoken_of(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +195,22 @@ def test_a_trial_leaves_random_state_and_threads_as_they_were(config: Config) ->
     assert measured.on_cpu
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+def test_what_disturbs_for_a_while_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work takes turns, so that neither is done in the disturbed half of the time alone."""
+    now = 0.0
+
+    def work(seconds: float) -> Callable[[int], None]:
+        def do(count: int) -> None:
+            nonlocal now
+            now += count * seconds * (4 if now < 0.8 else 1)
+
+        return do
+
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now)  # type: ignore[attr-defined]
+    works = [speed._Work(lambda: None, work(seconds), 8) for seconds in (0.02, 0.01)]
+    assert speed._seconds_per_image(works) == pytest.approx([0.02, 0.01])
 
 
 def test_nothing_is_trained_in_a_trial_of_an_evaluation(configure: Configure) -> None:
