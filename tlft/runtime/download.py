@@ -7,12 +7,10 @@ import math
 import re
 import shutil
 import stat
-import threading
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -24,6 +22,7 @@ import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from tlft.errors import TlftError, one_line
+from tlft.runtime.questions import ask_beside
 from tlft.storage.files import into_place, one_line_for_the_disk, sha256_of
 from tlft.storage.locks import one_at_a_time
 from tlft.terminal.progress import progress
@@ -215,22 +214,9 @@ def _receive(job: _Download, response: requests.Response, have: int) -> None:
 
 
 def why_unreachable(url: str, seconds: float = 2.0) -> str:
-    """Return in a few words why nothing answers at an address within so many seconds; nothing if something does.
-
-    Asked in a thread of its own, since looking up a name may take as long as it likes.
-    """
-    answer: Future[None] = Future()
-
-    def ask() -> None:
-        try:
-            requests.head(url, timeout=seconds).close()
-            answer.set_result(None)
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=ask, name="asking", daemon=True).start()
+    """Return in a few words why nothing answers at an address within so many seconds; nothing if something does."""
     try:
-        answer.result(seconds)
+        ask_beside(lambda: requests.head(url, timeout=seconds).close(), seconds)()
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except Exception as error:  # whatever requests and what it is made of raise

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tlft.errors import TlftError, one_line
+from tlft.runtime.questions import ask_beside
 from tlft.tracking.schema import find_problems
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def ask_early(uri: str) -> Callable[[], None]:
         except requests.exceptions.SSLError:  # is an answer; what MLflow is told of certificates is not known here
             return requests.Response()
 
-    answer = _ask_beside(ask)
+    answer = ask_beside(ask, _GREETING_SECONDS)
 
     def wait() -> None:
         with answering(uri):
@@ -137,7 +136,7 @@ def _greet(uri: str) -> None:
         return http_request(credentials, _QUESTION, "GET", raise_on_status=False, **options)  # type: ignore[no-any-return, no-untyped-call]
 
     with answering(uri):
-        answer = _ask_beside(ask)()
+        answer = ask_beside(ask, _GREETING_SECONDS)()
     content = None
     with suppress(ValueError):
         content = answer.json()
@@ -154,22 +153,3 @@ def _greet(uri: str) -> None:
         mend = "look into the server's log, or set tracking.uri"
         raise StoreAwayError(f"tracking.uri={uri}: answers with an error ({code}); {mend}")
     raise TlftError(f"tracking.uri={uri}: is no MLflow server ({code}); set tracking.uri=http://HOST:PORT of one")
-
-
-def _ask_beside(ask: Callable[[], requests.Response]) -> Callable[[], requests.Response]:
-    """Ask in a thread of its own, since no library bounds all of its time.
-
-    Returns:
-        A function that waits for the answer, and raises what `ask` has raised, or TimeoutError.
-    """
-    deadline = time.monotonic() + _GREETING_SECONDS
-    answer: Future[requests.Response] = Future()
-
-    def put() -> None:
-        try:
-            answer.set_result(ask())
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=put, name="greeting", daemon=True).start()
-    return lambda: answer.result(max(deadline - time.monotonic(), 0.0))
