@@ -63,6 +63,12 @@ def test_run_is_finished_and_named_for_people(done: Done) -> None:
     assert done.run.info.run_name == "fine_tune s3 efficientnet_lite0 sgd"
 
 
+def test_the_duration_is_the_one_that_mlflow_shows(done: Done) -> None:
+    info = done.run.info
+    assert done.outcome.seconds == pytest.approx((info.end_time - info.start_time) / 1000, abs=0.02)
+    assert float(done.run.data.tags["tlft.seconds"]) == pytest.approx(done.outcome.seconds, abs=0.001)
+
+
 def test_params_are_the_scientific_configuration(done: Done) -> None:
     (record,) = records(done.config)
     params = record.params

@@ -73,7 +73,6 @@ def run_experiment(
             return claim.outcome
         from tlft.models.build import build_model
 
-        started = time.monotonic()
         machine = prepare_machine(config)
         # Before the run: a network that cannot be built as it is asked for is no failed run but a wrong configuration.
         model = build_model(config, identity.weights, len(identity.dataset.classes)).to(machine.device)
@@ -86,7 +85,7 @@ def run_experiment(
             profile = _profile_of(config, machine)
             context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates, profile)
             metrics = _compute(context)
-        return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, time.monotonic() - started)
+        return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, run.seconds)
     # Another home has begun it since, or even finished it.
     return (None if config.force else store.finished(identity.key)) or Outcome(RunStatus.ELSEWHERE)
 

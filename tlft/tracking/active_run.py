@@ -43,7 +43,8 @@ class ActiveRun:
     Attributes:
         resumed: whether it goes on with what an earlier process began.
         refusal: what the store said when it last took nothing, in a line.
-        started: when this process began with it (monotonic clock, seconds).
+        started: when it began, or when this process began to go on with it (monotonic clock, seconds).
+        seconds: from then until it was done, which is the duration that MLflow shows of a run that was never resumed.
         confirm: raises ClaimLostError once the run is another process's; called before anything is written of it.
     """
 
@@ -61,7 +62,8 @@ class ActiveRun:
         self.resumed = resumed
         self.confirm = confirm
         self.refusal = ""
-        self.started = time.monotonic()
+        age = 0.0 if resumed else max(0, _now() - run.info.start_time) / 1000
+        self.started, self.seconds = time.monotonic() - age, 0.0
         self.folder = folder
         self.journal = Journal(folder.path, confirm)
         self._client, self._run = client, run
@@ -213,8 +215,9 @@ class ActiveRun:
             RefusedError: if the store refuses what the run is not complete without; the run is then FAILED.
         """
         if not self.journal.has("end"):
-            self.log_tags({Tag.SECONDS: f"{time.monotonic() - self.started:.3f}"})
-            self.journal.append(end="FINISHED", time=_now())
+            now, self.seconds = _now(), time.monotonic() - self.started
+            self.log_tags({Tag.SECONDS: f"{self.seconds:.3f}"})
+            self.journal.append(end="FINISHED", time=now)
         self._ended = True
         try:
             complete = self.deliver(at_once=True)

@@ -178,16 +178,29 @@ class Store:
             ]
             # Asked again, since an owner that had ended its run meanwhile is gone too.
             lost = [run for run in map(self.client.get_run, candidates) if run.info.status == "RUNNING"]
-            for run in lost:
+            for run in sorted(
+                lost, key=lambda run: Tag.SWEEP_KEY in run.data.tags
+            ):  # sweeps, once their jobs have ended
                 self.put_down(run)
         return len(lost)
 
     def put_down(self, run: Run) -> None:
-        """Mark a run KILLED that nobody goes on with; one that holds nothing is deleted."""
+        """Mark a run KILLED that nobody goes on with, at its last sign of life; one that holds nothing is deleted."""
         if Tag.RUN_KEY in run.data.tags and not run.data.params and not run.data.metrics:
             self.client.delete_run(run.info.run_id)  # at once: a kill in between would leave it, KILLED, for good
         else:
-            self.client.set_terminated(run.info.run_id, "KILLED")
+            self.client.set_terminated(run.info.run_id, "KILLED", self._last_sign(run))
+
+    def _last_sign(self, run: Run) -> int | None:
+        """Return when a run was last computed (ms since 1970), by its heartbeat, what it wrote here, and its jobs."""
+        key, beat = run.data.tags.get(Tag.RUN_KEY), run.data.tags.get(Tag.HEARTBEAT, "")
+        signs = [int(beat)] if beat.isdecimal() else []
+        if key is None:
+            jobs = self.search(f"tags.`{Tag.PARENT}` = '{run.info.run_id}'")
+            signs += [job.info.end_time for job in jobs if job.info.end_time]
+        elif (folder := self.folder_of(key)).address == (run.info.run_id, self.named_uri):
+            signs.append(folder.last_change)
+        return max([run.info.start_time, *signs]) if signs else None
 
     def _owners(self, keys: Sequence[str]) -> list[Owner | None]:
         return owners([self.claim_of(key) for key in keys])

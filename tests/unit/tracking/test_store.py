@@ -276,6 +276,48 @@ def test_a_run_whose_process_is_gone_is_killed_at_the_next_start(config: Config)
     assert store.client.get_run(spared).info.lifecycle_stage == "deleted"
 
 
+def test_a_lost_run_ends_with_its_last_sign_of_life(config: Config) -> None:
+    store = Store(config)
+    create, begun_at = store.client.create_run, 1_700_000_000_000
+    tags = {"tlft.run_key": KEY, "tlft.home": store.home_id}
+    beating, writing, silent = (
+        create(store.experiment_id, start_time=begun_at, tags=tags | own).info.run_id
+        for own in (
+            {"tlft.heartbeat": str(begun_at + 60_000)},
+            {"tlft.heartbeat": str(begun_at + 60_000), "tlft.run_key": "c" * 64},
+            {"tlft.run_key": "d" * 64},  # of an earlier version
+        )
+    )
+    for run_id in (beating, writing, silent):
+        store.client.log_param(run_id, "seed", "0")
+    folder = store.folder_of("c" * 64)
+    folder.remember(writing, "")
+    folder.checkpoints.mkdir()
+    for path in (folder.path, *folder.path.iterdir()):
+        os.utime(path, (0, begun_at / 1000))
+    (folder.checkpoints / "step").touch()
+    os.utime(folder.checkpoints / "step", (0, begun_at / 1000 + 90))
+    os.utime(folder.checkpoints, (0, begun_at / 1000))
+    assert store.end_lost_runs() == 3
+    runs = [store.client.get_run(run_id) for run_id in (beating, writing, silent)]
+    assert [run.info.status for run in runs] == ["KILLED"] * 3
+    assert [run.info.end_time - begun_at for run in runs[:2]] == [60_000, 90_000]
+    assert runs[2].info.end_time > begun_at + 90_000  # when it was noticed
+
+
+def test_a_lost_sweep_ends_with_the_last_of_its_jobs(config: Config) -> None:
+    store = Store(config)
+    create, begun_at = store.client.create_run, 1_700_000_000_000
+    sweep = create(store.experiment_id, begun_at, {"tlft.sweep": "e" * 64, "tlft.home": store.home_id}).info.run_id
+    beats = (begun_at + 30_000, begun_at + 60_000)
+    for key, beat in zip("ab", beats, strict=True):
+        tags = {"tlft.run_key": key * 64, "tlft.home": store.home_id, "mlflow.parentRunId": sweep}
+        job = create(store.experiment_id, begun_at, tags | {"tlft.heartbeat": str(beat)})
+        store.client.log_param(job.info.run_id, "seed", "0")
+    assert store.end_lost_runs() == 3
+    assert store.client.get_run(sweep).info.end_time == max(beats)
+
+
 def test_a_run_that_ends_while_lost_ones_are_looked_for_keeps_its_status(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
