@@ -14,10 +14,10 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from tlft.terminal.greeting import greet
+from tlft.terminal.greeting import begin
 
 if __name__ == "__main__":
-    greet()
+    begin()
 
 import numpy as np
 from pandas import DataFrame

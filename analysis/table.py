@@ -7,10 +7,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from tlft.terminal.greeting import greet
+from tlft.terminal.greeting import begin
 
 if __name__ == "__main__":
-    greet()
+    begin()
 
 from analysis.comparison_table import Table
 from analysis.footnotes import footnotes

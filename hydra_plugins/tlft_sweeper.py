@@ -73,6 +73,7 @@ class TlftSweeper(Sweeper):
         from tlft.sweeps.parent_run import SweepRun
         from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
         from tlft.sweeps.summary import exit_status_of, sum_up
+        from tlft.terminal.ctrl_c import status_of_ctrl_c
         from tlft.terminal.line_breaks import fitting
 
         jobs = plan_jobs(compose_jobs(master, overrides, loader))
@@ -93,7 +94,7 @@ class TlftSweeper(Sweeper):
             say_interrupted()
         sum_up(results, sweep_run)
         if stopped is not None:
-            return 130 if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 143)
+            return status_of_ctrl_c() if isinstance(stopped, KeyboardInterrupt) else int(stopped.code or 143)
         return exit_status_of(results)
 
     def _launcher(self, choice: str) -> "Launcher":

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from tlft.commands import COMMANDS, IS_CHECKOUT
 from tlft.errors import nearest
-from tlft.terminal.greeting import greet
+from tlft.terminal.greeting import begin
 
 _SAY_THEMSELVES = ("run", "completion")
 """Commands that greet in other words, or are silent since a shell reads them as it starts."""
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     sys.argv[:] = [f"tlft {words[0]}", *words[1:]]  # as if the command had been called by itself
     if words[0] not in _SAY_THEMSELVES:
-        greet()
+        begin()
     return int(import_module(COMMANDS[words[0]][0]).main() or 0)
 
 

@@ -1,16 +1,14 @@
 """`python run.py`: run one experiment, or a sweep of them; `--help` tells the groups and keys."""
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
 
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # no stack trace while the imports go on
-
+from tlft.terminal.ctrl_c import GOES_ON, leave_at_ctrl_c, status_of_ctrl_c
 from tlft.terminal.greeting import greet
 
+leave_at_ctrl_c(GOES_ON)
 greet("loading the libraries and reading the configuration")
 
 import hydra
@@ -26,7 +24,7 @@ from tlft.errors import ConfigurationError, TlftError, one_line, without_passwor
 from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
-from tlft.runtime.signals import listen
+from tlft.runtime.signals import listen, say_interrupted
 from tlft.sweeps.jobs import Job
 from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
 from tlft.terminal.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
@@ -89,7 +87,8 @@ def main() -> None:
     except TlftError as error:
         sys.exit(f"failed: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        say_interrupted()
+        sys.exit(status_of_ctrl_c())
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tlft.terminal.greeting import greet
+from tlft.terminal.greeting import begin
 
 if __name__ == "__main__":
-    greet()
+    begin()
 
 from analysis.query import TableQuery, add_table_options, load_table
 from analysis.report.material import collect

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from conftest import TINY_ARCH
 from screen import Terminal
 
 from tlft.commands import COMMANDS
+from tlft.config.paths import PROJECT
 
 INTERRUPTED = "interrupted: the same command goes on where it stopped"
 
@@ -61,11 +64,15 @@ sys.meta_path.insert(0, Telling())
 """
 
 
-def first_line(tmp_path: Path, *arguments: str) -> str:
-    """Return what stands first on the terminal of a command that tells of each import that takes time."""
+def telling_terminal(tmp_path: Path, *arguments: str) -> Terminal:
+    """Begin a command that tells of each import that takes time."""
     (tmp_path / "sitecustomize.py").write_text(TELLS_OF_IMPORTS)
-    terminal = Terminal(*arguments, env={"PYTHONPATH": str(tmp_path), "TLFT_HOME": str(tmp_path / "home")}, width=80)
-    _, lines = terminal.end()
+    return Terminal(*arguments, env={"PYTHONPATH": str(tmp_path), "TLFT_HOME": str(tmp_path / "home")}, width=80)
+
+
+def first_line(tmp_path: Path, *arguments: str) -> str:
+    """Return what stands first on the terminal."""
+    _, lines = telling_terminal(tmp_path, *arguments).end()
     return lines[0]
 
 
@@ -84,8 +91,62 @@ def test_a_word_comes_before_what_takes_time(tmp_path: Path, name: str, door: st
     assert first_line(tmp_path, *command, *NEEDED.get(name, ())) == "loading the libraries ..."
 
 
+NEW_NETWORK = ("data=demo", "arch=timm", "arch.name=resnet18", "model=scratch")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begun", "said"),
+    [
+        (("run.py", *NEW_NETWORK), "loading", INTERRUPTED),
+        (("run.py", *NEW_NETWORK), "importing torch", INTERRUPTED),
+        (("run.py", "-m", *NEW_NETWORK), "importing torch", INTERRUPTED),
+        (("-m", "tlft", "run", *NEW_NETWORK), "loading", INTERRUPTED),
+        (("-m", "tlft", "table"), "loading", "interrupted"),
+        (("-m", "tlft", "models", "resnet"), "importing torch", "interrupted"),
+        (("-m", "analysis.table"), "loading", "interrupted"),
+        (("-m", "analysis.report"), "importing pandas", "interrupted"),
+    ],
+)
+def test_ctrl_c_while_libraries_are_loaded_is_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], begun: str, said: str
+) -> None:
+    terminal = telling_terminal(tmp_path, *arguments)
+    terminal.read_until(begun)
+    terminal.press("\x03")
+    status, lines = terminal.end()
+    own = [line for line in lines if line and not line.startswith(("importing ", "loading ", "data: "))]
+    assert (status, own) == (130, [said])
+
+
 def test_a_run_and_a_shell_that_asks_hear_what_they_heard(tmp_path: Path) -> None:
     run = ("-m", "tlft", "run", "seed=abc")
     assert first_line(tmp_path, *run) == "loading the libraries and reading the configuration ..."
     assert first_line(tmp_path, "-m", "tlft", "completion", "bash") == "_tlft_completion() {"
     assert "loading" not in first_line(tmp_path, "-m", "tlft", "table", "--help")
+
+
+@pytest.mark.parametrize("kind", ["job_logging", "hydra_logging"])
+def test_what_an_interrupted_library_tells_of_itself_is_not_shown(kind: str) -> None:
+    """PyTorch tells of its caches as a process ends, and keeps that to itself only once it is imported to its end."""
+    program = """\
+import logging.config, sys, yaml
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if hasattr(sys.modules.get("torch._subclasses.fake_tensor"), "dump_cache_stats"):
+            raise KeyboardInterrupt
+
+config = yaml.safe_load(open(f"conf/hydra/{sys.argv[1]}/tlft.yaml"))
+config["handlers"].pop("file", None)
+config["root"]["handlers"] = ["console"]
+logging.config.dictConfig(config)
+sys.meta_path.insert(0, Interrupting())
+try:
+    import torch
+except KeyboardInterrupt:
+    logging.getLogger("tlft").info("a line of ours")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, kind], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("a line of ours\n", "")

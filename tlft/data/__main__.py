@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlft.terminal.greeting import greet
+from tlft.terminal.greeting import begin
 
 if __name__ == "__main__":
-    greet()
+    begin()
 
 from tlft.commands import invocation
 from tlft.config.overrides import write_value

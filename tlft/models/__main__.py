@@ -9,10 +9,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tlft.terminal.greeting import greet
+from tlft.terminal.greeting import begin
 
 if __name__ == "__main__":
-    greet()
+    begin()
 
 from tlft.errors import ConfigurationError, nearest
 from tlft.models.catalogue import LIBRARIES, Network, PublishedWeights, describe_network, find_networks

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from tlft.terminal.ctrl_c import GOES_ON, say_at_ctrl_c, to_line_start
 from tlft.terminal.progress import above_bars
 
 log = logging.getLogger(__name__)
@@ -130,4 +131,8 @@ def say_interrupted() -> None:
     """Say how what was stopped goes on, once: a run says it, and a sweep if none of its runs has in this process."""
     if not _Heard.said:
         _Heard.said = True
-        log.warning("interrupted: the same command goes on where it stopped")
+        if logging.getLogger().hasHandlers():
+            to_line_start()
+            log.warning(GOES_ON)
+        else:  # in a run whose configuration is still being checked
+            say_at_ctrl_c(GOES_ON)

@@ -19,6 +19,7 @@ from tlft.commands import COMMANDS, invocation
 from tlft.config.addresses import hide_known, hide_password
 from tlft.errors import ConfigurationError, TlftError, nearest, without_passwords
 from tlft.storage.files import display_name, name_problem
+from tlft.terminal.ctrl_c import INTERRUPTED, interrupt_at_ctrl_c, say_at_ctrl_c, status_of_ctrl_c
 from tlft.terminal.greeting import greet
 from tlft.terminal.line_breaks import fitting
 
@@ -164,11 +165,12 @@ def exit_status(command: Callable[[], int]) -> int:
     """Run a command and return its exit status: what it returns; 2 if it was asked for wrongly; 1 if it failed.
 
     An error of the file system, such as a folder that may not be written to, is a failure in one line; a reader that
-    has seen enough, as `head` does, is none.
+    has seen enough, as `head` does, is none. Ctrl-C is one line too, and 130.
     """
     write_to_any_terminal()
     greet()
     try:
+        interrupt_at_ctrl_c()
         status = command()
         sys.stdout.flush()
         return status
@@ -178,6 +180,9 @@ def exit_status(command: Callable[[], int]) -> int:
     except TlftError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        say_at_ctrl_c(INTERRUPTED)
+        return status_of_ctrl_c()
     except BrokenPipeError:
         _write_nowhere()
         return 0
