@@ -32,4 +32,15 @@ def invocation(name: str) -> str:
     """Return how a command is typed here: `tlft NAME` where it was so, or where no checkout has a `run.py`."""
     if sys.argv[0].startswith("tlft ") or (name == "run" and not IS_CHECKOUT):
         return f"tlft {name}"
+    return _in_checkout(name)
+
+
+def _in_checkout(name: str) -> str:
     return "python run.py" if name == "run" else f"python -m {COMMANDS[name][0].removesuffix('.__main__')}"
+
+
+def as_typed(text: str) -> str:
+    """Return a text that names commands as a checkout has them (`python -m tlft.models`), each as it is typed here."""
+    for name in COMMANDS:
+        text = text.replace(_in_checkout(name), invocation(name))
+    return text

@@ -1,4 +1,4 @@
-"""`tlft completion SHELL`: print what makes a shell complete `tlft`; with `query` the shell asks what may follow.
+"""`tlft completion SHELL`: print what makes a shell complete `tlft`, which then asks here what may follow.
 
 The groups, options and keys of `tlft run` are Hydra's to tell, which reads them from the configuration.
 """
@@ -12,6 +12,8 @@ from importlib import import_module
 
 from tlft.commands import COMMANDS
 from tlft.terminal.command_line import command_parser
+
+_QUERY = "query"  # the first word of such a question
 
 _BASH = """\
 _tlft_completion() {
@@ -38,25 +40,24 @@ _EXAMPLES = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a shell's script, or what may follow what was typed; nothing else, since a shell asks as it starts."""
-    arguments = build_parser().parse_args(argv)
-    if arguments.shell in _SCRIPTS:
-        print(_SCRIPTS[arguments.shell], end="")
-    else:
-        words = candidates(arguments.line)
+    typed = list(sys.argv[1:] if argv is None else argv)
+    if typed[:1] == [_QUERY]:
+        words = candidates(*typed[1:2])
         # What ends with one of these has more behind it.
         print(*(f"{word}{'' if word.endswith(('=', '.', '/')) else ' '}" for word in words), sep="\n")
+    else:
+        print(_SCRIPTS[build_parser().parse_args(typed).shell], end="")
     return 0
 
 
 def build_parser() -> ArgumentParser:
-    """Return the parser of the command's options."""
+    """Return the parser of the command's options; what shells ask with is no word for people."""
     parser = command_parser("completion", "Complete commands, groups and keys in your shell.", _EXAMPLES)
-    parser.add_argument("shell", choices=[*_SCRIPTS, "query"])
-    parser.add_argument("line", nargs="?", default="tlft ", help="for query: what was typed so far")
+    parser.add_argument("shell", choices=[*_SCRIPTS])
     return parser
 
 
-def candidates(line: str) -> list[str]:
+def candidates(line: str = "tlft ") -> list[str]:
     """Return the words that may stand where a command line ends, which begin with what of its last word is there."""
     _, *words = line.split() or [""]
     word = "" if line.endswith(" ") or not words else words.pop()

@@ -83,7 +83,10 @@ def test_an_example_is_typed_as_the_command_was(monkeypatch: pytest.MonkeyPatch)
         ("tlft table --st", ["--stats"], ["--out"]),
         ("tlft table --stats ", ["none", "short", "full"], ["--out"]),
         ("tlft table --published ", ["--stats"], ["none"]),
-        ("tlft completion ", ["bash", "zsh", "fish"], []),
+        ("tlft completion ", ["bash", "zsh", "fish"], ["query"]),
+        ("tlft run optimizer.", ["optimizer.lr="], ["optimizer.name="]),
+        ("tlft run model.n", [], ["model.name="]),
+        ("tlft run arch=timm arch.", ["arch.name="], ["arch.library="]),
     ],
 )
 def test_what_may_follow_is_told(line: str, some: list[str], none: list[str]) -> None:
@@ -110,6 +113,15 @@ def test_bash_completes_commands_groups_and_options() -> None:
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     offered = ["table |", "model=pretrained |model=scratch |", "training.epochs=|", "--format |"]
     assert done.stdout.splitlines() == offered
+
+
+def test_what_shells_ask_with_is_not_shown_to_people(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["completion", "--help"], ["completion", "no_shell"]):
+        with pytest.raises(SystemExit):
+            main(argv)
+    shown = capsys.readouterr()
+    assert "fish" in shown.out and "fish" in shown.err
+    assert "query" not in shown.out + shown.err
 
 
 def test_the_scripts_of_the_other_shells_ask_too(capsys: pytest.CaptureFixture[str]) -> None:

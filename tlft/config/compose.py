@@ -242,8 +242,7 @@ class Composer:
 
     def _nearest_key(self, key: str, groups: Sequence[str] = ()) -> str:
         if key.startswith(_OF_LAUNCHER):
-            keys = [f"{_OF_LAUNCHER}{name}" for name in self.compose(groups).hydra.launcher if name != "_target_"]
-            return nearest(key, keys) or f"; there are {', '.join(keys) or 'none with this launcher'}"
+            return self._nearest_of_launcher(key, groups)
         if key.startswith(_OPEN):
             return f" yet; write +{key}=..."
         names = [*self.keys(), *self.groups()]
@@ -262,6 +261,18 @@ class Composer:
             return hint
         match = re.search(r"did you mean (.+)\?", nearest(last, by_last))
         return f"; did you mean {by_last[match[1]]}?" if match else f"; `{invocation('run')} --help` lists them"
+
+    def _nearest_of_launcher(self, key: str, groups: Sequence[str]) -> str:
+        keys = self._keys_of_launcher(groups)
+        if key in keys:
+            return ""
+        others = [f"hydra/launcher={name}" for name in self.options("hydra/launcher")]
+        if owners := [other for other in others if key in self._keys_of_launcher([other])]:
+            return f"; it belongs to {' and '.join(owners)}"
+        return nearest(key, keys) or f"; there are {', '.join(keys) or 'none with this launcher'}"
+
+    def _keys_of_launcher(self, groups: Sequence[str]) -> list[str]:
+        return [f"{_OF_LAUNCHER}{name}" for name in self.compose(groups).hydra.launcher if name != "_target_"]
 
 
 def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:

@@ -18,7 +18,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 
-from tlft.commands import invocation
+from tlft.commands import as_typed, invocation
 from tlft.config.paths import CONF
 from tlft.config.validate import describe_values
 
@@ -185,7 +185,7 @@ def _groups(cfg: DictConfig, loader: ConfigLoader) -> Iterator[tuple[str, str]]:
 
 
 def _meaning(key: Key) -> str:
-    return f"{key.meaning} ({key.values})" if key.values else key.meaning
+    return as_typed(f"{key.meaning} ({key.values})" if key.values else key.meaning)
 
 
 def _short(text: str, longest: int = 40) -> str:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tlft.commands import invocation
+from tlft.config.options import SET_BY_GROUPS
 from tlft.config.paths import CONF
 from tlft.errors import ConfigurationError, one_line
 
@@ -123,8 +124,9 @@ def run_multirun(task: TaskFunction, config: DictConfig, loader: ConfigLoader) -
 
 
 def complete_overrides(line: str) -> list[str]:
-    """Return what may follow in a line of overrides: groups, their options, keys, and the values that these have."""
+    """Return what may follow in a line of overrides: groups, their options, keys that users set, and their values."""
     try:
-        return list(BashCompletion(make_loader())._query("config", line))
+        words = BashCompletion(make_loader())._query("config", line)
     except (HydraException, OmegaConfBaseException, SystemExit):  # a line that is wrong already
         return []
+    return [word for word in words if word.partition("=")[0] not in SET_BY_GROUPS]

@@ -20,6 +20,9 @@ _LABELS = {
     "data": ("name",),
 }
 
+SET_BY_GROUPS = {f"{group}.{name}" for group, names in _LABELS.items() for name in names} - {"arch.name"}
+"""Keys that nobody types; the name of a network is, where a group has no file for it."""
+
 
 def find_problems(cfg: DictConfig, loader: ConfigLoader) -> tuple[list[str], dict[str, str]]:
     """Look for labels that are not those of the options that were chosen, nor of the keys that these have.

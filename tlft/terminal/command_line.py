@@ -15,7 +15,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tlft.commands import COMMANDS, invocation
+from tlft.commands import as_typed, invocation
 from tlft.config.addresses import hide_known, hide_password
 from tlft.errors import ConfigurationError, TlftError, nearest, without_passwords
 from tlft.storage.files import display_name, name_problem
@@ -35,11 +35,10 @@ class _Parser(ArgumentParser):
 
 def command_parser(name: str, description: str, examples: str = "") -> ArgumentParser:
     """Return a parser for one of `COMMANDS`; examples stand at the end of its help, as the command is typed here."""
-    module = COMMANDS[name][0].removesuffix(".__main__")
     return _Parser(
         prog=invocation(name),
         description=textwrap.fill(" ".join(description.split()), 79),
-        epilog=f"examples:\n{examples.replace(f'python -m {module}', invocation(name))}" if examples else None,
+        epilog=f"examples:\n{as_typed(examples)}" if examples else None,
         formatter_class=RawDescriptionHelpFormatter if examples else HelpFormatter,
     )
 

@@ -70,7 +70,10 @@ def test_a_carriage_return_is_called_that() -> None:
     [
         (["hydra/launcher=slurm", "hydra.launcher.partion=gpu"], "no such key; did you mean hydra.launcher.partition?"),
         (["hydra/launcher=parallel", "hydra.launcher.job=2"], "no such key; did you mean hydra.launcher.jobs?"),
-        (["hydra.launcher.jobs=2"], "no such key; there are none with this launcher"),
+        (["hydra.launcher.job=2"], "no such key; there are none with this launcher"),
+        (["hydra.launcher.jobs=2"], "no such key; it belongs to hydra/launcher=parallel"),
+        (["hydra/launcher=slurm", "hydra.launcher.jobs=2"], "no such key; it belongs to hydra/launcher=parallel"),
+        (["hydra/launcher=parallel", "hydra.launcher.qos=a"], "no such key; it belongs to hydra/launcher=slurm"),
     ],
 )
 def test_a_misspelt_key_of_a_launcher_gets_its_neighbour(overrides: list[str], mend: str) -> None:
@@ -81,9 +84,15 @@ def test_a_misspelt_key_of_a_launcher_gets_its_neighbour(overrides: list[str], m
     assert problems == [f"{overrides[-1]}: {mend}"]
 
 
-def test_a_key_that_a_launcher_has_not_is_not_added_to_it() -> None:
+@pytest.mark.parametrize(
+    ("overrides", "mend"),
+    [
+        (["hydra/launcher=slurm", "+hydra.launcher.partion=gpu"], "; did you mean hydra.launcher.partition?"),
+        (["+hydra.launcher.jobs=2"], "; it belongs to hydra/launcher=parallel"),
+        (["hydra/launcher=parallel", "+hydra.launcher.jobs=2"], ""),
+    ],
+)
+def test_no_key_is_added_to_a_launcher(overrides: list[str], mend: str) -> None:
     composing = composer()
-    parsed = composing.parse(["hydra/launcher=slurm", "+hydra.launcher.partion=gpu"])
-    assert composing.wrong_forms(parsed) == [
-        "+hydra.launcher.partion=gpu: leave the + out; did you mean hydra.launcher.partition?"
-    ]
+    problems = composing.wrong_forms(composing.parse(overrides))
+    assert problems == [f"{overrides[-1]}: leave the + out{mend}"]

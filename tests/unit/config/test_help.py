@@ -53,7 +53,8 @@ def test_help_fits_the_terminal_and_says_default_values_and_meaning(composer: Co
 def test_help_names_the_command_as_it_was_typed(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["tlft run", "--help"])
     text = render_help(composer.compose([]), composer.loader, 100)
-    assert "  tlft run sweep=comparison " in text and "python run.py" not in text
+    assert "  tlft run sweep=comparison " in text and "python" not in text
+    assert "(tlft models lists them)" in " ".join(text.split())
 
 
 def test_the_reference_is_what_the_code_says() -> None:
