@@ -105,17 +105,25 @@ def _earlier(jobs: Sequence[PlannedJob]) -> list[list[Record]]:
 
 
 def _seconds(job: PlannedJob, records: Sequence[Record], on_all_cores: bool) -> float | None:
-    """Return the median time of like runs: on the same training images if there are such, per epoch if trained."""
-    trained = [record for record in records if (Param.EPOCHS in record.params) == (job.config.training.epochs > 0)]
-    on_device = _on_device(job.config.device, trained)
-    comparable = _on_same_images(job, on_device)
-    threads = _threads_of(job, on_all_cores)
-    rates = [
-        float(record.tags[Tag.SECONDS]) * _threads(record, threads) / int(record.params.get(Param.EPOCHS, "1"))
-        for record in comparable
+    """Return the median time of like runs: on the same training images if there are such, per epoch if trained.
+
+    Where the frozen part has looked at each image once, epochs take next to nothing.
+    """
+    training = job.config.training
+    like = [
+        record
+        for record in records
         if Tag.SECONDS in record.tags
+        and (Param.EPOCHS in record.params) == (training.epochs > 0)
+        and (not training.epochs or record.params.get(Param.TRAINABLE, training.trainable) == training.trainable)
     ]
-    return statistics.median(rates) / threads * max(job.config.training.epochs, 1) if rates else None
+    threads = _threads_of(job, on_all_cores)
+    estimates = []
+    for record in _on_same_images(job, _on_device(job.config.device, like)):
+        by_epoch = training.epochs > 0 and Metric.FEATURES_SECONDS not in record.metrics
+        epochs = training.epochs / int(record.params[Param.EPOCHS]) if by_epoch else 1.0
+        estimates.append(float(record.tags[Tag.SECONDS]) * _threads(record, threads) / threads * epochs)
+    return statistics.median(estimates) if estimates else None
 
 
 def _threads_of(job: PlannedJob, on_all_cores: bool) -> int:

@@ -114,11 +114,17 @@ def seconds_by_trial(job: PlannedJob, threads: int) -> float | None:
 
 
 def _images(job: PlannedJob) -> tuple[int, int]:
-    """Count the images that are trained on and evaluated, each as often as it is."""
-    training, dataset = job.config.training, job.identity.dataset
+    """Count the images that are trained on and evaluated, each as often as it is.
+
+    A frozen network that only gets a new head looks at each image once, and at its mirror image.
+    """
+    config, training, dataset = job.config, job.config.training, job.identity.dataset
+    trained, evaluated = len(dataset.split("train")), len(dataset.split("eval"))
+    if training.trainable == "head" and config.features == "auto":
+        views = min(training.epochs, 2 if training.flip else 1)
+        return 0, views * trained + evaluated + len(dataset.split("holdout"))
     evaluations = 1 + (training.epochs // training.eval_every if training.eval_every else 0)
-    evaluated = evaluations * len(dataset.split("eval")) + len(dataset.split("holdout"))
-    return training.epochs * len(dataset.split("train")), evaluated
+    return training.epochs * trained, evaluations * evaluated + len(dataset.split("holdout"))
 
 
 def _threads(job: PlannedJob) -> int:

@@ -128,14 +128,13 @@ def send(client: MlflowClient, run: Run, folder: RunFolder, entries: Sequence[En
     run_id, entry, kind = run.info.run_id, entries[0], kind_of(entries[0])
     if kind == "metrics":
         send_figures(client, run_id, entries)
-    elif kind == "params":
-        for pairs in _batches(entry["params"], _MOST[kind]):
-            client.log_batch(run_id, params=[entities.Param(*pair) for pair in pairs])
+    elif kind in ("params", "tags"):
+        make: Any = entities.Param if kind == "params" else entities.RunTag
+        for pairs in _batches(entry[kind], _MOST[kind]):
+            batch: Any = {kind: [make(*pair) for pair in pairs]}
+            client.log_batch(run_id, **batch)
     elif kind == "whole_params":
         client.set_tag(run_id, Tag.PARAMS, json.dumps(entry[kind], ensure_ascii=False))
-    elif kind == "tags":
-        for pairs in _batches(entry["tags"], _MOST[kind]):
-            client.log_batch(run_id, tags=[entities.RunTag(*pair) for pair in pairs])
     elif kind == "inputs":
         _log_inputs(client, run_id, **entry["inputs"])
     elif kind == "files":
@@ -158,8 +157,7 @@ def send_figures(client: MlflowClient, run_id: str, entries: Sequence[Entry]) ->
 
 def _batches(content: Mapping[str, Any], size: int) -> Iterator[list[tuple[str, Any]]]:
     pairs = list(content.items())
-    for start in range(0, len(pairs), size):
-        yield pairs[start : start + size]
+    yield from (pairs[start : start + size] for start in range(0, len(pairs), size))
 
 
 def _log_inputs(client: MlflowClient, run_id: str, name: str, source: str, digests: Mapping[str, str]) -> None:
