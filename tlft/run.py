@@ -15,7 +15,7 @@ import hydra
 from omegaconf import DictConfig
 
 from tlft.commands import invocation
-from tlft.config.compose import Composer, register
+from tlft.config.compose import register
 from tlft.config.help import render_help
 from tlft.config.hydra_internals import argument_parser, explained, run_multirun, run_single
 from tlft.config.output_dir import with_claimed_folder
@@ -41,13 +41,8 @@ def run_by_hydra(cfg: DictConfig) -> float:
 
 
 def show(argv: Sequence[str]) -> None:
-    """Show what --help asks for; what --cfg, --info, --hydra-help and the completion of shells do, Hydra shows."""
+    """Have Hydra show what --cfg, --info, --hydra-help and the completion of shells ask for."""
     args = argument_parser().parse_args(list(argv))
-    if args.help:
-        composer = Composer.of(args)
-        with without_shown_passwords(), explained():
-            print(render_help(composer.compose(args.overrides), composer.loader, width_of_output()))
-        return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra itself prints what was raised, and leaves
     if args.config_path:
         sys.argv += ["--config-path", str(config_folder(args.config_path))]  # Hydra would look beside this module
@@ -74,6 +69,9 @@ def main() -> None:
         asked = check_command_line(argv)
         if asked is None:
             show(argv)
+        elif asked.shows_help:
+            with without_shown_passwords(), explained():
+                print(render_help(asked.composed, asked.loader, width_of_output()))
         elif asked.config is None:
             run_multirun(run_job_of_hydra, asked.composed, asked.loader)
         elif asked.config.plan:

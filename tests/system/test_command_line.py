@@ -56,6 +56,22 @@ def test_commands_that_show_something_still_work(home: Path, arguments: list[str
     assert files_in(home) == []
 
 
+def test_help_composes_once() -> None:
+    program = """\
+import sys
+from tlft.config.compose import Composer
+compose, calls = Composer.compose, []
+Composer.compose = lambda self, overrides: calls.append(1) or compose(self, overrides)
+sys.argv = ["run.py", "--help", "seed=3"]
+import tlft.run
+tlft.run.main()
+print(len(calls), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert "\n  seed=3 " in done.stdout
+    assert done.stderr == "1\n"
+
+
 @pytest.mark.parametrize("shown", [["--cfg", "job"], ["--info", "all"], ["--help"], ["--cfg", "job", "-p", "tracking"]])
 def test_what_is_shown_of_a_folder_of_configurations_holds_no_password(
     home: Path, tmp_path: Path, shown: list[str]

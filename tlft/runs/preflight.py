@@ -47,11 +47,13 @@ class Invocation:
     Attributes:
         composed: what Hydra composed; of a sweep without the values that are swept over.
         config: of a single run, checked and resolved; None for a sweep, whose jobs the sweeper checks.
+        shows_help: whether nothing is done, so that no more than the composition was checked.
     """
 
     loader: ConfigLoader
     composed: DictConfig
     config: Config | None
+    shows_help: bool = False
 
 
 @explained()
@@ -59,7 +61,7 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
     """Compose and check what `argv` asks for.
 
     Returns:
-        None for commands that only show something (`--help`, `--cfg`, `--info`, shell completion).
+        None for commands that only show something (`--cfg`, `--info`, `--hydra-help`, shell completion).
 
     Raises:
         ConfigurationError: with every problem that can be seen.
@@ -88,7 +90,9 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         composed = composer.compose([*args.overrides, *(["hydra.mode=MULTIRUN"] if args.multirun else [])])
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(_explain(composer, args.overrides, error)) from None
-    if args.help or args.cfg or args.info:
+    if args.help:
+        return Invocation(composer.loader, composed, None, shows_help=True)
+    if args.cfg or args.info:
         return None
     subdir = OmegaConf.to_container(composed.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
     if subdir != _SUBDIR:

@@ -146,7 +146,7 @@ def problems_of(argv: Sequence[str]) -> list[str]:
     """Do all that `run.py` does before anything is written or fetched; return the problems, a line each."""
     try:
         invocation = check_command_line(argv)
-        if invocation is not None and invocation.config is None:
+        if invocation is not None and invocation.config is None and not invocation.shows_help:
             sweeper = invocation.composed.hydra.sweeper
             axes = expand_axes(sweeper.get("params") or {}, task_overrides(invocation.composed), invocation.loader)
             compose_jobs(invocation.composed, axes[:3], invocation.loader)
