@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +20,13 @@ def sha256_of(path: Path) -> str:
     """Return the 64 hex digits of the file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def last_change(folder: Path) -> int:
+    """Return when anything below a folder was last written, in milliseconds since 1970; 0 if nothing is there."""
+    with suppress(OSError):  # somebody deletes it in this moment
+        return round(1000 * max((path.stat().st_mtime for path in folder.rglob("*")), default=0.0))
+    return 0
 
 
 def display_name(path: str | Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,13 +48,6 @@ class RunFolder:
         self.path = path
         self.refused = path / Artifact.REFUSED
         self.checkpoints, self.files = path / "checkpoint", path / "files"
-
-    @property
-    def last_change(self) -> int:
-        """When something was last written here, in milliseconds since 1970; 0 if nothing is there."""
-        with suppress(OSError):  # somebody else goes on with it in this moment
-            return round(1000 * max((path.stat().st_mtime for path in self.path.rglob("*")), default=0.0))
-        return 0
 
     @property
     def address(self) -> RunAddress | None:

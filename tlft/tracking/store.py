@@ -15,6 +15,7 @@ from tlft.names import Param, Tag
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.records.record import Record
 from tlft.runtime.claims import Claim, Owner, owners
+from tlft.storage.files import last_change
 from tlft.storage.home_id import home_ids
 from tlft.storage.journal import Journal
 from tlft.storage.locks import locked
@@ -199,7 +200,7 @@ class Store:
             jobs = self.search(f"tags.`{Tag.PARENT}` = '{run.info.run_id}'")
             signs += [job.info.end_time for job in jobs if job.info.end_time]
         elif (folder := self.folder_of(key)).address == (run.info.run_id, self.named_uri):
-            signs.append(folder.last_change)
+            signs.append(last_change(folder.path))
         return max([run.info.start_time, *signs]) if signs else None
 
     def _owners(self, keys: Sequence[str]) -> list[Owner | None]:
