@@ -48,7 +48,7 @@ def draw_training(histories: Sequence[History], title: str) -> bytes | None:
         lines.append(Line2D([], [], color=_GREY, linestyle="--", label="evaluation images, for looking only"))
     figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 4), frameon=False, fontsize=9)
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", pil_kwargs={"compress_level": 3})
     return file.getvalue()
 
 

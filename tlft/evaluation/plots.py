@@ -129,7 +129,7 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box, which says as much
-        figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12)
+        figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 3})
     return file.getvalue()
 
 

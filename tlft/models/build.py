@@ -32,13 +32,14 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     Raises:
         TlftError: if the weights cannot be fetched or do not fit.
     """
-    with _random_state(derive_seed(config.seed, "weights")):
-        model = build_network(config.arch.library, config.arch.name)
     if config.model.name == "pretrained":
-        _load_weights(model, config, weights)
+        model = _pretrained(config, weights)
         for module in model.modules():
             if config.arch.bn_momentum is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = config.arch.bn_momentum
+    else:
+        with _random_state(derive_seed(config.seed, "weights")):
+            model = build_network(config.arch.library, config.arch.name)
     if config.head.name == "task":
         with _random_state(derive_seed(config.seed, "head")):
             replace_head(model, num_classes)
@@ -51,6 +52,26 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     if config.training.batch_size == 1 and config.training.trainable != "none":
         _refuse_lone_images(model, config.arch.name, weights.transform.crop)
     return model.to(memory_format=torch.channels_last)
+
+
+_latest: dict[tuple[str | None, ...], nn.Module] = {}
+"""The network that was last loaded from a file, untouched, for the next run of this process: most are of one."""
+
+_MOST_KEPT = 500_000_000
+
+
+def _pretrained(config: Config, weights: Weights) -> nn.Module:
+    """Return the network with its pretrained weights; a copy, where the run before had the same."""
+    key = (config.arch.library, config.arch.name, weights.digest, weights.spec.package, config.model.weights_file)
+    if key not in _latest:
+        _latest.clear()
+        with _random_state(0):  # every weight is loaded
+            model = build_network(config.arch.library, config.arch.name)
+        _load_weights(model, config, weights)
+        if sum(tensor.nbytes for tensor in model.state_dict().values()) > _MOST_KEPT:
+            return model
+        _latest[key] = model
+    return copy.deepcopy(_latest[key])
 
 
 def _refuse_lone_images(model: nn.Module, name: str, crop: int) -> None:

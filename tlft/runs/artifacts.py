@@ -90,7 +90,7 @@ def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> N
         )
         for index, pixels in zip(chosen, split.pixels[np.array(chosen, dtype=np.int64)], strict=True)
     ]
-    draw_gallery(items, int((~correct).sum()), len(correct)).save(folder / Artifact.GALLERY)
+    draw_gallery(items, int((~correct).sum()), len(correct)).save(folder / Artifact.GALLERY, compress_level=3)
     matrix, columns = predictions.confusion(split.labels)
     (folder / Artifact.CONFUSION).write_bytes(draw_confusion(matrix, classes, columns, title))
 

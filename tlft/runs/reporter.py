@@ -117,6 +117,7 @@ class Reporter:
     def _save(self, model: nn.Module, state: TrainingState) -> None:
         with self._saving.measured():
             try:
+                self.context.run.journal.sync()  # what was logged before a checkpoint is not logged again after it
                 self.checkpoints.save(model, state, self.context.machine)
                 self._unsaved = False
             except TlftError as error:

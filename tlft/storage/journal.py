@@ -6,7 +6,9 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from tlft.errors import TlftError
@@ -15,6 +17,9 @@ from tlft.storage.files import atomic_write
 log = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
+
+_SECONDS_UNSYNCED = 1.0
+"""So much of the figures of epochs may a power cut take, unless a checkpoint was saved meanwhile."""
 
 MOST_FIGURES = 1000
 """How many a tracking store takes in one request."""
@@ -36,6 +41,7 @@ class Journal:
         self._path, self._mark = folder / "journal.jsonl", folder / "delivered"
         self.entries: list[Entry] = []
         self._unwritten: list[Entry] = []
+        self._synced = monotonic()
         if self._path.exists():
             whole = self._path.read_bytes()
             end = whole.rfind(b"\n") + 1
@@ -57,8 +63,12 @@ class Journal:
             ) from None
         return entry
 
-    def append(self, **entry: Any) -> None:
-        """Add an entry; on a full disk it waits in memory, and is written with the next one."""
+    def append(self, *, durable: bool = True, **entry: Any) -> None:
+        """Add an entry; on a full disk it waits in memory, and is written with the next one.
+
+        A `durable` one, and all before it, survive a power cut, which takes some milliseconds; a process that is killed
+        loses none.
+        """
         self._confirm()
         self.entries.append(entry)
         self._unwritten.append(entry)
@@ -69,13 +79,21 @@ class Journal:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
+                    self._synced = monotonic()
         except OSError as error:
             log.warning("%s: %s; what is logged waits in memory", self._path, error.strerror)
             if self._path.exists():
                 os.truncate(self._path, size)
             return
         self._unwritten.clear()
+
+    def sync(self) -> None:
+        """Have what was added survive a power cut, before something that builds on it does."""
+        with suppress(OSError), self._path.open("rb") as file:
+            os.fsync(file.fileno())
+            self._synced = monotonic()
 
     def append_once(self, kind: str, value: Any) -> None:
         """Add an entry unless there is one of its kind."""
@@ -86,7 +104,8 @@ class Journal:
         """Add figures of a step, but for those that it has from before the run was interrupted; `time` is in ms."""
         if new := {name: value for name, value in metrics.items() if (step, name) not in self._metrics}:
             self._metrics |= {(step, name) for name in new}
-            self.append(metrics=new, step=step, time=time)
+            is_due = monotonic() - self._synced >= _SECONDS_UNSYNCED
+            self.append(durable=is_due, metrics=new, step=step, time=time)
 
     def undelivered(self) -> Iterator[list[Entry]]:
         """Yield what is still to be delivered, figures of several steps together, any other entry by itself.

@@ -61,6 +61,17 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         return fitting(super().format(record), self.stream)
 
 
+class LibraryFilter(logging.Filter):
+    """Leave out what PyTorch tells of its caches as it ends.
+
+    At the door, and not by its loggers' levels: these are hundreds, which each job of a sweep would set anew.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is shown."""
+        return record.levelno >= logging.WARNING or not record.name.startswith("torch")
+
+
 class Formatter(logging.Formatter):
     """Format what is logged, tracebacks too, without the passwords that stand in addresses."""
 

@@ -128,7 +128,7 @@ def _train_epoch(
         indices = order[start:end]
         with phase("batch"):
             batch = images.batch(indices, machine.device, flips[indices] if config.training.flip else None)
-        torch.manual_seed(derive_seed(config.seed, "layers", state.step))  # dropout and its like
+        _seed_layers(derive_seed(config.seed, "layers", state.step), machine.device)  # dropout and its like
         loss, hits = _step(model, batch, state.optimizer, lr, machine)
         if not math.isfinite(loss):
             raise NonFiniteLossError(
@@ -146,6 +146,17 @@ def _train_epoch(
         state.seconds += seconds
         state.train_seconds += seconds
         report.step(len(indices), loss, model, state)
+
+
+def _seed_layers(seed: int, device: torch.device) -> None:
+    """Seed what layers draw from, as `torch.manual_seed` does.
+
+    That one seeds all kinds of devices, and of each that is not in use takes down the stack of calls.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _learning_rate(config: Config, step: int, images: int) -> float:
