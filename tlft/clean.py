@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tlft.commands import invocation
 from tlft.config.paths import existing_home
-from tlft.data.cache import caches_over, partial_caches
+from tlft.data.cache import caches_over, useless_caches
 from tlft.errors import ConfigurationError
 from tlft.runtime.garbage import Waste, leftovers
 from tlft.terminal.command_line import command_parser, exit_status
@@ -30,7 +30,9 @@ def build_parser() -> ArgumentParser:
     """Return the parser of the command's options."""
     parser = command_parser("clean", _DESCRIPTION)
     parser.add_argument("--yes", action="store_true", help="delete it")
-    parser.add_argument("--max-gb", type=float, help="what decoded images may take (cache.max_gb in conf/config.yaml)")
+    parser.add_argument(
+        "--max-gb", type=float, help="what decoded images and features may take (cache.max_gb in conf/config.yaml)"
+    )
     parser.add_argument(
         "--relocate", action="store_true", help="only mend where MLflow looks for the files of a folder that was moved"
     )
@@ -38,7 +40,7 @@ def build_parser() -> ArgumentParser:
 
 
 _DESCRIPTION = """Say what nobody needs any more: checkpoints without an unfinished run, decoded
-images over a limit, files of deleted runs, what killed processes left.
+images and features over a limit, files of deleted runs, what killed processes left.
 Nothing is deleted without --yes."""
 
 
@@ -49,7 +51,7 @@ def _run(arguments: Namespace, home: Path) -> int:
     max_gb = _limit(arguments.max_gb)
     caches: Iterable[Waste] = () if max_gb is None else caches_over(home, max_gb)
     # In this order: a full disk opens no database.
-    waste = chain(caches, partial_caches(home), leftovers(home), _known_to_mlflow(home))
+    waste = chain(caches, useless_caches(home), leftovers(home), _known_to_mlflow(home))
     return _clean(waste, home, delete=arguments.yes)
 
 
@@ -85,7 +87,7 @@ def _clean(wastes: Iterable[Waste], home: Path, *, delete: bool) -> int:
 
 
 def _limit(given: float | None) -> float | None:
-    """Return the gigabytes that decoded images may take: as given, else as `conf/` has it; None if without limit."""
+    """Return the gigabytes that caches may take: as given, else as `conf/` has it; None if without limit."""
     if given is None:
         from tlft.config.compose import Composer
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from conftest import Configure, files_in
 from filelock import FileLock
@@ -26,6 +27,7 @@ from tlft.errors import TlftError
 from tlft.runtime.claims import Claim
 from tlft.runtime.garbage import STALE_SECONDS
 from tlft.storage.files import sha256_of
+from tlft.storage.records import RecordStore, last_used, shards_of
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store
@@ -197,55 +199,87 @@ def test_files_of_a_deleted_run_whose_model_is_registered_stay(
     assert len(list((config.home / "mlruns").rglob("model.safetensors"))) == 1
 
 
-def decode(home: Path, count: int) -> Path:
-    """Decode so many images of 16 x 16 pixels; returns the folder of the cache, which was used `count` s after 1970."""
+def decode(home: Path, size: int, count: int = 2) -> Path:
+    """Decode so many images to a size in pixels; returns the newest shard of it, which was used `size` s after 1970."""
     folder = home / "images"
     folder.mkdir(exist_ok=True)
     for index in range(count):
         Image.fromarray(np.full((20, 20, 3), index, np.uint8)).save(folder / f"{index}.png")
     files = {sha256_of(path): path for path in folder.glob("*.png")}
-    cache = home / "cache" / "decoded"
-    decode_images(files, Transform(16, 16, "bilinear", (0.5,) * 3, (0.5,) * 3), cache)
-    (used,) = [one for one in cache.iterdir() if one.is_dir() and f"({count}, 16" in header(one)]
-    os.utime(used / "index.json", (count, count))
-    return used
+    decode_images(files, Transform(size, 16, "bilinear", (0.5,) * 3, (0.5,) * 3), home / "cache" / "decoded")
+    (store,) = (home / "cache" / "decoded").glob(f"{size}-*pillow-{PIL.__version__}")
+    shard = shards_of(store)[-1]
+    os.utime(shard / "index.npy", (size, size))
+    return shard
 
 
-def header(folder: Path) -> str:
-    return str(np.load(folder / "images.npy", mmap_mode="r").shape)
+def keep_features(home: Path, key: str, used: int) -> Path:
+    """Keep some bytes as features; returns the shard, which was used `used` s after 1970."""
+    store = RecordStore(home / "cache" / "features" / key)
+    with store.appending("waiting") as appender:
+        appender.append("an image", np.zeros(1000, np.uint8))
+    (shard,) = shards_of(store.folder)
+    os.utime(shard / "index.npy", (used, used))
+    return shard
 
 
-def test_decoded_images_over_the_limit_go_the_longest_unused_first(
+def test_caches_over_the_limit_go_by_shards_the_longest_unused_first(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    caches = [decode(home, count) for count in (2, 3, 4)]
-    decode_images_again = decode(home, 2)
-    assert decode_images_again == caches[0]
+    shards = [decode(home, 16), decode(home, 17), keep_features(home, "abc", 18), decode(home, 17, count=3)]
+    assert shards[1].parent == shards[3].parent  # what was added has a shard of its own
+    os.utime(shards[1] / "index.npy", (15, 15))
+    os.utime(shards[3] / "index.npy", (19, 19))
     assert "nothing to delete" in said_by(capsys, "--yes")  # there is no limit
-    size = sum(path.stat().st_size for path in caches[2].iterdir())
-    os.utime(caches[0] / "index.json", (9, 9))
-    assert "last used on 1970-01-01" in said_by(capsys, "--yes", "--max-gb", str((2 * size) / 1e9))
-    assert [folder.exists() for folder in caches] == [True, False, True]
+    sizes = [sum(path.stat().st_size for path in shard.iterdir()) for shard in shards]
+    said = said_by(capsys, "--yes", "--max-gb", str((sizes[2] + sizes[3]) / 1e9))
+    assert said.count("decoded images, last used on 1970-01-01") == 2
+    assert [shard.exists() for shard in shards] == [False, False, True, True]
+    assert "features, last used on 1970-01-01" in said_by(capsys, "--yes", "--max-gb", str(sizes[3] / 1e9))
     said_by(capsys, "--yes", "--max-gb", "0")
-    assert not any(folder.exists() for folder in caches)
+    assert not any(shard.exists() for shard in shards)
+    assert decode(home, 17).exists()  # they are decoded anew
 
 
-def test_opening_decoded_images_counts_as_use(home: Path) -> None:
-    folder = decode(home, 2)
-    images = {sha256_of(path): path for path in (home / "images").glob("*.png")}
-    decode_images(images, Transform(16, 16, "bilinear", (0.5,) * 3, (0.5,) * 3), home / "cache" / "decoded")
-    assert (folder / "index.json").stat().st_mtime > 1e9
+def test_opening_decoded_images_counts_as_use_of_their_shards(home: Path) -> None:
+    first, second = decode(home, 16), decode(home, 16, count=3)
+    os.utime(first / "index.npy", (1, 1))
+    images = {sha256_of(path): path for path in (home / "images").glob("[01].png")}
+    decode_images(images, Transform(16, 8, "bilinear", (0.5,) * 3, (0.5,) * 3), home / "cache" / "decoded")
+    assert last_used(first) > 1e9
+    assert last_used(second) == 16
 
 
-def test_images_that_somebody_decodes_now_stay(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = decode(home, 2)
-    with FileLock(folder.with_suffix(".lock")):
-        assert "nothing to delete" in said_by(capsys, "--yes", "--max-gb", "0")
-    assert folder.exists()
+def test_a_store_that_somebody_writes_to_now_stays(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shard, features = decode(home, 16), keep_features(home, "abc", 1)
+    (shard.parent / "next.partial").mkdir()
+    with FileLock(shard.parent.with_name(f"{shard.parent.name}.lock")):
+        assert "deleted 1, " in said_by(capsys, "--yes", "--max-gb", "0")
+    assert shard.exists()
+    assert not features.exists()
+    assert "deleted 2, " in said_by(capsys, "--yes", "--max-gb", "0")
+    assert not list(shard.parent.iterdir())
+
+
+def test_decoded_images_that_are_of_no_use_are_found(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shard, cut, former = decode(home, 16), decode(home, 17), home / "cache" / "decoded" / ("0" * 64)
+    (cut / "records.bin").write_bytes(b"")
+    former.mkdir()
+    np.save(former / "images.npy", np.zeros((1, 16, 16, 3), np.uint8))
+    (former / "index.json").write_text("{}")
+    said = said_by(capsys, "--max-gb", "0")
+    assert f"{cut.relative_to(home)}: decoded images, damaged" in said
+    assert f"{former.relative_to(home)}: decoded images of an earlier version" in said
+    assert "3 to delete" in said
+    assert "deleted 2, " in said_by(capsys, "--yes")
+    assert shard.exists()
+    assert not cut.exists()
+    assert not former.exists()
 
 
 def test_a_run_says_that_caches_are_over_the_limit(home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    decode(home, 2)
+    decode(home, 16)
+    keep_features(home, "abc", 1)
     for limit in (None, 1.0, 0.0):
         with caplog.at_level(logging.WARNING):
             warn_of_caches(home, limit)
@@ -265,7 +299,7 @@ def test_what_killed_processes_left_is_found(home: Path, capsys: pytest.CaptureF
         path.write_bytes(bytes(10))
     for path in (old, home / "mlflow.db.0a1b2c3d.tmp-wal"):
         os.utime(path, (old.stat().st_mtime - 2 * STALE_SECONDS,) * 2)
-    (home / "cache" / "decoded" / "abc.partial").mkdir(parents=True)
+    (home / "cache" / "features" / "abc" / "next.partial").mkdir(parents=True)
     job = home / "outputs" / "day" / "time"
     job.mkdir(parents=True)
     written = job / "outcome.json.0a1b2c3d.tmp"

@@ -192,7 +192,7 @@ def _draw_sheet(images: Dataset, decoded: DecodedImages, out: Path) -> None:
     readable = [image for image in images.images if image.sha256 in decoded.rows]
     of_class = {name: [i for i in readable if i.label == label] for label, name in enumerate(images.classes)}
     shown = {
-        name: [decoded.array[decoded.rows[image.sha256]] for image in of_its[:IMAGES_OF_A_CLASS]]
+        name: [decoded.pixels.centre(decoded.rows[image.sha256]) for image in of_its[:IMAGES_OF_A_CLASS]]
         for name, of_its in of_class.items()
     }
     draw_contact_sheet(shown, {name: len(of_its) for name, of_its in of_class.items()}).save(out)

@@ -14,13 +14,14 @@ from torch import Tensor
 from tlft.data.dataset import Dataset
 from tlft.data.pixel_store import DecodedImages, decode_images
 from tlft.data.splits import ImageFile
+from tlft.data.stored_pixels import StoredPixels
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 
 
 @dataclass(frozen=True)
 class SelectedPixels:
-    """Some of an array's images, at the positions `rows`, int64 [n]; the array stays where it is."""
+    """Some of many images, at the positions `rows`, int64 [n]; they stay where they are."""
 
     source: Pixels
     rows: np.ndarray
@@ -32,7 +33,7 @@ class SelectedPixels:
         return self.source[self.rows[indices]]
 
 
-Pixels = np.ndarray | SelectedPixels
+Pixels = np.ndarray | StoredPixels | SelectedPixels
 """Images of one size in a fixed order, uint8 [n, crop, crop, 3]; taking some copies no others."""
 
 
@@ -138,7 +139,7 @@ class Images:
 
 
 def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_image: str, workers: int) -> Images:
-    """Decode every image once, into an array that all runs share.
+    """Decode every image once, into records that all runs share.
 
     Raises:
         BadImageError: for a file that is no image, if `on_bad_image` is `error`.
@@ -149,7 +150,7 @@ def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_imag
     for name in ("train", "eval", "holdout"):
         files = tuple(image for image in dataset.split(name) if image.sha256 in decoded.rows)
         rows = np.array([decoded.rows[image.sha256] for image in files], dtype=np.int64)
-        split = splits[name] = Split(files, SelectedPixels(decoded.array, rows), transform)
+        split = splits[name] = Split(files, SelectedPixels(decoded.pixels, rows), transform)
         if dataset.split(name) and (missing := set(range(len(dataset.classes))) - set(split.labels.tolist())):
             raise TlftError(
                 f"data.root={dataset.root}: every {name} image of class {dataset.classes[min(missing)]} was skipped as "

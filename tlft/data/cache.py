@@ -1,11 +1,14 @@
-"""What decoded images take on the disk, which of them go first, and what killed processes left of them."""
+"""What caches take on the disk, which of their shards go first, and what killed processes and earlier versions left.
+
+Decoded images and features are kept alike: stores of records (`tlft.storage.records`), each a folder of shards.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import Timeout
@@ -13,44 +16,78 @@ from filelock import Timeout
 from tlft.commands import invocation
 from tlft.runtime.garbage import Waste, size_of
 from tlft.storage.locks import locked
+from tlft.storage.records import is_damaged, last_used, lock_of, shards_of
 
 log = logging.getLogger(__name__)
 
-
-def last_used(folder: Path) -> float:
-    """Return when decoded images were last opened, in seconds since 1970; 0 for a folder that is none."""
-    try:
-        return (folder / "index.json").stat().st_mtime
-    except OSError:
-        return 0.0
+_KINDS = {"decoded": "decoded images", "features": "features"}
+"""Folder in the home's cache -> what the stores there hold."""
 
 
 def caches_over(home: Path, max_gb: float) -> Iterator[Waste]:
-    """Yield the decoded images that are too many for `max_gb`, the least recently used first.
+    """Yield the shards of decoded images and features that are too many for `max_gb`, the longest unused first.
 
-    A run that has them open keeps them until it ends.
+    A run that has one open keeps it until it ends.
     """
-    folders = (folder for folder in (home / "cache" / "decoded").glob("*") if folder.is_dir() and not folder.suffix)
-    sizes = {folder: size_of(folder) for folder in folders}
+    shards = [shard for folder in _stores(home) for shard in shards_of(folder) if not is_damaged(shard)]
+    sizes = {shard: size_of(shard) for shard in shards}
     total = sum(sizes.values())
-    for folder in sorted(sizes, key=last_used):
+    for shard in sorted(sizes, key=last_used):
         if total <= max_gb * 1e9:
             return
-        with suppress(Timeout), locked(folder.with_suffix(".lock"), 0):  # else somebody decodes these images
-            day = time.strftime("%Y-%m-%d", time.localtime(last_used(folder)))
-            yield Waste(folder, f"decoded images, last used on {day}")
-            total -= sizes[folder]
+        with _nobody_writes(shard.parent) as is_free:
+            if is_free:
+                day = time.strftime("%Y-%m-%d", time.localtime(last_used(shard)))
+                yield Waste(shard, f"{_KINDS[shard.parent.parent.name]}, last used on {day}")
+                total -= sizes[shard]
 
 
 def warn_of_caches(home: Path, max_gb: float | None) -> None:
-    """Say that decoded images take more than they may; a run deletes none, since another may be about to open them."""
-    if max_gb is not None and (size := size_of(home / "cache" / "decoded")) > max_gb * 1e9:
-        message = "decoded images take %.1f GB, more than cache.max_gb=%g; %s says which go"
+    """Say that caches take more than they may; a run deletes none, since another may be about to open them."""
+    if max_gb is None:
+        return
+    size = sum(size_of(shard) for folder in _stores(home) for shard in shards_of(folder))
+    if size > max_gb * 1e9:
+        message = "decoded images and features take %.1f GB, more than cache.max_gb=%g; %s says which go"
         log.warning(message, size / 1e9, max_gb, f"{invocation('clean')} --max-gb {max_gb:g}")
 
 
-def partial_caches(home: Path) -> Iterator[Waste]:
-    """Yield what processes left that were killed while they decoded."""
-    for path in sorted((home / "cache" / "decoded").glob("*.partial")):
-        with suppress(Timeout), locked(path.with_suffix(".lock"), 0):
-            yield Waste(path, "half of decoded images, of a process that was killed")
+def useless_caches(home: Path) -> Iterator[Waste]:
+    """Yield what killed processes left half written, what is damaged, and what an earlier version decoded."""
+    for folder in _stores(home):
+        with _nobody_writes(folder) as is_free:
+            if is_free:
+                what = _KINDS[folder.parent.name]
+                for half in sorted(folder.glob("*.partial")):
+                    yield Waste(half, f"half of {what}, of a process that was killed")
+                for shard in shards_of(folder):
+                    if is_damaged(shard):
+                        yield Waste(shard, f"{what}, damaged")
+    for folder in sorted(former_caches(home / "cache" / "decoded")):
+        with _nobody_writes(folder) as is_free:
+            if is_free:
+                yield Waste(folder, "decoded images of an earlier version")
+
+
+def former_caches(decoded: Path) -> Iterator[Path]:
+    """Yield the folders that earlier versions made for decoded images, whole or half: an array for each set of them."""
+    for path in decoded.glob("*"):
+        if path.suffix == ".partial" or (path / "images.npy").exists():
+            yield path
+
+
+def _stores(home: Path) -> list[Path]:
+    folders = [path for kind in _KINDS for path in sorted((home / "cache" / kind).glob("*")) if path.is_dir()]
+    return [path for path in folders if path.suffix != ".partial" and not (path / "images.npy").exists()]
+
+
+@contextmanager
+def _nobody_writes(folder: Path) -> Iterator[bool]:
+    """Have a store for oneself within the block, if nobody writes to it now."""
+    with ExitStack() as held:
+        is_free = True
+        try:
+            held.enter_context(locked(lock_of(folder.with_suffix("") if folder.suffix == ".partial" else folder), 0))
+        except Timeout:
+            is_free = False
+        yield is_free

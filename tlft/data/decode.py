@@ -182,7 +182,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         foreground = image.convert("RGBA")
         image = Image.new("RGBA", foreground.size, "white")
         image.alpha_composite(foreground)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which copies also what is RGB
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

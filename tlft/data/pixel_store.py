@@ -1,4 +1,4 @@
-"""Decode every image once, into a memory-mapped array of the transform's size that all runs share.
+"""Decode every image once, for all sets, splits and crops: a record of it, scaled and uncropped, that all runs share.
 
 No torch in here: what a network makes of them, normalised and flipped, is the business of `tlft.data.batches`.
 """
@@ -6,36 +6,44 @@ No torch in here: what a network makes of them, normalised and flipped, is the b
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
-import shutil
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import PIL
-from filelock import Timeout
 from PIL import Image
 
+from tlft.commands import invocation
+from tlft.data.cache import former_caches
 from tlft.data.decode import BadImageError, decode, read_file
+from tlft.data.stored_pixels import StoredPixels, centre_offset, cut_centre, parts_of_record
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
+from tlft.runtime.memory import bound_freed, keeping_freed
 from tlft.storage.files import display_name
-from tlft.storage.locks import locked, one_at_a_time
+from tlft.storage.records import Appender, RecordStore, open_store
 from tlft.terminal.progress import progress
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2
-"""Goes up when this module gives other pixels, or lays its cache out in another way."""
+_FORMAT = 3
+"""Goes up when this module gives other pixels, or lays out records in another way."""
+
+_LONGEST = 4
+"""Times the shorter side: so much of an image is kept, that of its middle, else one of 1 x 400 pixels takes 75 MB."""
+
+_WAITING = "decoding images: waiting for another process that decodes such images"
+
+_BETWEEN_LOOKS = 32
+"""Images, between looks at how much memory is held: as many are decoded ahead."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -46,14 +54,27 @@ class DecodedImages:
     """The pixels of a set of files.
 
     Attributes:
-        array: uint8 [files, crop, crop, 3], memory-mapped, read-only; black where a file is bad.
-        rows: row in `array` for the SHA-256 of each good file.
+        pixels: of each good file, served as uint8 [n, crop, crop, 3].
+        rows: row in `pixels` for the SHA-256 of each good file.
         bad: a few words on what is wrong, for the SHA-256 of each bad file.
     """
 
-    array: np.ndarray
+    pixels: StoredPixels
     rows: Mapping[str, int]
     bad: Mapping[str, str]
+
+
+def scale(image: Image.Image, transform: Transform) -> Image.Image:
+    """Scale the shorter side, bit for bit as torchvision's Resize.
+
+    Raises:
+        ValueError: if the image is so narrow that it would not fit into memory once scaled.
+    """
+    short = min(image.size)
+    width, height = (int(transform.resize * side / short) for side in image.size)
+    if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"is too narrow to be scaled ({image.width} x {image.height} pixels)")
+    return image.resize((width, height), Image.Resampling[transform.interpolation.upper()])
 
 
 def resize_and_crop(image: Image.Image, transform: Transform) -> np.ndarray:
@@ -65,17 +86,29 @@ def resize_and_crop(image: Image.Image, transform: Transform) -> np.ndarray:
     Raises:
         ValueError: if the image is so narrow that it would not fit into memory once scaled.
     """
-    short = min(image.size)
-    width, height = (int(transform.resize * side / short) for side in image.size)
-    if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"is too narrow to be scaled ({image.width} x {image.height} pixels)")
-    scaled = image.resize((width, height), Image.Resampling[transform.interpolation.upper()])
-    left, top = _offset(width, transform.crop), _offset(height, transform.crop)
+    scaled = scale(image, transform)
+    left, top = (centre_offset(side, transform.crop) for side in scaled.size)
     return np.asarray(scaled.crop((left, top, left + transform.crop, top + transform.crop)))
 
 
-def load_pixels(path: Path, transform: Transform, digest: str | None = None) -> np.ndarray:
-    """Return the image of a file, which must still have the SHA-256 `digest`, scaled and cut: uint8 [crop, crop, 3].
+def load_pixels(path: Path, transform: Transform) -> np.ndarray:
+    """Return the image of a file scaled and cut, as `resize_and_crop` does: uint8 [crop, crop, 3].
+
+    Raises:
+        BadImageError: if the file is no image, or one that is too narrow to be scaled.
+        TlftError: if the file cannot be read.
+    """
+    pixels = np.empty((transform.crop, transform.crop, 3), np.uint8)
+    cut_centre(load_scaled(path, transform), pixels)
+    return pixels
+
+
+def load_scaled(path: Path, transform: Transform, digest: str | None = None) -> np.ndarray:
+    """Return the image of a file, which must still have the SHA-256 `digest`, scaled and uncropped, as a record has it.
+
+    Returns:
+        uint8 [height, width, 3]. Of one that is longer than some four times its shorter side the middle alone, cut by
+        a multiple of four pixels, so that the centre crop is that of the whole image to the bit.
 
     Raises:
         BadImageError: if the file is no image, or one that is too narrow to be scaled.
@@ -84,11 +117,19 @@ def load_pixels(path: Path, transform: Transform, digest: str | None = None) -> 
     data = read_file(path)
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise TlftError(f"{display_name(path)}: the file changed after its digest was taken; start again")
-    image = decode(data, path)
     try:
-        return resize_and_crop(image, transform)
+        scaled = scale(decode(data, path), transform)
     except ValueError as error:
         raise BadImageError(path, str(error)) from None
+    left, top = (max((side - _longest(transform)) // 4, 0) * 2 for side in scaled.size)
+    if left or top:
+        scaled = scaled.crop((left, top, scaled.width - left, scaled.height - top))
+    return np.asarray(scaled)
+
+
+def _longest(transform: Transform) -> int:
+    """Return how many pixels of a longer side a record has at least, if there are so many; never less than a crop."""
+    return transform.resize * max(_LONGEST, -(-transform.crop // transform.resize))
 
 
 def decode_images(
@@ -99,7 +140,7 @@ def decode_images(
     Args:
         files: a path for each file's SHA-256.
         transform: its mean and std play no part.
-        cache: holds a folder for each set of files and size.
+        cache: holds a store for each size and interpolation; records of any other set of files stay there.
         on_bad_image: `error`, or `skip`, which names the bad files in the log.
         workers: threads that decode.
 
@@ -121,101 +162,80 @@ def decode_images(
 
 
 def decode_all(files: Mapping[str, Path], transform: Transform, cache: Path, workers: int = 2) -> DecodedImages:
-    """Open the decoded images, decoding them if nobody has yet; processes that ask at once decode once.
+    """Open the decoded images, decoding what nobody has yet; processes that ask at once decode once.
 
     Raises:
         TlftError: if a file vanished or changed, or the cache cannot be written.
     """
-    folder = cache / _key(files, transform)
-    decoded = _open(folder, files, transform)
-    if decoded is None:
-        _decode_under_lock(folder, files, transform, workers)
-        decoded = _open(folder, files, transform)
-        assert decoded is not None
-    with suppress(OSError):  # a cache that may only be read
-        os.utime(folder / "index.json")
-    return decoded
+    store = open_store(cache / _name_of_store(transform))
+    store.look()
+    store.drop_damaged(map(_key_of_bad, files))
+    complete = partial(_complete, store, files, transform, workers)
+    complete()
+    good = [digest for digest in files if digest in store]
+    bad = {digest: bytes(store.read(_key_of_bad(digest))).decode() for digest in files if digest not in store}
+    store.touch([*good, *map(_key_of_bad, bad)])
+
+    def write_anew() -> None:
+        store.drop_damaged(files)
+        again = len(_missing(store, files))
+        log.warning("%s: decoded images that are damaged or deleted: %d; decoding them anew", store.folder, again)
+        complete()
+
+    rows = {digest: row for row, digest in enumerate(good)}
+    return DecodedImages(StoredPixels(store, good, transform.crop, write_anew), rows, bad)
 
 
-def _offset(side: int, crop: int) -> int:
-    """Return where the crop begins; torchvision rounds padding down, and half a pixel of a cut to even."""
-    return -((crop - side) // 2) if crop > side else round((side - crop) / 2)
-
-
-def _key(files: Mapping[str, Path], transform: Transform) -> str:
-    geometry = (transform.resize, transform.crop, transform.interpolation)
+def _name_of_store(transform: Transform) -> str:
+    """Return what the folder is called whose records any transform can take its crops of that scales alike."""
     # another Pillow may give other pixels, and may read files that this one calls bad
-    return hashlib.sha256(repr((sorted(files), geometry, _FORMAT, PIL.__version__)).encode()).hexdigest()
+    geometry = f"{transform.resize}-{transform.interpolation}-{_longest(transform)}"
+    return f"{geometry}-format-{_FORMAT}-pillow-{PIL.__version__}"
 
 
-def _open(folder: Path, files: Mapping[str, Path], transform: Transform) -> DecodedImages | None:
-    """Return what the folder holds, or None if it is not there or damaged."""
+def _key_of_bad(digest: str) -> str:
+    """Return what the record has for a key that says why a file is no image."""
+    return f"{digest} bad"
+
+
+def _missing(store: RecordStore, files: Mapping[str, Path]) -> dict[str, Path]:
+    return {digest: path for digest, path in files.items() if digest not in store and _key_of_bad(digest) not in store}
+
+
+def _complete(store: RecordStore, files: Mapping[str, Path], transform: Transform, workers: int) -> None:
+    """Decode those files that have no record."""
+    if not _missing(store, files):
+        return
+    cache = store.folder.parent
+    if any(former_caches(cache)):
+        command = f"{invocation('clean')} --yes"
+        log.info("%s: decoded images of an earlier version are not used any more; %s deletes them", cache, command)
     try:
-        index = json.loads((folder / "index.json").read_text())
-        array = np.load(folder / "images.npy", mmap_mode="r")
-        is_whole = (
-            index["format"] == _FORMAT
-            and index["rows"].keys() | index["bad"].keys() == files.keys()
-            and array.shape == (len(files), transform.crop, transform.crop, 3)
-        )
-        return DecodedImages(array, index["rows"], index["bad"]) if is_whole else None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _decode_under_lock(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> None:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.parent.glob("*.partial"):  # of killed processes: whoever still decodes holds the lock
-            with suppress(Timeout), locked(leftover.with_suffix(".lock"), 0):
-                shutil.rmtree(leftover, ignore_errors=True)
-        waiting = "decoding images: waiting for another process that decodes the same"
-        with one_at_a_time(folder.with_suffix(".lock"), waiting):
-            if _open(folder, files, transform) is None:
-                _decode(folder, files, transform, workers)
+        with store.appending(_WAITING) as appender:
+            _decode(_missing(store, files), transform, workers, appender)
     except OSError as error:
         mend = "free space there, or set paths.home"
-        raise TlftError(f"{folder}: cannot write the decoded images ({error.strerror or error}); {mend}") from None
+        raise TlftError(
+            f"{store.folder}: cannot write the decoded images ({error.strerror or error}); {mend}"
+        ) from None
 
 
-def _decode(folder: Path, files: Mapping[str, Path], transform: Transform, workers: int) -> None:
-    """Fill a folder beside and move it into place, so that what has the final name is whole."""
-    partial = folder.with_suffix(".partial")
-    for old in (partial, folder):
-        shutil.rmtree(old, ignore_errors=True)
-    partial.mkdir()
-    try:
-        # the pool's threads must not set filters themselves: they are shared by all threads
-        with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-            warnings.filterwarnings("ignore", module="PIL")
-            _write(partial, files, transform, pool)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write(folder: Path, files: Mapping[str, Path], transform: Transform, pool: ThreadPoolExecutor) -> None:
-    shape = (len(files), transform.crop, transform.crop, 3)
-    rows: dict[str, int] = {}
-    bad: dict[str, str] = {}
-    digests = sorted(files)
-    results = in_order(pool, lambda digest: load_pixels(files[digest], transform, digest), digests)
-    # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
-    with (folder / "images.npy").open("wb") as file, progress("decoding images", len(files), "images") as advance:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for row, (digest, pixels) in enumerate(zip(digests, results, strict=True)):
-            if isinstance(pixels, BadImageError):
-                bad[digest] = pixels.reason
-                file.write(bytes(shape[1] * shape[2] * 3))
-            elif isinstance(pixels, TlftError):
-                raise pixels
-            else:
-                rows[digest] = row
-                file.write(pixels.tobytes())
-            advance(1)
-        file.flush()
-        os.fsync(file.fileno())
-    (folder / "index.json").write_text(json.dumps({"format": _FORMAT, "rows": rows, "bad": bad}))
+def _decode(files: Mapping[str, Path], transform: Transform, workers: int, appender: Appender) -> None:
+    # the pool's threads must not set filters themselves: they are shared by all threads
+    with warnings.catch_warnings(), keeping_freed(), ThreadPoolExecutor(workers) as pool:
+        warnings.filterwarnings("ignore", module="PIL")
+        results = in_order(pool, lambda digest: load_scaled(files[digest], transform, digest), files)
+        with progress("decoding images", len(files), "images") as advance:
+            for number, (digest, image) in enumerate(zip(files, results, strict=True)):
+                if isinstance(image, BadImageError):
+                    appender.append(_key_of_bad(digest), np.frombuffer(image.reason.encode(), np.uint8))
+                elif isinstance(image, TlftError):
+                    raise image
+                else:
+                    appender.append(digest, *parts_of_record(image))
+                advance(1)
+                if number % _BETWEEN_LOOKS == 0:
+                    bound_freed()
 
 
 def in_order(
@@ -226,7 +246,7 @@ def in_order(
     `Executor.map` would end at the first error, and keep all results that are not yet taken.
     """
     futures = (pool.submit(function, item) for item in items)
-    pending = deque(islice(futures, 32))
+    pending = deque(islice(futures, _BETWEEN_LOOKS))
     while pending:
         future = pending.popleft()
         error = future.exception()

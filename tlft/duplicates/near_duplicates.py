@@ -183,7 +183,9 @@ def _find(dataset: Dataset, files: Sequence[ImageFile], decoded: DecodedImages, 
     rows = [decoded.rows[file.sha256] for file in files]
 
     def is_copy_of(candidate: _Candidate) -> bool:
-        one, other = (appearance_of(decoded.array[rows[place]]) for place in (candidate.first, candidate.second))
+        one, other = (
+            appearance_of(decoded.pixels.centre(rows[place])) for place in (candidate.first, candidate.second)
+        )
         labels = {None, *(files[place].label for place in (candidate.first, candidate.second))}
         shared = [descriptions.means[label] for label in labels if label in descriptions.means]
         return is_copy(one, other.mirrored if candidate.mirrored else other, shared)
@@ -234,7 +236,8 @@ def _describe(files: Sequence[ImageFile], decoded: DecodedImages, pool: Executor
     rows = [decoded.rows[file.sha256] for file in files]
 
     def describe(row: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
-        image, appearance = Image.fromarray(decoded.array[row]), appearance_of(decoded.array[row])
+        pixels = decoded.pixels.centre(row)
+        image, appearance = Image.fromarray(pixels), appearance_of(pixels)
         hashes = [phash(image).hash.ravel(), phash(ImageOps.mirror(image)).hash.ravel()]
         return hashes, [appearance.sketch(), appearance.mirrored.sketch()], appearance.grey
 

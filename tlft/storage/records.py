@@ -7,13 +7,15 @@ changes after that, so that readers need no lock and map the file into memory. W
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import shutil
+import threading
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import repeat
 from pathlib import Path
 from typing import IO
 
@@ -21,35 +23,39 @@ import numpy as np
 
 from tlft.storage.locks import one_at_a_time
 
-log = logging.getLogger(__name__)
-
 LARGEST_SHARD = 256_000_000
 """Bytes after which a shard is closed: a process that is killed loses no more than what it has written since."""
 
 _ALIGNMENT = 64  # records begin at whole cache lines, as arithmetic likes its arrays
-_HEADER = b"tlft records, format 1\n".ljust(_ALIGNMENT)  # and no file of records is ever empty, which cannot be mapped
-_DIGEST_BYTES = 16
-_INDEX = np.dtype([("key", "S80"), ("offset", "<u8"), ("length", "<u8"), ("digest", f"V{_DIGEST_BYTES}")])
+_HEADER = b"tlft records, format 2\n".ljust(_ALIGNMENT)  # and no file of records is ever empty, which cannot be mapped
+_INDEX = np.dtype([("key", "S80"), ("offset", "<u8"), ("length", "<u8"), ("checksum", "<u4")])
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a record lies: in which shard, from which byte, how many, and the digest that they had."""
+@dataclass(frozen=True, eq=False)
+class _Shard:
+    """A shard that is open: its folder, its file as the system knows it, and the bytes of that, mapped."""
 
-    shard: Path
-    offset: int
-    length: int
-    digest: bytes
+    path: Path
+    file: tuple[int, int]
+    records: np.ndarray
+
+
+_Place = tuple[_Shard, int, int, int]
+"""Where a record lies: in which shard, from which byte to which, and the checksum that they had."""
 
 
 @dataclass
 class RecordStore:
-    """The records in a folder, as far as they were there when it was last looked at; keys are ASCII, 80 at most."""
+    """The records in a folder, as far as they were there when it was last looked at; keys are ASCII, 80 at most.
+
+    Threads may read it at once, also while one looks.
+    """
 
     folder: Path
-    _places: dict[str, _Place] = field(default_factory=dict, init=False, repr=False)
-    _maps: dict[Path, np.ndarray] = field(default_factory=dict, init=False, repr=False)
-    _sound: set[str] = field(default_factory=set, init=False, repr=False)
+    _places: dict[bytes, _Place] = field(default_factory=dict, init=False, repr=False)
+    _shards: dict[Path, _Shard] = field(default_factory=dict, init=False, repr=False)
+    _sound: set[bytes] = field(default_factory=set, init=False, repr=False)
+    _looking: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.look()
@@ -57,34 +63,35 @@ class RecordStore:
     @property
     def lock_file(self) -> Path:
         """What a writer locks, and whoever deletes shards."""
-        return self.folder.with_name(f"{self.folder.name}.lock")
+        return lock_of(self.folder)
 
     def look(self) -> None:
         """Read the indexes of shards that have come since, and forget those of shards that have gone."""
-        shards = set(shards_of(self.folder))
-        self._places = {key: place for key, place in self._places.items() if place.shard in shards}
-        self._maps = {shard: records for shard, records in self._maps.items() if shard in shards}
-        for shard in sorted(shards - self._maps.keys()):
-            with suppress(OSError, EOFError, ValueError):  # damaged, or deleted meanwhile: as if it were not there
-                index = np.load(shard / "index.npy")
-                records = np.memmap(shard / "records.bin", np.uint8, "r")
-                if index.dtype != _INDEX or (
-                    len(index) and int((index["offset"] + index["length"]).max()) > len(records)
-                ):
-                    continue
-                self._maps[shard] = records.view(np.ndarray)  # whose parts are made in less time
-                for key, offset, length, digest in index.tolist():
-                    self._places[key.decode("ascii")] = _Place(shard, offset, length, digest)
+        with self._looking:
+            there = {path: _file_of(path / "records.bin") for path in shards_of(self.folder)}
+            shards = {path: shard for path, shard in self._shards.items() if there.get(path) == shard.file}
+            places = self._places.copy()  # whoever reads meanwhile has the one that was
+            if len(shards) < len(self._shards):
+                places = {key: place for key, place in places.items() if shards.get(place[0].path) is place[0]}
+                self._sound.intersection_update(places)
+            for path in sorted(there.keys() - shards.keys()):
+                if (opened := _open_shard(path)) is not None:
+                    shards[path], index = opened
+                    keys, begins = index["key"].tolist(), index["offset"]
+                    ends, checksums = (begins + index["length"]).tolist(), index["checksum"].tolist()
+                    places.update(zip(keys, zip(repeat(shards[path]), begins.tolist(), ends, checksums), strict=False))
+                    self._sound.difference_update(keys)
+            self._shards, self._places = shards, places
 
     def __contains__(self, key: str) -> bool:
-        return key in self._places
+        return key.encode() in self._places
 
     def __len__(self) -> int:
         return len(self._places)
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Return the keys that have no record, in their order, each once."""
-        return [key for key in dict.fromkeys(keys) if key not in self._places]
+        return [key for key in dict.fromkeys(keys) if key not in self]
 
     def read(self, key: str) -> np.ndarray:
         """Return a record's bytes, uint8 [length], read-only and mapped: they cost memory that the system takes back.
@@ -92,27 +99,35 @@ class RecordStore:
         Raises:
             KeyError: if there is none.
         """
-        place = self._places[key]
-        return self._maps[place.shard][place.offset : place.offset + place.length]
+        shard, begin, end, _ = self._places[key.encode()]
+        return shard.records[begin:end]
+
+    def read_sound(self, key: str) -> np.ndarray | None:
+        """Return a record as `read` does; None if there is none, or one whose bytes are not what was written.
+
+        That is looked at when a record is first read so; a damaged one is forgotten.
+        """
+        name = key.encode()
+        if (place := self._places.get(name)) is None:
+            return None
+        shard, begin, end, checksum = place
+        record = shard.records[begin:end]
+        if name not in self._sound:
+            if zlib.crc32(record.data) != checksum:
+                self._places.pop(name, None)
+                return None
+            self._sound.add(name)
+        return record
 
     def drop_damaged(self, keys: Iterable[str]) -> list[str]:
         """Forget those records whose bytes are not what was written, and return their keys; each is looked at once."""
-        damaged = []
-        for key in keys:
-            if key in self._places and key not in self._sound:
-                if _digest(self.read(key)) == self._places[key].digest:
-                    self._sound.add(key)
-                else:
-                    damaged.append(key)
-        for key in damaged:
-            del self._places[key]
-        return damaged
+        return [key for key in keys if key in self and self.read_sound(key) is None]
 
     def touch(self, keys: Iterable[str]) -> None:
         """Note that these records are used now, for whoever deletes the longest unused; a store may be read-only."""
-        for shard in {self._places[key].shard for key in keys}:
+        for path in {self._places[key.encode()][0].path for key in keys}:
             with suppress(OSError):
-                os.utime(shard / "index.npy")
+                os.utime(path / "index.npy")
 
     @contextmanager
     def appending(self, waiting: str) -> Iterator[Appender]:
@@ -144,33 +159,36 @@ class Appender:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: IO[bytes] | None = None
-        self._index: list[tuple[bytes, int, int, bytes]] = []
+        self._index: list[tuple[bytes, int, int, int]] = []
         self._size = 0
 
     @property
     def _partial(self) -> Path:
         return self._folder / "next.partial"
 
-    def append(self, key: str, record: np.ndarray) -> None:
-        """Append the bytes of an array under a key.
+    def append(self, key: str, *parts: np.ndarray) -> None:
+        """Append the bytes of an array, or of several one after the other, under a key.
 
         Raises:
             OSError: if the disk takes it not; the shard is given up.
         """
-        data = np.ascontiguousarray(record).reshape(-1).view(np.uint8)
+        length = checksum = 0
         try:
             if self._file is None:
                 self._partial.mkdir()
                 self._file = (self._partial / "records.bin").open("wb")
                 self._size = self._file.write(_HEADER)
-            # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
-            self._file.write(data.data)
-            self._file.write(bytes(-len(data) % _ALIGNMENT))
+            for part in parts:
+                data = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+                # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
+                self._file.write(data.data)
+                length, checksum = length + len(data), zlib.crc32(data.data, checksum)
+            self._file.write(bytes(-length % _ALIGNMENT))
         except OSError:
             self._give_up()
             raise
-        self._index.append((key.encode("ascii"), self._size, len(data), _digest(data)))
-        self._size += len(data) + -len(data) % _ALIGNMENT
+        self._index.append((key.encode("ascii"), self._size, length, checksum))
+        self._size += length + -length % _ALIGNMENT
         if self._size >= LARGEST_SHARD:
             self.close()
 
@@ -183,9 +201,7 @@ class Appender:
         if self._file is None:
             return
         try:
-            with self._file as file:
-                file.flush()
-                os.fsync(file.fileno())
+            self._file.close()  # and not waited for: what a power cut takes of it is told by lengths and checksums
             with (self._partial / "index.npy").open("wb") as file:
                 np.save(file, np.array(self._index, _INDEX))
                 file.flush()
@@ -203,6 +219,17 @@ class Appender:
         shutil.rmtree(self._partial, ignore_errors=True)
 
 
+@cache
+def open_store(folder: Path) -> RecordStore:
+    """Return the store of a folder, one in a process: each of its records is looked at for damage once."""
+    return RecordStore(folder)
+
+
+def lock_of(folder: Path) -> Path:
+    """Return what a store's writer locks, and whoever deletes shards of it."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
 def shards_of(folder: Path) -> list[Path]:
     """Return the shards of a store, oldest first."""
     return sorted(path for path in folder.glob("[0-9]*") if path.name.isdecimal())
@@ -216,5 +243,32 @@ def last_used(shard: Path) -> float:
         return 0.0
 
 
-def _digest(data: np.ndarray) -> bytes:
-    return hashlib.blake2b(data.data, digest_size=_DIGEST_BYTES).digest()
+def is_damaged(shard: Path) -> bool:
+    """Tell whether a shard cannot be opened; one that was deleted meanwhile cannot either."""
+    return _open_shard(shard) is None
+
+
+def _open_shard(path: Path) -> tuple[_Shard, np.ndarray] | None:
+    """Return a shard and its index; None if it is damaged, or deleted meanwhile: as if it were not there."""
+    try:
+        index = np.load(path / "index.npy")
+        with (path / "records.bin").open("rb") as file:
+            records = np.memmap(file, np.uint8, "r").view(np.ndarray)  # whose parts are made in less time
+            state = os.fstat(file.fileno())
+    except Exception:  # NumPy raises anything that it meets in a damaged header, MemoryError too
+        return None
+    if index.dtype != _INDEX or index.ndim != 1 or bytes(records[:_ALIGNMENT]) != _HEADER:
+        return None
+    begins, room = index["offset"], np.uint64(len(records))
+    if (begins > room).any() or (index["length"] > room - begins).any():
+        return None
+    return _Shard(path, (state.st_ino, state.st_size), records), index
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of its name, and from itself cut short; None if there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size

@@ -3,21 +3,26 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import re
+import shutil
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from PIL import Image
 
 from tlft.data import pixel_store as decode
 from tlft.data.decode import BadImageError, load_image
-from tlft.data.pixel_store import DecodedImages, decode_images, resize_and_crop
+from tlft.data.pixel_store import DecodedImages, decode_all, decode_images, resize_and_crop, scale
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
+from tlft.storage.records import open_store, shards_of
 
 HALF = (0.5, 0.5, 0.5)
 SMALL = Transform(10, 8, "bilinear", HALF, HALF)
@@ -64,13 +69,13 @@ def truncated(tmp_path: Path) -> Path:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were decoded, as a list that grows."""
     decoded: list[Path] = []
-    original = decode.load_pixels
+    original = decode.load_scaled
 
     def counted(path: Path, transform: Transform, digest: str) -> np.ndarray:
         decoded.append(path)
         return original(path, transform, digest)
 
-    monkeypatch.setattr(decode, "load_pixels", counted)
+    monkeypatch.setattr(decode, "load_scaled", counted)
     return decoded
 
 
@@ -208,19 +213,35 @@ def test_image_too_narrow_to_scale_is_bad(tmp_path: Path) -> None:
 # many files
 
 
+def images_of(decoded: DecodedImages) -> dict[str, np.ndarray]:
+    return {digest: decoded.pixels.centre(row) for digest, row in decoded.rows.items()}
+
+
+def check_crops(decoded: DecodedImages, files: dict[str, Path], transform: Transform) -> None:
+    for digest, image in images_of(decoded).items():
+        assert np.array_equal(image, resize_and_crop(load_image(files[digest]), transform)), files[digest]
+
+
 def test_rows_hold_the_pixels_of_their_files(photographs: dict[str, Path], tmp_path: Path) -> None:
     decoded = decode_images(photographs, SMALL, tmp_path / "cache")
     assert len(decoded.rows) == 6
     for digest, path in photographs.items():
-        assert np.array_equal(decoded.array[decoded.rows[digest]], resize_and_crop(load_image(path), SMALL))
+        assert np.array_equal(decoded.pixels.centre(decoded.rows[digest]), resize_and_crop(load_image(path), SMALL))
+    rows = np.array([4, 0, 4])
+    batch = decoded.pixels[rows]
+    assert batch.shape == (3, 8, 8, 3)
+    assert batch.dtype == np.uint8
+    assert all(np.array_equal(one, decoded.pixels.centre(row)) for one, row in zip(batch, rows, strict=True))
+    batch[0] = 0  # a batch may be changed (flipped), and its images stay as they are
+    assert not np.array_equal(batch[0], decoded.pixels[rows][0])
 
 
-def test_array_is_memory_mapped_and_read_only(photographs: dict[str, Path], tmp_path: Path) -> None:
-    array = decode_images(photographs, SMALL, tmp_path / "cache").array
-    assert isinstance(array, np.memmap)
-    assert array.dtype == np.uint8
-    assert array.shape == (6, 8, 8, 3)
-    assert not array.flags.writeable
+def test_whole_images_are_there_for_other_crops(photographs: dict[str, Path], tmp_path: Path) -> None:
+    decoded = decode_images(photographs, SMALL, tmp_path / "cache")
+    for digest, path in photographs.items():
+        whole = decoded.pixels.whole(decoded.rows[digest])
+        assert np.array_equal(whole, np.asarray(scale(load_image(path), SMALL)))
+        assert not whole.flags.writeable
 
 
 def test_more_files_than_wait_at_once_keep_their_order(tmp_path: Path) -> None:
@@ -228,7 +249,7 @@ def test_more_files_than_wait_at_once_keep_their_order(tmp_path: Path) -> None:
     for level, path in enumerate(paths):
         Image.new("L", (8, 8), level).save(path)
     decoded = decode_images(digests_of(*paths), SMALL, tmp_path / "cache", workers=3)
-    levels = [int(decoded.array[decoded.rows[digest], 0, 0, 0]) for digest in digests_of(*paths)]
+    levels = [int(decoded.pixels.centre(decoded.rows[digest])[0, 0, 0]) for digest in digests_of(*paths)]
     assert levels == list(range(80))
 
 
@@ -238,17 +259,80 @@ def test_second_call_decodes_nothing(photographs: dict[str, Path], tmp_path: Pat
     shuffled = dict(reversed(photographs.items()))
     second = decode_images(shuffled, renormalised, tmp_path / "cache")
     assert len(calls) == 6
-    assert np.array_equal(first.array, second.array)
-    assert first.rows == second.rows
+    assert images_of(first).keys() == images_of(second).keys() == photographs.keys()
+    assert all(np.array_equal(image, images_of(second)[digest]) for digest, image in images_of(first).items())
 
 
-@pytest.mark.parametrize("other", [Transform(11, 8, "bilinear", HALF, HALF), Transform(10, 7, "bilinear", HALF, HALF)])
-def test_another_size_is_decoded_apart(
-    photographs: dict[str, Path], tmp_path: Path, calls: list[Path], other: Transform
+@pytest.mark.parametrize(("resize", "interpolation"), [(11, "bilinear"), (10, "bicubic")])
+def test_another_size_or_interpolation_is_decoded_apart(
+    photographs: dict[str, Path], tmp_path: Path, calls: list[Path], resize: int, interpolation: str
 ) -> None:
     decode_images(photographs, SMALL, tmp_path / "cache")
-    decode_images(photographs, other, tmp_path / "cache")
+    other = Transform(resize, 8, interpolation, HALF, HALF)
+    decoded = decode_images(photographs, other, tmp_path / "cache")
     assert len(calls) == 12
+    check_crops(decoded, photographs, other)
+
+
+@pytest.mark.parametrize("crop", [1, 7, 10, 13, 40, 41])
+def test_another_crop_decodes_nothing_anew(
+    photographs: dict[str, Path], tmp_path: Path, calls: list[Path], crop: int
+) -> None:
+    decode_images(photographs, SMALL, tmp_path / "cache")
+    other = Transform(10, crop, "bilinear", HALF, HALF)
+    check_crops(decode_images(photographs, other, tmp_path / "cache"), photographs, other)
+    assert len(calls) == (6 if crop <= 40 else 12)  # beyond what is kept of a long image
+
+
+def test_only_what_is_new_is_decoded(photographs: dict[str, Path], tmp_path: Path, calls: list[Path]) -> None:
+    (first, path), *rest = photographs.items()
+    decode_images(dict(rest), SMALL, tmp_path / "cache")
+    assert len(calls) == 5
+    decode_images(photographs, SMALL, tmp_path / "cache")
+    assert calls[5:] == [path]
+    subset = decode_images({first: path, rest[3][0]: rest[3][1]}, SMALL, tmp_path / "cache")
+    assert len(calls) == 6
+    assert list(subset.rows.values()) == [0, 1]
+    check_crops(subset, photographs, SMALL)
+
+
+ODD_SIZES = [(1, 1), (1, 90), (90, 1), (3, 2), (8, 8), (10, 10), (41, 10), (10, 47), (500, 7), (6, 777), (33, 200)]
+
+
+@pytest.mark.parametrize(("resize", "crop"), [(10, 8), (10, 9), (11, 11), (10, 13), (7, 30), (16, 16)])
+def test_odd_shapes_keep_their_bits(tmp_path: Path, resize: int, crop: int) -> None:
+    """Also images smaller than the crop, a pixel wide, and so long that only their middle is kept."""
+    paths = [tmp_path / f"{width}x{height}.png" for width, height in ODD_SIZES]
+    for seed, (path, size) in enumerate(zip(paths, ODD_SIZES, strict=True)):
+        noise(*size, seed).save(path)
+    transform = Transform(resize, crop, "bilinear", HALF, HALF)
+    files = digests_of(*paths)
+    decoded = decode_images(files, transform, tmp_path / "cache")
+    check_crops(decoded, files, transform)
+    sizes = [decoded.pixels.whole(row).shape for row in range(len(ODD_SIZES))]
+    assert all(min(size[:2]) == resize and max(size[:2]) < max(4 * resize, 5 * crop) + 4 for size in sizes)
+
+
+ODD_INPUTS = Path(__file__).parents[4] / "shared" / "odd_inputs" / "make.py"
+
+
+def test_odd_files_keep_their_bits(tmp_path: Path) -> None:
+    if not ODD_INPUTS.exists():
+        pytest.skip("the folder of odd inputs is not here")
+    subprocess.run([sys.executable, ODD_INPUTS, tmp_path / "odd", "all"], capture_output=True)
+    paths = [path for path in (tmp_path / "odd").rglob("*") if path.is_file()]
+    files = digests_of(*paths)
+    assert len(files) > 50
+    transform = Transform(40, 36, "bicubic", HALF, HALF)
+    decoded = decode_all(files, transform, tmp_path / "cache")
+    assert decoded.rows.keys() | decoded.bad.keys() == files.keys()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_crops(decoded, files, transform)
+    for digest, reason in decoded.bad.items():
+        with pytest.raises(BadImageError, match=re.escape(reason)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decode.load_pixels(files[digest], transform)
 
 
 def test_threads_that_ask_at_once_decode_once(photographs: dict[str, Path], tmp_path: Path, calls: list[Path]) -> None:
@@ -324,103 +408,172 @@ def test_vanished_file_ends_decoding(photographs: dict[str, Path], tmp_path: Pat
 # the cache folder
 
 
-def cached_folder(cache: Path) -> Path:
+@pytest.fixture
+def cache(photographs: dict[str, Path], tmp_path: Path) -> Path:
+    """Return a cache that has the photographs."""
+    decode_images(photographs, SMALL, tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def store_in(cache: Path) -> Path:
     (folder,) = (entry for entry in cache.iterdir() if entry.is_dir())
     return folder
 
 
-def drop_the_array(folder: Path) -> None:
-    (folder / "images.npy").unlink()
+def shard_in(cache: Path) -> Path:
+    (shard,) = shards_of(store_in(cache))
+    return shard
 
 
-def cut_the_array(folder: Path) -> None:
-    content = (folder / "images.npy").read_bytes()
-    (folder / "images.npy").write_bytes(content[:-10])
+def cut(path: Path, kept: int) -> None:
+    path.write_bytes(path.read_bytes()[:kept])
 
 
-def empty_the_array(folder: Path) -> None:
-    (folder / "images.npy").write_bytes(b"")
+def change(path: Path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
 
 
-def resize_the_array(folder: Path) -> None:
-    np.save(folder / "images.npy", np.zeros((6, 4, 4, 3), dtype=np.uint8))
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "no records": lambda shard: (shard / "records.bin").unlink(),
+    "no index": lambda shard: (shard / "index.npy").unlink(),
+    "records cut": lambda shard: cut(shard / "records.bin", -100),
+    "records empty": lambda shard: cut(shard / "records.bin", 0),
+    "index cut": lambda shard: cut(shard / "index.npy", -10),
+    "index empty": lambda shard: cut(shard / "index.npy", 0),
+    "index of another kind": lambda shard: np.save(shard / "index.npy", np.zeros(6)),
+    "no folder": shutil.rmtree,
+}
 
 
-def drop_the_index(folder: Path) -> None:
-    (folder / "index.json").unlink()
-
-
-def garble_the_index(folder: Path) -> None:
-    (folder / "index.json").write_text('["rows", ')
-
-
-def replace_the_index(folder: Path) -> None:
-    (folder / "index.json").write_text("[1, 2]")
-
-
-def empty_the_rows(folder: Path) -> None:
-    (folder / "index.json").write_text('{"format": 1, "rows": {}, "bad": {}}')
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        drop_the_array,
-        cut_the_array,
-        empty_the_array,
-        resize_the_array,
-        drop_the_index,
-        garble_the_index,
-        replace_the_index,
-        empty_the_rows,
-    ],
-)
-def test_damaged_cache_is_decoded_anew(
-    photographs: dict[str, Path], tmp_path: Path, calls: list[Path], damage: Callable[[Path], None]
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("other_process", [False, True])
+def test_damaged_shard_is_decoded_anew(
+    photographs: dict[str, Path], cache: Path, calls: list[Path], damage: str, other_process: bool
 ) -> None:
-    expected = decode_images(photographs, SMALL, tmp_path / "cache").array.copy()
-    damage(cached_folder(tmp_path / "cache"))
-    assert np.array_equal(decode_images(photographs, SMALL, tmp_path / "cache").array, expected)
-    assert len(calls) == 12
+    DAMAGES[damage](shard_in(cache))
+    if other_process:
+        open_store.cache_clear()
+    elif damage.startswith("index") or damage == "no index":
+        pytest.skip("this process has read the index")
+    check_crops(decode_images(photographs, SMALL, cache), photographs, SMALL)
+    assert len(calls) == 6
+    open_store.cache_clear()
+    decode_images(photographs, SMALL, cache)
+    assert len(calls) == 6
 
 
-def test_interrupted_decoding_leaves_no_folder(
-    photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_changed_byte_is_found_when_its_record_is_first_read(
+    photographs: dict[str, Path], cache: Path, calls: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    last = photographs[max(photographs)]
-    original = decode.load_pixels
+    change(shard_in(cache) / "records.bin", 300)
+    open_store.cache_clear()
+    decoded = decode_images(photographs, SMALL, cache)
+    assert not calls  # the records are not looked at yet
+    check_crops(decoded, photographs, SMALL)
+    assert len(calls) == 1
+    assert [record.message.partition(": ")[2] for record in caplog.records] == [
+        "decoded images that are damaged or deleted: 1; decoding them anew"
+    ]
+    open_store.cache_clear()
+    check_crops(decode_images(photographs, SMALL, cache), photographs, SMALL)
+    assert len(calls) == 1
+
+
+def test_threads_that_meet_damage_at_once_decode_once(
+    photographs: dict[str, Path], cache: Path, calls: list[Path]
+) -> None:
+    data = (shard_in(cache) / "records.bin").read_bytes()
+    (shard_in(cache) / "records.bin").write_bytes(data[:64] + bytes(byte ^ 1 for byte in data[64:]))
+    open_store.cache_clear()
+    pixels = decode_images(photographs, SMALL, cache).pixels
+    with ThreadPoolExecutor(6) as pool:
+        images = list(pool.map(pixels.centre, range(6)))
+    expected = [resize_and_crop(load_image(path), SMALL) for path in photographs.values()]
+    assert all(np.array_equal(*pair) for pair in zip(images, expected, strict=True))
+    assert len(calls) == 6
+
+
+def test_damaged_record_of_a_file_that_has_gone_is_one_line(photographs: dict[str, Path], cache: Path) -> None:
+    change(shard_in(cache) / "records.bin", 100)
+    open_store.cache_clear()
+    pixels = decode_images(photographs, SMALL, cache).pixels
+    for path in photographs.values():
+        path.unlink()
+    with pytest.raises(TlftError, match="the file vanished"):
+        pixels[np.arange(6)]
+
+
+def test_damaged_reason_is_found_anew(truncated: Path, tmp_path: Path, calls: list[Path]) -> None:
+    files = digests_of(truncated)
+    decode_all(files, SMALL, tmp_path / "cache")
+    change(shard_in(tmp_path / "cache") / "records.bin", 66)
+    open_store.cache_clear()
+    assert decode_all(files, SMALL, tmp_path / "cache").bad == dict.fromkeys(files, "is truncated")
+    assert len(calls) == 2
+
+
+def test_images_that_are_deleted_stay_with_who_has_them_open(
+    photographs: dict[str, Path], cache: Path, calls: list[Path]
+) -> None:
+    decoded = decode_images(photographs, SMALL, cache)
+    shutil.rmtree(shard_in(cache))
+    check_crops(decoded, photographs, SMALL)
+    assert not calls
+    other = decode_images(photographs, SMALL, cache)
+    assert len(calls) == 6
+    for images in (decoded, other):
+        check_crops(images, photographs, SMALL)
+
+
+def test_cache_that_may_only_be_read_is_read(
+    photographs: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for call in ("os.utime", "os.mkdir", "os.open", "os.rename"):
+        monkeypatch.setattr(call, refuse)
+    open_store.cache_clear()
+    decoded = decode_images(photographs, SMALL, cache)
+    monkeypatch.undo()
+    check_crops(decoded, photographs, SMALL)
+
+
+def test_interrupted_decoding_keeps_what_is_done(
+    photographs: dict[str, Path], tmp_path: Path, calls: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, last = photographs.values()
+    counted = decode.load_scaled
 
     def interrupted(path: Path, transform: Transform, digest: str) -> np.ndarray:
         if path == last:
             raise KeyboardInterrupt
-        return original(path, transform, digest)
+        return counted(path, transform, digest)
 
-    monkeypatch.setattr(decode, "load_pixels", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        decode_images(photographs, SMALL, tmp_path / "cache")
-    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
-    monkeypatch.undo()
-    assert len(decode_images(photographs, SMALL, tmp_path / "cache").rows) == 6
-
-
-def test_leftovers_of_killed_decodings_are_removed(photographs: dict[str, Path], tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    decode_images(photographs, SMALL, cache)
-    folder = cached_folder(cache)
-    folder.rename(folder.with_suffix(".partial"))
-    (cache / f"{'0' * 64}.partial").mkdir()
-    decode_images(photographs, SMALL, cache)
-    assert [entry.name for entry in cache.iterdir() if entry.is_dir()] == [folder.name]
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "load_scaled", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            decode_images(photographs, SMALL, tmp_path / "cache")
+    check_crops(decode_images(photographs, SMALL, tmp_path / "cache"), photographs, SMALL)
+    assert len(calls) == 6
 
 
-def test_decoding_that_still_goes_on_keeps_its_folder(photographs: dict[str, Path], tmp_path: Path) -> None:
-    partial = tmp_path / "cache" / f"{'0' * 64}.partial"
-    partial.mkdir(parents=True)
-    with FileLock(partial.with_suffix(".lock")):
-        thread = threading.Thread(target=decode_images, args=(photographs, SMALL, tmp_path / "cache"))
-        thread.start()
-        thread.join()
-    assert partial.is_dir()
+def test_former_caches_are_not_used_and_said_once(
+    photographs: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    former = tmp_path / "cache" / ("0" * 64)
+    former.mkdir(parents=True)
+    np.save(former / "images.npy", np.zeros((6, 8, 8, 3), np.uint8))
+    (former / "index.json").write_text('{"format": 2, "rows": {}, "bad": {}}')
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            check_crops(decode_images(photographs, SMALL, tmp_path / "cache"), photographs, SMALL)
+    (line,) = [message for message in caplog.messages if "earlier version" in message]
+    assert line.endswith(
+        "cache: decoded images of an earlier version are not used any more; python -m tlft.clean --yes deletes them"
+    )
 
 
 def test_full_disk_names_the_folder(
@@ -430,10 +583,10 @@ def test_full_disk_names_the_folder(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    message = r"cache/[0-9a-f]{64}: cannot write the decoded images \(No space left on device\); free space there"
+    message = r"cache/10-bilinear-[^/]+: cannot write the decoded images \(No space left on device\); free space there"
     with pytest.raises(TlftError, match=message):
         decode_images(photographs, SMALL, tmp_path / "cache")
-    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
+    assert not list(store_in(tmp_path / "cache").iterdir())
 
 
 def test_cache_that_is_a_file_is_one_line(photographs: dict[str, Path], tmp_path: Path) -> None:

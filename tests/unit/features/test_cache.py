@@ -21,6 +21,7 @@ from tlft.config.schema import Config
 from tlft.data.batches import Images, SelectedPixels, Split
 from tlft.data.class_map import LabelSpace
 from tlft.data.pixel_store import DecodedImages
+from tlft.data.stored_pixels import StoredPixels
 from tlft.evaluation.predictions import evaluate
 from tlft.features import cache, inputs, keeping
 from tlft.features.border import UncuttableError
@@ -51,7 +52,8 @@ def tiny(config: Config, seed: int = 0) -> nn.Module:
 
 
 def images_of(train: Split, evaluation: Split, holdout: Split | None = None) -> Images:
-    return Images(train, evaluation, holdout, {}, DecodedImages(np.zeros(0), {}, {}))
+    nothing = StoredPixels(RecordStore(Path("none")), [], 8, lambda: None)
+    return Images(train, evaluation, holdout, {}, DecodedImages(nothing, {}, {}))
 
 
 def some(split: Split, *rows: int) -> Split:
