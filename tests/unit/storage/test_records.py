@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tlft.storage import records
-from tlft.storage.records import RecordStore, last_used, shards_of
+from tlft.storage.records import RecordStore, is_damaged, last_used, open_store, shards_of
 
 
 def fill(store: RecordStore, *keys: str, size: int = 100) -> None:
@@ -86,6 +86,47 @@ def test_a_shard_that_is_cut_short_is_as_if_it_were_not_there(tmp_path: Path, fi
     assert store.missing("ab") == ["a", "b"]
     fill(store, "a", "b")
     assert text(RecordStore(tmp_path / "store"), "b") == "b"
+
+
+def test_an_index_with_any_byte_changed_is_met_without_an_error(tmp_path: Path) -> None:
+    """What it leads to is a record as it was written, or none."""
+    fill(RecordStore(tmp_path / "store"), "a", "b")
+    (shard,) = shards_of(tmp_path / "store")
+    whole = (shard / "index.npy").read_bytes()
+    for position in range(len(whole)):
+        for mask in (1, 0x80):
+            data = bytearray(whole)
+            data[position] ^= mask
+            (shard / "index.npy").write_bytes(data)
+            store = RecordStore(tmp_path / "store")
+            found = [bytes(record) for key in "ab" if (record := store.read_sound(key)) is not None]
+            assert {record.rstrip(b".") for record in found} <= {b"a", b"b"}
+
+
+def test_a_number_that_is_taken_again_is_another_shard(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "store")
+    fill(store, "a")
+    shutil.rmtree(shards_of(tmp_path / "store")[0])
+    fill(RecordStore(tmp_path / "store"), "b")
+    store.look()
+    assert store.missing("ab") == ["a"]
+    assert text(store, "b") == "b"
+
+
+def test_a_record_of_several_arrays_has_their_bytes_one_after_the_other(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "store")
+    with store.appending("waiting") as appender:
+        appender.append("x", np.array([3, 5], "<u4"), np.ones((2, 3), np.uint8))
+    assert bytes(store.read("x")) == bytes([3, 0, 0, 0, 5, 0, 0, 0, *[1] * 6])
+    assert open_store(tmp_path / "store").drop_damaged("x") == []
+
+
+def test_a_damaged_shard_is_told(tmp_path: Path) -> None:
+    fill(RecordStore(tmp_path / "store"), "a")
+    (shard,) = shards_of(tmp_path / "store")
+    assert not is_damaged(shard)
+    (shard / "index.npy").write_bytes(b"")
+    assert is_damaged(shard)
 
 
 def test_shards_that_are_deleted_are_forgotten_and_open_ones_stay_readable(tmp_path: Path) -> None:
