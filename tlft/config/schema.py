@@ -215,7 +215,7 @@ class CheckpointConfig:
 
 @dataclass
 class CacheConfig:
-    """Decoded images, which all runs share.
+    """Decoded images and features, which all runs share.
 
     Attributes:
         max_gb: gigabytes that they may take; more is said, and `python -m tlft.clean` deletes the longest unused; null:
