@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import repeat
 from pathlib import Path
+from time import monotonic
 from typing import IO
 
 import numpy as np
@@ -24,7 +25,8 @@ import numpy as np
 from tlft.storage.locks import one_at_a_time
 
 LARGEST_SHARD = 256_000_000
-"""Bytes after which a shard is closed: a process that is killed loses no more than what it has written since."""
+LONGEST_OPEN = 60.0
+"""Bytes, and seconds, after which a shard is closed: a killed process loses no more than what it has written since."""
 
 _ALIGNMENT = 64  # records begin at whole cache lines, as arithmetic likes its arrays
 _HEADER = b"tlft records, format 2\n".ljust(_ALIGNMENT)  # and no file of records is ever empty, which cannot be mapped
@@ -161,6 +163,7 @@ class Appender:
         self._file: IO[bytes] | None = None
         self._index: list[tuple[bytes, int, int, int]] = []
         self._size = 0
+        self._opened = 0.0
 
     @property
     def _partial(self) -> Path:
@@ -177,7 +180,7 @@ class Appender:
             if self._file is None:
                 self._partial.mkdir()
                 self._file = (self._partial / "records.bin").open("wb")
-                self._size = self._file.write(_HEADER)
+                self._size, self._opened = self._file.write(_HEADER), monotonic()
             for part in parts:
                 data = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
                 # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
@@ -189,7 +192,7 @@ class Appender:
             raise
         self._index.append((key.encode("ascii"), self._size, length, checksum))
         self._size += length + -length % _ALIGNMENT
-        if self._size >= LARGEST_SHARD:
+        if self._size >= LARGEST_SHARD or monotonic() - self._opened >= LONGEST_OPEN:
             self.close()
 
     def close(self) -> None:

@@ -59,6 +59,12 @@ def test_a_large_store_has_several_shards(tmp_path: Path, monkeypatch: pytest.Mo
     assert [text(store, key) for key in keys] == keys
 
 
+def test_what_takes_long_is_closed_from_time_to_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "LONGEST_OPEN", 0.0)
+    fill(RecordStore(tmp_path / "store"), "a", "b", "c")
+    assert len(shards_of(tmp_path / "store")) == 3
+
+
 def test_a_changed_byte_is_found_and_only_its_record_is_dropped(tmp_path: Path) -> None:
     fill(RecordStore(tmp_path / "store"), "a", "b", "c")
     (shard,) = shards_of(tmp_path / "store")
