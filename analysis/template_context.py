@@ -12,6 +12,7 @@ from analysis.footnotes import footnotes
 from analysis.narrative import data_sets, format_interval, head_row, is_share, percent, short_title
 from analysis.render import format_cell
 from analysis.rows import Cell, Row
+from analysis.statistics import Interval
 from analysis.svg_charts import Strip, column_class, draw_dots, ends_of
 from tlft.config.columns import Column
 from tlft.names import Metric
@@ -41,10 +42,15 @@ def _row(table: Table, row: Row, columns: Sequence[Column]) -> dict[str, Any]:
     for column in columns:
         interval = table.interval(row, column.key)
         figure = format_cell(row.cells.get(column.key), table.metric)
-        text = None if interval is None else f"{format_interval(interval)} {interval.kind}"
+        text = None if interval is None else f"{format_interval(interval)} {_holds_for(interval, column)}"
         closed_set = _closed_set(table, row.cells.get(column.key))
         cells.append({"figure": figure, "interval": text, "closed": closed_set} if column.key in row.cells else None)
     return {"place": row.place, "recipe": row.recipe, "cells": cells}
+
+
+def _holds_for(interval: Interval, column: Column) -> str:
+    """Return what an interval holds for; a network that nobody has trained here is not called trained."""
+    return interval.kind.replace("trained ", "") if column.key == "zero_shot" else interval.kind
 
 
 def _closed_set(table: Table, cell: Cell | None) -> str:

@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from analysis.query import TableQuery, add_table_options, load_table
 from analysis.report.material import collect
-from analysis.report.page import render_report
+from analysis.report.page import render_report, title_of
 from tlft.storage.files import atomic_write
 from tlft.terminal.command_line import add_out, command_parser, exit_status, refuse_folder, typed_command
 
@@ -48,7 +48,7 @@ def _write(arguments: Namespace, command: str) -> int:
     refuse_folder(arguments.out)
     table, reader = load_table(TableQuery.from_arguments(arguments), command)
     table = replace(table, full=len(table.rows) > 1)
-    page = render_report(collect(table, reader, arguments.uri), f"tlft: {arguments.experiment}").encode()
+    page = render_report(collect(table, reader, arguments.uri), title_of(arguments.experiment)).encode()
     atomic_write(arguments.out, page)
     print(f"wrote {arguments.out} ({len(page) / 1e6:.1f} MB)")
     return 0

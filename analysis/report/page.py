@@ -44,6 +44,11 @@ def render_report(material: Material, title: str) -> str:
     return render_page("report.html.j2", title, answers, **described, **photographs)
 
 
+def title_of(experiment: str) -> str:
+    """Return what a page of an experiment is called."""
+    return "tlft" if experiment == "tlft" else f"tlft: {experiment}"
+
+
 def _describe(material: Material) -> dict[str, Any]:
     table = material.table
     return {

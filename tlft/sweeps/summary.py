@@ -89,12 +89,12 @@ def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: 
     """Write the page of the sweep's runs, and their curves, into its folder; says where the page is."""
     from analysis.narrative import short_title
     from analysis.report.material import collect
-    from analysis.report.page import render_report
+    from analysis.report.page import render_report, title_of
     from tlft.evaluation.curve_plots import History, draw_training
 
     material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
     path = folder / Artifact.REPORT
-    atomic_write(path, render_report(material, f"tlft: {config.tracking.experiment}").encode())
+    atomic_write(path, render_report(material, title_of(config.tracking.experiment)).encode())
     print(f"report: {path}")
     columns = {run.run_id: column_of(run.params) for run in table.runs}
     histories = [
