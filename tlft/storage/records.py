@@ -42,8 +42,8 @@ class _Shard:
     records: np.ndarray
 
 
-_Place = tuple[_Shard, int, int, int]
-"""Where a record lies: in which shard, from which byte to which, and the checksum that they had."""
+_Place = tuple[_Shard, int, int, int | None]
+"""Where a record lies: in which shard, from which byte to which, and their checksum until it was seen to be right."""
 
 
 @dataclass
@@ -56,7 +56,6 @@ class RecordStore:
     folder: Path
     _places: dict[bytes, _Place] = field(default_factory=dict, init=False, repr=False)
     _shards: dict[Path, _Shard] = field(default_factory=dict, init=False, repr=False)
-    _sound: set[bytes] = field(default_factory=set, init=False, repr=False)
     _looking: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,14 +74,12 @@ class RecordStore:
             places = self._places.copy()  # whoever reads meanwhile has the one that was
             if len(shards) < len(self._shards):
                 places = {key: place for key, place in places.items() if shards.get(place[0].path) is place[0]}
-                self._sound.intersection_update(places)
             for path in sorted(there.keys() - shards.keys()):
                 if (opened := _open_shard(path)) is not None:
                     shards[path], index = opened
                     keys, begins = index["key"].tolist(), index["offset"]
                     ends, checksums = (begins + index["length"]).tolist(), index["checksum"].tolist()
                     places.update(zip(keys, zip(repeat(shards[path]), begins.tolist(), ends, checksums), strict=False))
-                    self._sound.difference_update(keys)
             self._shards, self._places = shards, places
 
     def __contains__(self, key: str) -> bool:
@@ -114,11 +111,11 @@ class RecordStore:
             return None
         shard, begin, end, checksum = place
         record = shard.records[begin:end]
-        if name not in self._sound:
+        if checksum is not None:
             if zlib.crc32(record.data) != checksum:
                 self._places.pop(name, None)
                 return None
-            self._sound.add(name)
+            self._places[name] = (shard, begin, end, None)
         return record
 
     def drop_damaged(self, keys: Iterable[str]) -> list[str]:
