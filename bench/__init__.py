@@ -1,0 +1,1 @@
+"""Measured ratios against peers and against the machine's limit; imported by nobody."""
