@@ -24,7 +24,7 @@ from PIL import Image
 from tlft.commands import invocation
 from tlft.data.cache import former_caches
 from tlft.data.decode import BadImageError, decode, read_file
-from tlft.data.stored_pixels import StoredPixels, centre_offset, cut_centre, parts_of_record
+from tlft.data.stored_pixels import StoredPixels, centre_offset, cut_centre, record_of
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.runtime.memory import bound_freed, keeping_freed
@@ -224,15 +224,19 @@ def _decode(files: Mapping[str, Path], transform: Transform, workers: int, appen
     # the pool's threads must not set filters themselves: they are shared by all threads
     with warnings.catch_warnings(), keeping_freed(), ThreadPoolExecutor(workers) as pool:
         warnings.filterwarnings("ignore", module="PIL")
-        results = in_order(pool, lambda digest: load_scaled(files[digest], transform, digest), files)
+
+        def load(digest: str) -> np.ndarray:
+            return record_of(load_scaled(files[digest], transform, digest), transform.crop)
+
+        results = in_order(pool, load, files)
         with progress("decoding images", len(files), "images") as advance:
-            for number, (digest, image) in enumerate(zip(files, results, strict=True)):
-                if isinstance(image, BadImageError):
-                    appender.append(_key_of_bad(digest), np.frombuffer(image.reason.encode(), np.uint8))
-                elif isinstance(image, TlftError):
-                    raise image
+            for number, (digest, record) in enumerate(zip(files, results, strict=True)):
+                if isinstance(record, BadImageError):
+                    appender.append(_key_of_bad(digest), np.frombuffer(record.reason.encode(), np.uint8))
+                elif isinstance(record, TlftError):
+                    raise record
                 else:
-                    appender.append(digest, *parts_of_record(image))
+                    appender.append(digest, record)
                 advance(1)
                 if number % _BETWEEN_LOOKS == 0:
                     bound_freed()

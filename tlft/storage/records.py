@@ -166,28 +166,26 @@ class Appender:
     def _partial(self) -> Path:
         return self._folder / "next.partial"
 
-    def append(self, key: str, *parts: np.ndarray) -> None:
-        """Append the bytes of an array, or of several one after the other, under a key.
+    def append(self, key: str, record: np.ndarray) -> None:
+        """Append the bytes of an array under a key.
 
         Raises:
             OSError: if the disk takes it not; the shard is given up.
         """
-        length = checksum = 0
+        data = np.ascontiguousarray(record).reshape(-1).view(np.uint8)
+        length = len(data)
         try:
             if self._file is None:
                 self._partial.mkdir()
                 self._file = (self._partial / "records.bin").open("wb")
                 self._size, self._opened = self._file.write(_HEADER), monotonic()
-            for part in parts:
-                data = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
-                # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
-                self._file.write(data.data)
-                length, checksum = length + len(data), zlib.crc32(data.data, checksum)
+            # written, not mapped: a full disk is an error here, and would kill the process at a mapped page
+            self._file.write(data.data)
             self._file.write(bytes(-length % _ALIGNMENT))
         except OSError:
             self._give_up()
             raise
-        self._index.append((key.encode("ascii"), self._size, length, checksum))
+        self._index.append((key.encode("ascii"), self._size, length, zlib.crc32(data.data)))
         self._size += length + -length % _ALIGNMENT
         if self._size >= LARGEST_SHARD or monotonic() - self._opened >= LONGEST_OPEN:
             self.close()

@@ -119,12 +119,9 @@ def test_a_number_that_is_taken_again_is_another_shard(tmp_path: Path) -> None:
     assert text(store, "b") == "b"
 
 
-def test_a_record_of_several_arrays_has_their_bytes_one_after_the_other(tmp_path: Path) -> None:
-    store = RecordStore(tmp_path / "store")
-    with store.appending("waiting") as appender:
-        appender.append("x", np.array([3, 5], "<u4"), np.ones((2, 3), np.uint8))
-    assert bytes(store.read("x")) == bytes([3, 0, 0, 0, 5, 0, 0, 0, *[1] * 6])
-    assert open_store(tmp_path / "store").drop_damaged("x") == []
+def test_a_process_opens_a_store_once(tmp_path: Path) -> None:
+    fill(open_store(tmp_path / "store"), "a")
+    assert open_store(tmp_path / "store").missing("ab") == ["b"]
 
 
 def test_a_damaged_shard_is_told(tmp_path: Path) -> None:
