@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .bench-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo report table ui pictures test test-quick check reference clean
+.PHONY: help install demo report table ui pictures test test-quick check reference bench bench-peers clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make the virtual environment .venv and install everything in it
 
@@ -58,5 +59,19 @@ check: $(STAMP) ## ruff and mypy --strict
 reference: $(STAMP) ## docs/reference.md, from the docstrings and the files of conf/
 	$(BIN)/python docs/make_reference.py
 
-clean: ## remove the virtual environment, caches of tools and the pictures' demo; runs and data stay
-	rm -rf $(VENV) .pictures .mypy_cache .ruff_cache .pytest_cache *.egg-info
+bench: $(STAMP) $(PEERS)/.installed ## measure against peers and the machine's limit, docs/performance.md; an hour on two cores
+	$(BIN)/python -m bench
+
+bench-peers: $(PEERS)/.installed ## make the environment .bench-peers: fastai, timm and Lightning on the PyTorch of .venv
+
+# It sees what is in .venv behind what is its own, so that all compute with the same libraries.
+$(PEERS)/.installed: $(STAMP)
+	test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	packages() { "$$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	  echo "import site; site.addsitedir('$$(packages $(VENV))')" > "$$(packages $(PEERS))/tlft.pth"
+	version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("torch"))'); \
+	  $(PEERS)/bin/python -m pip install "torch==$$version" fastai lightning timm
+	touch $@
+
+clean: ## remove the virtual environments, caches of tools and the pictures' demo; runs and data stay
+	rm -rf $(VENV) $(PEERS) .pictures .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -20,6 +20,7 @@ from tlft.config.paths import PROJECT
 from tlft.tracking.pyfunc_model import CARRIED, REQUIRED
 
 FLOORS = (
+    ("bench",),
     ("command",),
     ("sweeps",),
     ("runs",),
@@ -43,8 +44,9 @@ FLOORS = (
 )
 """The rooms, from top to bottom: what stands on a floor imports from its own room and from lower floors alone.
 
-`command` are the modules directly in `tlft/`, `run.py` and Hydra's plugins; `report` and `statistics` are rooms in
-`analysis/`; `words` are `commands`, `errors` and `names`, which everybody may import.
+`bench` stands on top, so that nobody may import it, and may use every library. `command` are the modules directly in
+`tlft/`, `run.py` and Hydra's plugins; `report` and `statistics` are rooms in `analysis/`; `words` are `commands`,
+`errors` and `names`, which everybody may import.
 """
 
 _IN_ANALYSIS = (["report"], ["statistics"])
@@ -86,6 +88,8 @@ class Module:
     @property
     def room(self) -> str:
         parts = self.name.split(".")
+        if parts[0] == "bench":
+            return "bench"
         if parts[0] != "tlft":
             return "command" if parts[0] != "analysis" else parts[1] if parts[1:2] in _IN_ANALYSIS else "analysis"
         if parts[-1] == "__main__":
@@ -130,7 +134,7 @@ class Module:
 def modules_in(root: Path) -> dict[str, Module]:
     paths = [
         *root.glob("run.py"),
-        *(p for top in ("tlft", "analysis", "hydra_plugins") for p in (root / top).rglob("*.py")),
+        *(p for top in ("tlft", "analysis", "hydra_plugins", "bench") for p in (root / top).rglob("*.py")),
     ]
     names = {
         ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in sorted(paths)
@@ -163,6 +167,8 @@ def find_circle(modules: Mapping[str, Module]) -> list[str]:
 def find_wrong_libraries(modules: Mapping[str, Module]) -> list[str]:
     problems = []
     for module in modules.values():
+        if module.room == "bench":
+            continue
         if module.uses("mlflow") and module.room != "tracking":
             problems.append(f"{module.name} imports mlflow, which tlft.tracking alone knows")
         if module.uses("hydra") and not module.is_in(KNOW_HYDRA):
@@ -274,6 +280,7 @@ def build(root: Path, **sources: str) -> dict[str, Module]:
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tlft.sweeps.plan", "tlft__sweeps__plan"),
         ("from analysis.rows import Row", "analysis__rows"),
         ("import tlft.clean", "tlft__clean"),
+        ("import bench.pairs", "bench__pairs"),
     ],
 )
 def test_an_arrow_upwards_is_found_wherever_it_stands(tmp_path: Path, source: str, imported: str) -> None:

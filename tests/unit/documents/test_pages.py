@@ -104,7 +104,8 @@ def test_the_page_on_architecture_lists_every_room_from_top_to_bottom() -> None:
 
 def test_the_pictures_are_small_and_all_are_shown() -> None:
     pictures = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs" / "pictures").glob("*.png")}
-    assert pictures and pictures == {link for link in links(README.read_text(encoding="utf-8")) if ".png" in link}
+    shown = {(page.parent / link).resolve() for page in PAGES for link in links(page.read_text(encoding="utf-8"))}
+    assert pictures and pictures == {p.relative_to(PROJECT).as_posix() for p in shown if p.suffix == ".png"}
     assert [name for name in pictures if (PROJECT / name).stat().st_size > LARGEST_PICTURE] == []
 
 
