@@ -107,7 +107,7 @@ def test_a_full_disk_can_be_cleaned(disk: Path, tiny_folder: Path, capsys: pytes
     assert done.returncode == 0, done.stderr
     fill(disk)
     assert clean.main(["--yes", "--max-gb", "0"]) == 0
-    assert "deleted 1, " in capsys.readouterr().out
+    assert "deleted 2, " in capsys.readouterr().out  # decoded images and features
     assert only(disk / "home").status == "FINISHED"
 
 
