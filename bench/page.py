@@ -26,15 +26,16 @@ def table(results: Mapping[str, Any], figures: Iterable[Figure]) -> str:
         f"`{_short(results['commit'])}`."
     )
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    head = "| figure | median | least to most | pairs | goal | beside our |\n|---|---:|---:|---:|---:|---|"
+    head = "| figure | median | least to most | pairs | goal | ours: theirs |\n|---|---:|---:|---:|---:|---|"
     return "\n".join([head, *rows, "", where, "", f"Versions: {listed}."])
 
 
 def _row(figure: Figure, ratio: Mapping[str, Any], commit: str) -> str:
     of = f" (commit `{_short(ratio['commit'])}`)" if ratio.get("commit", commit) != commit else ""
+    ahead = "; **theirs is ahead**" if figure.goal == 1 and ratio["median"] < 1 else ""
     goal = "" if figure.goal is None else f"{figure.goal:g}"
     spread = f"{_number(ratio['min'])} to {_number(ratio['max'])}"
-    cells = (f"`{figure.name}`", _number(ratio["median"]), spread, str(ratio["n"]), goal, figure.meaning + of)
+    cells = (f"`{figure.name}`", _number(ratio["median"]), spread, str(ratio["n"]), goal, figure.meaning + ahead + of)
     return f"| {' | '.join(cells)} |"
 
 
@@ -67,7 +68,7 @@ def picture(results: Mapping[str, Any], figures: Iterable[Figure]) -> bytes:
     axes.set_yticks(range(len(shown)), [figure.name for figure in shown])
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("times ours; median and spread of the pairs, the goal as a stroke (log scale)")
+    axes.set_xlabel("ratio (log scale)")
     written = io.BytesIO()
     drawing.savefig(written, format="png", dpi=110)
     pyplot.close(drawing)
@@ -98,4 +99,5 @@ def write_page(results: Mapping[str, Any], figures: Iterable[Figure], page: Path
 def block_of(results: Mapping[str, Any], figures: Iterable[Figure]) -> str:
     """Return what stands between the marks."""
     shown = "![Each figure's median and spread on a logarithmic axis, with its goal](pictures/performance.png)"
-    return f"{shown}\n\n{table(results, figures)}"
+    legend = "A dot is a median, its line the spread of the rounds, a stroke the goal; red is what does not reach it."
+    return f"{shown}\n\n{legend}\n\n{table(results, figures)}"

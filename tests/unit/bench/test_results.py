@@ -137,12 +137,19 @@ def test_the_table_has_a_row_for_each_figure_that_was_measured() -> None:
     made, _ = results.results_of([raw("epoch/x/over_y", commit="d" * 40), newer])
     lines = table(made, FIGURES).splitlines()
     assert lines[:4] == [
-        "| figure | median | least to most | pairs | goal | beside our |",
+        "| figure | median | least to most | pairs | goal | ours: theirs |",
         "|---|---:|---:|---:|---:|---|",
         "| `epoch/x/over_y` | 2.5 | 2 to 6 | 3 | 2 | an epoch of x: y (commit `dddddddddddd`) |",
         "| `plan/over_z` | 1234 | 1234 to 1234 | 1 |  | a plan: z |",
     ]
     assert "A, 2 threads" in lines[5] and lines[7] == "Versions: torch 2."
+
+
+def test_a_row_says_where_a_peer_is_ahead() -> None:
+    figure = Figure("epoch/x/over_y", "y", "x", "an epoch of x: y", 1)
+    for theirs, end in ((9.0, "x: y; **theirs is ahead** |"), (11.0, "x: y |")):
+        made, _ = results.results_of([raw("epoch/x/over_y", theirs=[theirs], ours=[10.0])])
+        assert table(made, [figure]).splitlines()[2].endswith(end)
 
 
 def test_a_page_without_its_marks_is_refused(tmp_path: Path) -> None:
