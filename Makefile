@@ -59,7 +59,7 @@ check: $(STAMP) ## ruff and mypy --strict
 reference: $(STAMP) ## docs/reference.md, from the docstrings and the files of conf/
 	$(BIN)/python docs/make_reference.py
 
-bench: $(STAMP) $(PEERS)/.installed ## measure against peers and the machine's limit, docs/performance.md; an hour on two cores
+bench: $(STAMP) $(PEERS)/.installed ## measure against peers and the machine's limit, docs/performance.md; over an hour on two cores
 	$(BIN)/python -m bench
 
 bench-peers: $(PEERS)/.installed ## make the environment .bench-peers: fastai, timm and Lightning on the PyTorch of .venv
