@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import urlparse
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
@@ -49,31 +51,50 @@ def hide_known(text: str) -> str:
     return without_passwords(text)
 
 
+def find_address_problems(uri: str) -> list[str]:
+    """Return what is wrong with the address of a server, in a line with its mend; whether one is there is not asked."""
+    mend = "give http://HOST:PORT of an MLflow server"
+    try:
+        parsed = urlparse(uri)
+        host, _ = parsed.hostname, parsed.port
+    except ValueError as error:
+        return [f"tracking.uri={uri}: is no address ({error}); {mend}"]
+    if parsed.username or parsed.password:
+        return [
+            f"tracking.uri={parsed.scheme}://...@{host}: holds credentials, which would be written into every run; set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        ]
+    if not host or not re.fullmatch(r"[\w.:%-]+", host) or parsed.query or parsed.fragment:
+        return [f"tracking.uri={uri}: is no address; {mend}"]
+    return []
+
+
 def _remembered() -> list[str]:
     remembered: list[str] = json.loads(os.environ.get(VARIABLE, "[]"))
     return remembered
 
 
-def hide_passwords(cfg: DictConfig) -> DictConfig:
-    """Take the passwords out of a composed configuration, before anybody writes it; returns it."""
+def hide_passwords(cfg: DictConfig, parts: Iterable[str] | None = None) -> DictConfig:
+    """Take the passwords out of (some parts of) a composed configuration, before anybody writes it; returns it."""
     uri = OmegaConf.select(cfg, "tracking.uri", throw_on_resolution_failure=False)
     if isinstance(uri, str) and (hidden := hide_password(uri)) != uri:  # also what an interpolation comes to
         cfg.tracking.uri = hidden
-    for node, key, text in _texts(cfg):
+    for node, key, text in _texts(cfg, parts):
         if (hidden := without_passwords(text)) != text:
             with read_write(node):
                 node[key] = hidden
     return cfg
 
 
-def _texts(node: Any) -> Iterator[tuple[Any, Any, str]]:
-    """Yield every text that stands in a configuration, with where it stands; interpolations as they are."""
-    pending = [node]
+def _texts(cfg: Any, parts: Iterable[str] | None) -> Iterator[tuple[Any, Any, str]]:
+    """Yield every text that stands in (some parts of) a configuration, with where it stands; interpolations as are."""
+    pending = [cfg]
     while pending:
         node = pending.pop()
         if node._is_none() or node._is_missing() or node._is_interpolation():
             continue
-        for key in list(node) if isinstance(node, DictConfig) else range(len(node)):
+        names = parts if parts is not None and node is cfg else list(node) if isinstance(node, DictConfig) else None
+        for key in range(len(node)) if names is None else names:
             child = node._get_node(key)
             if isinstance(child, DictConfig | ListConfig):
                 pending.append(child)

@@ -183,3 +183,14 @@ def one_line_for_the_disk(folder: Path, mend: str) -> Iterator[None]:
     except OSError as error:
         where = error.filename or folder
         raise TlftError(f"{where}: {error.strerror or error}; {mend}") from None
+
+
+def artifact_folder(mlruns: Path, experiment: str) -> Path:
+    """Return the folder for the files of an experiment: of its name, or of one that leads nowhere else.
+
+    A name is MLflow's business and may be anything, such as `/Shared/x` or `../x`.
+    """
+    if re.fullmatch(r"[\w .@+=,()&-]{1,60}", experiment) and experiment.strip(". ") == experiment:
+        return mlruns / experiment
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-")[:40]
+    return mlruns / f"{plain}-{hashlib.sha256(experiment.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"

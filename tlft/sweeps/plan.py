@@ -94,7 +94,8 @@ def _identify(jobs: Sequence[Job]) -> list[Identity]:
 
 def _look_up(jobs: Mapping[str, Job], store: Store) -> dict[str, tuple[RunStatus, Outcome | None]]:
     """Say where the runs of some keys stand in their store; who works on them is asked for all together."""
-    outcomes = {key: store.finished(key) for key, job in jobs.items() if not job.config.force}
+    runs = store.runs_of(jobs.keys())
+    outcomes = {key: store.finished(key, runs[key]) for key, job in jobs.items() if not job.config.force}
     at_work = store.at_work([key for key in jobs if outcomes.get(key) is None])
     statuses: dict[str, tuple[RunStatus, Outcome | None]] = {}
     for key in jobs:
@@ -104,7 +105,7 @@ def _look_up(jobs: Mapping[str, Job], store: Store) -> dict[str, tuple[RunStatus
         elif key in at_work:
             statuses[key] = RunStatus.ELSEWHERE, None
         else:
-            statuses[key] = (RunStatus.NEW if store.unfinished(key) is None else RunStatus.UNFINISHED), None
+            statuses[key] = (RunStatus.NEW if store.unfinished(key, runs[key]) is None else RunStatus.UNFINISHED), None
     return statuses
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,14 @@ def _kind(job: PlannedJob) -> _Kind:
     """Return the home of a job, and in a line what its speed depends on."""
     config, training = job.config, job.config.training
     part = (training.trainable, training.batch_size) if training.epochs else ()
-    versions = metadata.version("torch"), metadata.version(config.arch.library)
+    versions = _version("torch"), _version(config.arch.library)
     how = (job.identity.weights.transform.crop, config.precision, config.device, _threads(job), *part)
     return config.home, " ".join(map(str, (platform.node(), *versions, config.arch.library, config.arch.name, *how)))
+
+
+@cache
+def _version(package: str) -> str:
+    return metadata.version(package)
 
 
 def _recall(kind: _Kind) -> _Trial | None:
@@ -157,10 +163,17 @@ def _remember(kind: _Kind, trial: _Trial) -> None:
 
 def _read(home: Path) -> dict[str, Any]:
     try:
-        trials = json.loads(_file(home).read_text())
+        stat = _file(home).stat()
+        trials = _parse(_file(home), stat.st_mtime_ns, stat.st_ino)
     except (OSError, ValueError):
         return {}
     return trials if isinstance(trials, dict) else {}
+
+
+@lru_cache(maxsize=4)
+def _parse(file: Path, mtime_ns: int, inode: int) -> Any:
+    """Return what a file holds, which is asked of each job of a sweep."""
+    return json.loads(file.read_text())
 
 
 def _file(home: Path) -> Path:

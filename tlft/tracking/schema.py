@@ -11,7 +11,9 @@ from contextlib import closing
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import quote, unquote
+
+from tlft.config.addresses import find_address_problems
 
 
 def find_problems(uri: str) -> list[str]:
@@ -25,10 +27,18 @@ def find_problems(uri: str) -> list[str]:
     if uri == "missing":
         return ["tracking=server: no address; give tracking.uri=http://HOST:PORT, or set MLFLOW_TRACKING_URI"]
     if scheme in ("http", "https"):
-        return _wrong_address(uri)
+        return find_address_problems(uri)
     if scheme.startswith(("postgresql", "mysql", "mssql")):
         return []
     return [f"tracking.uri={uri}: give http://HOST:PORT of an MLflow server, or sqlite:////path/to/mlflow.db"]
+
+
+def tagged_runs(uri: str, tag: str) -> list[tuple[str, str]] | None:
+    """Return id and text for each run of an SQLite database that has a tag, deleted ones too; None of another store."""
+    if (path := database_path(uri)) is None:
+        return None
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=20)) as database:
+        return database.execute("select run_uuid, value from tags where key = ?", (tag,)).fetchall()
 
 
 def database_path(uri: str) -> Path | None:
@@ -41,23 +51,6 @@ def database_uri(path: Path) -> str:
     """Return the address of an SQLite database; what SQLAlchemy would take for something else is quoted."""
     quoted = re.sub(r"[%?]", lambda match: quote(match[0]), str(path))
     return f"sqlite:///{quoted}"
-
-
-def _wrong_address(uri: str) -> list[str]:
-    mend = "give http://HOST:PORT of an MLflow server"
-    try:
-        parsed = urlparse(uri)
-        host, _ = parsed.hostname, parsed.port
-    except ValueError as error:
-        return [f"tracking.uri={uri}: is no address ({error}); {mend}"]
-    if parsed.username or parsed.password:
-        return [
-            f"tracking.uri={parsed.scheme}://...@{host}: holds credentials, which would be written into every run; set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
-        ]
-    if not host or not re.fullmatch(r"[\w.:%-]+", host) or parsed.query or parsed.fragment:
-        return [f"tracking.uri={uri}: is no address; {mend}"]
-    return []
 
 
 def _find_problems(path: Path) -> list[str]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import Configure
 
+from tlft.storage.files import artifact_folder
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.client import tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.schema import database_path
-from tlft.tracking.store import Store, artifact_folder
+from tlft.tracking.store import Store
 
 KEY = "9" * 64
 ODD = ("q?x=1", "p%2Fq", "100%", "h#ash", "sp ace", 'it\'s "so"', "ünï", "user:pass@x", "back\\slash", "new\nline")

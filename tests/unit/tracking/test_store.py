@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from sqlalchemy import Engine, event
 from tlft import sync
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
+from tlft.names import Tag
 from tlft.records.record import Record
 from tlft.runtime import signals
 from tlft.runtime.claims import Claim
@@ -491,3 +493,34 @@ def test_a_beginning_that_several_ids_share_is_refused_with_their_ids(
     with pytest.raises(ConfigurationError, match=r"several runs: deadbeef[01]{4} .*; give more"):
         existing_run(store.client, "deadbeef")
     assert existing_run(store.client, "deadbeef1").info.run_id.startswith("deadbeef1")
+
+
+@pytest.mark.parametrize("is_server", [False, True])
+@pytest.mark.parametrize("most", [1, 100])
+def test_the_runs_of_many_keys_are_those_of_each(
+    config: Config, monkeypatch: pytest.MonkeyPatch, is_server: bool, most: int
+) -> None:
+    store, other = Store(config), Store(replace(config, tracking=replace(config.tracking, experiment="other")))
+    keys = [f"{number:064x}" for number in range(5)]
+    for number, key in enumerate([*keys[:4], *keys[:2], "f" * 64]):
+        created = store.client.create_run(store.experiment_id, start_time=number // 2, tags={Tag.RUN_KEY: key})
+        if number in (1, 2):
+            store.client.delete_run(created.info.run_id)
+        other.client.create_run(other.experiment_id, tags={Tag.RUN_KEY: key})
+    store.client.create_run(store.experiment_id)  # of no key, such as a sweep's
+    expected = {key: [run.info.run_id for run in store.runs_with(key)] for key in keys}
+    assert [len(runs) for runs in expected.values()] == [2, 1, 0, 1, 0]
+    monkeypatch.setattr("tlft.tracking.store._MANY", most)
+    monkeypatch.setattr("tlft.tracking.store._AT_ONCE", 2)
+    if is_server:
+        monkeypatch.setattr("tlft.tracking.schema.tagged_runs", lambda uri, tag: None)
+    assert {key: [run.info.run_id for run in runs] for key, runs in store.runs_of(keys).items()} == expected
+    assert store.runs_of([]) == {}
+
+
+def test_a_thousand_keys_are_one_question_if_none_is_done(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(config)
+    store.client.create_run(store.experiment_id, tags={Tag.RUN_KEY: "f" * 64})
+    monkeypatch.setattr(store, "search", lambda *_, **__: pytest.fail("asked MLflow"))
+    keys = [f"{number:064x}" for number in range(1000)]
+    assert store.runs_of(dict.fromkeys(keys)) == {key: [] for key in keys}
