@@ -65,7 +65,12 @@ def to_config(cfg: DictConfig) -> Config:
     plain = copy.deepcopy(cfg)
     with open_dict(plain):
         plain.pop("hydra", None)
-    config = OmegaConf.to_object(plain)
+    return task_to_config(plain)
+
+
+def task_to_config(task: DictConfig) -> Config:
+    """Do the same of what was composed without Hydra's own node."""
+    config = OmegaConf.to_object(task)
     assert isinstance(config, Config)
     return config
 

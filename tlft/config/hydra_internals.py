@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra import __version__, version
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.core_plugins.bash_completion import BashCompletion
+from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.utils import create_config_search_path, get_args_parser, run_and_report
+from hydra.conf import ConfigSourceInfo
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobRuntime, JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigSource  # noqa: F401  (registers itself)
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -121,6 +128,116 @@ def run_multirun(task: TaskFunction, config: DictConfig, loader: ConfigLoader) -
         callbacks.on_multirun_end(**event)
 
     run_and_report(sweep)
+
+
+class GroupComposer:
+    """Compose choices of groups for the jobs of a sweep, whose own configuration, `master`, Hydra has composed."""
+
+    def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
+        if not isinstance(loader, ConfigLoaderImpl):
+            raise TypeError(f"{type(loader).__name__} composes in a way of its own")
+        self._master, self._loader = master, loader
+        self._of_hydra: list[str] = OmegaConf.to_container(master.hydra.overrides.hydra)  # type: ignore[assignment]
+        self._repository = self._read([])[1]
+
+    def chooses(self, override: Override) -> bool:
+        """Tell whether Hydra takes an override for the choice of a group."""
+        is_group: bool = self._repository.group_exists(override.key_or_group)
+        return is_group and not isinstance(override.value(), dict)
+
+    def compose(self, groups: Sequence[str]) -> ChosenGroups:
+        """Compose one choice of groups, beside what was typed of Hydra itself.
+
+        Raises:
+            Exception: whatever Hydra raises.
+        """
+        self._loader.ensure_main_config_source_available()
+        overrides, repository = self._read(groups)
+        name = self._master.hydra.job.config_name
+        defaults = create_defaults_list(
+            repo=repository, config_name=name, overrides_list=overrides, prepend_hydra=True, skip_missing=False
+        )
+        composed = self._loader._compose_config_from_defaults_list(defaults=defaults.defaults, repo=repository)
+        OmegaConf.set_struct(composed, True)
+        OmegaConf.set_readonly(composed.hydra, False)
+        OmegaConf.copy_cache(from_config=self._master, to_config=composed)
+        of_hydra = overrides[: len(self._of_hydra)]
+        keys = [override for override in of_hydra if not self.chooses(override)]
+        sources = [ConfigSourceInfo(at.path, at.scheme(), at.provider) for at in repository.get_sources()]
+        return ChosenGroups(composed, name, of_hydra, keys, defaults.overrides.known_choices, sources)
+
+    def _read(self, groups: Sequence[str]) -> tuple[list[Override], CachingConfigRepository]:
+        name = self._master.hydra.job.config_name
+        read: tuple[list[Override], CachingConfigRepository]
+        read = self._loader._parse_overrides_and_create_caching_repo(name, [*self._of_hydra, *groups])
+        return read
+
+
+class ChosenGroups:
+    """What one choice of groups comes to; on copies of it keys are set, each as Hydra would compose it from the start.
+
+    The steps, and their order, are those of `ConfigLoaderImpl._load_configuration_impl` of Hydra 1.3, in which all that
+    comes before the keys depends on the groups alone. A test holds that the result is Hydra's own.
+    """
+
+    def __init__(
+        self,
+        composed: DictConfig,
+        config_name: str,
+        of_hydra: Sequence[Override],
+        keys_of_hydra: Sequence[Override],
+        choices: dict[str, str | None],
+        sources: list[ConfigSourceInfo],
+    ) -> None:
+        self._composed, self._config_name, self._choices, self._sources = composed, config_name, choices, sources
+        self._of_hydra, self._keys_of_hydra, self._cwd = of_hydra, keys_of_hydra, str(Path.cwd())
+        self.task: DictConfig = copy.deepcopy(composed)
+        with open_dict(self.task):
+            self.task.pop("hydra")
+        self.hydra: DictConfig = self.compose([], []).hydra
+
+    def compose_task(self, keys: Sequence[Override], shared: Collection[str] = ()) -> DictConfig:
+        """Return the configuration without Hydra's own node, with some keys set.
+
+        The `shared` parts, in which no key is, are the same nodes each time: the next call takes them away.
+
+        Raises:
+            Exception: whatever Hydra raises.
+        """
+        nodes: list[Any] = [self.task._get_node(name) for name in shared]
+        task = copy.deepcopy(self.task, {id(node): node for node in nodes})
+        for node in nodes:
+            node._set_parent(task)  # so that what stands elsewhere in this copy is found from here
+        ConfigLoaderImpl._apply_overrides_to_config(list(keys), task)
+        return task
+
+    def compose(self, overrides: Sequence[Override], keys: Sequence[Override]) -> DictConfig:
+        """Return the whole configuration of a job: `overrides` are all that was typed of it, `keys` no groups.
+
+        Raises:
+            Exception: whatever Hydra raises.
+        """
+        cfg = copy.deepcopy(self._composed)
+        ConfigLoaderImpl._apply_overrides_to_config([*self._keys_of_hydra, *keys], cfg)
+        cfg.hydra.overrides.hydra.extend([override.input_line for override in self._of_hydra])
+        cfg.hydra.overrides.task.extend([override.input_line for override in overrides])
+        with open_dict(cfg.hydra):
+            cfg.hydra.runtime.choices.update(self._choices)
+            for key in cfg.hydra.job.env_copy:
+                cfg.hydra.job.env_set[key] = os.environ[key]
+        cfg.hydra.runtime.version = __version__
+        cfg.hydra.runtime.version_base = version.getbase()
+        cfg.hydra.runtime.cwd = self._cwd
+        cfg.hydra.runtime.config_sources = self._sources
+        if "name" not in cfg.hydra.job:
+            cfg.hydra.job.name = JobRuntime.instance().get("name")
+        form = cfg.hydra.job.config.override_dirname
+        cfg.hydra.job.override_dirname = get_overrides_dirname(
+            overrides=list(overrides), kv_sep=form.kv_sep, item_sep=form.item_sep, exclude_keys=form.exclude_keys
+        )
+        cfg.hydra.job.config_name = self._config_name
+        OmegaConf.copy_cache(from_config=self._composed, to_config=cfg)
+        return cfg
 
 
 def complete_overrides(line: str) -> list[str]:

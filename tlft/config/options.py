@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -24,22 +25,25 @@ SET_BY_GROUPS = {f"{group}.{name}" for group, names in _LABELS.items() for name 
 """Keys that nobody types; the name of a network is, where a group has no file for it."""
 
 
-def find_problems(cfg: DictConfig, loader: ConfigLoader) -> tuple[list[str], dict[str, str]]:
+def find_problems(
+    cfg: DictConfig, choices: Mapping[str, Any] | None, loader: ConfigLoader
+) -> tuple[list[str], dict[str, str]]:
     """Look for labels that are not those of the options that were chosen, nor of the keys that these have.
+
+    `choices` is which option of each group was chosen; None for a job that Hydra itself has composed.
 
     Returns:
         A line for each, and dotted key -> what it should be.
     """
     problems, labels = [], {}
-    # A job that Hydra itself has composed comes without them.
-    choices = OmegaConf.select(cfg, "hydra.runtime.choices") or HydraConfig.get().runtime.choices
+    choices = choices or HydraConfig.get().runtime.choices
     for group, names in _LABELS.items():
         option = str(choices[group])
         for name in names:
             value = OmegaConf.select(cfg, f"{group}.{name}", throw_on_missing=False)
             # What an optimizer is built of are its keys, so that these have the last word.
             is_typed = group == "optimizer"
-            if is_typed and OmegaConf.is_missing(OmegaConf.structured(OmegaConf.get_type(cfg[group])), name):
+            if is_typed and not _has_schema(cast(Any, OmegaConf.get_type(cfg[group])), name):
                 schemas = ", ".join(loader.get_group_options(f"hydra/schema/{group}"))
                 mend = f"begin it with defaults: [/hydra/schema/{group}@_here_: NAME, _self_], NAME one of {schemas}"
                 problems.append(f"{group}={option}: its file has no schema; {mend}")
@@ -59,6 +63,12 @@ def _mend(loader: ConfigLoader, cfg: DictConfig, group: str, name: str, value: A
     if str(value) in options:
         return f"write {group}={value}"
     return f"choose an option of the group{nearest(str(value), options)} (there are {', '.join(options)})"
+
+
+@cache
+def _has_schema(kind: Any, name: str) -> bool:
+    """Tell whether the type of a group's node says what the option is called."""
+    return not OmegaConf.is_missing(OmegaConf.structured(kind), name)
 
 
 @cache

@@ -9,10 +9,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +22,7 @@ from tlft.errors import ConfigurationError, TlftError
 from tlft.names import DRAWINGS
 from tlft.runtime.download import fetch, unpack_zip
 from tlft.storage.files import atomic_write, display_name, relative_name, sha256_of
+from tlft.storage.looking import look
 
 log = logging.getLogger(__name__)
 
@@ -74,18 +73,6 @@ class Dataset:
 
 _Names = tuple[list[str] | None, list[str]]
 
-_looked: ContextVar[dict[str, _Names] | None] = ContextVar("_looked", default=None)
-
-
-@contextmanager
-def looking_once() -> Iterator[None]:
-    """Have `find_problems` look at each folder once within the block, however many jobs are checked there."""
-    token = _looked.set({})
-    try:
-        yield
-    finally:
-        _looked.reset(token)
-
 
 def find_problems(config: DataConfig, home: Path) -> _Names:
     """Look at the folder's names only.
@@ -93,12 +80,7 @@ def find_problems(config: DataConfig, home: Path) -> _Names:
     Returns:
         The class names as far as they can be known without fetching anything, and the problems, a line each.
     """
-    remembered, key = _looked.get(), repr((config, home))
-    if remembered is None:
-        return _look(config, home)
-    if key not in remembered:
-        remembered[key] = _look(config, home)
-    return remembered[key]
+    return look(("folder", repr((config, home))), lambda: _look(config, home))
 
 
 def _look(config: DataConfig, home: Path) -> _Names:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
@@ -20,15 +21,23 @@ from omegaconf import DictConfig, OmegaConf
 from tlft.commands import invocation
 from tlft.config import options, validate
 from tlft.config.addresses import hide_password
-from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys, to_config, with_values
+from tlft.config.compose import (
+    COMPOSITION_ERRORS,
+    Composer,
+    missing_keys,
+    to_config,
+    with_values,
+)
 from tlft.config.hydra_internals import argument_parser, explained
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
+from tlft.config.sweep_composer import JobKeys
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, one_line
 from tlft.models import weights
 from tlft.runtime import device
 from tlft.storage.files import display_name, name_problem
+from tlft.storage.looking import look
 from tlft.tracking import server, store
 
 _LEAST_ROOM = 1 << 18
@@ -122,20 +131,34 @@ def examine(cfg: DictConfig, loader: ConfigLoader) -> Config:
         config = to_config(cfg)
     except COMPOSITION_ERRORS as error:
         raise ConfigurationError(one_line(error)) from None
-    problems, labels = options.find_problems(cfg, loader)
+    hydra = OmegaConf.select(cfg, "hydra") or DictConfig({})
+    choices, mode = OmegaConf.select(hydra, "runtime.choices"), OmegaConf.select(hydra, "mode")
+    return _checked(config, cfg, choices, mode, loader)
+
+
+def examine_keys(job: JobKeys, loader: ConfigLoader) -> Config:
+    """Return the same of a job that Hydra has not composed.
+
+    Raises:
+        ConfigurationError: with every problem.
+        Exception: whatever Hydra and OmegaConf raise of what cannot be composed, or lacks a value.
+    """
+    config, task = job.task()
+    return _checked(config, task, job.choice.options, job.choice.mode, loader)
+
+
+def _checked(
+    config: Config, cfg: DictConfig, choices: Mapping[str, Any] | None, mode: RunMode | None, loader: ConfigLoader
+) -> Config:
+    problems, labels = options.find_problems(cfg, choices, loader)
     if problems:  # the others are those of what the options are
         config = to_config(with_values(cfg, labels))
-    is_single = not config.plan and OmegaConf.select(cfg, "hydra.mode") != RunMode.MULTIRUN
-    if problems := problems + _problems_of(config, is_single=is_single, on_a_node=_is_for_a_node(cfg)):
+    is_single = not config.plan and mode != RunMode.MULTIRUN
+    # A cluster gives the job another machine, of whose devices this one says nothing.
+    on_a_node = mode == RunMode.MULTIRUN and (choices or {}).get("hydra/launcher") == "slurm"
+    if problems := problems + _problems_of(config, is_single=is_single, on_a_node=on_a_node):
         raise ConfigurationError(problems)
     return resolve(config)
-
-
-def _is_for_a_node(cfg: DictConfig) -> bool:
-    """Tell whether a job gets its machine from a cluster, so that this one says nothing of it."""
-    choices = OmegaConf.select(cfg, "hydra.runtime.choices") or {}
-    is_of_sweep = OmegaConf.select(cfg, "hydra.mode") == RunMode.MULTIRUN
-    return is_of_sweep and choices.get("hydra/launcher") == "slurm"
 
 
 def _problems_of(config: Config, *, is_single: bool, on_a_node: bool) -> list[str]:
@@ -150,8 +173,8 @@ def _problems_of(config: Config, *, is_single: bool, on_a_node: bool) -> list[st
     return (
         problems
         + device.find_problems(config, on_a_node=on_a_node)
-        + _wrong_home(config.home)
-        + store.find_problems(config)
+        + look(("home", config.home), lambda: _wrong_home(config.home))
+        + look(("store", config.tracking.uri, config.home), lambda: store.find_problems(config))
     )
 
 

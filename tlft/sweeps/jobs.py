@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,15 @@ from tlft.config.addresses import hide_passwords
 from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.overrides import single_values
 from tlft.config.schema import Config
-from tlft.data.dataset import looking_once
+from tlft.config.sweep_composer import Composition, SweepComposer, composed_already
 from tlft.errors import ConfigurationError
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity
-from tlft.runs.preflight import examine
+from tlft.runs.preflight import examine, examine_keys
+from tlft.storage.looking import looking_once
 from tlft.tracking.store import Store
+
+log = logging.getLogger(__name__)
 
 MOST_JOBS = 100_000
 """In a sweep: one more is a slip, such as range(1e9), that would be composed for hours."""
@@ -34,13 +38,13 @@ class Job:
     Attributes:
         number: in the whole sweep, from 0.
         config: checked and resolved.
-        composed: what Hydra composed, with its own node.
+        composition: of the whole configuration, with Hydra's own node.
         overrides: what was typed of this job alone.
     """
 
     number: int
     config: Config
-    composed: DictConfig = field(default_factory=lambda: DictConfig({}))
+    composition: Composition = field(default_factory=Composition)
     overrides: tuple[str, ...] = ()
 
 
@@ -121,13 +125,14 @@ def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader:
     Raises:
         ConfigurationError: with each problem once, and the jobs that have it.
     """
+    composer = SweepComposer(master, loader)
     blamed: dict[str, list[int]] = {}
     jobs: list[Job] = []
     for number, texts in enumerate(overrides):
         problems: Sequence[str] = ()
         try:
-            composed = hide_passwords(loader.load_sweep_config(master, list(texts)))
-            jobs.append(Job(number, examine(composed, loader), composed, tuple(texts)))
+            config, composition = _compose_job(master, texts, composer, loader)
+            jobs.append(Job(number, config, composition, tuple(texts)))
         except ConfigurationError as error:
             problems = error.problems
         except COMPOSITION_ERRORS as error:
@@ -140,6 +145,26 @@ def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader:
             for problem, numbers in blamed.items()
         )
     return jobs
+
+
+def _compose_job(
+    master: DictConfig, texts: Sequence[str], composer: SweepComposer, loader: ConfigLoader
+) -> tuple[Config, Composition]:
+    """Compose and check a job: by Hydra itself if it differs from others in more than plain keys, or if it is wrong.
+
+    Raises:
+        ConfigurationError: with each problem that it has.
+        Exception: whatever Hydra raises.
+    """
+    if (job := composer.find(texts)) is not None:
+        try:
+            return examine_keys(job, loader), Composition(job.whole)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # Hydra will say what it is, or do without
+            log.debug("%s: composed by Hydra (%s)", texts, error)
+    composed = hide_passwords(loader.load_sweep_config(master, list(texts)))
+    return examine(composed, loader), composed_already(composed)
 
 
 def name_jobs(numbers: Sequence[int]) -> str:

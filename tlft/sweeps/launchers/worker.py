@@ -91,7 +91,7 @@ def perform(order: JobOrder) -> None:
         "hydra.job.id": str(number),
         "threads": config.threads,
     }
-    run_task(partial(run_job, config=config, sweep=order.sweep), with_values(order.job.composed, values), "sweep")
+    run_task(partial(run_job, config=config, sweep=order.sweep), with_values(order.job.composition(), values), "sweep")
 
 
 def perform_alone(order: JobOrder) -> None:
