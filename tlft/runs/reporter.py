@@ -21,6 +21,7 @@ from tlft.runs.context import RunContext
 from tlft.runtime import signals
 from tlft.runtime.memory import bound_freed
 from tlft.terminal.progress import Advance, progress
+from tlft.tracking.server import is_server
 from tlft.training.checkpoint import Checkpoints
 from tlft.training.loop import TrainingState
 
@@ -107,7 +108,8 @@ class Reporter:
             self._saving.cost = sum(tensor.nbytes for tensor in model.state_dict().values()) / _BYTES_SAVED_A_SECOND
         if save_every is not None and epoch % save_every == 0 and self._saving.is_due():
             self._save(model, state)
-        if self._delivering.is_due():
+        # A server may stop answering, which is to be noticed soon.
+        if is_server(self.context.config.tracking.uri or "") or self._delivering.is_due():
             with self._delivering.measured():
                 self.context.run.deliver()
         loss, accuracy = metrics[Metric.TRAIN_LOSS], 100 * metrics[Metric.TRAIN_ACCURACY]
