@@ -9,6 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from tlft.terminal.greeting import begin
+
+if __name__ == "__main__":
+    begin()
+
 from tlft.commands import invocation
 from tlft.config.paths import existing_home
 from tlft.data.cache import caches_over, useless_caches

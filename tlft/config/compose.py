@@ -31,8 +31,8 @@ from tlft.config.paths import CONF, config_folder, home_folder
 from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
 from tlft.errors import ConfigurationError, nearest, one_line
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, YAMLError, OSError)
-"""What Hydra raises for a mistake of the user's; ValueError for a group's option that is a number."""
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError, YAMLError, OSError)
+"""For mistakes of a user's; ValueError: an option that is a number, AssertionError: a key of a part set to one."""
 
 _OPEN = ("data.class_map.", "tracking.tags.", "hydra.")
 _OF_LAUNCHER = "hydra.launcher."
@@ -44,7 +44,7 @@ _KINDS = {
     "is not a valid bool": "true or false",
     "Cannot convert '(list|dict|ListConfig|DictConfig)' to string": "one word, or quote it",
     "not Optional": "a value; null is none",
-    "(Invalid type assigned|is not a subclass)": "one of its keys, such as optimizer.lr, or an option of the group",
+    "(type assigned|not a subclass|type for root)": "one of its keys, such as optimizer.lr, or an option of the group",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tlft.errors import one_line
 from tlft.models.freeze import changing_state, put_state, set_training_mode
 from tlft.runtime.device import Machine
 
@@ -22,12 +23,17 @@ _RANDOM = ("StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d", "PatchDr
 
 
 _MOST_CANDIDATES = 10
+
 _LEAST_SHARE = 0.5
 """Of the frozen parameters must come before the border: else much would be kept, and little saved."""
 
 
 class UncuttableError(Exception):
     """Say in a few words why a network cannot be cut in two."""
+
+
+class FailedTrialError(UncuttableError):
+    """Say what a trial met that may be otherwise another time, such as too little memory."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ def find_border(model: nn.Module, size: int, machine: Machine) -> Border | None:
 
     Raises:
         UncuttableError: if the halves would not give, bit for bit, what the whole gives.
+        FailedTrialError: if that could not be found out.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(3, 3, size, size, generator=generator).to(machine.device, memory_format=torch.channels_last)
@@ -72,8 +79,10 @@ def find_border(model: nn.Module, size: int, machine: Machine) -> Border | None:
     try:
         with torch.random.fork_rng(devices=gpus), torch.no_grad(), machine.autocast():
             return _find(model, images)
-    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, NotImplementedError) as error:
-        raise UncuttableError(f"a trial failed: {' '.join(str(error).split())[:160]}") from None
+    except UncuttableError:
+        raise
+    except Exception as error:  # whatever code of a network raises that it was not written for
+        raise FailedTrialError(f"a trial failed: {one_line(error)[:160]}") from None
     finally:
         put_state(model, before)
 

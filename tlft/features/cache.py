@@ -24,7 +24,7 @@ from torch import nn
 from tlft.config.schema import Config
 from tlft.data.batches import Images, Split
 from tlft.errors import TlftError
-from tlft.features.border import Border, UncuttableError, find_border, from_border
+from tlft.features.border import Border, FailedTrialError, UncuttableError, find_border, from_border
 from tlft.features.inputs import View, compute
 from tlft.features.keeping import KeptFeatures
 from tlft.models.freeze import changing_state, freeze
@@ -64,7 +64,7 @@ def share_features(
     """Return what the frozen part of a network says of a run's images, computing what is not kept yet.
 
     Training and evaluation on it give the bits of those on the images, as far as the network's arithmetic gives an
-    image the same bits in batches of any size (see docs/performance.md). None where nothing is frozen, where
+    image the same bits in batches of any size (see docs/recipes.md). None where nothing is frozen, where
     `features=off` asks for it, or where it cannot be done, which is said.
 
     Args:
@@ -161,6 +161,8 @@ def _open_border(folder: Path, model: nn.Module, size: int, machine: Machine) ->
     border, reason = None, ""
     try:
         border = find_border(model, size, machine)
+    except FailedTrialError:
+        raise  # and not remembered
     except UncuttableError as error:
         reason = str(error)
     record = {"border": asdict(border) if border else None, "reason": reason}

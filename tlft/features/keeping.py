@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from tlft.data.batches import Split
 from tlft.features.border import Border, UncuttableError
 from tlft.features.inputs import FeatureInputs, View, bytes_per_image, key_of
 from tlft.runtime.memory import available_memory
-from tlft.storage.records import RecordStore
+from tlft.storage.records import open_store
 from tlft.terminal.progress import describe_space, progress
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ class KeptFeatures:
 
     def __init__(self, folder: Path, border: Border) -> None:
         self._folder, self._border = folder, border
-        self._store = _open_store(folder)
+        self._store = open_store(folder)
         self._store.look()
         self._in_memory: dict[str, np.ndarray] = {}
 
@@ -106,9 +105,3 @@ class KeptFeatures:
         if key in self._in_memory:
             return self._in_memory[key]
         return self._store.read(key) if key in self._store else None
-
-
-@cache
-def _open_store(folder: Path) -> RecordStore:
-    """Return the store of a folder, one in a process, since it looks at the digest of each record once."""
-    return RecordStore(folder)

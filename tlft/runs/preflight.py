@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -17,6 +18,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from tlft.commands import invocation
 from tlft.config import options, validate
@@ -130,10 +132,24 @@ def examine(cfg: DictConfig, loader: ConfigLoader) -> Config:
             raise ConfigurationError(missing)
         config = to_config(cfg)
     except COMPOSITION_ERRORS as error:
-        raise ConfigurationError(one_line(error)) from None
+        raise ConfigurationError(_wrong_references(cfg) or one_line(error)) from None
     hydra = OmegaConf.select(cfg, "hydra") or DictConfig({})
     choices, mode = OmegaConf.select(hydra, "runtime.choices"), OmegaConf.select(hydra, "mode")
     return _checked(config, cfg, choices, mode, loader)
+
+
+def _wrong_references(cfg: DictConfig) -> list[str]:
+    """Return the parts that were set to something that is no part, such as `training=${seed}`, a line each."""
+    schema, problems = OmegaConf.structured(Config), []
+    for name in map(str, cfg):
+        if name not in schema or not isinstance(schema._get_node(name), DictConfig):
+            continue
+        with suppress(OmegaConfBaseException):  # which is told as it is
+            if OmegaConf.is_interpolation(cfg, name) and not OmegaConf.is_config(cfg[name]):
+                node: Any = cfg._get_node(name)
+                mend = f"give its keys one by one, such as {name}.KEY=..."
+                problems.append(f"{name}={node._value()}: comes to {cfg[name]}, which has no keys; {mend}")
+    return problems
 
 
 def examine_keys(job: JobKeys, loader: ConfigLoader) -> Config:

@@ -64,7 +64,7 @@ def _describe(candidates: list[_Candidate], settings: int, seeds: int) -> list[s
     over = f" over {seeds} seeds" if seeds > 1 else ""
     tie = f", the first of {equal + 1} that are equal" if equal else ""
     incomplete = settings - len(candidates)
-    left_out = f"; {incomplete} were left out that have fewer seeds" if incomplete else ""
+    left_out = f"; left out for fewer seeds: {incomplete}" if incomplete else ""
     command = shlex.join([*invocation("run").split(), "-m", *_overrides(best)])
     return [
         f"best on the hold-out of {settings} settings of {words}: {100 * best.accuracy:.2f} %{over}{tie}{left_out}",

@@ -24,7 +24,7 @@ from tlft.data.pixel_store import DecodedImages
 from tlft.data.stored_pixels import StoredPixels
 from tlft.evaluation.predictions import evaluate
 from tlft.features import cache, inputs, keeping
-from tlft.features.border import UncuttableError
+from tlft.features.border import FailedTrialError, UncuttableError
 from tlft.features.cache import SharedFeatures, share_features
 from tlft.models.build import build_network
 from tlft.models.freeze import freeze
@@ -243,7 +243,7 @@ def test_a_changed_byte_is_seen_and_the_image_computed_anew(
     data = bytearray((shard / "records.bin").read_bytes())
     data[64 * 3] ^= 1
     (shard / "records.bin").write_bytes(data)
-    keeping._open_store.cache_clear()  # as in another process
+    records.open_store.cache_clear()  # as in another process
     computed.clear()
     assert with_and_without(config, images) == expected
     assert len(computed) == 1
@@ -258,7 +258,7 @@ def test_a_file_that_is_cut_short_is_computed_anew(
     expected = with_and_without(config, images)
     (shard,) = shards_of(folder_of(config))
     (shard / name).write_bytes((shard / name).read_bytes()[:kept])
-    keeping._open_store.cache_clear()
+    records.open_store.cache_clear()
     computed.clear()
     assert with_and_without(config, images) == expected
     assert bool(computed) == (name != "../border.json")
@@ -297,7 +297,7 @@ def test_a_full_disk_costs_the_keeping_and_not_the_run(
     config = configure(*PROBE)
     expected = with_and_without(config, images)
     shutil.rmtree(config.home / "cache")
-    keeping._open_store.cache_clear()
+    records.open_store.cache_clear()
     written: list[int] = []
 
     def full(self: object, key: str, record: np.ndarray) -> None:
@@ -334,7 +334,7 @@ def test_a_folder_that_may_only_be_read_serves_what_is_in_it(
 
     monkeypatch.setattr(os, "utime", refuse)
     monkeypatch.setattr(records, "one_at_a_time", refuse)
-    keeping._open_store.cache_clear()
+    records.open_store.cache_clear()
     assert with_and_without(config, images) == expected
     assert not computed
 
@@ -387,6 +387,21 @@ def test_a_network_that_cannot_be_cut_is_tried_once_and_said_each_time(
     assert caplog.text.count("computed in each epoch, since it is of one piece") == 2
 
 
+def test_a_trial_that_failed_is_tried_again(
+    configure: Configure, images: Images, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def fail(*arguments: object) -> None:
+        raise FailedTrialError("a trial failed: not enough memory")
+
+    monkeypatch.setattr(cache, "find_border", fail)
+    assert share(configure(*PROBE), images) is None
+    assert "computed in each epoch, since a trial failed: not enough memory" in caplog.text
+    monkeypatch.undo()
+    assert share(configure(*PROBE), images) is not None
+
+
 def test_a_run_that_is_stopped_keeps_what_it_has_computed(
     configure: Configure, images: Images, computed: list[str]
 ) -> None:
@@ -398,7 +413,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has_computed(
     with pytest.raises(KeyboardInterrupt):
         share_features(tiny(config), config, weights(), images, CPU, stop)
     computed.clear()
-    keeping._open_store.cache_clear()
+    records.open_store.cache_clear()
     share(config, images)
     all_views = len(RecordStore(folder_of(config)))
     assert len(computed) == all_views - 64

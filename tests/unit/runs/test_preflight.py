@@ -44,6 +44,7 @@ def test_what_is_right_is_not_blamed_for_what_is_wrong_beside_it(home: Path) -> 
         (["optimizer.lr=abc"], "optimizer.lr=abc: give a number"),
         (["force=maybe"], "force=maybe: give true or false"),
         (["training=3"], "training=3: give one of its keys"),
+        (["training=${seed}"], "training=${seed}: comes to 0, which has no keys; give its keys one by one"),
         (["seed=null"], "seed=null: give a value"),
         (["seed=1,2"], "seed=1,2: several values need -m"),
         (["seed=={"], "seed=={: cannot be read; write 'seed=\"={\"'"),
@@ -106,6 +107,11 @@ def test_mistake_is_one_line_with_its_mend_and_nothing_is_written(home: Path, ar
     assert len(found) == 1, found
     assert said in found[0]
     assert "\n" not in found[0]
+
+
+def test_a_key_of_a_part_that_is_a_number_is_told_beside_the_number(home: Path) -> None:
+    _, part = problems(home, "training=${seed}", "training.epochs=1")
+    assert part.startswith("training=${seed}: comes to 0, which has no keys")
 
 
 @pytest.mark.parametrize(

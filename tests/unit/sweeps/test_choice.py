@@ -45,7 +45,7 @@ def test_a_setting_that_lacks_a_seed_is_not_the_best_by_a_lucky_one(configure: C
     results += [result(configure, 0.99, "optimizer.lr=0.5", "seed=0")]
     results += [result(configure, 0.99, "optimizer.lr=0.5", "seed=1", status=RunStatus.FAILED)]
     best, _ = describe_choice(results)
-    assert "80.00 % over 2 seeds; 1 were left out that have fewer seeds" in best
+    assert "80.00 % over 2 seeds; left out for fewer seeds: 1" in best
 
 
 def test_equal_settings_are_said(configure: Configure) -> None:

@@ -152,6 +152,8 @@ def compose_all(sweep: tuple[Composer, DictConfig], all_texts: Sequence[Sequence
         return compose_jobs(master, all_texts, ours.loader)
     except ConfigurationError as error:
         return error.problems
+    except Exception as error:  # what OmegaConf asserts, such as of a key below a part that was set to a number
+        return [f"{type(error).__name__}: {error}"]
 
 
 def compose_all_by_hydra(sweep: tuple[Composer, DictConfig], all_texts: Sequence[Sequence[str]]) -> Sequence[Job | str]:
@@ -178,6 +180,7 @@ def assert_equal(jobs: Sequence[Job | str], expected: Sequence[Job | str]) -> No
 @example(["+tracking.tags.a=b", "tracking.tags.a=c"])
 @example(["tracking.tags={a:1}", "+tracking.tags={b:2}"])
 @example(["model.weights.deeper=1"])
+@example(["training=${seed}", "training.epochs=1"])
 @example(["data.origin=${hydra.job.num}"])
 @example(["tracking.uri=postgresql://u:secret@h/d"])
 @settings(FUZZ, max_examples=EXAMPLES)
