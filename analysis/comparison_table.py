@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from analysis.correctness import Frames
 from analysis.evidence import CellEvidence, Evidence, gather_evidence
+from analysis.predictions.correctness import Frames
 from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
 from tlft.config.columns import THREE, Column, column_of

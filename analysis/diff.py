@@ -22,7 +22,7 @@ if __name__ == "__main__":
 import numpy as np
 from pandas import DataFrame
 
-from analysis.correctness import index_by_image
+from analysis.predictions.correctness import index_by_image
 from tlft.errors import ConfigurationError
 from tlft.names import PROBABILITY, Artifact, Metric, Tag, flatten
 from tlft.records.record import Record

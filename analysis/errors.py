@@ -20,10 +20,10 @@ if __name__ == "__main__":
     begin()
 
 from analysis.comparison_table import Table
-from analysis.correctness import Frames
 from analysis.html_page import Answer, render_page
 from analysis.image_review import draw_thumbnails, image_roots
 from analysis.label_errors import Search, Suspect, find_suspects
+from analysis.predictions.correctness import Frames
 from analysis.query import TableQuery, add_run_options, load_table
 from tlft.config.paths import home_folder
 from tlft.duplicates.near_duplicates import Pair, parse

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 
-from analysis.correctness import Correctness, Frames, compute_correctness, groups_of_images
+from analysis.predictions.correctness import Correctness, Frames, compute_correctness, groups_of_images
 from analysis.recipes import shorten
 from analysis.rows import Row
 from analysis.statistics import (

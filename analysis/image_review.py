@@ -23,7 +23,7 @@ import yaml
 from pandas import DataFrame
 from PIL import Image
 
-from analysis.correctness import Frames, common_images, index_by_image, predict_closed_set
+from analysis.predictions.correctness import Frames, common_images, index_by_image, predict_closed_set
 from analysis.rows import Row
 from tlft.data.decode import upright
 from tlft.names import PROBABILITY

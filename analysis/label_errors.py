@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from analysis.correctness import common_images, index_by_image
+from analysis.predictions.correctness import common_images, index_by_image
 from tlft.errors import ConfigurationError
 from tlft.names import PROBABILITY
 

@@ -13,10 +13,10 @@ import pandas as pd
 from pandas import DataFrame
 
 from analysis.comparison_table import Table
-from analysis.correctness import Frames
 from analysis.html_page import render_part
 from analysis.image_review import compare_photographs
 from analysis.narrative import data_sets, head_row, headline
+from analysis.predictions.correctness import Frames
 from analysis.query import TableQuery, load_table
 from analysis.render import render
 from analysis.template_context import describe_table, draw_runs

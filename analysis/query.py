@@ -7,9 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 
 from analysis.comparison_table import Table, add_evidence, arch_names, as_set, build_table, data_names
-from analysis.correctness import Frames
 from analysis.footnotes import list_reasons
+from analysis.predictions.correctness import Frames
+from analysis.predictions.remembered import memory_of, recall_predictions
 from tlft.commands import IS_CHECKOUT, invocation
+from tlft.config.paths import home_folder
 from tlft.config.validate import group_problem
 from tlft.data.splits import find_groups
 from tlft.errors import ConfigurationError, nearest
@@ -104,14 +106,23 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
         raise ConfigurationError(f"no run to show; left out: {list_reasons(table.left_out)}{hint}")
     reader = ArtifactReader(query.uri)
     if query.stats != "none" and table.metric == Metric.ACCURACY:
-        frames = _in_groups(reader.predictions(table.runs), query.group)
+        frames = _read_predictions(records, table.runs, reader, query)
         table = add_evidence(table, frames, full=query.stats == "full", grouping=query.group)
     return table, reader
 
 
-def _in_groups(frames: Frames, pattern: str | None) -> Frames:
-    if pattern is None:
-        return frames
+def _read_predictions(
+    records: Sequence[Record], runs: Sequence[Record], reader: ArtifactReader, query: TableQuery
+) -> Frames:
+    """Return what the table needs of the predictions of its runs; groups that are asked for are told by file names."""
+    if query.group is not None:
+        return _in_groups(reader.predictions(runs), query.group)
+    existing = {record.run_id for record in records if not record.deleted}
+    memory = memory_of(home_folder(), query.uri, records[0].experiment_id)
+    return recall_predictions(memory, runs, reader, existing)
+
+
+def _in_groups(frames: Frames, pattern: str) -> Frames:
     if problem := group_problem(pattern):
         raise ConfigurationError(f"--group {pattern}: {problem}")
     try:

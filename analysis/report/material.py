@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from analysis.comparison_table import Table
-from analysis.correctness import Frames
 from analysis.image_review import image_roots
 from analysis.narrative import data_sets, head_row
+from analysis.predictions.correctness import Frames
 from analysis.rows import Row
 from tlft.config.paths import home_folder
 from tlft.names import CURVES, Artifact, Tag, flatten
@@ -67,7 +67,7 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path | 
     return Material(
         table=table,
         rows=rows,
-        frames=reader.predictions(table.runs),
+        frames=reader.predictions(shown),
         curves=load_curves(shown[:_MAX_RUNS_WITH_CURVES], CURVES, uri, home),
         roots=image_roots([reader.text(run, Artifact.CONFIG) for run in _one_of_each_data_set(shown)], home),
         environment=_environment(reader.text(newest, Artifact.ENVIRONMENT)) if newest is not None else (),

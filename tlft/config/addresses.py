@@ -6,6 +6,7 @@ Processes that this one starts get the whole of it through the environment; what
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,14 @@ def hide_password(address: str) -> str:
     if hidden != address and address not in (whole := _remembered()):
         os.environ[VARIABLE] = json.dumps([address, *whole])
     return hidden
+
+
+def place_of(uri: str, experiment_id: str, own: str) -> str:
+    """Return what tells an experiment from all others of which a home keeps something.
+
+    `own` is the address of the home's own database, which may be moved with it.
+    """
+    return experiment_id if uri == own else f"{hashlib.sha256(uri.encode()).hexdigest()[:8]}-{experiment_id}"
 
 
 def whole_address(hidden: str) -> str:

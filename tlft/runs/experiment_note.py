@@ -15,7 +15,6 @@ from tlft.config.schema import Config
 from tlft.names import LONGEST_EXPERIMENT_TAG, shorten
 from tlft.records.record import Record
 from tlft.runs.curves_view import KEY, curves_view
-from tlft.runs.remembered_predictions import recall_predictions
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.server import reason_of
 from tlft.tracking.store import Store
@@ -32,6 +31,7 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
     `records` are its runs if they were read already, and `reader` has perhaps read some of their predictions.
     """
     from analysis.comparison_table import add_evidence, build_table
+    from analysis.predictions.remembered import memory_of, recall_predictions
 
     if config.debug:
         return
@@ -41,8 +41,9 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
         table = build_table(records, command=f"{invocation('table')} --experiment {config.tracking.experiment}")
         reader = reader or ArtifactReader(config.tracking.uri, config.home)
         store = Store(config)
-        remembered = config.home / "cache" / "predictions" / f"{store.place}.parquet"
-        table = add_evidence(table, recall_predictions(remembered, table.runs, reader))
+        memory = memory_of(config.home, config.tracking.uri, store.experiment_id)
+        others = {record.run_id for record in records if not record.deleted}
+        table = add_evidence(table, recall_predictions(memory, table.runs, reader, others))
         store.set_note(write_note(table, LONGEST_EXPERIMENT_TAG))
         store.set_view(KEY, curves_view({name for record in records for name in record.metrics}))
     except Exception as error:

@@ -29,7 +29,7 @@ from tlft.tracking.sweep_run import ParentRun
 
 if TYPE_CHECKING:
     from analysis.comparison_table import Table
-    from analysis.correctness import Frames
+    from analysis.predictions.correctness import Frames
     from analysis.rows import Row
 
     Reader = Callable[[Sequence[Record]], Frames]

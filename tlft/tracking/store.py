@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tlft.config.addresses import hide_password
+from tlft.config.addresses import hide_password, place_of
 from tlft.config.schema import Config
 from tlft.names import Param, Tag
 from tlft.records.outcome import Outcome, RunStatus
@@ -69,8 +68,7 @@ class Store:
         self._locks = self.home / "cache" / "locks"
         self.named_uri = "" if is_homes_own else self.uri
         self._home_ids = {self.home_id, *(former if is_homes_own else ())}  # of a copied database all runs are copies
-        store_prefix = "" if is_homes_own else f"{hashlib.sha256(self.uri.encode()).hexdigest()[:8]}-"
-        self.place = store_prefix + self.experiment_id
+        self.place = place_of(self.uri, self.experiment_id, own=tracking_uri(None, self.home))
 
     def _open(self, name: str) -> tuple[MlflowClient, str]:
         with answering(self.uri):

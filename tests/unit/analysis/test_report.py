@@ -19,9 +19,9 @@ from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 from PIL import Image
 
 from analysis.comparison_table import Table, add_evidence, build_table
-from analysis.correctness import Frames
 from analysis.footnotes import footnotes
 from analysis.image_review import Verdict, compare_photographs, draw_thumbnails
+from analysis.predictions.correctness import Frames
 from analysis.report.__main__ import main
 from analysis.report.material import Material, _environment, choose_rows
 from analysis.report.page import MAX_CHARACTERS, render_report

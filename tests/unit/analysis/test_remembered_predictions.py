@@ -10,10 +10,10 @@ import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 
 from analysis.comparison_table import add_evidence, build_table
+from analysis.predictions.remembered import recall_predictions
 from analysis.render import render
 from tlft.names import Artifact, Tag
 from tlft.records.record import Record
-from tlft.runs.remembered_predictions import recall_predictions
 from tlft.tracking.reader import ArtifactReader
 
 
