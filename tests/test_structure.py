@@ -29,6 +29,7 @@ FLOORS = (
     ("statistics",),
     ("predictions",),
     ("tracking",),
+    ("database",),
     ("records",),
     ("inference",),
     ("features",),

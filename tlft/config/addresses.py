@@ -37,6 +37,11 @@ def place_of(uri: str, experiment_id: str, own: str) -> str:
     return experiment_id if uri == own else f"{hashlib.sha256(uri.encode()).hexdigest()[:8]}-{experiment_id}"
 
 
+def name_in_home(place: str, key: str) -> str:
+    """Return what the claim and the folder of a run are called in a home, by its experiment's `place_of` and key."""
+    return f"{place}-{key[:32]}"
+
+
 def whole_address(hidden: str) -> str:
     """Return the address to connect to.
 

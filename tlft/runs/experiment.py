@@ -32,6 +32,7 @@ from tlft.runtime.device import Machine, peaks, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run
+from tlft.tracking.done_before import find_done
 from tlft.tracking.server import wait_for_server
 from tlft.tracking.store import Store
 
@@ -65,8 +66,11 @@ def run_experiment(
     # Files that changed since the plan are noticed where they are decoded, by their digests.
     identity = identify(config, sweep.dataset if sweep else None)
     refuse_other_run(config, identity)
+    is_alone = sweep is None or not sweep.name  # else the plan has looked, once for all jobs
+    if is_alone and not config.force and (done := find_done(config, identity.key)) is not None:
+        return done
     store = Store(config)
-    if sweep is None or not sweep.name:  # else the plan has looked for them, once for all jobs
+    if is_alone:
         store.end_lost_runs([identity.key])
     with claim_run(store, identity.key, force=config.force) as claim, suppress(RunElsewhereError):
         if claim.outcome is not None:

@@ -20,9 +20,9 @@ from urllib.request import url2pathname
 from tlft.commands import invocation
 from tlft.config.addresses import hide_password, whole_address
 from tlft.config.paths import home_folder
+from tlft.database.schema import database_path, database_uri, find_problems
 from tlft.errors import ConfigurationError, without_passwords
 from tlft.storage.files import into_place, temporary_files
-from tlft.tracking.schema import database_path, database_uri, find_problems
 from tlft.tracking.server import is_server, wait_for_server
 
 if TYPE_CHECKING:

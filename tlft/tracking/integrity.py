@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-def find_damage(run: Run) -> str:
+def find_damage(artifacts: str, tags: Mapping[str, str]) -> str:
     """Say what is wrong with a run's files, as far as names and sizes on this machine tell; nothing if all is well."""
-    folder = local_folder(run.info.artifact_uri)
-    for name, (size, _) in files_of(run.data.tags).items():
+    folder = local_folder(artifacts)
+    for name, (size, _) in files_of(tags).items():
         if folder is not None and (damage := _compare(folder / name, name, size)):
             return damage
-    if damage := run.data.tags.get(Tag.DAMAGED, ""):
+    if damage := tags.get(Tag.DAMAGED, ""):
         return f"{damage} (if it was put back: {invocation('sync')} --verify)"
     return ""
 

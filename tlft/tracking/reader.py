@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tlft.database.runs import read_records
+from tlft.database.schema import database_path
 from tlft.names import Artifact, Tag
 from tlft.records.record import Record
 from tlft.storage.files import sha256_of
@@ -42,16 +44,22 @@ def load_records(experiment: str, uri: str | None = None, home: Path | None = No
     uri = tracking_uri(uri, home)
     if not is_there(uri):
         return []
+    database = database_path(uri)
+    records = None if database is None else read_records(database, experiment)
+    if records is None:
+        records = _ask_for_records(experiment, uri)
+    computed = [record for record in records if Tag.SWEEP_KEY not in record.tags]
+    return sorted(computed, key=lambda record: (record.start_time, record.run_id))
+
+
+def _ask_for_records(experiment: str, uri: str) -> list[Record]:
     with answering(uri):
         client = connect(uri)
         stored = client.get_experiment_by_name(experiment)
         if stored is None:
             return []
         refuse_deleted(stored, uri)
-        records = [
-            to_record(run) for run in all_runs(client, stored.experiment_id) if Tag.SWEEP_KEY not in run.data.tags
-        ]
-    return sorted(records, key=lambda record: (record.start_time, record.run_id))
+        return list(map(to_record, all_runs(client, stored.experiment_id)))
 
 
 class ArtifactReader:

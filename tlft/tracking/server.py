@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from tlft.database.schema import find_problems
 from tlft.errors import TlftError, one_line
 from tlft.runtime.questions import ask_beside
-from tlft.tracking.schema import find_problems
 
 if TYPE_CHECKING:
     import requests

@@ -7,19 +7,20 @@ from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tlft.config.addresses import hide_password, place_of
+from tlft.config.addresses import hide_password, name_in_home, place_of
 from tlft.config.schema import Config
+from tlft.database import schema
 from tlft.names import Param, Tag
-from tlft.records.outcome import Outcome, RunStatus
+from tlft.records.outcome import Outcome
 from tlft.records.record import Record
 from tlft.runtime.claims import Claim, Owner, owners
 from tlft.storage.files import artifact_folder, last_change
 from tlft.storage.home_id import home_ids
 from tlft.storage.journal import Journal
 from tlft.storage.locks import locked
-from tlft.tracking import schema
 from tlft.tracking.client import all_runs, connect, create_database, quiet, refuse_deleted, tracking_uri
 from tlft.tracking.contention import is_alive
+from tlft.tracking.done_before import outcome_of
 from tlft.tracking.integrity import find_damage
 from tlft.tracking.reader import to_record
 from tlft.tracking.relocate import follow_move
@@ -119,18 +120,10 @@ class Store:
         for run in self.runs_with(key) if runs is None else runs:
             if run.info.status != "FINISHED":
                 continue
-            if damage := find_damage(run):
+            if damage := find_damage(run.info.artifact_uri, run.data.tags):
                 log.warning("run %s is finished but %s: it is run again", run.info.run_id, damage)
                 continue
-            tags = run.data.tags
-            return Outcome(
-                RunStatus.SKIPPED,
-                run.info.run_id,
-                run.info.run_name,
-                dict(run.data.metrics),
-                seconds=float(tags.get(Tag.SECONDS, 0)),
-                tags=tags,
-            )
+            return outcome_of(to_record(run))
         return None
 
     def unfinished(self, key: str, runs: Sequence[Run] | None = None) -> Run | None:
@@ -166,14 +159,11 @@ class Store:
 
     def claim_of(self, key: str) -> Claim:
         """Return the right to work on the run of a key, which is still to be acquired."""
-        return Claim(self._locks, self._claim_name(key))
-
-    def _claim_name(self, key: str) -> str:
-        return f"{self.place}-{key[:32]}"
+        return Claim(self._locks, name_in_home(self.place, key))
 
     def folder_of(self, key: str) -> RunFolder:
         """Return the folder of the unfinished run of a key."""
-        return RunFolder(self.home / "checkpoints" / self._claim_name(key))
+        return RunFolder(self.home / "checkpoints" / name_in_home(self.place, key))
 
     def recent(self, arch: str, host: str) -> list[Record]:
         """Return the newest finished runs of an architecture on a machine, as a measure of what another one takes."""

@@ -14,9 +14,10 @@ from conftest import TINY_ARCH, Configure
 from servers import free_port
 
 from tlft.config.compose import Composer, to_config
+from tlft.database import schema
 from tlft.errors import TlftError
 from tlft.runs.preflight import check_command_line
-from tlft.tracking import schema, server, store
+from tlft.tracking import server, store
 from tlft.tracking.server import wait_for_server
 
 

@@ -513,7 +513,7 @@ def test_the_runs_of_many_keys_are_those_of_each(
     monkeypatch.setattr("tlft.tracking.store._MANY", most)
     monkeypatch.setattr("tlft.tracking.store._AT_ONCE", 2)
     if is_server:
-        monkeypatch.setattr("tlft.tracking.schema.tagged_runs", lambda uri, tag: None)
+        monkeypatch.setattr("tlft.database.schema.tagged_runs", lambda uri, tag: None)
     assert {key: [run.info.run_id for run in runs] for key, runs in store.runs_of(keys).items()} == expected
     assert store.runs_of([]) == {}
 
