@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.config.paths import home_folder
 from tlft.data.folder_names import folder_label, walk_visible
 from tlft.errors import ConfigurationError, TlftError
 from tlft.evaluation.wording import say_probability
@@ -130,18 +131,21 @@ def _predict(arguments: argparse.Namespace) -> int:
     from tlft.tracking.registry import find_model
 
     description, weights = find_model(arguments.model, arguments.uri)
+    from tlft.features.recall import RecalledFeatures
     from tlft.inference.classifier import Classifier, load_file
     from tlft.inference.gradcam import Overlays
 
     classifier = Classifier.load(description, weights)
     explain = Overlays(classifier, arguments.explain).write if arguments.explain is not None else None
-    load = partial(load_file, transform=classifier.transform)
+    load, predict = partial(load_file, transform=classifier.transform), None
+    if explain is None and (kept := RecalledFeatures.of(classifier, home_folder())) is not None:
+        load, predict = partial(kept.load, otherwise=load), kept.predict
     warnings.filterwarnings("ignore", module="PIL")  # what is broken beside the pixels is no matter here
     classes = classifier.label_space.classes
     writer = _Writer(arguments.format, classes)
     skipped = correct = labelled = 0
     with progress("classifying", len(files), "images") as advance:
-        for file, answer in zip(files, classifier.answers(files, load, arguments.top, explain), strict=True):
+        for file, answer in zip(files, classifier.answers(files, load, arguments.top, explain, predict), strict=True):
             advance()
             if isinstance(answer, TlftError):
                 print(f"skipped: {answer}", file=sys.stderr)

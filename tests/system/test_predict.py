@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import requests
@@ -25,12 +26,15 @@ from PIL import Image
 from servers import free_port
 
 from tlft.config.compose import Composer
+from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError
+from tlft.inference.classifier import load_file
 from tlft.predict import find_files
 from tlft.predict import main as predict
 from tlft.register import choose_best
 from tlft.register import main as register
 from tlft.runs.experiment import run_experiment
+from tlft.storage import records
 from tlft.tracking.reader import load_records
 
 
@@ -301,3 +305,63 @@ def test_a_served_model_answers_an_image_and_refuses_the_rest(served: str, home:
     empty = requests.post(served, data="", headers={"Content-Type": "application/json"}, timeout=60)
     assert empty.status_code in range(400, 500)
     assert ask(served, photograph).status_code == 200
+
+
+def answers_of(capsys: pytest.CaptureFixture[str], run_id: str, *paths: Path) -> list[dict[str, Any]]:
+    assert predict([run_id, *map(str, paths), "--format", "json"]) == 0
+    answers: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return answers
+
+
+@pytest.mark.parametrize("which", ["untouched", "probe", "fine_tuned"])
+def test_what_a_frozen_part_has_said_is_not_computed_again(
+    home: Home,
+    composer: Composer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    which: str,
+) -> None:
+    overrides = ("training.trainable=head", "training.epochs=1")
+    probe = run_experiment(compose(composer, home.path, home.folder, *overrides)).run_id
+    run_id = probe if which == "probe" else str(getattr(home, which))
+    new = tmp_path / "new.png"
+    Image.new("RGB", (64, 48), "purple").save(new)
+    seen = sorted((home.folder / "val").rglob("*.png"))
+    paths = [seen[0], new, *seen[1:]]
+    loaded: list[Path] = []
+
+    def load(path: Path, transform: Transform) -> np.ndarray:
+        loaded.append(path)
+        return load_file(path, transform)
+
+    monkeypatch.setattr("tlft.inference.classifier.load_file", load)
+    shared = answers_of(capsys, run_id, *paths)
+    assert sorted(loaded) == sorted([new] if which != "fine_tuned" else paths)
+    shutil.move(home.path / "cache" / "features", tmp_path / "features")
+    records.open_store.cache_clear()
+    anew = answers_of(capsys, run_id, *paths)
+    shutil.move(tmp_path / "features", home.path / "cache" / "features")
+    records.open_store.cache_clear()
+    assert [answer["file"] for answer in shared] == [answer["file"] for answer in anew] == list(map(str, paths))
+    for one, other in zip(shared, anew, strict=True):
+        assert one["predicted"] == other["predicted"]
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+def test_a_damaged_feature_is_not_believed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    image = home.folder / "val" / "ants" / "0.png"
+    expected = answers_of(capsys, home.untouched, image)
+    files = sorted((home.path / "cache" / "features").glob("*/*/records.bin"))
+    whole = [file.read_bytes() for file in files]
+    for file in files:
+        file.write_bytes(bytes(byte ^ 1 if place >= 64 else byte for place, byte in enumerate(file.read_bytes())))
+    records.open_store.cache_clear()
+    try:
+        assert answers_of(capsys, home.untouched, image)[0]["probabilities"] == pytest.approx(
+            expected[0]["probabilities"], abs=1e-5
+        )
+    finally:
+        for file, data in zip(files, whole, strict=True):
+            file.write_bytes(data)
+        records.open_store.cache_clear()

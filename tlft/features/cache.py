@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from itertools import chain
@@ -77,9 +77,9 @@ def share_features(
     """
     if config.features == "off" or config.training.trainable == "all":
         return None
+    folder = folder_of(config.home, describe_frozen(model, config, weights), machine)
     try:
         with _ready_for_training(model, config):
-            folder = config.home / "cache" / "features" / _key(model, config, weights, machine)
             border = _open_border(folder, model, weights.transform.crop, machine)
         if border is None:
             return None
@@ -114,20 +114,31 @@ def _ready_for_training(model: nn.Module, config: Config) -> Iterator[None]:
         freeze(model, "none")
 
 
-def _key(model: nn.Module, config: Config, weights: Weights, machine: Machine) -> str:
-    """Return what identifies a frozen part, and everything on which the bits of what it says depend."""
+def describe_frozen(model: nn.Module, config: Config, weights: Weights) -> dict[str, Any]:
+    """Return what identifies the frozen part of a network, in plain JSON types; nothing where all is trained."""
+    if config.training.trainable == "all":
+        return {}
     stages = "0" if config.training.trainable in ("head", "none") else config.training.trainable
+    with _ready_for_training(model, config):
+        return {
+            "arch": [config.arch.library, config.arch.name],
+            "weights": weights.digest or _digest_of_frozen(model),
+            "transform": weights.transform.to_dict(),
+            "stages": int(stages),
+        }
+
+
+def folder_of(home: Path, frozen: Mapping[str, Any], machine: Machine) -> Path:
+    """Return where a home keeps what a frozen part says of images, by everything on which the bits of that depend."""
     facts = {
+        **frozen,
         "format": _FORMAT,
-        "arch": [config.arch.library, config.arch.name],
-        "weights": weights.digest or _digest_of_frozen(model),
-        "transform": weights.transform.to_dict(),
-        "stages": int(stages),
         "precision": machine.precision,
         "machine": _kind_of(machine),
-        "versions": {name: metadata.version(name) for name in ("torch", config.arch.library)},
+        "versions": {name: metadata.version(name) for name in ("torch", frozen["arch"][0])},
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    return home / "cache" / "features" / key
 
 
 def _kind_of(machine: Machine) -> list[str]:
@@ -148,16 +159,26 @@ def _digest_of_frozen(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _open_border(folder: Path, model: nn.Module, size: int, machine: Machine) -> Border | None:
-    """Return where the network is cut, as it was found before, or found and remembered now."""
-    file = folder / "border.json"
+def remembered_border(folder: Path) -> Border | None:
+    """Return where a network is cut, as it was found before; None if nothing crosses its border.
+
+    Raises:
+        UncuttableError: if it was found that it cannot be cut.
+        LookupError: if that was not found out yet.
+    """
     try:
-        remembered = json.loads(file.read_text())
+        remembered = json.loads((folder / "border.json").read_text())
         if remembered["reason"]:
             raise UncuttableError(remembered["reason"])
         return Border(**remembered["border"]) if remembered["border"] else None
     except (OSError, ValueError, KeyError, TypeError):
-        pass
+        raise LookupError(str(folder)) from None
+
+
+def _open_border(folder: Path, model: nn.Module, size: int, machine: Machine) -> Border | None:
+    """Return where the network is cut, as it was found before, or found and remembered now."""
+    with suppress(LookupError):
+        return remembered_border(folder)
     border, reason = None, ""
     try:
         border = find_border(model, size, machine)
@@ -167,7 +188,7 @@ def _open_border(folder: Path, model: nn.Module, size: int, machine: Machine) ->
         reason = str(error)
     record = {"border": asdict(border) if border else None, "reason": reason}
     try:
-        atomic_write(file, json.dumps(record, indent=1).encode())
+        atomic_write(folder / "border.json", json.dumps(record, indent=1).encode())
     except TlftError as error:
         log.debug("%s", error)  # said where the features themselves cannot be kept
     if reason:

@@ -26,7 +26,7 @@ from tlft.data.decode import BadImageError, load_image
 from tlft.data.pixel_store import in_order, load_pixels, resize_and_crop
 from tlft.data.transforms import Transform
 from tlft.errors import TlftError
-from tlft.evaluation.predictions import BATCH_SIZE, evaluate
+from tlft.evaluation.predictions import BATCH_SIZE, Predictions, evaluate
 from tlft.models.build import rebuild_model
 from tlft.names import PROBABILITY
 from tlft.runtime.device import Machine, available_threads, prepare_to_apply
@@ -105,6 +105,7 @@ class Classifier:
         load: Callable[[_Source], np.ndarray],
         top: int = 1,
         explain: Callable[[Sequence[_Source], Sequence[np.ndarray]], None] | None = None,
+        predict: Callable[[Sequence[np.ndarray]], Predictions] | None = None,
     ) -> Iterator[Answer | TlftError]:
         """Open and classify images in their order; yields an error in place of an answer for what is no image.
 
@@ -113,20 +114,24 @@ class Classifier:
             load: returns an image as the network sees it, uint8 [crop, crop, 3], or raises a TlftError.
             top: how many outputs an answer has.
             explain: is given the sources and the images of a batch that could be opened.
+            predict: is given what `load` returned of a batch, in whatever form; it takes images if not given.
         """
+        predict = predict or self._predict
         with ThreadPoolExecutor(available_threads()) as pool:
             opened = zip(sources, in_order(pool, load, sources), strict=True)
             while batch := list(islice(opened, BATCH_SIZE)):
                 pixels = [image for _, image in batch if not isinstance(image, TlftError)]
-                answers = iter(self._answer_batch(np.stack(pixels), top) if pixels else [])
+                answers = iter(self._say(predict(pixels), top) if pixels else [])
                 if explain is not None:
                     explain([source for source, image in batch if not isinstance(image, TlftError)], pixels)
                 for _, image in batch:
                     yield image if isinstance(image, TlftError) else next(answers)
 
-    def _answer_batch(self, pixels: np.ndarray, top: int) -> list[Answer]:
+    def _predict(self, pixels: Sequence[np.ndarray]) -> Predictions:
+        return evaluate(self.model, PixelInputs(np.stack(pixels), self.transform), self.label_space, self.machine)
+
+    def _say(self, predictions: Predictions, top: int) -> list[Answer]:
         label_space = self.label_space
-        predictions = evaluate(self.model, PixelInputs(pixels, self.transform), label_space, self.machine)
         likeliest = np.argsort(-predictions.log_probabilities, axis=1, kind="stable")[:, :top]
         confidences = np.exp(np.take_along_axis(predictions.log_probabilities, likeliest, axis=1))
         rows = zip(likeliest.tolist(), confidences.tolist(), predictions.probabilities.tolist(), strict=True)

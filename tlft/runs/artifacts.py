@@ -107,6 +107,8 @@ def _draw_curves(folder: Path, context: RunContext) -> None:
 
 def describe_model(context: RunContext) -> dict[str, Any]:
     """Return what it takes to build the network again, as plain JSON types."""
+    from tlft.features.cache import describe_frozen
+
     arch, identity = context.config.arch, context.identity
     return {
         "library": arch.library,
@@ -116,5 +118,6 @@ def describe_model(context: RunContext) -> dict[str, Any]:
         "class_map": identity.label_space.class_map,
         "transform": identity.weights.transform.to_dict(),
         "precision": context.machine.precision,
+        "frozen": describe_frozen(context.model, context.config, identity.weights),
         "run_key": identity.key,
     }

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -103,14 +103,9 @@ def _tame_databases(uri: str) -> None:
 
 
 def import_ahead() -> None:
-    """Import all of MLflow that runs need, for a process that will fork many; what fails is imported later, or never.
-
-    MLflow asks every installed package which modules it has when a process logs its first model, which takes a second.
-    """
-    from mlflow.utils import requirements_utils
-
-    with suppress(AttributeError):  # an inner part of MLflow; without it the first model takes longer
-        requirements_utils._init_modules_to_packages_map()  # type: ignore[no-untyped-call]
+    """Import all of MLflow that runs need, for a process that will fork many."""
+    import mlflow.pyfunc
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def create_database(path: Path, artifacts: Path) -> None:

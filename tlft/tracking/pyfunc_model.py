@@ -50,6 +50,7 @@ def log_model(client: MlflowClient, run: Run, folder: RunFolder, description: Ma
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
+    _trust_pins()
     run_id, experiment_id = run.info.run_id, run.info.experiment_id
     probabilities = [ColSpec("float", f"{PROBABILITY}{name}") for name in description["classes"]]
     outputs = [ColSpec("string", "predicted"), ColSpec("float", "confidence"), *probabilities]
@@ -77,6 +78,16 @@ def log_model(client: MlflowClient, run: Run, folder: RunFolder, description: Ma
             pip_requirements=[_pin(name) for name in (*REQUIRED, description["library"])],
         )
     _share_weights(client.get_logged_model(info.model_id), run, folder)
+
+
+def _trust_pins() -> None:
+    """Have MLflow not compare what a model requires with what is installed: it is what is installed, see `_pin`.
+
+    It would ask every package which modules it has, which takes a second or two.
+    """
+    from mlflow.utils import environment
+
+    environment.warn_dependency_requirement_mismatches = lambda _: None  # type: ignore[attr-defined,assignment]
 
 
 def model_name(run_name: str) -> str:
