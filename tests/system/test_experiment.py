@@ -401,3 +401,51 @@ def test_changes_to_the_code_are_kept_unless_somebody_says_no(
     (record,) = load_records("tlft", home=home)
     assert (record.run_id, record.tags["commit"], record.tags["dirty"]) == (outcome.run_id, state.commit, "true")
     assert ArtifactReader(home=home).text(record, "git.diff") == ("a change" if kept else "")
+
+
+def test_a_run_starts_from_another_its_head_too(
+    composer: Composer, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """LP-FT: a linear probe, then all of the network from there."""
+    probe = run_experiment(compose(composer, tmp_path, tiny_folder, "training.trainable=head", "training.epochs=2"))
+    start = ("model=run", f"model.run_id={probe.run_id}")
+    untouched = run_experiment(compose(composer, tmp_path, tiny_folder, *start, "training.trainable=none"))
+    assert untouched.metrics["eval/accuracy"] == probe.metrics["eval/accuracy"]
+    assert untouched.metrics["eval/loss"] == pytest.approx(probe.metrics["eval/loss"], abs=1e-5)
+    tuned = run_experiment(compose(composer, tmp_path, tiny_folder, *start, "training.epochs=1"))
+    fresh = run_experiment(
+        compose(composer, tmp_path, tiny_folder, *start, "model.keep_head=false", "training.epochs=1")
+    )
+    found = {record.run_id: record for record in load_records("tlft", home=tmp_path)}
+    keys = {found[outcome.run_id].key for outcome in (probe, untouched, tuned, fresh)}
+    assert len(keys) == 4
+    assert found[tuned.run_id].params["model.weights"] == found[fresh.run_id].params["model.weights"]
+    assert found[tuned.run_id].params["model.head"] == "kept"
+    assert "model.head" not in found[fresh.run_id].params
+    assert found[tuned.run_id].tags["weights"] == f"run {probe.run_id[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.run_id=00000000"], "model.run_id=00000000: no such run in "),
+        (["arch=resnet18"], "is of tf_efficientnet_lite0, not resnet18; set arch=timm arch.name=tf_efficientnet_lite0"),
+        (
+            ["data.root={other}"],
+            "model.keep_head=true: its classes (ants, bees) are not those of other (bees, wasps); set",
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_started_from_is_one_line(
+    composer: Composer, done: Done, tmp_path: Path, overrides: list[str], said: str
+) -> None:
+    other = tmp_path / "other"
+    for name, colour in {"train/bees": "red", "train/wasps": "blue", "val/bees": "pink", "val/wasps": "navy"}.items():
+        (other / name).mkdir(parents=True)
+        Image.new("RGB", (40, 40), colour).save(other / name / "0.png")
+    start = ["model=run", f"model.run_id={done.outcome.run_id[:8]}", *[text.format(other=other) for text in overrides]]
+    folder = Path(str(done.config.data.root))
+    with pytest.raises(ConfigurationError) as raised:
+        identify(compose(composer, done.config.home, folder, *start))
+    (problem,) = raised.value.problems
+    assert said in problem

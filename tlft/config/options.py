@@ -56,6 +56,14 @@ def find_problems(
     return problems, labels
 
 
+def find_missing(cfg: DictConfig, choices: Mapping[str, Any] | None, loader: ConfigLoader) -> list[str]:
+    """Return a line for each key that an option asks for (`???` in its file) and nobody gave; `choices` as above."""
+    choices = choices or HydraConfig.get().runtime.choices
+    required = [f"{group}.{key}" for group in _LABELS for key in _required(loader, group, str(choices[group]))]
+    missing = [key for key in required if OmegaConf.select(cfg, key, throw_on_missing=False) is None]
+    return [f"{key}: a value is missing; set {key}=... on the command line" for key in missing]
+
+
 def _mend(loader: ConfigLoader, cfg: DictConfig, group: str, name: str, value: Any) -> str:
     if group == "arch" and name == "name":
         return f"write arch={cfg.arch.library} arch.name={value}"
@@ -79,3 +87,10 @@ def _label(loader: ConfigLoader, group: str, option: str, name: str) -> str | No
         return None
     label = loaded.config.get(name)
     return None if label is None else str(label)
+
+
+@cache
+def _required(loader: ConfigLoader, group: str, option: str) -> list[str]:
+    """Return the keys that the file of an option leaves to the user."""
+    loaded = loader.repository.load_config(f"{group}/{option}")  # type: ignore[attr-defined]
+    return [] if loaded is None else [key for key in loaded.config if OmegaConf.is_missing(loaded.config, key)]

@@ -48,12 +48,17 @@ class ModelConfig:
 
     Attributes:
         weights: which published weights; auto: the library's own choice.
-        weights_file: a file of weights in place of the published one.
+        weights_file: a file of weights in place of the published one: safetensors, or a state dict, also within a
+            training's checkpoint. Its classifier is left out where the head is new.
+        run_id: of a logged run, whose weights are taken; models:/NAME@ALIAS too.
+        keep_head: the new head begins as the classifier in that file, which has the same classes.
     """
 
     name: str = MISSING
     weights: str | None = None
     weights_file: str | None = None
+    run_id: str | None = None
+    keep_head: bool = False
 
 
 @dataclass

@@ -206,14 +206,7 @@ def _wrong_combinations(config: Config) -> list[str]:
                 f"head=imagenet1k training.trainable={config.training.trainable}: the 1000-class head is only "
                 "evaluated; use head=task to train, or training.trainable=none"
             )
-    if config.model.name == "scratch" and (config.model.weights_file or config.model.weights):
-        key = "weights_file" if config.model.weights_file else "weights"
-        problems.append(
-            f"model=scratch model.{key}={getattr(config.model, key)}: a scratch model loads no weights; "
-            "use model=pretrained"
-        )
-    if config.model.name == "pretrained" and config.model.weights is None:
-        problems.append("model.weights=null: name weights, such as model.weights=IMAGENET1K_V1, or model=scratch")
+    problems += _model_problems(config)
     if config.sweep.choose is not None:
         if config.sweep.choose != "holdout":
             problems.append(f"sweep.choose={config.sweep.choose}: choose holdout, or null")
@@ -227,4 +220,26 @@ def _wrong_combinations(config: Config) -> list[str]:
     warmup, epochs = config.schedule.warmup_epochs, config.training.epochs
     if config.training.trainable != "none" and warmup > epochs > 0:
         problems.append(f"schedule.warmup_epochs={warmup:g}: more than training.epochs={epochs}")
+    return problems
+
+
+def _model_problems(config: Config) -> list[str]:
+    """Return what contradicts itself in where the weights come from, a line each."""
+    model, problems = config.model, []
+    given = [key for key in ("run_id", "weights_file", "weights") if getattr(model, key)]
+    if model.name == "scratch" and given:
+        problems.append(
+            f"model=scratch model.{given[0]}={getattr(model, given[0])}: a scratch model loads no weights; "
+            "use model=pretrained"
+        )
+    if model.name == "pretrained" and model.weights is None:
+        problems.append("model.weights=null: name weights, such as model.weights=IMAGENET1K_V1, or model=scratch")
+    if model.run_id and model.weights_file:
+        problems.append(f"model.run_id={model.run_id} model.weights_file={model.weights_file}: give one of them")
+    elif model.keep_head and not (model.run_id or model.weights_file):
+        problems.append("model.keep_head=true: of which classifier? give model=run model.run_id=..., or model=file")
+    if model.keep_head and config.head.name != "task":
+        problems.append(
+            f"model.keep_head=true head={config.head.name}: only head=task begins as another; leave one out"
+        )
     return problems

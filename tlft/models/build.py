@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import copy
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.models.freeze import freeze, set_training_mode
-from tlft.models.head import replace_head
+from tlft.models.head import head_names, replace_head
 from tlft.models.spec import LITE0
+from tlft.models.tensors import ENTRIES, ENTRIES_OF_TIMM, load_state, misfits, replace_classifier, strip_prefix
 from tlft.models.weights import Weights, fetch_weights
 from tlft.runtime.seeds import derive_seed
 
@@ -43,6 +42,8 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     if config.head.name == "task":
         with _random_state(derive_seed(config.seed, "head")):
             replace_head(model, num_classes)
+        if config.model.keep_head:
+            _load_head(model, config, weights)
     elif weights.spec.num_classes != 1000:
         raise ConfigurationError(
             f"head=imagenet1k arch.name={config.arch.name}: its weights have {weights.spec.num_classes} outputs, not "
@@ -62,7 +63,8 @@ _MOST_KEPT = 500_000_000
 
 def _pretrained(config: Config, weights: Weights) -> nn.Module:
     """Return the network with its pretrained weights; a copy, where the run before had the same."""
-    key = (config.arch.library, config.arch.name, weights.digest, weights.spec.package, config.model.weights_file)
+    own = (str(weights.path), config.head.name) if weights.is_own else ()  # whose classifier may not be loaded
+    key = (config.arch.library, config.arch.name, weights.digest, weights.spec.package, *own)
     if key not in _latest:
         _latest.clear()
         with _random_state(0):  # every weight is loaded
@@ -138,48 +140,51 @@ def build_without_data(library: str, name: str) -> nn.Module:
 
 
 def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
-    path = fetch_weights(weights)
-    if weights.spec.package == LITE0 and config.model.weights_file is None:
+    path, expected = fetch_weights(weights), model.state_dict()
+    if weights.spec.package == LITE0 and not weights.is_own:
         state = _match_by_order(load_state(path), model)
-    elif config.arch.library == "timm":
-        if path.suffix == ".npz" and not hasattr(model, "load_pretrained"):  # timm would leave them at random
+    elif path.suffix == ".npz":
+        if config.arch.library != "timm" or not hasattr(model, "load_pretrained"):  # timm would leave them at random
             raise TlftError(f"{path}: {config.arch.name} takes no NumPy archive; name a .safetensors or .pth file")
-        state = _spelled_by_timm(path, config.arch.name, "" if weights.spec.package else weights.spec.name)
+        state = _spelled_by_timm(path, None, config.arch.name, weights)
     else:
-        state = load_state(path)
+        state = _read(path, config, weights, expected)
+        if config.arch.library == "timm" and not (weights.is_own and not misfits(state, expected)):
+            state = _spelled_by_timm(path, state, config.arch.name, weights)
+    if problem := misfits(state, expected):
+        raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
+    model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; `misfits` saw to all else
+
+
+def _read(path: Path, config: Config, weights: Weights, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file by the network's names, as far as its library's files are spelled so."""
+    state = load_state(path, ENTRIES_OF_TIMM if config.arch.library == "timm" else ENTRIES)
+    if config.arch.library == "torchvision":
         if config.arch.name.startswith("densenet"):  # published files hold `norm.1` where modules are named `norm1`
             pattern = r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$"
             state = {re.sub(pattern, r"\1\2", key): value for key, value in state.items()}
         state = {key: value for key, value in state.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
-    if problem := _misfit(state, model.state_dict()):
-        raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
-    model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; _misfit saw to all else
+    if weights.is_own:
+        state = strip_prefix(state, expected, path)
+        if config.head.name == "task":
+            network = build_without_data(config.arch.library, config.arch.name)
+            state = replace_classifier(state, expected, head_names(network), path)
+    return state
 
 
-def load_state(path: Path, keys: Sequence[str] = ("state_dict", "model")) -> dict[str, Tensor]:
-    """Load named tensors from a safetensors file, or from a torch file without running any code in it.
-
-    A training's checkpoint may hold them under one of the `keys`; the first that is there counts.
-
-    Raises:
-        TlftError: if the file holds anything else.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        with warnings.catch_warnings(record=True):  # of what is refused here
-            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0][:160]
-        if "weights only" in reason.lower():
-            reason = "it holds Python objects, or no tensors at all"
-        raise TlftError(f"{path}: is no file of weights ({reason}); fetch it again, or name another") from None
-    for key in keys:
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not loaded or not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise TlftError(f"{path}: holds no state dict (named tensors); save model.state_dict()")
-    return dict(loaded)
+def _load_head(model: nn.Module, config: Config, weights: Weights) -> None:
+    """Give the new head the weights of the classifier in a file (`model.keep_head`)."""
+    path, expected = fetch_weights(weights), model.state_dict()
+    state = strip_prefix(load_state(path), expected, path)
+    prefixes = tuple(f"{name}." for name in head_names(model))
+    own = {name: tensor for name, tensor in expected.items() if name.startswith(prefixes)}
+    theirs = {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
+    if problem := misfits(theirs, own):
+        raise TlftError(
+            f"model.keep_head=true: the classifier in {path} is not that of the run ({problem}); "
+            "set model.keep_head=false for a new one"
+        )
+    model.load_state_dict(theirs, strict=False)
 
 
 def _match_by_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -194,7 +199,7 @@ def _match_by_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
     return dict(zip(names, tensors, strict=True))
 
 
-def _spelled_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
+def _spelled_by_timm(path: Path, state: dict[str, Tensor] | None, name: str, weights: Weights) -> dict[str, Tensor]:
     """Let timm spell tensors as its network does, since it knows how the files of its networks spelled them once.
 
     It gets tensors and no file: in many versions (1.0.9 to 1.0.24 at least) it runs the code that a pickled file may
@@ -203,9 +208,9 @@ def _spelled_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
     import timm
 
     overlay: dict[str, Any] = {"file": str(path), "custom_load": True}
-    if path.suffix != ".npz":
-        state = load_state(path, ("state_dict_ema", "model_ema", "state_dict", "model"))  # in timm's order
+    if state is not None:
         overlay = {"state_dict": timm.models.clean_state_dict(state), "custom_load": False}
+    tag = "" if weights.spec.package else weights.spec.name
     try:
         with torch.random.fork_rng(devices=[]):
             loaded: nn.Module = timm.create_model(
@@ -213,15 +218,7 @@ def _spelled_by_timm(path: Path, name: str, tag: str) -> dict[str, Tensor]:
             )
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
+        if weights.is_own and state is not None:  # by name and shape
+            reason = misfits(state, build_without_data("timm", name).state_dict()) or reason
         raise TlftError(f"{path}: does not fit {name} ({reason}); name other weights or another arch") from None
     return dict(loaded.state_dict())
-
-
-def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    for key, tensor in expected.items():
-        if key not in state and not key.endswith("num_batches_tracked"):
-            return f"{key} is missing"
-        if key in state and state[key].shape != tensor.shape:
-            return f"{key} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
-    unexpected = [key for key in state if key not in expected]
-    return f"{unexpected[0]} is not in the network" if unexpected else ""

@@ -31,12 +31,14 @@ class Weights:
     Attributes:
         digest: what identifies the file: the digits in its official name, else its SHA-256; None for scratch.
         path: the file, verified; None if it is still to be fetched, or for scratch.
+        is_own: whether the file is the user's own, or of a run, so that much may stand in it beside the weights.
     """
 
     transform: Transform
     digest: str | None
     path: Path | None
     spec: Spec
+    is_own: bool = False
 
 
 def find_problems(config: Config, *, is_single: bool = False) -> list[str]:
@@ -57,6 +59,8 @@ def find_problems(config: Config, *, is_single: bool = False) -> list[str]:
         if not path.is_file():
             problem = "is a folder; name the file in it" if path.is_dir() else "no such file"
             problems.append(f"model.weights_file={model.weights_file}: {problem}")
+    elif model.run_id is not None:
+        pass  # which is looked for in its store
     elif model.name == "pretrained" and model.weights == LITE0 and not problems:
         problems += _package_problems(arch.name)
     elif model.name == "pretrained" and arch.library == "timm" and not is_known and not problems:
@@ -88,10 +92,11 @@ def _reach_problems(config: Config, asked: str, is_single: bool) -> list[str]:
     return []
 
 
-def find_weights(config: Config) -> Weights:
+def find_weights(config: Config, of_run: Path | None = None) -> Weights:
     """Find the file and its digest, without fetching what is not there.
 
-    The order: `model.weights_file`, the package that ships it, the cache of torch.hub, that of the Hugging Face hub.
+    The order: `of_run`, which is that of a logged run, `model.weights_file`, the package that ships it, the cache of
+    torch.hub, that of the Hugging Face hub.
 
     Raises:
         ConfigurationError: if the library does not know the weights.
@@ -101,11 +106,12 @@ def find_weights(config: Config) -> Weights:
     spec = describe(arch.library, arch.name, model.weights or arch.weights, config.home)
     if model.name == "scratch":
         return Weights(spec.transform, None, None, spec)
-    path = Path(model.weights_file).expanduser().absolute() if model.weights_file else find_on_disk(spec)
+    own = of_run or (Path(model.weights_file).expanduser().absolute() if model.weights_file else None)
+    path = own or find_on_disk(spec)
     if path is None and spec.digest:
         return Weights(spec.transform, spec.digest, None, spec)
     path = path or _fetch_from_hub(spec)
-    return Weights(spec.transform, _verified(path, spec), path, spec)
+    return Weights(spec.transform, _verified(path, spec), path, spec, is_own=own is not None)
 
 
 def fetch_weights(weights: Weights) -> Path:

@@ -220,6 +220,8 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
 
 
 def _name_weights(config: Config, identity: Identity) -> str:
+    if identity.parent is not None:
+        return f"run {short_id(identity.parent)}"
     return Path(config.model.weights_file or identity.weights.spec.name).name
 
 

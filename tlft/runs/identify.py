@@ -13,6 +13,7 @@ from tlft.data.pixel_store import decode_all
 from tlft.data.transforms import Transform
 from tlft.models.weights import Weights, find_weights
 from tlft.names import Tag, shorten
+from tlft.runs.parent import find_parent, refuse_other_network
 from tlft.runs.run_key import run_key, scientific_config
 from tlft.runtime.device import available_threads
 
@@ -21,13 +22,18 @@ _LONGEST_ORIGIN = 500
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run is: its data, its weights, what its outputs stand for, and the key that all of it makes."""
+    """What a run is: its data, its weights, what its outputs stand for, and the key that all of it makes.
+
+    Attributes:
+        parent: id of the run whose weights it starts from.
+    """
 
     dataset: Dataset
     weights: Weights
     label_space: LabelSpace
     science: dict[str, Any]
     key: str
+    parent: str | None = None
 
 
 def identify(config: Config, dataset: Dataset | None = None) -> Identity:
@@ -36,13 +42,17 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
     Nothing is decoded either, but where bad images are skipped: see `_count_trained`.
     """
     dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
-    weights = find_weights(config)
+    parent = find_parent(config)
+    weights = find_weights(config, parent.weights if parent is not None else None)
+    if parent is not None:
+        refuse_other_network(config, parent, dataset, weights.transform)
     class_map = None
     if config.head.name == "imagenet1k":
         class_map = resolve_class_map(config.data.class_map, dataset.classes)
     trained = _count_trained(config, dataset, weights.transform)
     science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map, trained)
-    return Identity(dataset, weights, LabelSpace(dataset.classes, class_map), science, run_key(science))
+    label_space = LabelSpace(dataset.classes, class_map)
+    return Identity(dataset, weights, label_space, science, run_key(science), parent.run_id if parent else None)
 
 
 def _count_trained(config: Config, dataset: Dataset, transform: Transform) -> int:

@@ -166,6 +166,8 @@ def examine_keys(job: JobKeys, loader: ConfigLoader) -> Config:
 def _checked(
     config: Config, cfg: DictConfig, choices: Mapping[str, Any] | None, mode: RunMode | None, loader: ConfigLoader
 ) -> Config:
+    if missing := options.find_missing(cfg, choices, loader):
+        raise ConfigurationError(missing)
     problems, labels = options.find_problems(cfg, choices, loader)
     if problems:  # the others are those of what the options are
         config = to_config(with_values(cfg, labels))

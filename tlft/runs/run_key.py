@@ -50,6 +50,8 @@ def scientific_config(
     }
     if weights_digest is not None:
         science["model"]["weights"] = weights_digest
+    if config.model.keep_head:
+        science["model"]["head"] = "kept"
     if class_map is not None:
         science[Param.CLASS_MAP] = digest_of(class_map)
     if trained:

@@ -54,6 +54,8 @@ def test_what_is_right_is_not_blamed_for_what_is_wrong_beside_it(home: Path) -> 
         (["device=tpu"], "device=tpu: choose one of"),
         (["head=imagenet1k"], "the 1000-class head is only evaluated"),
         (["data=imagefolder", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
+        (["model=file"], "model.weights_file: a value is missing; set model.weights_file=..."),
+        (["model=run"], "model.run_id: a value is missing; set model.run_id=..."),
         (["model.weights_file=/nowhere.pth"], "model.weights_file=/nowhere.pth: no such file"),
         (["tracking=server"], "tracking=server: no address; give tracking.uri=http://HOST:PORT"),
         (["tracking.uri=sqlite://"], "tracking.uri=sqlite://: names no file"),
