@@ -130,8 +130,9 @@ def _order_columns(columns: set[Column]) -> tuple[Column, ...]:
 
     def rank(column: Column) -> tuple[int, int, str]:
         name, _, number = column.key.partition("_")
-        families = ("linear", "partial")
-        return (families.index(name) if name in families else 2, int(number) if number.isdecimal() else 0, column.key)
+        families = ("moments", "shuffled", "stages", "linear", "partial")
+        place = families.index(name) if name in families else len(families)
+        return (place, int(number) if number.isdecimal() else 0, column.key)
 
     return (*THREE, *sorted(columns - set(THREE), key=rank))
 

@@ -27,7 +27,7 @@ from analysis.statistics import (
     reliability,
     smallest_difference,
 )
-from tlft.config.columns import COLUMN_PARAMS, THREE
+from tlft.config.columns import COLUMN_PARAMS, THREE, rung_of
 from tlft.names import Param
 from tlft.records.record import Record
 
@@ -234,8 +234,15 @@ def _pairs(columns: Mapping[str, Correctness], row: Row, runs: Mapping[str, Reco
 
 def _orders(columns: Collection[str]) -> list[tuple[str, str]]:
     """Return every two columns, the new way before the old one."""
-    places = {"fine_tune": 0, "zero_shot": 2, "from_scratch": 3}
-    return list(combinations(sorted(columns, key=lambda key: places.get(key, 1)), 2))
+    places = {"fine_tune": 0, "zero_shot": 3, "from_scratch": 4}
+
+    def place(key: str) -> tuple[int, int, int]:
+        rung = rung_of(key)
+        if key in places or rung is None:
+            return places.get(key, 1), 0, 0
+        return 2, -rung[0], -rung[1]  # of two rungs the one that keeps more is the new way
+
+    return list(combinations(sorted(columns, key=place), 2))
 
 
 def _claims(family: Sequence[_Pair], row: Row) -> list[Claim]:

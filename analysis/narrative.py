@@ -6,12 +6,13 @@ Nothing is computed here but the rounding of figures. What stands below a table 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from analysis.comparison_table import Table
 from analysis.evidence import CellEvidence, Claim
 from analysis.rows import Cell, Row
 from analysis.statistics import ALPHA, Interval
-from tlft.config.columns import THREE, Column
+from tlft.config.columns import THREE, Column, rung_of
 from tlft.names import Metric
 
 _SHORT_TITLES = {
@@ -19,12 +20,16 @@ _SHORT_TITLES = {
     "zero_shot": "untouched",
     "from_scratch": "from scratch",
     "linear_probe": "linear probe",
+    "moments": "pretrained scale",
+    "shuffled": "shuffled",
 }
 _WAYS = {
     "zero_shot": "leaving the pretrained network untouched",
     "fine_tune": "fine-tuning the pretrained network",
     "from_scratch": "training from scratch",
     "linear_probe": "training only the head",
+    "moments": "training from random weights of the pretrained scale",
+    "shuffled": "training from shuffled pretrained weights",
 }
 _SHORT_WAYS = _WAYS | {"zero_shot": "the untouched network", "fine_tune": "fine-tuning"}
 _NETWORKS = {
@@ -32,6 +37,13 @@ _NETWORKS = {
     "fine_tune": "fine-tuned network",
     "from_scratch": "network trained from scratch",
     "linear_probe": "network with only its head trained",
+    "moments": "network that began with the pretrained scale",
+    "shuffled": "network that began with shuffled weights",
+}
+_STEPS = {
+    "moments": "the scale of the pretrained weights",
+    "shuffled": "their values in a random order",
+    "fine_tune": "all of them in their places",
 }
 _MOST_CLASSES_NAMED = 3
 
@@ -73,12 +85,24 @@ def format_p(p: float) -> str:
 
 def short_title(column: Column) -> str:
     """Return what a column is called in few words."""
+    if begun := _pretrained_stages(column.key):
+        return begun
     return _SHORT_TITLES.get(column.key, column.title.rpartition(", ")[2])
 
 
 def phrase(column: str, phrases: Mapping[str, str] = _SHORT_WAYS) -> str:
     """Return what is done in a column, as part of a sentence."""
+    if begun := _pretrained_stages(column):
+        return f"training with the {begun} pretrained"
     return phrases.get(column) or (f"training {stages}" if (stages := _stages(column)) else column.replace("_", " "))
+
+
+def _pretrained_stages(column: str) -> str:
+    """Return which stages alone began pretrained, in a column of their number; nothing for other columns."""
+    name, _, number = column.partition("_")
+    if name != "stages" or not number.isdecimal():
+        return ""
+    return "first stage" if number == "1" else f"first {number} stages"
 
 
 def _stages(column: str) -> str:
@@ -101,6 +125,8 @@ def _networks(column: str, count: int) -> str:
     """Return `this fine-tuned network`, `these 2 fine-tuned networks`, or `the untouched network`, which is one."""
     stages = _stages(column)
     unnamed = f"network with {stages} trained" if stages else f"network ({column.replace('_', ' ')})"
+    if begun := _pretrained_stages(column):
+        unnamed = f"network that began with its {begun} pretrained"
     noun = _NETWORKS.get(column, unnamed)
     if count > 1:
         return f"these {count} {noun.replace('network', 'networks', 1).replace(' its ', ' their ')}"
@@ -221,6 +247,7 @@ def answer(table: Table, data: str | None = None) -> list[str]:
     further = [f"of other recipes, and so not compared: {', '.join(uncompared)}"] if uncompared else []
     if table.evidence is not None:
         further += _verdicts(table.evidence.claims_of(row))
+        further += _steps(table.evidence.claims_of(row))
     return [first, *further]
 
 
@@ -236,6 +263,23 @@ def _verdicts(row_claims: Sequence[Claim]) -> Iterator[str]:
     claims = [claim for claim in row_claims if claim.new == row_claims[0].new]
     for old in dict.fromkeys(claim.old for claim in claims):
         yield _verdict([claim for claim in claims if claim.old == old])
+
+
+def _steps(claims: Sequence[Claim]) -> list[str]:
+    """Say what each rung between random and pretrained weights adds to the one below it, in one sentence."""
+    columns = {column for claim in claims for column in (claim.new, claim.old) if rung_of(column) is not None}
+    rungs = sorted(columns, key=lambda column: rung_of(column) or (0, 0))
+    by_sides = {(claim.new, claim.old): claim for claim in claims if not claim.closed_set}
+    steps = [by_sides[upper, lower] for lower, upper in pairwise(rungs) if (upper, lower) in by_sides]
+    if len(steps) < 2:
+        return []
+    texts = [f"{_step(claim)} {points(claim)}{'' if claim.significant else ', not shown'}" for claim in steps]
+    return [f"step by step from random to pretrained weights: {'; '.join(texts)}"]
+
+
+def _step(claim: Claim) -> str:
+    begun = _pretrained_stages(claim.new)
+    return f"the {begun} in their places" if begun else _STEPS.get(claim.new, phrase(claim.new))
 
 
 def _verdict(claims: Sequence[Claim]) -> str:

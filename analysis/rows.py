@@ -196,7 +196,7 @@ def _kind(group: _Group) -> int:
     """Return the place in `_LACKED` of what a trained group lacks; it joins rows of those that lack less."""
     if Param.WEIGHTS not in group.params:
         return 2
-    return int(group.column == "linear_probe")
+    return int(group.column in ("linear_probe", "moments", "shuffled"))  # frozen statistics, or new ones
 
 
 def _fits(params: dict[str, str], row_params: dict[str, str], metric: str) -> bool:

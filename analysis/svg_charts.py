@@ -17,7 +17,7 @@ from markupsafe import Markup
 from analysis.statistics import Reliability
 
 WIDTH = 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 36, 10, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 34
 
 
 def _tag(name: str, content: object = "", **attributes: object) -> Markup:

@@ -43,7 +43,7 @@ def run(
     params = {"model.name": model, "head.name": head, "training.trainable": trainable, "precision": "auto"}
     params |= {"format": "1", "arch.library": "torchvision", "arch.name": "resnet50", "data.eval": EVAL}
     params |= {"transform.resize": "256", "transform.crop": "224"}
-    params |= {"model.weights": "0676ba61"} if model == "pretrained" else {}
+    params |= {"model.weights": "0676ba61"} if model != "scratch" else {}
     params |= {"class_map": MAP} if head == "imagenet1k" else {}
     if trainable != "none":
         params |= {"data.train": TRAIN, "training.epochs": "50", "training.batch_size": "64", "seed": "0"}

@@ -40,7 +40,10 @@ dialog.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (step) turn(step);
 });
-dialog.addEventListener("close", () => enlarged?.querySelector("button")?.focus());
+dialog.addEventListener("close", () => {
+  if (enlarged?.classList.contains("folded")) photographs.fold(Infinity);
+  enlarged?.querySelector("button")?.focus();
+});
 let touched = 0;
 dialog.addEventListener("touchstart", (event) => { touched = event.changedTouches[0].clientX; }, { passive: true });
 dialog.addEventListener("touchend", (event) => {
@@ -50,6 +53,8 @@ dialog.addEventListener("touchend", (event) => {
 
 // The chosen row's photographs: what its columns say of them, in its order, filtered.
 
+// Two screens of them; the rest is folded away, though not for whoever turns from one to the next.
+const FIRST = 24;
 const chooser = document.getElementById("row");
 const stored = document.getElementById("predictions");
 
@@ -71,6 +76,8 @@ class Photographs {
     [this.byClass, this.byColumn, this.byOrder] = ["class", "column", "order"].map((name) => document.getElementById(`by-${name}`));
     for (const control of [this.byClass, this.byColumn, this.byOrder]) control.addEventListener("change", () => this.filter());
     document.getElementById("reset").addEventListener("click", () => this.reset());
+    this.more = document.getElementById("more");
+    this.more.addEventListener("click", () => this.fold(Infinity));
     const all = document.getElementById("print-all");
     all.addEventListener("change", () => document.body.classList.toggle("print-all", all.checked));
   }
@@ -130,6 +137,13 @@ class Photographs {
     this.filter();
   }
 
+  fold(most) {
+    this.fitting.forEach((photo, place) => photo.classList.toggle("folded", place >= most));
+    const left = this.fitting.length - most;
+    this.more.hidden = left <= 0;
+    this.more.textContent = `show ${left} more`;
+  }
+
   filter() {
     const wanted = this.selects().map((select) => select.value.split(":"));
     let count = 0;
@@ -141,6 +155,8 @@ class Photographs {
     const ordered = this.shown.map(({ photo }) => photo);
     if (this.byOrder.value === "name") ordered.sort((a, b) => (a.dataset.file < b.dataset.file ? -1 : 1));
     this.list.append(...ordered);
+    this.fitting = ordered.filter((photo) => !photo.hidden);
+    this.fold(FIRST);
     document.getElementById("count").textContent = `${count} of ${this.list.dataset.total} images`;
   }
 }

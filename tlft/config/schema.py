@@ -52,6 +52,7 @@ class ModelConfig:
             training's checkpoint. Its classifier is left out where the head is new.
         run_id: of a logged run, whose weights are taken; models:/NAME@ALIAS too.
         keep_head: the new head begins as the classifier in that file, which has the same classes.
+        stages: only so many first stages of the backbone have these weights, the rest is random; null: all.
     """
 
     name: str = MISSING
@@ -59,6 +60,7 @@ class ModelConfig:
     weights_file: str | None = None
     run_id: str | None = None
     keep_head: bool = False
+    stages: int | None = None
 
 
 @dataclass
@@ -147,8 +149,10 @@ class DataConfig:
         eval_split: sub-folder that reports; null: test, else val.
         split_seed: draws what is split, whatever `seed` is.
         eval_fraction: share of the images that reports, where the folder has no splits.
+        holdout_split: sub-folder that is kept back, to choose by; null: val, where test reports.
         holdout_fraction: share of the training images that is kept back, to choose by; never trained on.
         train_fraction: share of the training images that is used; a smaller one lies within a larger one.
+        train_per_class: how many training images of each class are used; fewer lie within more.
         on_bad_image: what becomes of a file that cannot be decoded.
         subfolders: what becomes of images in folders below a class.
         group: which images belong together: a regular expression with one pair of parentheses, on each file's path in
@@ -163,8 +167,10 @@ class DataConfig:
     eval_split: str | None = None
     split_seed: int = 0
     eval_fraction: float | None = None
+    holdout_split: str | None = None
     holdout_fraction: float | None = None
     train_fraction: float | None = None
+    train_per_class: int | None = None
     on_bad_image: str = "error"
     subfolders: str = "error"
     group: str | None = None

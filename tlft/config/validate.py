@@ -16,7 +16,7 @@ from tlft.errors import nearest
 from tlft.names import LONGEST_NAME, LONGEST_TAG, is_reserved_tag
 
 _CHOICES = {
-    "model.name": ("pretrained", "scratch"),
+    "model.name": ("pretrained", "scratch", "moments", "shuffled"),
     "head.name": ("imagenet1k", "task"),
     "arch.library": ("torchvision", "timm"),
     "schedule.name": ("constant", "cosine"),
@@ -32,9 +32,11 @@ _CHOICES = {
 
 _AT_LEAST_ZERO = (
     *("seed", "training.epochs", "data.split_seed", "data.drawing_seed", "checkpoint.every_minutes", "cache.max_gb"),
-    *("schedule.warmup_epochs", "optimizer.weight_decay", "optimizer.momentum"),
+    *("schedule.warmup_epochs", "optimizer.weight_decay", "optimizer.momentum", "model.stages"),
 )
-_AT_LEAST_ONE = ("threads", "training.batch_size", "training.eval_every", "checkpoint.every_epochs")
+_AT_LEAST_ONE = (
+    *("threads", "training.batch_size", "training.eval_every", "checkpoint.every_epochs", "data.train_per_class"),
+)
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "optimizer.lr": (lambda lr: lr > 0 and math.isfinite(lr), "a finite number above 0, such as 0.01"),
     "optimizer.beta1": (lambda beta: 0 <= beta < 1, "a number from 0 to below 1"),
@@ -130,15 +132,23 @@ def _wrong_data(config: Config) -> list[str]:
     if data.name in ("synthetic", "demo") and data.root:
         problems.append(f"data={data.name} data.root={data.root}: takes no folder; use data=imagefolder")
     if data.name != "imagefolder":
-        for key, neutral in (("eval_fraction", None), ("eval_split", None), ("train_split", "train")):
-            if getattr(data, key) != neutral:
+        for key in ("eval_fraction", "eval_split", "holdout_split", "train_split"):
+            if getattr(data, key) not in (None, "train"):
                 problems.append(
                     f"data.{key}={getattr(data, key)}: data={data.name} has its own split; use data=imagefolder"
                 )
-    if data.eval_fraction is not None and (data.eval_split is not None or data.train_split != "train"):
+    if data.eval_fraction is not None and (data.eval_split or data.holdout_split or data.train_split != "train"):
         problems.append(
             f"data.eval_fraction={data.eval_fraction}: splits <class>/* without folders of splits; leave it out, or "
-            "data.eval_split and data.train_split"
+            "data.eval_split, data.holdout_split and data.train_split"
+        )
+    if data.holdout_split is not None and data.holdout_fraction is not None:
+        problems.append(
+            f"data.holdout_split={data.holdout_split} data.holdout_fraction={data.holdout_fraction}: give one of them"
+        )
+    if data.train_fraction is not None and data.train_per_class is not None:
+        problems.append(
+            f"data.train_fraction={data.train_fraction} data.train_per_class={data.train_per_class}: give one of them"
         )
     if data.eval_split is not None and data.eval_split == data.train_split:
         problems.append(f"data.eval_split={data.eval_split}: is data.train_split too; name another folder")
@@ -199,8 +209,12 @@ def _wrong_combinations(config: Config) -> list[str]:
             f"data.class_map={class_map}: write {{class:[output,...],...}}, or name a .yaml, .json or .csv file"
         )
     if config.head.name == "imagenet1k":
-        if config.model.name == "scratch":
-            problems.append("model=scratch head=imagenet1k: an untrained 1000-class head knows no class; use head=task")
+        if config.model.name != "pretrained" or config.model.stages is not None:
+            which = "" if config.model.stages is None else f" model.stages={config.model.stages}"
+            problems.append(
+                f"model={config.model.name}{which} head=imagenet1k: an untrained 1000-class head knows no class; use "
+                "head=task"
+            )
         elif config.training.trainable != "none" and config.training.epochs != 0:
             problems.append(
                 f"head=imagenet1k training.trainable={config.training.trainable}: the 1000-class head is only "
@@ -210,10 +224,10 @@ def _wrong_combinations(config: Config) -> list[str]:
     if config.sweep.choose is not None:
         if config.sweep.choose != "holdout":
             problems.append(f"sweep.choose={config.sweep.choose}: choose holdout, or null")
-        elif config.data.holdout_fraction is None:
+        elif config.data.holdout_fraction is None and config.data.holdout_split is None:
             problems.append(
                 "sweep.choose=holdout: there is no hold-out to choose on, and the evaluation images are not for that; "
-                "set data.holdout_fraction=0.2, or sweep.choose=null"
+                "set data.holdout_fraction=0.2 or data.holdout_split, or sweep.choose=null"
             )
     if not config.tracking.experiment.strip():
         problems.append("tracking.experiment: give a name, such as tracking.experiment=tlft")
@@ -232,7 +246,11 @@ def _model_problems(config: Config) -> list[str]:
             f"model=scratch model.{given[0]}={getattr(model, given[0])}: a scratch model loads no weights; "
             "use model=pretrained"
         )
-    if model.name == "pretrained" and model.weights is None:
+    if model.stages is not None and model.name != "pretrained":
+        problems.append(f"model.stages={model.stages}: are pretrained stages, and model={model.name} has none")
+    if model.stages is not None and model.keep_head:
+        problems.append(f"model.stages={model.stages} model.keep_head=true: a head on other stages knows nothing")
+    if model.name != "scratch" and model.weights is None:
         problems.append("model.weights=null: name weights, such as model.weights=IMAGENET1K_V1, or model=scratch")
     if model.run_id and model.weights_file:
         problems.append(f"model.run_id={model.run_id} model.weights_file={model.weights_file}: give one of them")

@@ -68,7 +68,9 @@ def find_split_folders(root: Path, config: DataConfig) -> SplitFolders:
     }
     roles = _roles([name for name in subfolders if name not in unlabelled], config)
     names = {"train": roles.get("train"), "eval": config.eval_split or roles.get("test") or roles.get("validation")}
-    if config.eval_split is None and roles.keys() >= {"test", "validation"}:
+    if config.holdout_split is not None:
+        names["holdout"] = config.holdout_split
+    elif config.eval_split is None and roles.keys() >= {"test", "validation"}:
         names["holdout"] = roles["validation"]
     if problems := _problems(root, config, subfolders, names, unlabelled):
         raise ConfigurationError(problems)
@@ -132,6 +134,7 @@ def _problems(
         problems.append(
             f"data.eval_split={evaluation}: has {count} images without class folders, so unlabelled; name another"
         )
+    problems += _holdout_problems(root, config, subfolders, names)
     if names.get("holdout") and config.holdout_fraction is not None:
         problems.append(
             f"data.holdout_fraction={config.holdout_fraction}: {root} has {names['train']}, {names['holdout']} and "
@@ -139,3 +142,19 @@ def _problems(
             f"data.eval_split={names['holdout']}"
         )
     return problems
+
+
+def _holdout_problems(
+    root: Path, config: DataConfig, subfolders: Sequence[str], names: Mapping[str, str | None]
+) -> list[str]:
+    name = config.holdout_split
+    if name is None:
+        return []
+    if name not in subfolders:
+        return [f"data.holdout_split={name}: no such folder in {root}{nearest(name, subfolders)}"]
+    for split, use, key in (("train", "is trained on", "data.train_split"), ("eval", "reports", "data.eval_split")):
+        if name == names[split]:
+            return [f"data.holdout_split={name}: {use}; name another folder, or another with {key}"]
+    if count := _count_unlabelled(root, name, names["train"]):
+        return [f"data.holdout_split={name}: has {count} images without class folders, so unlabelled; name another"]
+    return []

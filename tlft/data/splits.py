@@ -61,6 +61,9 @@ def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig
         splits["holdout"], splits["train"] = draw(splits["train"], config.holdout_fraction, "holdout")
     if config.train_fraction is not None:
         _, splits["train"] = draw(splits["train"], 1 - config.train_fraction, "subset")
+    if config.train_per_class is not None:
+        units = {path: groups.get(path) or digests[path] for path, _ in splits["train"]}
+        splits["train"] = _first_of_each_class(splits["train"], units, digests, config, folder.classes)
     _refuse_empty(splits, folder.classes, config)
     return [
         ImageFile(path, digests[path], split, label, groups.get(path, ""))
@@ -136,6 +139,39 @@ def _draw_units(
         ranked = sorted(members, key=_rank(purpose, files))
         drawn.update(_first(ranked, fraction, [len(files[unit]) for unit in ranked]))
     return drawn
+
+
+def _first_of_each_class(
+    images: _Images,
+    units: Mapping[Path, str],
+    digests: Mapping[Path, str],
+    config: DataConfig,
+    classes: Sequence[str],
+) -> _Images:
+    """Return `data.train_per_class` images of each class, as the same draw as `data.train_fraction` orders them.
+
+    So fewer lie within more. A group is taken whole before the next, as far as the number allows.
+
+    Raises:
+        ConfigurationError: with a line for each class that has fewer.
+    """
+    wanted = config.train_per_class or 0
+    files: dict[str, set[str]] = {}
+    for path, _ in images:
+        files.setdefault(units[path], set()).add(digests[path])
+    rank = _rank(f"{config.split_seed} subset", files)
+    ordered = sorted(images, key=lambda image: (rank(units[image[0]]), digests[image[0]]), reverse=True)
+    kept, problems = [], []
+    for label, name in enumerate(classes):
+        of_class = [image for image in ordered if image[1] == label]
+        if len(of_class) < wanted:
+            problems.append(
+                f"data.train_per_class={wanted}: class {name} has {len(of_class)} images to train on; give at most that"
+            )
+        kept += of_class[:wanted]
+    if problems:
+        raise ConfigurationError(problems)
+    return kept
 
 
 def _rank(purpose: str, files: Mapping[str, Iterable[str]]) -> Callable[[str], bytes]:

@@ -119,10 +119,11 @@ def describe_frozen(model: nn.Module, config: Config, weights: Weights) -> dict[
     if config.training.trainable == "all":
         return {}
     stages = "0" if config.training.trainable in ("head", "none") else config.training.trainable
+    is_of_a_file = config.model.name == "pretrained" and config.model.stages is None
     with _ready_for_training(model, config):
         return {
             "arch": [config.arch.library, config.arch.name],
-            "weights": weights.digest or _digest_of_frozen(model),
+            "weights": (is_of_a_file and weights.digest) or _digest_of_frozen(model),
             "transform": weights.transform.to_dict(),
             "stages": int(stages),
         }

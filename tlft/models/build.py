@@ -16,6 +16,7 @@ from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError
 from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import head_names, replace_head
+from tlft.models.ladder import draw_by_moments, shuffle_values, take_first_stages
 from tlft.models.spec import LITE0
 from tlft.models.tensors import ENTRIES, ENTRIES_OF_TIMM, load_state, misfits, replace_classifier, strip_prefix
 from tlft.models.weights import Weights, fetch_weights
@@ -31,14 +32,10 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     Raises:
         TlftError: if the weights cannot be fetched or do not fit.
     """
-    if config.model.name == "pretrained":
-        model = _pretrained(config, weights)
-        for module in model.modules():
-            if config.arch.bn_momentum is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.momentum = config.arch.bn_momentum
-    else:
-        with _random_state(derive_seed(config.seed, "weights")):
-            model = build_network(config.arch.library, config.arch.name)
+    model = _start(config, weights)
+    for module in model.modules() if config.model.name == "pretrained" else ():
+        if config.arch.bn_momentum is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = config.arch.bn_momentum
     if config.head.name == "task":
         with _random_state(derive_seed(config.seed, "head")):
             replace_head(model, num_classes)
@@ -53,6 +50,21 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     if config.training.batch_size == 1 and config.training.trainable != "none":
         _refuse_lone_images(model, config.arch.name, weights.transform.crop)
     return model.to(memory_format=torch.channels_last)
+
+
+def _start(config: Config, weights: Weights) -> nn.Module:
+    """Return the network with its first weights: pretrained, random, or on a rung between (see ladder.py)."""
+    if config.model.name == "pretrained" and config.model.stages is None:
+        return _pretrained(config, weights)
+    with _random_state(derive_seed(config.seed, "weights")):
+        model = build_network(config.arch.library, config.arch.name)
+    if config.model.name == "moments":
+        draw_by_moments(model, _pretrained(config, weights), derive_seed(config.seed, "moments"))
+    elif config.model.name == "shuffled":
+        shuffle_values(model, _pretrained(config, weights), derive_seed(config.seed, "shuffled"))
+    elif config.model.stages is not None:
+        take_first_stages(model, _pretrained(config, weights), config.model.stages)
+    return model
 
 
 _latest: dict[tuple[str | None, ...], nn.Module] = {}

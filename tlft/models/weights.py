@@ -61,9 +61,9 @@ def find_problems(config: Config, *, is_single: bool = False) -> list[str]:
             problems.append(f"model.weights_file={model.weights_file}: {problem}")
     elif model.run_id is not None:
         pass  # which is looked for in its store
-    elif model.name == "pretrained" and model.weights == LITE0 and not problems:
+    elif model.name != "scratch" and model.weights == LITE0 and not problems:
         problems += _package_problems(arch.name)
-    elif model.name == "pretrained" and arch.library == "timm" and not is_known and not problems:
+    elif model.name != "scratch" and arch.library == "timm" and not is_known and not problems:
         problems += _reach_problems(config, asked, is_single)
     if not is_known and not problems:
         problems += _weights_problems(arch.library, arch.name, asked)

@@ -76,10 +76,11 @@ def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:
 
 def run_name(config: Config) -> str:
     """Return a name that people can read, what differs most first, such as `fine_tune s3 resnet50 sgd`."""
-    settings = (config.model.name, config.head.name, config.training.trainable)
-    column = column_of(dict(zip(COLUMN_PARAMS, settings, strict=True)))
+    settings = [config.model.name, config.head.name, config.training.trainable]
+    settings += [] if config.model.stages is None else [str(config.model.stages)]
+    column = column_of(dict(zip(COLUMN_PARAMS, settings, strict=False)))
     is_trained = config.training.trainable != "none"
-    is_drawn = is_trained or config.head.name == "task" or config.model.name == "scratch"
+    is_drawn = is_trained or config.head.name == "task" or config.model.name != "pretrained"
     words = [column.key if column is not None else " ".join(settings)]
     words += [f"s{config.seed}"] if is_drawn else []
     words += [config.arch.name.removeprefix("tf_"), *([config.optimizer.name] if is_trained else [])]

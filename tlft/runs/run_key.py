@@ -50,6 +50,8 @@ def scientific_config(
     }
     if weights_digest is not None:
         science["model"]["weights"] = weights_digest
+    if config.model.stages is not None:
+        science["model"]["stages"] = config.model.stages
     if config.model.keep_head:
         science["model"]["head"] = "kept"
     if class_map is not None:
@@ -63,7 +65,8 @@ def scientific_config(
             science["model"]["bn_momentum"] = config.arch.bn_momentum
         science["optimizer"] = asdict(config.optimizer)
         science["schedule"] = asdict(config.schedule)
-    if trained or config.model.name == "scratch" or config.head.name == "task":
+    is_drawn = config.model.name != "pretrained" or config.model.stages is not None
+    if trained or is_drawn or config.head.name == "task":
         science["seed"] = config.seed
     return science
 

@@ -46,7 +46,7 @@ def _steps(job: PlannedJob) -> list[tuple[Hashable, Callable[[], object]]]:
         decoded = decode_images(dataset.files, transform, cache / "decoded", on_bad_image=on_bad, workers=workers)
         return find_near_duplicates(dataset, decoded, transform, cache, workers)
 
-    fetch = [(weights.spec, lambda: fetch_weights(weights))] if config.model.name == "pretrained" else []
+    fetch = [(weights.spec, lambda: fetch_weights(weights))] if config.model.name != "scratch" else []
     return [*fetch, ((data, config.home, transform), decode)]
 
 

@@ -19,7 +19,7 @@ from fabricated import (
 
 from analysis.comparison_table import add_evidence, build_table
 from analysis.footnotes import footnotes
-from analysis.narrative import format_p, head_row, headline
+from analysis.narrative import answer, format_p, head_row, headline
 
 
 def test_headline_is_of_the_fullest_row_and_not_of_the_best() -> None:
@@ -155,3 +155,37 @@ def test_a_column_of_some_stages_is_named_by_them() -> None:
     assert "this network with the last 2 stages trained corrects" in notes
     assert "training the last 2 stages: expected calibration error" in notes
     assert "partial" not in notes
+
+
+def test_each_step_of_the_ladder_is_said_with_its_interval() -> None:
+    ladder = [
+        (run(FROM_SCRATCH), predict(60)),
+        (run(("moments", "task", "all")), predict(61)),
+        (run(("shuffled", "task", "all")), predict(100)),
+        (run(FINE_TUNE, model__stages="2"), predict(120)),
+        (run(FINE_TUNE), predict(146)),
+    ]
+    table = table_of(*ladder, all_columns=True)
+    (row,) = table.rows
+    assert len(row.cells) == len(ladder)
+    keys = [column.key for column in table.columns]
+    assert keys == ["zero_shot", "fine_tune", "from_scratch", "moments", "shuffled", "stages_2"]
+    (said,) = [sentence for sentence in answer(table) if sentence.startswith("step by step")]
+    steps = said.removeprefix("step by step from random to pretrained weights: ").split("; ")
+    begun = [
+        "the scale of the pretrained weights",
+        "their values in a random order",
+        "the first 2 stages in their places",
+    ]
+    for step, (beginning, difference) in zip(
+        steps,
+        zip([*begun, "all of them in their places"], ("+0.7", "+25.5", "+13.1", "+17.0"), strict=True),
+        strict=True,
+    ):
+        assert step.startswith(f"{beginning} {difference} points (95 % interval ")
+    assert steps[0].endswith(", not shown") and not steps[1].endswith(", not shown")
+
+
+def test_the_three_columns_have_no_steps() -> None:
+    runs = [(run(FROM_SCRATCH), predict(60)), (run(FINE_TUNE), predict(146)), (run(ZERO_SHOT), predict(133))]
+    assert not [sentence for sentence in answer(table_of(*runs)) if "step by step" in sentence]

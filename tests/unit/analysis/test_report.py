@@ -280,6 +280,36 @@ def test_photographs_are_filtered_by_class_and_by_what_columns_say(opened: Any) 
 
 
 @pytest.mark.browser
+def test_two_screens_of_photographs_are_shown_and_the_rest_on_demand(opened: Any) -> None:
+    def shown() -> int:
+        return int(opened.eval_on_selector_all(".photo", "all => all.filter((one) => one.checkVisibility()).length"))
+
+    assert IMAGES > 24
+    assert shown() == 24
+    assert opened.text_content("#more") == f"show {IMAGES - 24} more"
+    opened.click("#more")
+    assert shown() == IMAGES
+    assert opened.is_hidden("#more")
+    opened.select_option("#by-class", "bees")
+    assert shown() == min(24, IMAGES // 2)
+    opened.click("#reset")
+    opened.click(".photo >> nth=23 >> button")
+    opened.keyboard.press("ArrowRight")  # to one that is folded away
+    opened.keyboard.press("Escape")
+    opened.wait_for_selector("#large", state="hidden")
+    assert shown() == IMAGES
+    assert opened.evaluate("document.activeElement.closest('li') === document.querySelectorAll('.photo')[24]")
+
+
+@pytest.mark.browser
+def test_filters_stand_in_lines(opened: Any) -> None:
+    tops = opened.eval_on_selector_all(".controls select", "all => all.map((one) => one.getBoundingClientRect().top)")
+    assert len(tops) == 5
+    if opened.viewport_size["width"] > 1000:
+        assert max(tops) - min(tops) < 1
+
+
+@pytest.mark.browser
 def test_a_count_of_the_comparisons_leads_to_its_photographs(opened: Any, material: Material) -> None:
     evidence = material.table.evidence
     assert evidence is not None

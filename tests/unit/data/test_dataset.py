@@ -218,6 +218,62 @@ def test_smaller_train_fraction_is_part_of_a_larger_one(configure: Configure, fo
     assert train(0.25) < train(0.5) < train(1.0)
 
 
+def test_fewer_images_of_each_class_lie_within_more(configure: Configure, folder: Path) -> None:
+    def train(*overrides: str) -> dict[int, set[str]]:
+        images = opened(configure("data=imagefolder", f"data.root={folder}", *overrides)).split("train")
+        return {label: {image.sha256 for image in images if image.label == label} for label in (0, 1)}
+
+    three, five, half = (
+        train("data.train_per_class=3"),
+        train("data.train_per_class=5"),
+        train("data.train_fraction=0.5"),
+    )
+    assert [len(images) for images in (*three.values(), *five.values())] == [3, 3, 5, 5]
+    for label in (0, 1):
+        assert three[label] < half[label] < five[label]  # one order for both keys; of 8 the half is 4
+    other = train("data.train_per_class=3", "data.split_seed=1")
+    assert other != three
+    with pytest.raises(ConfigurationError) as raised:
+        train("data.train_per_class=9")
+    assert raised.value.problems[0] == (
+        "data.train_per_class=9: class ants has 8 images to train on; give at most that"
+    )
+
+
+def test_a_number_of_each_class_is_taken_of_what_the_hold_out_leaves(configure: Configure, folder: Path) -> None:
+    common = ("data=imagefolder", f"data.root={folder}", "data.holdout_fraction=0.25")
+    whole, few = opened(configure(*common)), opened(configure(*common, "data.train_per_class=2"))
+    assert few.digests["holdout"] == whole.digests["holdout"]
+    assert {image.sha256 for image in few.split("train")} < {image.sha256 for image in whole.split("train")}
+    assert [image.label for image in few.split("train")] == [0, 0, 1, 1]
+
+
+def test_a_folder_that_is_named_is_the_hold_out(configure: Configure, folder: Path) -> None:
+    draw_folder(folder / "more", train=1, evaluation=3, size=20)
+    shutil.move(folder / "more" / "val", folder / "dev")
+    shutil.rmtree(folder / "more")
+    dataset = opened(configure("data=imagefolder", f"data.root={folder}", "data.holdout_split=dev"))
+    assert {s: len(dataset.split(s)) for s in ("train", "holdout", "eval")} == {"train": 16, "holdout": 6, "eval": 12}
+    assert dataset.split_folders == "train is trained on, dev is the hold-out, val reports"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.holdout_split=vall"], "data.holdout_split=vall: no such folder in {root}; did you mean val?"),
+        (["data.holdout_split=val"], "data.holdout_split=val: reports; name another folder, or another with"),
+        (["data.holdout_split=train"], "data.holdout_split=train: is trained on; name another folder"),
+    ],
+)
+def test_a_hold_out_folder_that_cannot_be_is_one_line(
+    configure: Configure, folder: Path, overrides: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        opened(configure("data=imagefolder", f"data.root={folder}", *overrides))
+    (problem,) = raised.value.problems
+    assert said.format(root=folder) in problem
+
+
 def test_of_three_splits_test_reports_and_val_is_the_holdout(configure: Configure, folder: Path) -> None:
     draw_folder(folder / "more", train=1, evaluation=3, size=20)
     shutil.move(folder / "more" / "val", folder / "test")
