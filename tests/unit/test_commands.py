@@ -97,6 +97,9 @@ def test_what_may_follow_is_told(line: str, some: list[str], none: list[str]) ->
         assert not told
 
 
+MODELS = ("file", "moments", "pretrained", "run", "scratch", "shuffled")
+
+
 def test_bash_completes_commands_groups_and_options() -> None:
     """A bash that has read the script asks as it would for a user who presses the tabulator."""
     script = f"""
@@ -111,7 +114,7 @@ def test_bash_completes_commands_groups_and_options() -> None:
     ask 'tlft ta'; ask 'tlft run model='; ask 'tlft run training.ep'; ask 'tlft table --form'
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    offered = ["table |", "model=pretrained |model=scratch |", "training.epochs=|", "--format |"]
+    offered = ["table |", " |".join(f"model={name}" for name in MODELS) + " |", "training.epochs=|", "--format |"]
     assert done.stdout.splitlines() == offered
 
 

@@ -10,10 +10,10 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tlft.database.schema import reading
 from tlft.names import Tag
 from tlft.records.record import Record
 
@@ -54,7 +54,7 @@ def some_are_running(path: Path, experiment: str) -> bool | None:
 
 def _asking(path: Path, ask: Callable[[sqlite3.Connection], _Answer]) -> _Answer | None:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=20)) as database:
+        with reading(path) as database:
             database.execute("begin")  # all is told as it is at one moment
             return ask(database)
     except sqlite3.Error:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
@@ -33,11 +34,26 @@ def find_problems(uri: str) -> list[str]:
     return [f"tracking.uri={uri}: give http://HOST:PORT of an MLflow server, or sqlite:////path/to/mlflow.db"]
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database to read what is there.
+
+    Not by `mode=ro`: who closes such a one last cannot take away the files of write-ahead logging beside it. One that
+    may only be read is opened all the same.
+
+    Raises:
+        sqlite3.Error: if it cannot be opened.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=20)) as database:
+        database.execute("pragma query_only = on")
+        yield database
+
+
 def tagged_runs(uri: str, tag: str) -> list[tuple[str, str]] | None:
     """Return id and text for each run of an SQLite database that has a tag, deleted ones too; None of another store."""
     if (path := database_path(uri)) is None:
         return None
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=20)) as database:
+    with reading(path) as database:
         return database.execute("select run_uuid, value from tags where key = ?", (tag,)).fetchall()
 
 
@@ -59,7 +75,7 @@ def _find_problems(path: Path) -> list[str]:
     if path.is_dir():
         return [f"{path}: is a folder where the tracking database should be; move it away, or set paths.home"]
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=20)) as database:
+        with reading(path) as database:
             tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
             if not tables:
                 return []

@@ -20,6 +20,8 @@ from tlft.names import CURVES, Metric
 
 _COLOURS = {"zero_shot": "#b34700", "fine_tune": "#005f99", "from_scratch": "#00755a", "linear_probe": "#93428a"}
 _OTHER, _GREY = "#5a5a5a", "#6b6b6b"
+_WIDTH, _HEIGHT = 9, 3.6  # inches
+_IN_A_LINE = 4
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,21 @@ def draw_training(histories: Sequence[History], title: str) -> bytes | None:
     drawn = [history for history in histories if any(history.points.get(name) for name in CURVES)]
     if not drawn:
         return None
-    figure = Figure(figsize=(9, 3.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=110)
     FigureCanvasAgg(figure)
     loss, accuracy = figure.subplots(1, 2)
-    figure.suptitle(textwrap.fill(title, 110), fontsize=11, parse_math=False)
+    heading = textwrap.fill(title, 110)
+    figure.suptitle(heading, fontsize=11, parse_math=False, y=1 - 0.08 / _HEIGHT, va="top")
     _draw(loss, drawn, (Metric.TRAIN_LOSS, Metric.CURVE_LOSS), "loss", 1)
     _draw(accuracy, drawn, (Metric.TRAIN_ACCURACY, Metric.CURVE_ACCURACY), "accuracy, %", 100)
     lines = [Line2D([], [], color=_colour(h), label=h.title) for h in {h.column: h for h in drawn}.values()]
     lines.append(Line2D([], [], color=_GREY, label="training images"))
     if any(history.points.get(Metric.CURVE_ACCURACY) for history in drawn):
         lines.append(Line2D([], [], color=_GREY, linestyle="--", label="evaluation images, for looking only"))
-    figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 4), frameon=False, fontsize=9)
+    figure.legend(handles=lines, loc="lower center", ncols=min(len(lines), _IN_A_LINE), frameon=False, fontsize=9)
+    # by hand: a layout that is found by drawing takes as long as the drawing
+    above, below = 0.42 + 0.19 * (1 + heading.count("\n")), 0.56 + 0.19 * -(-len(lines) // _IN_A_LINE)
+    figure.subplots_adjust(0.075, below / _HEIGHT, 0.985, 1 - above / _HEIGHT, wspace=0.16)
     file = io.BytesIO()
     figure.savefig(file, format="png", pil_kwargs={"compress_level": 3})
     return file.getvalue()

@@ -36,6 +36,7 @@ def describe_environment(machine: Machine) -> dict[str, Any]:
     }
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from tlft.database.runs import read_records, read_tagged, some_are_running
+from tlft.database.schema import database_uri, find_problems
 from tlft.errors import ConfigurationError
 from tlft.names import Tag
 from tlft.records.record import Record
@@ -114,3 +115,14 @@ def test_what_a_writer_has_not_committed_is_not_read(store: Store) -> None:
         records = read_records(database_of(store), "tlft")
     assert records is not None
     assert all(record.params["seed"] for record in records)
+
+
+def test_reading_leaves_nothing_beside_the_database(store: Store, tmp_path: Path) -> None:
+    alone = tmp_path / "alone" / "mlflow.db"
+    alone.parent.mkdir()
+    with closing(sqlite3.connect(database_of(store))) as database, closing(sqlite3.connect(alone)) as copy:
+        database.backup(copy)
+        copy.execute("pragma journal_mode=wal")
+    assert read_records(alone, "tlft")
+    assert find_problems(database_uri(alone)) == []
+    assert [path.name for path in alone.parent.iterdir()] == ["mlflow.db"]
