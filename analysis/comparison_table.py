@@ -15,7 +15,7 @@ from analysis.evidence import CellEvidence, Evidence, gather_evidence
 from analysis.predictions.correctness import Frames
 from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
-from tlft.config.columns import THREE, Column, column_of
+from tlft.config.columns import RUNGS, THREE, Column, column_of, rung_of
 from tlft.names import Metric, Param, Tag
 from tlft.records.record import Record
 
@@ -129,10 +129,12 @@ def _order_columns(columns: set[Column]) -> tuple[Column, ...]:
     """Return the three columns, whether or not they are among `columns`, and then the others."""
 
     def rank(column: Column) -> tuple[int, int, str]:
+        if (rung := rung_of(column.key)) is not None:
+            return (*rung, column.key)
         name, _, number = column.key.partition("_")
-        families = ("moments", "shuffled", "stages", "linear", "partial")
+        families = ("linear", "partial")
         place = families.index(name) if name in families else len(families)
-        return (place, int(number) if number.isdecimal() else 0, column.key)
+        return (RUNGS + place, int(number) if number.isdecimal() else 0, column.key)
 
     return (*THREE, *sorted(columns - set(THREE), key=rank))
 

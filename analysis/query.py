@@ -117,8 +117,11 @@ def _read_predictions(
     """Return what the table needs of the predictions of its runs; groups that are asked for are told by file names."""
     if query.group is not None:
         return _in_groups(reader.predictions(runs), query.group)
+    home = home_folder()
+    if not home.is_dir():  # a store elsewhere is looked at, and no home is made for that
+        return reader.predictions(runs)
     existing = {record.run_id for record in records if not record.deleted}
-    memory = memory_of(home_folder(), query.uri, records[0].experiment_id)
+    memory = memory_of(home, query.uri, records[0].experiment_id)
     return recall_predictions(memory, runs, reader, existing)
 
 

@@ -30,11 +30,11 @@ class Tag:
     # MLflow's pages show every tag but those that begin with `mlflow.`, and JSON is not for people. It cannot be a file
     # of the run: a plan asks for it of every job, and a server would have to be asked for as many files.
     FILES = "mlflow.tlft.files"  # JSON: name -> bytes and SHA-256 of every file that the run must have
-    RUN_NAME = "mlflow.runName"  # where an early MLflow has it alone
     PARAMS = "mlflow.tlft.params"  # JSON: name -> value of what the params that people see do not have as a whole
     FORMER_FILES = "tlft.files"  # as FILES, of an earlier version
 
     NOTE = "mlflow.note.content"
+    RUN_NAME = "mlflow.runName"  # where an early MLflow has it alone
     PARENT = "mlflow.parentRunId"
     SOURCE_NAME = "mlflow.source.name"
     SOURCE_COMMIT = "mlflow.source.git.commit"

@@ -47,6 +47,9 @@ _WEIGHTS = {
 
 _RUNGS = ("from_scratch", "moments", "shuffled", "stages", "fine_tune")
 
+RUNGS = len(_RUNGS)
+"""How many kinds of rungs `rung_of` tells apart."""
+
 
 def rung_of(key: str) -> tuple[int, int] | None:
     """Return where a column stands between random and pretrained weights, higher with more of them; None: nowhere."""

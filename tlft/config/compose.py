@@ -26,6 +26,7 @@ from yaml import YAMLError
 from tlft.commands import invocation
 from tlft.config.addresses import hide_passwords
 from tlft.config.hydra_internals import make_loader
+from tlft.config.options import say_missing
 from tlft.config.overrides import single_values, write_value
 from tlft.config.paths import CONF, config_folder, home_folder
 from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
@@ -312,7 +313,7 @@ def missing_keys(cfg: DictConfig) -> list[str]:
     """Return a problem for each mandatory value (`???`) that nobody gave."""
     groups = [str(name) for name in cfg if name != "hydra" and isinstance(cfg._get_node(name), DictConfig)]
     missing = [key for group in groups for key in sorted(OmegaConf.missing_keys(cfg[group]))]
-    return [f"{key}: a value is missing; set {key}=... on the command line" for key in missing]
+    return [say_missing(key) for key in missing]
 
 
 def _dotted(cfg: DictConfig) -> Iterable[str]:

@@ -61,7 +61,12 @@ def find_missing(cfg: DictConfig, choices: Mapping[str, Any] | None, loader: Con
     choices = choices or HydraConfig.get().runtime.choices
     required = [f"{group}.{key}" for group in _LABELS for key in _required(loader, group, str(choices[group]))]
     missing = [key for key in required if OmegaConf.select(cfg, key, throw_on_missing=False) is None]
-    return [f"{key}: a value is missing; set {key}=... on the command line" for key in missing]
+    return [say_missing(key) for key in missing]
+
+
+def say_missing(key: str) -> str:
+    """Return the line of a key that has no value and must have one."""
+    return f"{key}: a value is missing; set {key}=... on the command line"
 
 
 def _mend(loader: ConfigLoader, cfg: DictConfig, group: str, name: str, value: Any) -> str:

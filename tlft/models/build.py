@@ -18,7 +18,15 @@ from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import head_names, replace_head
 from tlft.models.ladder import draw_by_moments, shuffle_values, take_first_stages
 from tlft.models.spec import LITE0
-from tlft.models.tensors import ENTRIES, ENTRIES_OF_TIMM, load_state, misfits, replace_classifier, strip_prefix
+from tlft.models.tensors import (
+    ENTRIES,
+    ENTRIES_OF_TIMM,
+    load_state,
+    misfits,
+    replace_classifier,
+    strip_prefix,
+    tensors_of,
+)
 from tlft.models.weights import Weights, fetch_weights
 from tlft.runtime.seeds import derive_seed
 
@@ -158,11 +166,13 @@ def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
     elif path.suffix == ".npz":
         if config.arch.library != "timm" or not hasattr(model, "load_pretrained"):  # timm would leave them at random
             raise TlftError(f"{path}: {config.arch.name} takes no NumPy archive; name a .safetensors or .pth file")
-        state = _spelled_by_timm(path, None, config.arch.name, weights)
+        state = _spelled_by_timm(path, None, config.arch.name, weights, expected)
     else:
         state = _read(path, config, weights, expected)
+        if weights.is_own and config.head.name == "task":
+            state = replace_classifier(state, expected, head_names(model), path)
         if config.arch.library == "timm" and not (weights.is_own and not misfits(state, expected)):
-            state = _spelled_by_timm(path, state, config.arch.name, weights)
+            state = _spelled_by_timm(path, state, config.arch.name, weights, expected)
     if problem := misfits(state, expected):
         raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
     model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; `misfits` saw to all else
@@ -176,22 +186,14 @@ def _read(path: Path, config: Config, weights: Weights, expected: Mapping[str, T
             pattern = r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$"
             state = {re.sub(pattern, r"\1\2", key): value for key, value in state.items()}
         state = {key: value for key, value in state.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
-    if weights.is_own:
-        state = strip_prefix(state, expected, path)
-        if config.head.name == "task":
-            network = build_without_data(config.arch.library, config.arch.name)
-            state = replace_classifier(state, expected, head_names(network), path)
-    return state
+    return strip_prefix(state, expected, path) if weights.is_own else state
 
 
 def _load_head(model: nn.Module, config: Config, weights: Weights) -> None:
     """Give the new head the weights of the classifier in a file (`model.keep_head`)."""
-    path, expected = fetch_weights(weights), model.state_dict()
-    state = strip_prefix(load_state(path), expected, path)
-    prefixes = tuple(f"{name}." for name in head_names(model))
-    own = {name: tensor for name, tensor in expected.items() if name.startswith(prefixes)}
-    theirs = {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
-    if problem := misfits(theirs, own):
+    path, expected, heads = fetch_weights(weights), model.state_dict(), head_names(model)
+    theirs = tensors_of(heads, _read(path, config, weights, expected))
+    if problem := misfits(theirs, tensors_of(heads, expected)):
         raise TlftError(
             f"model.keep_head=true: the classifier in {path} is not that of the run ({problem}); "
             "set model.keep_head=false for a new one"
@@ -211,7 +213,9 @@ def _match_by_order(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
     return dict(zip(names, tensors, strict=True))
 
 
-def _spelled_by_timm(path: Path, state: dict[str, Tensor] | None, name: str, weights: Weights) -> dict[str, Tensor]:
+def _spelled_by_timm(
+    path: Path, state: dict[str, Tensor] | None, name: str, weights: Weights, expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Let timm spell tensors as its network does, since it knows how the files of its networks spelled them once.
 
     It gets tensors and no file: in many versions (1.0.9 to 1.0.24 at least) it runs the code that a pickled file may
@@ -231,6 +235,6 @@ def _spelled_by_timm(path: Path, state: dict[str, Tensor] | None, name: str, wei
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         if weights.is_own and state is not None:  # by name and shape
-            reason = misfits(state, build_without_data("timm", name).state_dict()) or reason
+            reason = misfits(state, expected) or reason
         raise TlftError(f"{path}: does not fit {name} ({reason}); name other weights or another arch") from None
     return dict(loaded.state_dict())

@@ -7,12 +7,15 @@ found by the first and the last of these how much of the gain is scale and how m
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import nn
 
 from tlft.errors import ConfigurationError
 from tlft.models.freeze import stages
 from tlft.models.head import head_names
+from tlft.models.tensors import tensors_of
 
 
 def draw_by_moments(model: nn.Module, pretrained: nn.Module, seed: int) -> None:
@@ -47,7 +50,6 @@ def take_first_stages(model: nn.Module, pretrained: nn.Module, count: int) -> No
         raise ConfigurationError(f"model.stages={count}: the backbone has {len(backbone)} stages; give at most that")
     if count == 0:
         return
-    left = (*(name for stage in backbone[count:] for name in stage), *head_names(model))
-    prefixes = tuple(f"{name}." for name in left)
-    state = {name: tensor for name, tensor in pretrained.state_dict().items() if not name.startswith(prefixes)}
-    model.load_state_dict(state, strict=False)
+    theirs = pretrained.state_dict()
+    left_out = tensors_of([*chain(*backbone[count:]), *head_names(model)], theirs)
+    model.load_state_dict({name: theirs[name] for name in theirs.keys() - left_out.keys()}, strict=False)

@@ -140,7 +140,7 @@ def _found(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def replace_classifier(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], heads: Iterable[str], path: Path
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], heads: Sequence[str], path: Path
 ) -> dict[str, Tensor]:
     """Return tensors with the network's own classifier in place of the file's, which is not needed under a new head.
 
@@ -150,15 +150,19 @@ def replace_classifier(
         heads: names of the classifier's layers.
         path: the file, to say it of.
     """
-    prefixes = tuple(f"{head}." for head in heads)
-    own = {name: tensor for name, tensor in expected.items() if name.startswith(prefixes)}
-    theirs = {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
+    own, theirs = tensors_of(heads, expected), tensors_of(heads, state)
     if {name: tensor.shape for name, tensor in theirs.items()} != {name: tensor.shape for name, tensor in own.items()}:
         if theirs:
             log.info("%s: its classifier is left out, since the head is new: %s", path.name, _describe(theirs))
         else:
             log.info("%s: has no classifier, and needs none, since the head is new", path.name)
-    return {name: tensor for name, tensor in state.items() if not name.startswith(prefixes)} | own
+    return {name: tensor for name, tensor in state.items() if name not in theirs} | own
+
+
+def tensors_of(layers: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of some layers, by the names of these, among those of a network."""
+    prefixes = tuple(f"{layer}." for layer in layers)
+    return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
 
 
 def misfits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

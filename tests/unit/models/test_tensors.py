@@ -109,6 +109,15 @@ def test_a_head_may_begin_as_the_classifier_of_the_file(configure: Configure, tm
         build(configure(*RESNET, *kept), num_classes=3)
 
 
+def test_head_and_backbone_are_of_the_same_entry_of_a_file(configure: Configure, tmp_path: Path) -> None:
+    """timm's networks take averaged weights where a file has plain ones too."""
+    averaged = build(configure(*TINY_ARCH, "model=scratch", "seed=9")).state_dict()
+    plain = build(configure(*TINY_ARCH, "model=scratch", "seed=8")).state_dict()
+    torch.save({"state_dict": plain, "state_dict_ema": averaged}, tmp_path / "own.pth")
+    kept = ("model=file", f"model.weights_file={tmp_path / 'own.pth'}", "model.keep_head=true")
+    assert differing(build(configure(*TINY_ARCH, *kept)).state_dict(), averaged) == set()
+
+
 @pytest.mark.parametrize("arch", [RESNET, TINY_ARCH])
 def test_what_does_not_fit_is_listed_by_name_and_shape(
     configure: Configure, tmp_path: Path, arch: tuple[str, ...]
