@@ -15,6 +15,7 @@ from analysis.limits import describe_correction, describe_power, warn_of_choice,
 from analysis.narrative import (
     capitalize,
     describe,
+    describe_steps,
     format_interval,
     head_row,
     name_row,
@@ -131,6 +132,8 @@ def _evidence(table: Table, evidence: Evidence, rows: Sequence[Row], *, brief: b
     yield from _unseen(table, cells)
     yield from _uncompared(table, evidence, rows)
     for row in told:
+        steps = "" if brief else describe_steps(evidence.claims_of(row))
+        yield _of_row(table, row, f"{steps}." if steps else "")
         for claim in () if brief else evidence.claims_of(row):
             yield _of_row(table, row, f"{describe(claim)}.")
         yield _of_row(table, row, _new_seeds(table, row))

@@ -246,8 +246,8 @@ def answer(table: Table, data: str | None = None) -> list[str]:
     uncompared = [title for key, title in titles.items() if key in elsewhere]
     further = [f"of other recipes, and so not compared: {', '.join(uncompared)}"] if uncompared else []
     if table.evidence is not None:
-        further += _verdicts(table.evidence.claims_of(row))
-        further += _steps(table.evidence.claims_of(row))
+        claims = table.evidence.claims_of(row)
+        further += [*_verdicts(claims), *filter(None, [describe_steps(claims)])]
     return [first, *further]
 
 
@@ -265,16 +265,17 @@ def _verdicts(row_claims: Sequence[Claim]) -> Iterator[str]:
         yield _verdict([claim for claim in claims if claim.old == old])
 
 
-def _steps(claims: Sequence[Claim]) -> list[str]:
-    """Say what each rung between random and pretrained weights adds to the one below it, in one sentence."""
+def describe_steps(claims: Sequence[Claim]) -> str:
+    """Say what each rung between random and pretrained weights adds to the one below it; nothing for fewer than two."""
     columns = {column for claim in claims for column in (claim.new, claim.old) if rung_of(column) is not None}
     rungs = sorted(columns, key=lambda column: rung_of(column) or (0, 0))
     by_sides = {(claim.new, claim.old): claim for claim in claims if not claim.closed_set}
     steps = [by_sides[upper, lower] for lower, upper in pairwise(rungs) if (upper, lower) in by_sides]
     if len(steps) < 2:
-        return []
+        return ""
     texts = [f"{_step(claim)} {points(claim)}{'' if claim.significant else ', not shown'}" for claim in steps]
-    return [f"step by step from random to pretrained weights: {'; '.join(texts)}"]
+    texts += ["other seeds may do otherwise"] if any(claim.comparison.seeds_unknown for claim in steps) else []
+    return f"step by step from random to pretrained weights: {'; '.join(texts)}"
 
 
 def _step(claim: Claim) -> str:

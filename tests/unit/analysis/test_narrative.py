@@ -178,12 +178,14 @@ def test_each_step_of_the_ladder_is_said_with_its_interval() -> None:
         "the first 2 stages in their places",
     ]
     for step, (beginning, difference) in zip(
-        steps,
+        steps[:-1],
         zip([*begun, "all of them in their places"], ("+0.7", "+25.5", "+13.1", "+17.0"), strict=True),
         strict=True,
     ):
         assert step.startswith(f"{beginning} {difference} points (95 % interval ")
     assert steps[0].endswith(", not shown") and not steps[1].endswith(", not shown")
+    assert steps[-1] == "other seeds may do otherwise"
+    assert f"S{said[1:]}." in footnotes(table)
 
 
 def test_the_three_columns_have_no_steps() -> None:
