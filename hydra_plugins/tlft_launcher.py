@@ -1,4 +1,4 @@
-"""Hydra's door to `tlft.sweeps.launchers`: launchers that give each job of a sweep a process of its own.
+"""Hydra's door to `tlft.sweeps.launchers`: launchers that give the jobs of a sweep processes of their own.
 
 Hydra executes this file without a place in `sys.modules`, so annotations must not be deferred.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ParallelConf:
-    """A process for each job, beside each other on this machine.
+    """Jobs beside each other on this machine, in processes of their own.
 
     Attributes:
         jobs: at once; null: one for each GPU, else cores / threads, as memory allows.
@@ -92,6 +92,9 @@ class _TlftLauncher(Launcher):
         """Hear which jobs are due; returns what a plan says of how they will be done."""
         return ""
 
+    def begin(self) -> None:
+        """Hear that jobs will be run, while what they need is still fetched."""
+
     @abstractmethod
     def run_jobs(self, orders: "Sequence[JobOrder]", on_submit: "OnSubmit") -> None:
         """Do jobs; see `tlft.sweeps.execute.Launcher`."""
@@ -132,6 +135,12 @@ class ParallelLauncher(_TlftLauncher):
         capacity = capacity_for([job.config for job in due], self.jobs, self._need)
         capacity.warn()
         return capacity.describe()
+
+    def begin(self) -> None:
+        """Start what makes processes, which takes as long as its imports."""
+        from tlft.sweeps.launchers.parallel import process_server
+
+        process_server()
 
     def run_jobs(self, orders: "Sequence[JobOrder]", on_submit: "OnSubmit") -> None:
         """Run the jobs; none of them waits in a queue."""

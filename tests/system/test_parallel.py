@@ -110,6 +110,24 @@ def test_a_job_that_is_killed_fails_alone_and_goes_on_the_next_time(tmp_path: Pa
     assert left_over(tmp_path) == []
 
 
+def test_a_process_does_one_job_after_the_other_until_one_fails_in_it(tmp_path: Path, tiny_folder: Path) -> None:
+    sweep = Sweep(
+        tmp_path, tiny_folder, "hydra.launcher.jobs=1", "training.epochs=40", "seed=0,1,2,3", listen=[0, 1, 2, 3]
+    )
+    pids = [sweep.pid(0)]
+    assert "done: " in sweep.hear_out(0)  # though its process goes on
+    pids.append(sweep.pid(1))
+    os.kill(pids[1], signal.SIGKILL)
+    sweep.hear_out(1)
+    for number in (2, 3):
+        pids.append(sweep.pid(number))
+        sweep.hear_out(number)
+    said = sweep.end()
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+    assert re.findall(r"^job (\d): done", said, re.MULTILINE) == ["0", "2", "3"]
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
 @pytest.mark.parametrize(("numbers", "status"), [([signal.SIGINT], 130), ([signal.SIGTERM, signal.SIGTERM], 143)])
 def test_a_signal_reaches_every_job_and_leaves_no_orphan(
     tmp_path: Path, tiny_folder: Path, numbers: list[int], status: int

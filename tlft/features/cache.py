@@ -29,7 +29,7 @@ from tlft.features.inputs import View, compute
 from tlft.features.keeping import KeptFeatures
 from tlft.models.freeze import changing_state, freeze
 from tlft.models.weights import Weights
-from tlft.runtime.device import Machine
+from tlft.runtime.device import Machine, waited_for
 from tlft.storage.files import atomic_write
 from tlft.training.loop import draw_flips
 
@@ -89,7 +89,8 @@ def share_features(
         def compute_views(missing: Sequence[View]) -> Iterator[list[tuple[View, np.ndarray]]]:
             return compute(model, border, missing, weights.transform, machine)
 
-        kept.complete(list(chain(*views.values())), compute_views, on_batch, config.cache.max_gb)
+        with waited_for(machine):  # by each job beside this one that needs the same
+            kept.complete(list(chain(*views.values())), compute_views, on_batch, config.cache.max_gb)
     except UncuttableError as error:
         if config.training.epochs:
             log.info("features: the frozen part of %s is computed in each epoch, since %s", config.arch.name, error)

@@ -8,7 +8,8 @@ import os
 import platform
 import re
 import tempfile
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,29 @@ class Machine:
         import torch
 
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+class _Cores:
+    """How many CPUs this process may use while others of its sweep wait for it; None for those of its threads."""
+
+    number: int | None = None
+
+
+def share_cores(number: int | None) -> None:
+    """Say how many CPUs this process and those beside it may use together, if others run beside it."""
+    _Cores.number = number
+
+
+@contextmanager
+def waited_for(machine: Machine) -> Iterator[None]:
+    """Have what others of a sweep would wait for computed on their CPUs too, within the block."""
+    import torch
+
+    torch.set_num_threads(max(_Cores.number or 0, machine.threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(machine.threads)
 
 
 def available_threads() -> int:

@@ -33,6 +33,9 @@ class Launcher(Protocol):
     def prepare(self, due: Sequence[PlannedJob]) -> str:
         """Hear which jobs are due; returns what a plan says of how they will be done, or nothing."""
 
+    def begin(self) -> None:
+        """Hear that jobs will be run, while what they need is still fetched."""
+
     def run_jobs(self, orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
         """Do jobs, each of which leaves its outcome in its folder; return when none runs any more."""
 
@@ -61,6 +64,8 @@ def execute(
         for round_ in _rounds(planned, results):
             planned = round_
             due = [job for job in planned if job.is_due and job.number not in results]
+            if due:
+                launcher.begin()
             if due := _prepare(due, results):
                 _launch(due, launcher, sweep_run, claim_folder(), results)
     except (KeyboardInterrupt, SystemExit) as error:

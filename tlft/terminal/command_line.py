@@ -101,6 +101,16 @@ def write_to_any_terminal() -> None:
                 stream.reconfigure(errors="tlft_spell")
 
 
+def print_into(path: str | Path) -> None:
+    """From now on append to a file all that this process prints."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
 def typed_command(name: str, argv: Sequence[str]) -> str:
     """Return one of `COMMANDS` with what was typed behind it as it may be written down, without passwords."""
     return shlex.join([*invocation(name).split(), *(display_name(without_passwords(text)) for text in argv)])

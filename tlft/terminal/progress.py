@@ -61,15 +61,21 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         return fitting(super().format(record), self.stream)
 
 
-class LibraryFilter(logging.Filter):
-    """Leave out what PyTorch tells of its caches as it ends.
+_QUIET_BELOW = {
+    **dict.fromkeys(("torch", "mlflow", "alembic", "timm", "matplotlib", "hydra"), logging.WARNING),
+    "huggingface_hub": logging.ERROR,
+}
 
-    At the door, and not by its loggers' levels: these are hundreds, which each job of a sweep would set anew.
+
+class LibraryFilter(logging.Filter):
+    """Leave out what libraries tell of their own affairs, such as PyTorch of its caches as it ends.
+
+    At the door, and not by their loggers' levels: these are hundreds, which each job of a sweep would set anew.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is shown."""
-        return record.levelno >= logging.WARNING or not record.name.startswith("torch")
+        return record.levelno >= _QUIET_BELOW.get(record.name.partition(".")[0], 0)
 
 
 class Formatter(logging.Formatter):

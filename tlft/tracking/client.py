@@ -70,12 +70,7 @@ def connect(uri: str) -> MlflowClient:
 
     An address without its password is completed (see `tlft.config.addresses`).
     """
-    for name, value in _HTTP.items():
-        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
-    os.environ["MLFLOW_TRUNCATE_LONG_VALUES"] = "false"
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # with letters that not all outputs have
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    _settle_environment()
     wait_for_server(uri)
     import mlflow
 
@@ -93,6 +88,17 @@ def connect(uri: str) -> MlflowClient:
     return mlflow.MlflowClient(tracking_uri=whole)
 
 
+def _settle_environment() -> None:
+    """Say what MLflow looks up in the environment as it is imported, or later."""
+    for name, value in _HTTP.items():
+        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
+    os.environ["MLFLOW_TRUNCATE_LONG_VALUES"] = "false"
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # with letters that not all outputs have
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # what it warns of goes where all else goes
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
 def _tame_databases(uri: str) -> None:
     """Change what MLflow does before it opens a database: wait for minutes, and make its folder, by a wrong name."""
     from mlflow.store.db import utils
@@ -104,6 +110,7 @@ def _tame_databases(uri: str) -> None:
 
 def import_ahead() -> None:
     """Import all of MLflow that runs need, for a process that will fork many."""
+    _settle_environment()
     import mlflow.pyfunc
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 

@@ -180,20 +180,20 @@ def test_only_a_second_ctrl_c_of_the_launcher_is_handed_on(
         signal.raise_signal(told)
     process = Process(4242, 2, come)
     monkeypatch.setattr(os, "kill", lambda pid, number: process.heard.append(number))
-    job = parallel._Running(orders(1, tmp_path)[0], cast(Any, process))
-    parallel._stop([job], told)
+    worker = parallel._Worker(cast(Any, process), cast(Any, None), "auto", orders(1, tmp_path)[0])
+    parallel._stop([worker], told)
     assert process.heard == heard
 
 
 @pytest.mark.usefixtures("listening")
 def test_a_job_that_is_started_in_the_moment_of_a_ctrl_c_is_one_of_those_that_are_stopped(tmp_path: Path) -> None:
     process = Process(4242, 1, {-1: [INT]})
-    server, running = cast(Any, type("Server", (), {"Process": lambda self, **_: process}))(), list[Any]()
+    server, workers = cast(Any, type("Server", (), {"Process": lambda self, **_: process}))(), list[Any]()
     room = Capacity(2, None, None, 0, 1, 0, GB)
     waiting = orders(2, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        parallel._start(room, waiting, running, server)
-    assert [job.process for job in running] == [process]
+        parallel._start(room, waiting, workers, server)
+    assert [worker.process for worker in workers] == [process]
     assert [order.job.number for order in waiting] == [1]
 
 

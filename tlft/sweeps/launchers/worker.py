@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from hydra.core.utils import setup_globals
@@ -24,10 +24,10 @@ from tlft.errors import without_passwords
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
-from tlft.runtime import memory, signals
+from tlft.runtime import device, memory, signals
 from tlft.sweeps.jobs import Job
 from tlft.terminal import progress
-from tlft.terminal.command_line import write_to_any_terminal
+from tlft.terminal.command_line import print_into, write_to_any_terminal
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class JobOrder:
         sweep_folder: holds a folder for each job, which has its number in the whole sweep.
         expected: seconds that the job will take of the whole machine, if earlier runs tell.
         memory: bytes that the job may hold, if others run beside it.
+        cores: that it and those beside it may use together.
     """
 
     job: Job
@@ -53,6 +54,7 @@ class JobOrder:
     sweep: SweepMembership
     expected: float | None = None
     memory: int | None = None
+    cores: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -94,22 +96,27 @@ def perform(order: JobOrder) -> None:
     run_task(partial(run_job, config=config, sweep=order.sweep), with_values(order.job.composition(), values), "sweep")
 
 
+@cache
+def _prepare_process() -> None:
+    """Make this process one that does jobs alone: once, since what a signal has asked for is not forgotten."""
+    write_to_any_terminal()
+    signals.listen()
+    register()
+    setup_globals()
+
+
 def perform_alone(order: JobOrder) -> None:
-    """Do one job in this process, which is there for it alone; all that it prints goes into its folder.
+    """Do one job in this process, which does nothing else meanwhile; all that it prints goes into its folder.
 
     Raises:
         SystemExit: with status 1 if the job failed; it was said why.
     """
     order.folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(order.folder / OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    write_to_any_terminal()
+    print_into(order.folder / OUTPUT_FILE)
+    _prepare_process()
     progress.report_to(order.folder / PROGRESS_FILE)
     memory.set_share(order.memory)
-    signals.listen()
-    register()
-    setup_globals()
+    device.share_cores(order.cores)
     try:
         perform(order)
     except Exception as error:
