@@ -70,7 +70,7 @@ def _draw(axes: Axes, histories: Sequence[History], names: tuple[str, str], labe
             epochs, values = [epoch for epoch, _ in points], [unit * value for _, value in points]
             axes.plot(epochs, values, style, color=_colour(history), linewidth=1.2, marker=marker, markersize=4)
     axes.set_xlabel("epoch", color=_GREY)
-    axes.set_title(label, fontsize=10, loc="left")
+    axes.set_title(label, fontsize=10, loc="left", y=1)  # a place that is sought takes a fifth of the drawing
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#d9d9d9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

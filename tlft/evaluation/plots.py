@@ -116,7 +116,7 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_title(textwrap.fill(title, max(50, int(13 * cell * len(columns)))), fontsize=11, parse_math=False)
+    axes.set_title(textwrap.fill(title, max(50, int(13 * cell * len(columns)))), fontsize=11, parse_math=False, y=1)
     _name_axes(axes, [f"{_cut(name)} ({n})" for name, n in zip(rows, totals, strict=True)], columns)
     if len(rows) <= _MOST_CLASSES_WITH_TEXT:
         _write_cells(axes, matrix, shares)

@@ -7,11 +7,13 @@ import logging
 import os
 import platform
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,8 +204,17 @@ def _has_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.version.cuda is not None and _has_bfloat16(device)
 
 
+_DRIVERS = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg")
+"""What NVIDIA's, Jetson's, AMD's and WSL's drivers have in /dev."""
+
+
 def count_gpus() -> int:
-    """Count the GPUs that a job may have for itself; Apple's is one."""
+    """Count the GPUs that a job may have for itself; Apple's is one.
+
+    PyTorch, which takes seconds to import, is not asked on a Linux that has no driver of any.
+    """
+    if sys.platform == "linux" and "torch" not in sys.modules and not any(chain(*map(Path("/dev").glob, _DRIVERS))):
+        return 0
     import torch
 
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
