@@ -45,6 +45,7 @@ class Verdict:
         right: share of the networks that were right, all outputs competing, 0..1.
         right_closed_set: the same, only the data's classes competing.
         label_probability: of the true class, all outputs competing, a mean over the networks, 0..1.
+        agreed: whether more than half of them predict it.
     """
 
     column: str
@@ -54,6 +55,7 @@ class Verdict:
     right_closed_set: float
     networks: int
     label_probability: float
+    agreed: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _answers(frame: DataFrame, labels: Iterable[str]) -> Iterator[_Answer]:
 
 
 def _verdict(column: str, label: str, answers: Sequence[_Answer]) -> Verdict:
-    (most, _), *_ = Counter(answer.predicted for answer in answers).most_common(1)
+    (most, count), *_ = Counter(answer.predicted for answer in answers).most_common(1)
     return Verdict(
         column=column,
         predicted=most,
@@ -124,6 +126,7 @@ def _verdict(column: str, label: str, answers: Sequence[_Answer]) -> Verdict:
         right_closed_set=fmean(answer.closed_set == label for answer in answers),
         networks=len(answers),
         label_probability=fmean(answer.label_probability for answer in answers),
+        agreed=2 * count > len(answers),
     )
 
 

@@ -76,10 +76,10 @@ class TlftSweeper(Sweeper):
         from tlft.terminal.ctrl_c import status_of_ctrl_c
         from tlft.terminal.line_breaks import fitting
 
-        jobs = plan_jobs(compose_jobs(master, overrides, loader))
         choices = master.hydra.runtime.choices
         choice = choices["hydra/launcher"]
-        launcher = self._launcher(choice)
+        launcher, composed = self._launcher(choice), compose_jobs(master, overrides, loader)
+        jobs = plan_jobs(composed, *([] if composed[0].config.plan else [launcher.begin]))
         plan = describe_plan(jobs, on_all_cores=choice == "parallel", here=choice != "slurm")
         print(fitting(plan + launcher.prepare([job for job in jobs if job.is_due]), sys.stdout), flush=True)
         if jobs[0].config.plan:

@@ -69,8 +69,12 @@ def candidates(line: str = "tlft ") -> list[str]:
     if name == "run":
         from tlft.config.compose import register
         from tlft.config.hydra_internals import argument_parser, complete_overrides
+        from tlft.config.validate import choices_of
 
         if not word.startswith("-"):
+            key, equals, value = word.partition("=")
+            if equals and (choices := choices_of(key)):
+                return [f"{key}={choice}" for choice in choices if choice.startswith(value)]
             register()
             return complete_overrides(" ".join([*before, word]))
         parser = argument_parser()

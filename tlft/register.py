@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from tlft.commands import invocation
 from tlft.errors import ConfigurationError
-from tlft.names import Metric, Param, Tag
+from tlft.names import Metric, Param, Tag, short_id
 from tlft.records.record import Record
 from tlft.terminal.command_line import add_experiment, add_uri, command_parser, exit_status
 
 _FIGURES = (Metric.HOLDOUT_ACCURACY, Metric.ACCURACY, Metric.CLOSED_SET_ACCURACY, Metric.MACRO_F1)
+_MOST_CLASSES = 10
 
 
 def choose_best(records: Sequence[Record], experiment: str) -> Record:
@@ -45,19 +46,32 @@ def choose_best(records: Sequence[Record], experiment: str) -> Record:
 
 
 def describe_model(record: Record) -> str:
-    """Return the card of a registered model, in Markdown."""
-    params, tags = record.params, record.tags
-    figures = [f"- {name}: {record.metrics[name]:.4f}" for name in _FIGURES if name in record.metrics]
+    """Return the card of a registered model, in Markdown: what it is, how good, of which run, and how to use it."""
+    params, tags, metrics = record.params, record.tags, record.metrics
+    of = {Metric.HOLDOUT_ACCURACY: "training images kept back to choose by", Metric.ACCURACY: "evaluation images"}
+    figures = [name for name in _FIGURES if name in metrics]
+    if metrics.get(Metric.CLOSED_SET_ACCURACY) == metrics.get(Metric.ACCURACY):  # of a head that has no other outputs
+        figures = [name for name in figures if name != Metric.CLOSED_SET_ACCURACY]
+    classes = [name.removeprefix(Metric.RECALL) for name in metrics if name.startswith(Metric.RECALL)]
+    named = f": {', '.join(classes[:_MOST_CLASSES])}{', ...' * (len(classes) > _MOST_CLASSES)}" if classes else ""
+    commit = f"{tags.get(Tag.COMMIT, 'unknown')[:12]}{' (with changes)' if tags.get(Tag.DIRTY) == 'true' else ''}"
     return "\n".join(
         [
-            f"{record.name}, on {tags.get(Tag.DATA, 'unknown')}",
+            f"**{record.name}** on {tags.get(Tag.DATA, 'unknown')}{named}",
             "",
-            *figures,
-            f"- run: {record.run_id}, key {record.key[:12]}",
-            f"- arch: {params.get(Param.ARCH, 'unknown')}, weights {params.get(Param.WEIGHTS, 'from scratch')[:12]}",
-            f"- code: {tags.get(Tag.COMMIT, 'unknown')[:12]}{' (dirty)' if tags.get(Tag.DIRTY) == 'true' else ''}",
+            *(f"- {name}: {metrics[name]:.4f}{f', of the {of[name]}' if name in of else ''}" for name in figures),
+            f"- network: {params.get(Param.ARCH, 'unknown')}, {_describe_weights(record)}",
+            f"- run: {short_id(record.run_id)} ({record.run_id}), code {commit}",
+            "",
+            f"`{invocation('predict')} {short_id(record.run_id)} PHOTOGRAPH` says what it makes of one.",
         ]
     )
+
+
+def _describe_weights(record: Record) -> str:
+    if Tag.WEIGHTS in record.tags:
+        return f"begun with the weights {record.tags[Tag.WEIGHTS]}"
+    return "begun with pretrained weights" if Param.WEIGHTS in record.params else "trained from scratch"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,11 +100,13 @@ _EXAMPLES = """  python -m tlft.register RUN --name insects                the n
 
 
 def _register(arguments: Namespace) -> int:
-    from tlft.tracking.registry import register_model
+    from tlft.tracking.registry import Card, register_model
 
     _check(arguments)
     record = _choose(arguments)
-    version = register_model(record.run_id, arguments.name, arguments.alias, describe_model(record), arguments.uri)
+    tags = {name: record.tags[name] for name in (Tag.DATA, Tag.ARCH, Tag.COLUMN) if name in record.tags}
+    card = Card(describe_model(record), tags)
+    version = register_model(record.run_id, arguments.name, arguments.alias, card, arguments.uri)
     print(f"models:/{arguments.name}@{arguments.alias} is version {version}, run {record.run_id} ({record.name})")
     return 0
 
@@ -107,13 +123,15 @@ def _check(arguments: Namespace) -> None:
 
 def _choose(arguments: Namespace) -> Record:
     """Return the run that was named, or the best."""
+    from tlft.tracking.client import tracking_uri
     from tlft.tracking.reader import load_record, load_records
 
     experiment = arguments.best_of or arguments.experiment
     records = load_records(experiment, arguments.uri)
     if not records:
         raise ConfigurationError(
-            f"{experiment}: no such experiment, or it has no runs; `{invocation('ui')}` tells their names"
+            f"{experiment}: no such experiment in {tracking_uri(arguments.uri)}, or it has no runs; name another, or "
+            f"set TLFT_HOME; `{invocation('ui')}` tells their names"
         )
     if arguments.best_of is not None:
         return choose_best(records, experiment)

@@ -47,6 +47,10 @@ def _shared(claims: Sequence[Claim]) -> str:
     text = f"Each on the same {images.pop()} evaluation images. " if len(images) == 1 else ""
     if all(claim.comparison.seeds_unknown for claim in claims):
         text += "Few networks a side: other seeds may do otherwise. "
+    if any(max(claim.comparison.networks) > 1 for claim in claims):
+        text += (
+            "Of several networks the last two figures are means; behind them are all images in which some differ so. "
+        )
     return text + "Green is better, red is worse, grey is not shown to differ; the bar is the 95 % interval."
 
 
@@ -87,8 +91,11 @@ def _line(claim: Claim, titles: Mapping[str, str], place: int | None, ends: tupl
 
 
 def _link(count: float, claim: Claim, place: int | None, *, right: str, wrong: str) -> dict[str, Any]:
-    """Return a count of images, and which filter shows them; a mean over networks shows what most of these say."""
-    outputs = {side: "closed" if side in claim.closed_sides else "open" for side in (right, wrong)}
-    wanted = [f"{right}:right:{outputs[right]}", f"{wrong}:wrong:{outputs[wrong]}"]
+    """Return a count of images, and which filter shows all those that are in it, perhaps with some networks alone."""
+    networks = dict(zip((claim.new, claim.old), claim.comparison.networks, strict=True))
+    wanted = [
+        f"{side}:{'any-' * (networks[side] > 1)}{outcome}:{'closed' if side in claim.closed_sides else 'open'}"
+        for side, outcome in ((right, "right"), (wrong, "wrong"))
+    ]
     text = f"{count:g}" if count == int(count) else f"{count:.1f}"
     return {"text": text, "row": place, "filter": " ".join(wanted)}

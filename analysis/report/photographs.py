@@ -14,7 +14,7 @@ from analysis.narrative import short_title
 from analysis.report.material import Material
 from analysis.rows import Row
 from analysis.svg_charts import column_class
-from tlft.evaluation.wording import say_prediction
+from tlft.evaluation.wording import say_prediction, say_probability
 from tlft.names import Param
 
 MAX_PHOTOGRAPHS = 1500
@@ -116,22 +116,26 @@ def _predictions(
     shown: Sheet,
     texts: dict[str, int],
 ) -> dict[str, Any]:
-    """Return what the columns of a row say, as short as can be: numbers of texts, and whether most are right."""
+    """Return what the columns of a row say, as short as can be: numbers of texts, and of networks' outcomes.
+
+    The latter have a bit for each fact that the script filters by, which has the same list (`FACTS`).
+    """
     row = material.rows[place]
     titles = {column.key: short_title(column) for column in material.table.columns}
     places = {image: number for number, image in enumerate(shown)}
     columns = [verdict.column for verdict in photographs[0].verdicts]
     evidence = {key: material.table.evidence_of(row, key) for key in columns}
-    several = any(verdict.networks > 1 for verdict in photographs[0].verdicts)
+    several = {verdict.column for verdict in photographs[0].verdicts if verdict.networks > 1}
     return {
         "sheet": data_sets.index(row.data),
-        "note": _note(len(columns), several=several),
+        "note": _note(len(columns), several=bool(several)),
         "columns": [
             {
                 "key": key,
                 "title": titles[key],
                 "colour": column_class(key),
                 "open": (cell := evidence[key]) is not None and cell.correctness.open_set,
+                "several": key in several,
             }
             for key in columns
         ],
@@ -151,7 +155,8 @@ def _note(columns: int, *, several: bool) -> str:
     note = f"Those first {order}. Behind a prediction stands its own probability, and that of the true class where "
     note += "this is another."
     if several:
-        note += " Of several networks these are means, and an image counts as right where more than half of them are."
+        note += " Of several networks these are means, and an image counts as right where more than half of them are;"
+        note += " where they disagree so that no class has more than half, the true one's mean is given."
     return note
 
 
@@ -159,8 +164,9 @@ def _encode(verdict: Verdict, photograph: Photograph, texts: dict[str, int]) -> 
     text = describe_verdict(verdict, photograph.label)
     if (verdict.right > 0.5) != (verdict.right_closed_set > 0.5):  # or a filter by this would contradict what is shown
         text += f" ({_RIGHT if verdict.right_closed_set > 0.5 else _WRONG} of the data's classes alone)"
-    right = int(verdict.right > 0.5) + 2 * int(verdict.right_closed_set > 0.5)
-    return texts.setdefault(text, len(texts)), right
+    shares = verdict.right, verdict.right_closed_set
+    facts = [*(share > 0.5 for share in shares), *(fact for share in shares for fact in (share > 0, share < 1))]
+    return texts.setdefault(text, len(texts)), sum(fact << place for place, fact in enumerate(facts))
 
 
 def describe_verdict(verdict: Verdict, label: str) -> str:
@@ -169,4 +175,7 @@ def describe_verdict(verdict: Verdict, label: str) -> str:
     said = said.replace(" %", "\u00a0%")
     if verdict.right in (0, 1):
         return f"{_RIGHT if verdict.right else _WRONG} {said}"
+    if not verdict.agreed:
+        said = f"{label} {say_probability(verdict.label_probability)} on average".replace(" %", "\u00a0%")
+        return f"{round(verdict.right * verdict.networks)} of {verdict.networks} right; {said}"
     return f"{round(verdict.right * verdict.networks)} of {verdict.networks} right; most say {said}"

@@ -16,7 +16,9 @@ function enlarge(photo) {
   const neighbours = visible(photo.parentElement);
   dialog.querySelector(".previous").disabled = neighbours[0] === photo;
   dialog.querySelector(".next").disabled = neighbours.at(-1) === photo;
-  if (!dialog.open) dialog.showModal();
+  if (dialog.open) return;
+  dialog.showModal();
+  history.pushState({ enlarged: true }, "");  // so that a phone's way back closes the image, and not the page
 }
 
 function visible(list) {
@@ -40,15 +42,19 @@ dialog.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (step) turn(step);
 });
+addEventListener("popstate", () => dialog.close());
 dialog.addEventListener("close", () => {
+  if (history.state?.enlarged) history.back();
   if (enlarged?.classList.contains("folded")) photographs.fold(Infinity);
   enlarged?.querySelector("button")?.focus();
 });
-let touched = 0;
-dialog.addEventListener("touchstart", (event) => { touched = event.changedTouches[0].clientX; }, { passive: true });
-dialog.addEventListener("touchend", (event) => {
-  const moved = event.changedTouches[0].clientX - touched;
-  if (Math.abs(moved) > 40) turn(moved < 0 ? 1 : -1);
+// One finger, that goes to a side more than up or down; whoever looks closer moves the image.
+let touched = null;
+dialog.addEventListener("touchstart", ({ touches: [first, second] }) => { touched = second ? null : first; }, { passive: true });
+dialog.addEventListener("touchend", ({ changedTouches: [finger] }) => {
+  if (!touched || visualViewport.scale > 1.01) return;
+  const [right, down] = [finger.clientX - touched.clientX, finger.clientY - touched.clientY];
+  if (Math.abs(right) > Math.max(40, 2 * Math.abs(down))) turn(right < 0 ? 1 : -1);
 }, { passive: true });
 
 // The chosen row's photographs: what its columns say of them, in its order, filtered.
@@ -64,8 +70,12 @@ function element(name, attributes, ...children) {
   return made;
 }
 
-function isRight(bits, outputs) {
-  return (outputs === "closed" ? bits & 2 : bits & 1) !== 0;
+// Of the networks of a column, as the page's maker has numbered it: whether most are right, some are, some are not.
+const FACTS = ["right:open", "right:closed", "any-right:open", "any-wrong:open", "any-right:closed", "any-wrong:closed"];
+
+function isFact(bits, name) {
+  const turned = name.startsWith("wrong");
+  return ((bits >> FACTS.indexOf(turned ? name.replace("wrong", "right") : name)) & 1) !== Number(turned);
 }
 
 class Photographs {
@@ -100,7 +110,7 @@ class Photographs {
         element("dt", { className: colour, textContent: title }), element("dd", { textContent: texts[index] }),
       ]);
       photo.querySelector("dl").replaceChildren(...lines);
-      photo.classList.toggle("mistake", right.some((bits) => !isRight(bits, "open")));
+      photo.classList.toggle("mistake", right.some((bits) => isFact(bits, "wrong:open")));
     }
     this.offer();
     this.filter();
@@ -109,9 +119,11 @@ class Photographs {
   offer() {
     const classes = [...new Set(this.shown.map(({ photo }) => photo.dataset.label))].sort();
     this.byClass.replaceChildren(new Option("all", ""), ...classes.map((name) => new Option(name)));
-    this.byColumn.replaceChildren(...this.row.columns.map(({ key, title, open }) => {
-      const choices = [["", "right or wrong"], ["right:open", "right"], ["wrong:open", "wrong"]];
-      if (open) choices.push(["right:closed", "right, closed-set"], ["wrong:closed", "wrong, closed-set"]);
+    this.byColumn.replaceChildren(...this.row.columns.map(({ key, title, open, several }) => {
+      const outcomes = [["right", "right"], ["wrong", "wrong"]];
+      if (several) outcomes.push(["any-right", "right in some network"], ["any-wrong", "wrong in some network"]);
+      const choices = [["", "right or wrong"], ...outcomes.map(([value, text]) => [`${value}:open`, text])];
+      if (open) choices.push(...outcomes.map(([value, text]) => [`${value}:closed`, `${text}, closed-set`]));
       const select = element("select", {}, ...choices.map(([value, text]) => new Option(text, value)));
       select.dataset.column = key;
       return element("label", {}, title, select);
@@ -145,10 +157,10 @@ class Photographs {
   }
 
   filter() {
-    const wanted = this.selects().map((select) => select.value.split(":"));
+    const wanted = this.selects().map((select) => select.value);
     let count = 0;
     for (const { photo, right } of this.shown) {
-      const fits = wanted.every(([outcome, outputs], index) => !outcome || isRight(right[index], outputs) === (outcome === "right"));
+      const fits = wanted.every((fact, index) => !fact || isFact(right[index], fact));
       photo.hidden = !fits || (this.byClass.value !== "" && photo.dataset.label !== this.byClass.value);
       count += photo.hidden ? 0 : 1;
     }

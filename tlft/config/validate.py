@@ -30,6 +30,9 @@ _CHOICES = {
 }
 
 
+_WORDS = {"device": ("auto", "cpu", "cuda", "mps"), "training.trainable": ("all", "head", "none")}
+"""Of keys that take something else too."""
+
 _AT_LEAST_ZERO = (
     *("seed", "training.epochs", "data.split_seed", "data.drawing_seed", "checkpoint.every_minutes", "cache.max_gb"),
     *("schedule.warmup_epochs", "optimizer.weight_decay", "optimizer.momentum", "model.stages"),
@@ -105,6 +108,12 @@ def describe_values(key: str, kind: type, is_optional: bool) -> str:
     else:
         return ""
     return f"{text}, or null" if is_optional else text
+
+
+def choices_of(key: str) -> tuple[str, ...]:
+    """Return the words that a dotted key takes; none of a key that takes anything else, or is not there."""
+    value = _value_of(Config(), key)
+    return _CHOICES.get(key, _WORDS.get(key, ("true", "false") if isinstance(value, bool) else ()))
 
 
 def _value_of(config: Config, key: str) -> float | None:

@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tlft.config.schema import NEAR_DUPLICATES
 from tlft.data.class_map import describe as describe_class_map
@@ -24,6 +24,7 @@ from tlft.sweeps.job_table import JobLine, render_jobs
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.terminal.line_breaks import fitting
 from tlft.tracking.claimed_run import tidy
+from tlft.tracking.done_before import is_new
 from tlft.tracking.server import PATIENCE_SECONDS, StoreAwayError, wait_for_server
 from tlft.tracking.store import Store
 
@@ -33,11 +34,16 @@ _LOOK_SECONDS = 1.0
 _DUE = (RunStatus.NEW, RunStatus.UNFINISHED)
 
 
-def plan_jobs(jobs: Sequence[Job]) -> list[PlannedJob]:
-    """Identify every job and look up which are done; data is fetched if it is not here."""
+def plan_jobs(jobs: Sequence[Job], begin: Callable[[], None] = lambda: None) -> list[PlannedJob]:
+    """Identify every job and look up which are done; data is fetched if it is not here.
+
+    `begin` is called as soon as it is certain that something is due.
+    """
     for uri in dict.fromkeys(job.config.tracking.uri or "" for job in jobs):
         wait_for_server(uri)  # before anything that takes long
     identities = _identify(jobs)
+    if is_new(jobs[-1].config, identities[-1].key):
+        begin()
     stores: dict[str, Store] = {}
     distinct: dict[tuple[str, str], Job] = {}  # the first of each store and key
     for job, identity in zip(jobs, identities, strict=True):

@@ -17,7 +17,7 @@ from tlft.storage.files import atomic_write
 from tlft.terminal.line_breaks import MARGIN, fitting
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 log = logging.getLogger(__name__)
 
@@ -171,11 +171,47 @@ def above_bars(line: str) -> str:
     return erase + line + height * "\n"  # as far down as rich believes to be
 
 
+def _columns() -> list[ProgressColumn]:
+    """Return what a line has of its task, from left to right."""
+    from rich import progress as rich_progress
+    from rich.table import Column
+    from rich.text import Text
+
+    class Amount(rich_progress.ProgressColumn):
+        def render(self, task: rich_progress.Task) -> Text:
+            columns = (rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn())
+            if task.fields["unit"] == "bytes":
+                return Text(" ").join(column.render(task) for column in columns)
+            total = f"/{task.total:.0f}" if task.total else ""
+            speed = f", {task.speed:.1f}/s" if task.speed and not task.fields.get("is_whole") else ""
+            return Text(f"{task.completed:.0f}{total} {task.fields['unit']}{speed}")
+
+    class Left(rich_progress.TimeRemainingColumn):
+        def render(self, task: rich_progress.Task) -> Text:
+            return (
+                Text() if task.fields.get("is_whole") else super().render(task)
+            )  # whose note says it, by what is known
+
+    class Name(rich_progress.ProgressColumn):
+        def render(self, task: rich_progress.Task) -> Text:
+            return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
+
+    return [
+        Name(table_column=Column(no_wrap=False, min_width=8)),  # which alone may be cut where the terminal is narrow
+        rich_progress.BarColumn(bar_width=12),
+        Amount(table_column=whole()),
+        Left(compact=True, table_column=whole()),
+        rich_progress.TextColumn("{task.fields[note]}", table_column=whole()),
+    ]
+
+
 def bars() -> Progress:
-    """Return moving lines for a terminal; each task has the fields `unit` and `note`."""
+    """Return moving lines for a terminal; tasks have fields: `unit`, `note`, and `is_whole` one that others are of."""
     from rich import progress as rich_progress
     from rich.console import Console, ConsoleDimensions
-    from rich.table import Column
     from rich.text import Text
 
     class NarrowConsole(Console):
@@ -201,28 +237,8 @@ def bars() -> Progress:
             _moving = None
             super().stop()
 
-    class Amount(rich_progress.ProgressColumn):
-        def render(self, task: rich_progress.Task) -> Text:
-            columns = (rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn())
-            if task.fields["unit"] == "bytes":
-                return Text(" ").join(column.render(task) for column in columns)
-            total = f"/{task.total:.0f}" if task.total else ""
-            speed = f", {task.speed:.1f}/s" if task.speed else ""
-            return Text(f"{task.completed:.0f}{total} {task.fields['unit']}{speed}")
-
-    class Name(rich_progress.ProgressColumn):
-        def render(self, task: rich_progress.Task) -> Text:
-            return Text(task.description, no_wrap=True, overflow="ellipsis")
-
-    def whole() -> Column:
-        return Column(no_wrap=True)
-
     return Bars(
-        Name(table_column=Column(no_wrap=False, min_width=8)),  # which alone may be cut where the terminal is narrow
-        rich_progress.BarColumn(bar_width=12),
-        Amount(table_column=whole()),
-        rich_progress.TimeRemainingColumn(compact=True, table_column=whole()),
-        rich_progress.TextColumn("{task.fields[note]}", table_column=whole()),
+        *_columns(),
         console=NarrowConsole(stderr=True),
         redirect_stdout=sys.stdout.isatty(),  # what goes into a file is not shown in its place
         transient=True,
@@ -235,7 +251,7 @@ def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Advance
     with bars() as lines:
         if _overall is not None:
             name, done_of_all, all_of_it, units, behind = _overall
-            lines.add_task(name, total=all_of_it, completed=done_of_all, note=behind, unit=units)
+            lines.add_task(name, total=all_of_it, completed=done_of_all, note=behind, unit=units, is_whole=True)
         task = lines.add_task(description, total=total or None, completed=done, note="", unit=unit)
 
         def advance(n: int = 1, note: str = "") -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tlft.config.addresses import name_in_home, place_of
 from tlft.config.schema import Config
 from tlft.database.runs import read_tagged, some_are_running
@@ -20,18 +22,29 @@ def find_done(config: Config, key: str) -> Outcome | None:
     None where that cannot be told without MLflow: there is no such run, it is damaged, the home was moved, somebody
     is at work, or something is left that a killed process has not done.
     """
-    own = tracking_uri(None, config.home)
-    uri = tracking_uri(config.tracking.uri, config.home)
-    path = database_path(uri)
-    if uri != own or path is None or not path.exists() or find_problems(uri):
+    path, experiment = _own_database(config), config.tracking.experiment
+    if path is None:
         return None
-    experiment = config.tracking.experiment
     records = read_tagged(path, experiment, Tag.RUN_KEY, key) or ()
     finished = [record for record in records if record.status == "FINISHED" and not record.deleted]
     newest = max(finished, key=lambda record: (record.start_time, record.run_id), default=None)
     if newest is None or _is_left_over(config, newest, key) or some_are_running(path, experiment) is not False:
         return None
     return None if find_damage(newest.artifacts, newest.tags) else outcome_of(newest)
+
+
+def is_new(config: Config, key: str) -> bool:
+    """Tell whether it is certain that no run of a key was begun; False where that cannot be told without MLflow."""
+    path = _own_database(config)
+    return path is not None and read_tagged(path, config.tracking.experiment, Tag.RUN_KEY, key) == []
+
+
+def _own_database(config: Config) -> Path | None:
+    """Return the home's own database, if it is the store of a configuration and can be read as it is."""
+    own = tracking_uri(None, config.home)
+    uri = tracking_uri(config.tracking.uri, config.home)
+    path = database_path(uri)
+    return None if uri != own or path is None or not path.exists() or find_problems(uri) else path
 
 
 def _is_left_over(config: Config, record: Record, key: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlft.errors import ConfigurationError, TlftError
 from tlft.names import Artifact, Tag
@@ -76,7 +77,20 @@ def _fetch(artifact_uri: str, name: str, file: str) -> Path:
     return folder / file
 
 
-def register_model(run_id: str, name: str, alias: str, card: str, uri: str | None = None) -> str:
+_ABOUT = (
+    "Networks of image classification that tlft has trained. An alias names the version that is in use: "
+    '`mlflow.pyfunc.load_model("models:/{name}@{alias}")` loads it, and each version says what it is.'
+)
+
+
+class Card(NamedTuple):
+    """What is said of a version: in Markdown, and in tags to filter by."""
+
+    text: str
+    tags: Mapping[str, str]
+
+
+def register_model(run_id: str, name: str, alias: str, card: Card, uri: str | None = None) -> str:
     """Put the logged model of a run into the registry, and give it an alias; returns its version.
 
     A run that is registered under the name already keeps its version, whose card is written anew.
@@ -90,12 +104,14 @@ def register_model(run_id: str, name: str, alias: str, card: str, uri: str | Non
         run = existing_run(client, run_id)
         model = _model_of(client, run)
         if not client.search_registered_models(filter_string=f"name = '{name}'"):
-            client.create_registered_model(name)
+            client.create_registered_model(name, description=_ABOUT.format(name=name, alias=alias))
         registered = client.search_model_versions(f"name = '{name}'")
         version = next((str(version.version) for version in registered if version.run_id == run_id), None)
         if version is None:
             source = f"models:/{model.model_id}"
             version = str(client.create_model_version(name, source, run_id, model_id=model.model_id).version)
-        client.update_model_version(name, version, description=card)
+        client.update_model_version(name, version, description=card.text)
+        for key, value in card.tags.items():
+            client.set_model_version_tag(name, version, key, value)
         client.set_registered_model_alias(name, alias, version)
     return version

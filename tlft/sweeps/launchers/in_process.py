@@ -27,7 +27,7 @@ def prepare(due: Sequence[PlannedJob]) -> str:
 
 
 def begin() -> None:
-    """Do nothing: this process is there."""
+    """Do nothing."""
 
 
 def run_jobs(orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:

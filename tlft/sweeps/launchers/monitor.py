@@ -63,7 +63,7 @@ class Monitor:
         forecast = self._forecast
         if forecast.total > 1:
             if self._sweep is None:
-                self._sweep = display.add_task("sweep", total=forecast.total, note="", unit="jobs")
+                self._sweep = display.add_task("sweep", total=forecast.total, note="", unit="jobs", is_whole=True)
             display.update(self._sweep, completed=forecast.done, note=forecast.describe_left())
         for number in [number for number in self._lines if number not in folders]:
             display.remove_task(self._lines.pop(number))

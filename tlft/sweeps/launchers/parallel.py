@@ -67,6 +67,11 @@ class _Worker:
     order: JobOrder | None = None
     peak: int = 0
 
+    @property
+    def ends(self) -> list[Connection | int]:
+        """What tells that it has something to say, or is gone."""
+        return [self.process.sentinel, *([] if self.orders.closed else [self.orders])]
+
     def is_free_for(self, order: JobOrder) -> bool:
         """Tell whether it may have this job next."""
         is_free = self.order is None and not self.orders.closed and self.process.is_alive()
@@ -90,10 +95,11 @@ class _Worker:
         self.order = None
         return order
 
-    def look(self) -> None:
-        """Remember the most memory that it was seen with."""
+    def look(self) -> JobOrder | None:
+        """Return the order of its job, if it is at one, and remember the most memory that it was seen with."""
         with suppress(psutil.Error):
             self.peak = max(self.peak, psutil.Process(self.process.pid).memory_info().rss)
+        return self.order
 
 
 def run_jobs(orders: Sequence[JobOrder], jobs: int | None, need: int = 0) -> None:
@@ -117,18 +123,14 @@ def run_jobs(orders: Sequence[JobOrder], jobs: int | None, need: int = 0) -> Non
             while waiting or workers:
                 _start(capacity, waiting, workers, server)
                 _dismiss_idle(workers)
-                wait([end for worker in workers for end in _ends(worker)], timeout=_LOOK_SECONDS)
+                wait([end for worker in workers for end in worker.ends], timeout=_LOOK_SECONDS)
                 for worker in workers:
-                    order = worker.end_job()
-                    if order is None:
+                    if (order := worker.end_job()) is None:
                         continue
                     if log_end(order, partial(_cause, worker, order)) and stops_on_failure(orders) and waiting:
                         log.warning("sweep.on_failure=stop: %d jobs are not started", len(waiting))
                         waiting.clear()
-                at_work = [(worker, worker.order) for worker in workers if worker.order is not None]
-                for worker, _ in at_work:
-                    worker.look()
-                monitor.look({order.job.number: order.folder for _, order in at_work})
+                monitor.look({order.job.number: order.folder for worker in workers if (order := worker.look())})
                 signals.stop_if_asked()
     except BaseException as error:
         _stop(workers, signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
@@ -168,11 +170,6 @@ def _dismiss_idle(workers: list[_Worker]) -> None:
     for worker in [worker for worker in workers if worker.order is None and not worker.process.is_alive()]:
         worker.process.join()
         workers.remove(worker)
-
-
-def _ends(worker: _Worker) -> list[Connection | int]:
-    """Return what tells that a worker has something to say, or is gone."""
-    return [worker.process.sentinel, *([] if worker.orders.closed else [worker.orders])]
 
 
 def process_server() -> _Server:
