@@ -155,6 +155,10 @@ def test_a_run_is_registered_once_with_its_figures(home: Home, capsys: pytest.Ca
     assert second.startswith("models:/insects@best is version 1")
     (version,) = MlflowClient(f"sqlite:///{home.path}/mlflow.db").search_model_versions("name = 'insects'")
     assert "holdout/accuracy: " in (version.description or "")
+    assert ": ants, bees" in (version.description or "")
+    assert version.tags["tlft.data"] == "folder"
+    model = MlflowClient(f"sqlite:///{home.path}/mlflow.db").get_registered_model("insects")
+    assert "models:/insects@champion" in (model.description or "")
     assert predict(["models:/insects@best", str(home.folder / "val" / "ants" / "0.png")]) == 0
     assert register([home.fine_tuned, "--best-of", "tlft", "--name", "x"]) == 2
     assert register([home.fine_tuned, "--name", "a/b"]) == 2

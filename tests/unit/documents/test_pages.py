@@ -121,3 +121,15 @@ def test_a_notebook_is_stored_with_its_outputs_and_no_path_of_a_machine(path: Pa
     shown = json.dumps([cell.outputs for cell in cells])
     assert re.findall(r"(?:file://|/home/|/root/|/tmp/|/Users/|/mnt/|/opt/|/var/)[^\s\"]*", shown) == []
     assert str(PROJECT) not in shown
+
+
+def test_the_guide_lists_every_option_of_every_group_and_every_preset() -> None:
+    guide = (PROJECT / "docs" / "guide.md").read_text(encoding="utf-8")
+    groups = {path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "hydra"}
+    listed = {match[1]: match[2] for match in re.finditer(r"^\| `(\w+)` \| (`.*?`) \|", guide, re.MULTILINE)}
+    assert groups <= set(listed)
+    for group in groups:
+        options = {path.stem for path in (PROJECT / "conf" / group).glob("*.yaml")}
+        assert set(re.findall(r"`(\w+)`", listed[group])) == options
+    presets = set(re.findall(r"^\| `sweep=(\w+)` \|", guide, re.MULTILINE))
+    assert presets == {path.stem for path in (PROJECT / "conf" / "sweep").glob("*.yaml")}

@@ -16,7 +16,7 @@ from tlft.config.schema import Config
 from tlft.names import Tag
 from tlft.storage.files import sha256_of
 from tlft.tracking.client import local_folder
-from tlft.tracking.done_before import find_done
+from tlft.tracking.done_before import find_done, is_new
 from tlft.tracking.store import Store
 
 KEY = "a" * 64
@@ -57,6 +57,7 @@ def test_the_newest_finished_run_is_what_mlflow_finds(store: Store, config: Conf
     assert outcome == store.finished(KEY)
     assert (outcome.name, outcome.seconds, outcome.score) == ("at 2", 2.5, 0.75)
     assert find_done(config, "b" * 64) is None
+    assert [is_new(config, key) for key in (KEY, "b" * 64)] == [False, True]
 
 
 def test_a_damaged_run_is_left_to_mlflow_which_says_so(store: Store, config: Config) -> None:
