@@ -29,6 +29,9 @@ _PHRASES: dict[str, Callable[[str], str]] = {
     Param.BATCH_SIZE: lambda v: f", batch {v}",
     Param.EPOCHS: lambda v: f", {v} epoch" if v == "1" else f", {v} epochs",
     Param.FLIP: lambda v: "" if v == "true" else ", no flips",
+    Param.LABEL_SMOOTHING: lambda v: f", label smoothing {v}",
+    Param.CLIP_NORM: lambda v: f", gradients cut at {v}",
+    Param.DECAY_NORMS: lambda _: ", no decay of norms and biases",
     Param.KEEP: lambda v: "" if v == "last" else f", keep {v}",
     Param.DATA_HOLDOUT: lambda v: ", with a hold-out",
 }

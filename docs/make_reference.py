@@ -14,7 +14,7 @@ _VARIANTS = ("optimizer=adam", "optimizer=adamw", "data=synthetic", "hydra/launc
 _HEAD = """\
 # Reference of groups and keys
 
-*Made by `make reference` of the docstrings in `tlft/config/schema.py` and the files in `conf/`; `python run.py --help`
+*Made by `make reference` of the docstrings in `tlft/config/` and the files in `conf/`; `python run.py --help`
 shows the same for the options that are given with it.*
 
 `group=option` chooses, `key=value` sets, and a key beats a preset. `null` is no value; what holds `, ( ) { }` or `=` is

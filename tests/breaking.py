@@ -27,7 +27,7 @@ _step = training._step
 _failed: list[weakref.ref[Any]] = []
 
 
-def step(model: Any, batch: Any, optimizer: Any, lr: float, machine: Any) -> Any:
+def step(model: Any, batch: Any, optimizer: Any, lr: float, machine: Any, recipe: Any) -> Any:
     """Take a step, or break; says whether the model of a job that has broken in this process is still there."""
     if lr == EXITS:
         sys.exit(3)
@@ -35,13 +35,13 @@ def step(model: Any, batch: Any, optimizer: Any, lr: float, machine: Any) -> Any
         for model_of_before in _failed:
             print("the model that broke", "is gone" if model_of_before() is None else "is kept", file=sys.stderr)
         _failed.clear()
-        return _step(model, batch, optimizer, lr, machine)
+        return _step(model, batch, optimizer, lr, machine, recipe)
     _failed.append(weakref.ref(model))
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), before[1]))
     try:
-        return _step(model, batch, optimizer, lr, machine)
+        return _step(model, batch, optimizer, lr, machine, recipe)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 

@@ -21,10 +21,11 @@ from fresh_database import VARIABLE
 from PIL import Image
 from warm import WarmCommand
 
-from tlft.config.compose import Composer, to_config
+from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
+from tlft.config.typed import to_config
 from tlft.runtime import signals
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background job; children would inherit it

@@ -12,10 +12,11 @@ import pandas as pd
 from PIL import Image
 
 from analysis.comparison_table import Table, add_evidence, build_table
-from tlft.config.compose import Composer, to_config
+from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
+from tlft.config.typed import to_config
 from tlft.records.record import Record
 from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.sweeps.plan import plan_jobs

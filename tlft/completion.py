@@ -67,8 +67,8 @@ def candidates(line: str = "tlft ") -> list[str]:
     if name not in COMMANDS:
         return []
     if name == "run":
-        from tlft.config.compose import register
         from tlft.config.hydra_internals import argument_parser, complete_overrides
+        from tlft.config.typed import register
         from tlft.config.validate import choices_of
 
         if not word.startswith("-"):

@@ -105,6 +105,9 @@ class Param:
     BETA1 = "optimizer.beta1"
     BETA2 = "optimizer.beta2"
     EPS = "optimizer.eps"
+    LABEL_SMOOTHING = "training.label_smoothing"
+    CLIP_NORM = "training.clip_norm"
+    DECAY_NORMS = "training.decay_norms"
     SCHEDULE = "schedule.name"
     WARMUP_EPOCHS = "schedule.warmup_epochs"
 

@@ -15,11 +15,11 @@ import hydra
 from omegaconf import DictConfig
 
 from tlft.commands import invocation
-from tlft.config.compose import register
 from tlft.config.help import render_help
 from tlft.config.hydra_internals import argument_parser, explained, run_multirun, run_single
 from tlft.config.output_dir import with_claimed_folder
 from tlft.config.paths import CONF, config_folder
+from tlft.config.typed import register
 from tlft.errors import ConfigurationError, TlftError, one_line, without_passwords
 from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line

@@ -17,9 +17,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from analysis.table import main as table
-from tlft.config.compose import Composer, to_config
+from tlft.config.compose import Composer
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
+from tlft.config.typed import to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.records.outcome import Outcome
 from tlft.runs import artifacts, experiment

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import PHOTOGRAPHS, needs_photographs
 
-from tlft.config.compose import Composer, to_config
+from tlft.config.compose import Composer
 from tlft.config.resolve import resolve
+from tlft.config.typed import to_config
 from tlft.data.batches import Split, open_images
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate

@@ -15,9 +15,10 @@ from conftest import TINY_ARCH
 from killing import Evidence, Job, gather, left_over
 from warm import warm_server
 
-from tlft.config.compose import Composer, to_config
+from tlft.config.compose import Composer
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
+from tlft.config.typed import to_config
 from tlft.tracking.reader import load_records
 
 Build = Callable[..., Config]

@@ -19,9 +19,10 @@ from servers import MlflowServer, PostgreSQL, needs_postgresql
 from test_parallel import Sweep
 from warm import warm_server
 
-from tlft.config.compose import Composer, to_config
+from tlft.config.compose import Composer
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
+from tlft.config.typed import to_config
 from tlft.records.record import Record
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store

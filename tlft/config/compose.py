@@ -5,21 +5,19 @@ Composing only: what a composed configuration must satisfy is in validate.py.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import re
 import shlex
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -28,8 +26,8 @@ from tlft.config.addresses import hide_passwords
 from tlft.config.hydra_internals import make_loader
 from tlft.config.options import say_missing
 from tlft.config.overrides import single_values, write_value
-from tlft.config.paths import CONF, config_folder, home_folder
-from tlft.config.schema import AdamConfig, AdamWConfig, Config, DataConfig, SgdConfig, SyntheticConfig
+from tlft.config.paths import CONF, config_folder
+from tlft.config.typed import register
 from tlft.errors import ConfigurationError, nearest, one_line
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError, YAMLError, OSError)
@@ -47,33 +45,6 @@ _KINDS = {
     "not Optional": "a value; null is none",
     "(type assigned|not a subclass|type for root)": "one of its keys, such as optimizer.lr, or an option of the group",
 }
-
-
-def register() -> None:
-    """Tell Hydra the schemas and the resolvers; calling it again changes nothing."""
-    OmegaConf.register_new_resolver("tlft.home", lambda: str(home_folder()), replace=True)
-    store = ConfigStore.instance().store
-    store(name="schema", node=Config)
-    options: dict[str, type] = {"optimizer/sgd": SgdConfig, "optimizer/adam": AdamConfig}
-    options |= {"optimizer/adamw": AdamWConfig, "data/imagefolder": DataConfig, "data/synthetic": SyntheticConfig}
-    for option, node in options.items():  # groups below hydra/ are not listed among the options that a user has
-        group, name = option.split("/")
-        store(group=f"hydra/schema/{group}", name=name, node=node)
-
-
-def to_config(cfg: DictConfig) -> Config:
-    """Turn what Hydra composed into plain dataclasses, every interpolation resolved, with the values as they stand."""
-    plain = copy.deepcopy(cfg)
-    with open_dict(plain):
-        plain.pop("hydra", None)
-    return task_to_config(plain)
-
-
-def task_to_config(task: DictConfig) -> Config:
-    """Do the same of what was composed without Hydra's own node."""
-    config = OmegaConf.to_object(task)
-    assert isinstance(config, Config)
-    return config
 
 
 class Composer:
@@ -279,15 +250,6 @@ class Composer:
 
     def _keys_of_launcher(self, groups: Sequence[str]) -> list[str]:
         return [f"{_OF_LAUNCHER}{name}" for name in self.compose(groups).hydra.launcher if name != "_target_"]
-
-
-def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
-    """Return a copy of what Hydra composed with other values of some dotted keys."""
-    copied = copy.deepcopy(config)
-    with open_dict(copied):
-        for key, value in values.items():
-            OmegaConf.update(copied, key, value)
-    return copied
 
 
 def _names_options(override: Override) -> bool:

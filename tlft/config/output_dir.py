@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tlft.config.compose import with_values
+from tlft.config.typed import with_values
 from tlft.errors import ConfigurationError
 
 _CLAIM = ".claimed"

@@ -11,6 +11,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from tlft.config.data_schema import DataConfig
+from tlft.config.recipe_schema import OptimizerConfig, ScheduleConfig, TrainingConfig
+
 
 @dataclass
 class PathsConfig:
@@ -68,146 +71,6 @@ class HeadConfig:
     """The classifier: the 1000 outputs of ImageNet (imagenet1k), or a new one with an output for each class (task)."""
 
     name: str = MISSING
-
-
-@dataclass
-class OptimizerConfig:
-    """What minimises the loss.
-
-    Attributes:
-        lr: learning rate.
-        weight_decay: coefficient of the weights' squares (adamw: decoupled from the gradient).
-    """
-
-    name: str = MISSING
-    lr: float = MISSING
-    weight_decay: float = 0.0
-
-
-@dataclass
-class SgdConfig(OptimizerConfig):
-    """Stochastic gradient descent (`torch.optim.SGD`).
-
-    Attributes:
-        momentum: of the steps.
-        nesterov: Nesterov's momentum.
-    """
-
-    name: str = "sgd"
-    momentum: float = 0.0
-    nesterov: bool = False
-
-
-@dataclass
-class AdamConfig(OptimizerConfig):
-    """Adam (`torch.optim.Adam`).
-
-    Attributes:
-        beta1: decay of the gradients' mean.
-        beta2: decay of the squared gradients' mean.
-        eps: added to the denominator.
-    """
-
-    name: str = "adam"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-
-
-@dataclass
-class AdamWConfig(AdamConfig):
-    """Adam with decoupled weight decay (`torch.optim.AdamW`)."""
-
-    name: str = "adamw"
-
-
-@dataclass
-class ScheduleConfig:
-    """The learning rate over time, changed at each step: constant, or cosine down to zero.
-
-    Attributes:
-        warmup_epochs: epochs of a linear rise from zero before it; fractions count.
-    """
-
-    name: str = "constant"
-    warmup_epochs: float = 0.0
-
-
-NEAR_DUPLICATES = "near_duplicates"
-"""As `data.group`: evaluation images that are nearly the same are one group."""
-
-
-@dataclass
-class DataConfig:
-    """The images, and how they are split.
-
-    Attributes:
-        root: folder of the images; null: TLFT_HYMENOPTERA, else data/ in paths.home.
-        class_map: outputs of the 1000-class head for each class, {ants:[310],bees:[bee]}, or a .yaml, .json or .csv
-            file; null: the built-in map of the photographs.
-        train_split: sub-folder that is trained on.
-        eval_split: sub-folder that reports; null: test, else val.
-        split_seed: draws what is split, whatever `seed` is.
-        eval_fraction: share of the images that reports, where the folder has no splits.
-        holdout_split: sub-folder that is kept back, to choose by; null: val, where test reports.
-        holdout_fraction: share of the training images that is kept back, to choose by; never trained on.
-        train_fraction: share of the training images that is used; a smaller one lies within a larger one.
-        train_per_class: how many training images of each class are used; fewer lie within more.
-        on_bad_image: what becomes of a file that cannot be decoded.
-        subfolders: what becomes of images in folders below a class.
-        group: which images belong together: a regular expression with one pair of parentheses, on each file's path in
-            the folder, or near_duplicates.
-        origin: where the images are from, in words that are told below the table.
-    """
-
-    name: str = MISSING
-    root: str | None = None
-    class_map: Any = None  # typed, Hydra would let nobody add a class to it
-    train_split: str = "train"
-    eval_split: str | None = None
-    split_seed: int = 0
-    eval_fraction: float | None = None
-    holdout_split: str | None = None
-    holdout_fraction: float | None = None
-    train_fraction: float | None = None
-    train_per_class: int | None = None
-    on_bad_image: str = "error"
-    subfolders: str = "error"
-    group: str | None = None
-    origin: str | None = None
-
-
-@dataclass
-class SyntheticConfig(DataConfig):
-    """Drawn ants and bees.
-
-    Attributes:
-        drawing_seed: draws others.
-    """
-
-    drawing_seed: int = 0
-
-
-@dataclass
-class TrainingConfig:
-    """How the weights are trained.
-
-    Attributes:
-        trainable: all, head, none, or a number N: the head and the last N stages of the backbone.
-        epochs: passes over the training images.
-        batch_size: images in a step.
-        flip: training images are flipped left to right at random.
-        keep: which weights are evaluated: the last, or those after the step with the lowest batch loss in the last
-            fifth of the epochs.
-        eval_every: epochs between two points of curve/eval_*, for looking only; null: no curve.
-    """
-
-    trainable: str = "all"
-    epochs: int = 50
-    batch_size: int = 64
-    flip: bool = True
-    keep: str = "last"
-    eval_every: int | None = None
 
 
 @dataclass

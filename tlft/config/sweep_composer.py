@@ -20,9 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tlft.config.addresses import hide_passwords
-from tlft.config.compose import task_to_config
 from tlft.config.hydra_internals import ChosenGroups, GroupComposer
 from tlft.config.schema import Config
+from tlft.config.typed import task_to_config
 
 _PLAIN_KEY = re.compile(r"\w+(\.\w+)*")
 

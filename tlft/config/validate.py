@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from operator import attrgetter
 
-from tlft.config.schema import NEAR_DUPLICATES, Config
+from tlft.config.data_schema import NEAR_DUPLICATES
+from tlft.config.schema import Config
 from tlft.errors import nearest
 from tlft.names import LONGEST_NAME, LONGEST_TAG, is_reserved_tag
 
@@ -46,6 +47,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "optimizer.beta2": (lambda beta: 0 <= beta < 1, "a number from 0 to below 1"),
     "data.eval_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
     "data.holdout_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
+    "training.label_smoothing": (lambda share: 0 <= share < 1, "a number from 0 to below 1, such as 0.1"),
+    "training.clip_norm": (lambda norm: norm > 0 and math.isfinite(norm), "a finite number above 0, such as 1.0"),
     "arch.bn_momentum": (lambda momentum: 0 < momentum <= 1, "a number above 0 and up to 1, such as 0.1"),
     "data.train_fraction": (lambda share: 0 < share <= 1, "a number above 0 and up to 1"),
 }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tlft.config.schema import DataConfig
+from tlft.config.data_schema import DataConfig
 from tlft.data import image_folder
 from tlft.data.splits import ImageFile, groups_of, split_images
 from tlft.errors import ConfigurationError, TlftError

@@ -21,6 +21,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tlft.errors import TlftError
 from tlft.storage.files import display_name
 
+with suppress(ImportError):
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+
 _TRANSPOSITIONS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM"), start=2))
 _TRANSPOSITIONS |= dict(enumerate(("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), start=5))
 """What brings an image upright, by its EXIF orientation (EXIF 2.32, 4.6.4, tag 0x0112)."""
@@ -147,7 +152,7 @@ def _reason(error: Exception, data: bytes) -> str:
 
 _CONVERT = "which must be converted to JPEG or PNG"
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
-    (rb".{4}ftyp(hei|hev|mif1|msf1)", f"is a HEIC photograph, {_CONVERT}"),
+    (rb".{4}ftyp(hei|hev|mif1|msf1)", f"is a HEIC photograph, {_CONVERT}, or read by tlft[heic]"),
     (rb".{4}ftypavi[fs]", f"is an AVIF image, {_CONVERT}"),
     (rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI ", "is a video or a camera's raw file"),
     (rb"\0\0\0\x0cJXL |\xff\x0a", f"is a JPEG XL image, {_CONVERT}"),

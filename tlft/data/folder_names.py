@@ -6,9 +6,18 @@ import os
 import unicodedata
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
-EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+_HEIC = (".heic", ".heif") if find_spec("pillow_heif") else ()
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".avif"),
+    *_HEIC,
+)
+"""Of what moves the first picture counts; a telephone's HEIC needs `tlft[heic]`."""
+
+_STAND_INS = ("imagenotfound.gif",)
+"""What sites deliver in place of a photograph that is gone; one lies among the reference photographs."""
 
 _OF_THE_SYSTEM = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
@@ -46,7 +55,8 @@ def _raise(error: OSError) -> None:
 
 def is_image(path: Path) -> bool:
     """Tell whether a file counts as an image, by its name; a pipe would be waited for, a broken link is named later."""
-    return path.suffix.lower() in EXTENSIONS and (path.is_file() or path.is_symlink()) and not path.is_dir()
+    is_named = path.suffix.lower() in EXTENSIONS and path.name.lower() not in _STAND_INS
+    return is_named and (path.is_file() or path.is_symlink()) and not path.is_dir()
 
 
 def class_name(folder: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tlft.config.schema import DataConfig
+from tlft.config.data_schema import DataConfig
 from tlft.data.folder_names import EXTENSIONS, class_name, is_image, list_visible, rename_command, walk_visible
 from tlft.data.split_folders import SplitFolders, find_split_folders
 from tlft.errors import ConfigurationError, nearest

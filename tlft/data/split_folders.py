@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tlft.config.schema import DataConfig
+from tlft.config.data_schema import DataConfig
 from tlft.data.folder_names import is_image, list_visible
 from tlft.errors import ConfigurationError, nearest
 from tlft.storage.files import display_name

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from tlft.config.schema import NEAR_DUPLICATES, DataConfig
+from tlft.config.data_schema import NEAR_DUPLICATES, DataConfig
 from tlft.config.validate import group_problem
 from tlft.data.image_folder import Folder
 from tlft.errors import ConfigurationError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlft.config.columns import column_of
-from tlft.config.schema import NEAR_DUPLICATES
+from tlft.config.data_schema import NEAR_DUPLICATES
 from tlft.data.class_map import to_json as class_map_to_json
 from tlft.names import CURVES, Artifact, flatten
 from tlft.runs.context import RunContext

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlft.config.columns import COLUMN_PARAMS, column_of
-from tlft.config.schema import Config, DataConfig
+from tlft.config.data_schema import DataConfig
+from tlft.config.schema import Config
 from tlft.data.class_map import LabelSpace, resolve_class_map
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.pixel_store import decode_all

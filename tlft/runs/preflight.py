@@ -23,17 +23,12 @@ from omegaconf.errors import OmegaConfBaseException
 from tlft.commands import invocation
 from tlft.config import options, validate
 from tlft.config.addresses import hide_password
-from tlft.config.compose import (
-    COMPOSITION_ERRORS,
-    Composer,
-    missing_keys,
-    to_config,
-    with_values,
-)
+from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys
 from tlft.config.hydra_internals import argument_parser, explained
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
 from tlft.config.sweep_composer import JobKeys
+from tlft.config.typed import to_config, with_values
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, one_line
 from tlft.models import weights

@@ -60,6 +60,7 @@ def scientific_config(
         science["training"] |= {name: getattr(training, name) for name in ("epochs", "batch_size", "flip", "keep")}
         if has_lone_image(train_images, training.batch_size):
             science["training"]["last_batch"] = "joined"
+        science["training"] |= _deviations(config)
         follows = config.model.name == "pretrained" and training.trainable != "head"  # else frozen, or the library's
         if config.arch.bn_momentum is not None and follows:
             science["model"]["bn_momentum"] = config.arch.bn_momentum
@@ -69,6 +70,18 @@ def scientific_config(
     if trained or is_drawn or config.head.name == "task":
         science["seed"] = config.seed
     return science
+
+
+def _deviations(config: Config) -> dict[str, Any]:
+    """Return the settings of training that are not neutral, so that runs from before there were any keep their keys."""
+    training, values = config.training, dict[str, Any]()
+    if training.label_smoothing:
+        values["label_smoothing"] = training.label_smoothing
+    if training.clip_norm is not None:
+        values["clip_norm"] = training.clip_norm
+    if not training.decay_norms and config.optimizer.weight_decay:
+        values["decay_norms"] = False
+    return values
 
 
 def digest_of(value: Any) -> str:

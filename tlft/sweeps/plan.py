@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from tlft.config.schema import NEAR_DUPLICATES
+from tlft.config.data_schema import NEAR_DUPLICATES
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.names import Param, Tag, flatten

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tlft.config.schema import AdamConfig, ScheduleConfig, SgdConfig
+from tlft.config.recipe_schema import AdamConfig, ScheduleConfig, SgdConfig
 from tlft.names import Param, Tag
 from tlft.storage.journal import MOST_FIGURES, Entry
 from tlft.tracking.pyfunc_model import log_model

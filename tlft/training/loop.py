@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tlft.config.recipe_schema import TrainingConfig
 from tlft.config.schema import Config
 from tlft.data.batch_borders import batch_borders
 from tlft.data.batches import Split
@@ -71,7 +72,9 @@ class TrainingState:
 def fresh_state(config: Config, model: nn.Module) -> TrainingState:
     """Return the state before the first step; without an optimizer where nothing is trained."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return TrainingState(build_optimizer(config.optimizer, trained) if trained and config.training.epochs else None)
+    if not trained or not config.training.epochs:
+        return TrainingState(None)
+    return TrainingState(build_optimizer(config.optimizer, trained, decay_norms=config.training.decay_norms))
 
 
 def train(
@@ -79,9 +82,9 @@ def train(
 ) -> None:
     """Train from where `state` stands to the last epoch; with nothing to train, return at once.
 
-    Cross-entropy over the labels; batches are drawn without replacement, the last one may be smaller, or larger by one
-    (see `batch_borders`). On a CPU the result depends on the seed and the number of threads only. In the end the model
-    holds the weights that `training.keep` chooses.
+    Cross-entropy over the labels, which `training.label_smoothing` softens; batches are drawn without replacement, the
+    last one may be smaller, or larger by one (see `batch_borders`). On a CPU the result depends on the seed and the
+    number of threads only. In the end the model holds the weights that `training.keep` chooses.
 
     Raises:
         NonFiniteLossError: at the first batch whose loss is no number.
@@ -129,7 +132,7 @@ def _train_epoch(
         with phase("batch"):
             batch = images.batch(indices, machine.device, flips[indices] if config.training.flip else None)
         _seed_layers(derive_seed(config.seed, "layers", state.step), machine.device)  # dropout and its like
-        loss, hits = _step(model, batch, state.optimizer, lr, machine)
+        loss, hits = _step(model, batch, state.optimizer, lr, machine, config.training)
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss became {loss} in epoch {state.epoch + 1}, step {state.step + 1} at lr {lr:g}; "
@@ -165,7 +168,12 @@ def _learning_rate(config: Config, step: int, images: int) -> float:
 
 
 def _step(
-    model: nn.Module, batch: tuple[Tensor, Tensor], optimizer: torch.optim.Optimizer, lr: float, machine: Machine
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    optimizer: torch.optim.Optimizer,
+    lr: float,
+    machine: Machine,
+    recipe: TrainingConfig,
 ) -> tuple[float, int]:
     """Take a step, and return the batch's loss and how many of its images were predicted right."""
     images, labels = batch
@@ -174,10 +182,13 @@ def _step(
     with phase("forward"):
         with machine.autocast():
             logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
     optimizer.zero_grad(set_to_none=True)
     with phase("backward"):
         loss.backward()  # type: ignore[no-untyped-call]
     with phase("optimizer"):
+        if recipe.clip_norm is not None:
+            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         optimizer.step()
     return loss.item(), int((logits.argmax(1) == labels).sum().item())

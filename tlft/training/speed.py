@@ -100,7 +100,8 @@ def _measure(config: Config, size: int, machine: Machine) -> Speed:
 
 
 def _training(model: nn.Module, config: Config, size: int, machine: Machine) -> Callable[[int], object]:
-    optimizer = build_optimizer(config.optimizer, [p for p in model.parameters() if p.requires_grad])
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = build_optimizer(config.optimizer, trained, decay_norms=config.training.decay_norms)
 
     def train(count: int) -> object:
         with machine.autocast():

@@ -49,6 +49,8 @@ def test_defaults_are_the_reference_recipe(configure: Configure) -> None:
         (["data=imagefolder"], "data=imagefolder: say which folder, data.root="),
         (["data.eval_fraction=0.2"], "data=hymenoptera has its own split"),
         (["data.holdout_split=dev"], "data=hymenoptera has its own split"),
+        (["training.label_smoothing=1"], "training.label_smoothing=1.0: give a number from 0 to below 1, such as 0.1"),
+        (["training.clip_norm=0"], "training.clip_norm=0.0: give a finite number above 0, such as 1.0"),
         (["data.train_per_class=0"], "data.train_per_class=0: give a whole number of at least 1"),
         (["data.train_per_class=5", "data.train_fraction=0.5"], "data.train_per_class=5: give one of them"),
         (["model=scratch", "model.weights_file=x.pth"], "a scratch model loads no weights"),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from tlft.data.decode import BadImageError, load_image
 
@@ -172,3 +172,36 @@ def test_what_is_no_image_is_called_what_it_is(data: bytes, reason: str) -> None
     with pytest.raises(BadImageError) as caught:
         load_image(data)
     assert caught.value.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("format", ["gif", "webp", "png", "tiff", "avif"])
+def test_of_what_moves_the_first_picture_counts(format: str) -> None:
+    if format == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    options = {"quality": 100} if format == "avif" else {"lossless": True} if format == "webp" else {}
+    colours = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    buffer = io.BytesIO()
+    colours[0].save(buffer, format, save_all=True, append_images=colours[1:], **options)
+    seen = load_image(buffer.getvalue())
+    assert (seen.mode, seen.size) == ("RGB", (16, 16))
+    assert np.abs(np.asarray(seen).astype(int) - np.asarray(colours[0])).max() <= 4
+
+
+def test_a_transparent_gif_stands_on_white() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(buffer, "gif")
+    assert (np.asarray(load_image(buffer.getvalue())) == 255).all()
+
+
+def test_a_telephones_photograph_is_read_upright() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="tlft[heic] is not installed")
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :32] = 255
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # its left edge is up
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(buffer, quality=100, exif=exif.tobytes())
+    seen = np.asarray(load_image(buffer.getvalue())).astype(int)
+    assert seen.shape == (64, 32, 3)
+    assert seen[:28].min() > 200
+    assert seen[36:].max() < 50

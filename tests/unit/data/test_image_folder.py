@@ -10,12 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tlft.config.schema import DataConfig
+from tlft.config.data_schema import DataConfig
+from tlft.data import folder_names
 from tlft.data.dataset import open_dataset
 from tlft.data.image_folder import Folder, describe_kinds, scan
 from tlft.errors import ConfigurationError
 
 CLASSES = ("a", "b")
+
+
+@pytest.fixture(autouse=True)
+def _without_heic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an installation that cannot read HEIC."""
+    plain = tuple(extension for extension in folder_names.EXTENSIONS if extension not in (".heic", ".heif"))
+    monkeypatch.setattr(folder_names, "EXTENSIONS", plain)
 
 
 def make(root: Path, *names: str | bytes) -> Path:
@@ -111,7 +119,7 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path, caplog: pytest.LogC
     caplog.set_level("INFO")
     make(
         tmp_path,
-        "train/a/1.gif",
+        "train/a/imageNotFound.gif",
         "train/a/1.heic",
         "val/b/2.HEIC",
         "train/stray.jpg",
@@ -247,7 +255,8 @@ def test_names_are_the_same_in_every_locale(tmp_path: Path) -> None:
     make(tmp_path, f"train/{DECOMPOSED}/ü.jpg", f"val/{COMPOSED}/1.jpg")
     code = f"""
 from pathlib import Path
-from tlft.config.schema import DataConfig
+from tlft.config.data_schema import DataConfig
+from tlft.data import folder_names
 from tlft.data.dataset import open_dataset
 from tlft.storage.files import relative_name
 data = open_dataset(DataConfig(name="imagefolder", root={str(tmp_path)!r}), Path({str(tmp_path / "home")!r}))

@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from analysis.comparison_table import build_table
 from analysis.footnotes import footnotes
-from tlft.config.schema import DataConfig
+from tlft.config.data_schema import DataConfig
 from tlft.data.batches import open_images
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.transforms import Transform

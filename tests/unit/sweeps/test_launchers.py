@@ -15,7 +15,8 @@ from typing import Any, cast
 import pytest
 from conftest import Configure
 
-from tlft.config.schema import Config, DataConfig
+from tlft.config.data_schema import DataConfig
+from tlft.config.schema import Config
 from tlft.data.dataset import open_dataset
 from tlft.errors import TlftError
 from tlft.runs.context import SweepMembership

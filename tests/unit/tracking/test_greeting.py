@@ -13,7 +13,8 @@ import pytest
 from conftest import TINY_ARCH, Configure
 from servers import free_port
 
-from tlft.config.compose import Composer, to_config
+from tlft.config.compose import Composer
+from tlft.config.typed import to_config
 from tlft.database import schema
 from tlft.errors import TlftError
 from tlft.runs.preflight import check_command_line

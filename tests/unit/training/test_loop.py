@@ -10,7 +10,8 @@ from conftest import Configure
 from tiny_network import CPU, Recorder, TinyClassifier, make_split
 from torch import nn
 
-from tlft.config.schema import Config, ScheduleConfig
+from tlft.config.recipe_schema import ScheduleConfig
+from tlft.config.schema import Config
 from tlft.data.batch_borders import batch_borders
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from hydra.core.utils import setup_globals
 
-from tlft.config.compose import register, with_values
 from tlft.config.hydra_internals import run_task
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
+from tlft.config.typed import register, with_values
 from tlft.errors import without_passwords
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.context import SweepMembership

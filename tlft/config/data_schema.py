@@ -1,0 +1,62 @@
+"""The part of the schema that says which images there are, and how they are split (see schema.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+NEAR_DUPLICATES = "near_duplicates"
+"""As `data.group`: evaluation images that are nearly the same are one group."""
+
+
+@dataclass
+class DataConfig:
+    """The images, and how they are split.
+
+    Attributes:
+        root: folder of the images; null: TLFT_HYMENOPTERA, else data/ in paths.home.
+        class_map: outputs of the 1000-class head for each class, {ants:[310],bees:[bee]}, or a .yaml, .json or .csv
+            file; null: the built-in map of the photographs.
+        train_split: sub-folder that is trained on.
+        eval_split: sub-folder that reports; null: test, else val.
+        split_seed: draws what is split, whatever `seed` is.
+        eval_fraction: share of the images that reports, where the folder has no splits.
+        holdout_split: sub-folder that is kept back, to choose by; null: val, where test reports.
+        holdout_fraction: share of the training images that is kept back, to choose by; never trained on.
+        train_fraction: share of the training images that is used; a smaller one lies within a larger one.
+        train_per_class: how many training images of each class are used; fewer lie within more.
+        on_bad_image: what becomes of a file that cannot be decoded.
+        subfolders: what becomes of images in folders below a class.
+        group: which images belong together: a regular expression with one pair of parentheses, on each file's path in
+            the folder, or near_duplicates.
+        origin: where the images are from, in words that are told below the table.
+    """
+
+    name: str = MISSING
+    root: str | None = None
+    class_map: Any = None  # typed, Hydra would let nobody add a class to it
+    train_split: str = "train"
+    eval_split: str | None = None
+    split_seed: int = 0
+    eval_fraction: float | None = None
+    holdout_split: str | None = None
+    holdout_fraction: float | None = None
+    train_fraction: float | None = None
+    train_per_class: int | None = None
+    on_bad_image: str = "error"
+    subfolders: str = "error"
+    group: str | None = None
+    origin: str | None = None
+
+
+@dataclass
+class SyntheticConfig(DataConfig):
+    """Drawn ants and bees.
+
+    Attributes:
+        drawing_seed: draws others.
+    """
+
+    drawing_seed: int = 0
