@@ -32,6 +32,7 @@ from tlft.records.record import Record
 
 MAX_CHARACTERS = 5_000_000
 _MAX_ROWS_COMPARED = 12
+_MACHINE_LEARNING = "?workflowType=machine_learning"  # or MLflow shows it as one of a language model
 _MAX_RUNS_LISTED = 300
 
 
@@ -87,7 +88,9 @@ def _runs(material: Material) -> list[dict[str, str]]:
         lines.append(
             {
                 "id": short_id(run.run_id),
-                "address": f"{material.address}/{run.experiment_id}/runs/{run.run_id}" if run.experiment_id else "",
+                "address": f"{material.address}/{run.experiment_id}/runs/{run.run_id}{_MACHINE_LEARNING}"
+                if run.experiment_id
+                else "",
                 "name": run.name,
                 "data": run.tags.get(Tag.DATA, ""),
                 "column": short_title(column) if column is not None else "",

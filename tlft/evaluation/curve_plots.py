@@ -43,11 +43,13 @@ def draw_training(histories: Sequence[History], title: str) -> bytes | None:
     loss, accuracy = figure.subplots(1, 2)
     heading = textwrap.fill(title, 110)
     figure.suptitle(heading, fontsize=11, parse_math=False, y=1 - 0.08 / _HEIGHT, va="top")
-    _draw(loss, drawn, (Metric.TRAIN_LOSS, Metric.CURVE_LOSS), "loss", 1)
-    _draw(accuracy, drawn, (Metric.TRAIN_ACCURACY, Metric.CURVE_ACCURACY), "accuracy, %", 100)
+    is_evaluated = any(history.points.get(Metric.CURVE_ACCURACY) for history in drawn)
+    images = "" if is_evaluated else " on the training images"
+    _draw(loss, drawn, (Metric.TRAIN_LOSS, Metric.CURVE_LOSS), f"loss{images}", 1)
+    _draw(accuracy, drawn, (Metric.TRAIN_ACCURACY, Metric.CURVE_ACCURACY), f"accuracy{images}, %", 100)
     lines = [Line2D([], [], color=_colour(h), label=h.title) for h in {h.column: h for h in drawn}.values()]
-    lines.append(Line2D([], [], color=_GREY, label="training images"))
-    if any(history.points.get(Metric.CURVE_ACCURACY) for history in drawn):
+    if is_evaluated:
+        lines.append(Line2D([], [], color=_GREY, label="training images"))
         lines.append(Line2D([], [], color=_GREY, linestyle="--", label="evaluation images, for looking only"))
     figure.legend(handles=lines, loc="lower center", ncols=min(len(lines), _IN_A_LINE), frameon=False, fontsize=9)
     # by hand: a layout that is found by drawing takes as long as the drawing

@@ -42,8 +42,8 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
 
     Nothing is decoded either, but where bad images are skipped: see `_count_trained`.
     """
+    parent = find_parent(config)  # before images are fetched for it
     dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
-    parent = find_parent(config)
     weights = find_weights(config, parent.weights if parent is not None else None)
     if parent is not None:
         refuse_other_network(config, parent, dataset, weights.transform)
