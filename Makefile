@@ -46,7 +46,7 @@ pictures: $(STAMP) ## what README and the example notebook show, made anew from 
 	$(BIN)/python docs/pictures/make.py
 
 test: $(STAMP) ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 25
 
 test-quick: $(STAMP) ## the unit tests and the rules of the house, in under two minutes
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist load tests/unit tests/test_structure.py
