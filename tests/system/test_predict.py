@@ -29,6 +29,7 @@ from tlft.config.compose import Composer
 from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError
 from tlft.inference.classifier import load_file
+from tlft.names import Tag
 from tlft.predict import find_files
 from tlft.predict import main as predict
 from tlft.register import choose_best
@@ -156,7 +157,7 @@ def test_a_run_is_registered_once_with_its_figures(home: Home, capsys: pytest.Ca
     (version,) = MlflowClient(f"sqlite:///{home.path}/mlflow.db").search_model_versions("name = 'insects'")
     assert "holdout/accuracy: " in (version.description or "")
     assert ": ants, bees" in (version.description or "")
-    assert version.tags["tlft.data"] == "folder"
+    assert version.tags[Tag.DATA] == home.folder.name
     model = MlflowClient(f"sqlite:///{home.path}/mlflow.db").get_registered_model("insects")
     assert "models:/insects@champion" in (model.description or "")
     assert predict(["models:/insects@best", str(home.folder / "val" / "ants" / "0.png")]) == 0
