@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from tlft.errors import TlftError
 from tlft.storage.files import atomic_write
 
 BEGIN, END = "<!-- made by make bench, from bench/results.json -->", "<!-- end of what make bench makes -->"
+
+_LONGEST_LINE = 120  # of every page
 
 _AHEAD, _BEHIND = "#2a7f62", "#b5532a"
 
@@ -27,7 +30,8 @@ def table(results: Mapping[str, Any], figures: Iterable[Figure]) -> str:
     )
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     head = "| figure | median | least to most | pairs | goal | ours: theirs |\n|---|---:|---:|---:|---:|---|"
-    return "\n".join([head, *rows, "", where, "", f"Versions: {listed}."])
+    prose = [textwrap.fill(text, _LONGEST_LINE, break_on_hyphens=False) for text in (where, f"Versions: {listed}.")]
+    return "\n".join([head, *rows, "", prose[0], "", prose[1]])
 
 
 def _row(figure: Figure, ratio: Mapping[str, Any], commit: str) -> str:
@@ -66,6 +70,7 @@ def picture(results: Mapping[str, Any], figures: Iterable[Figure]) -> bytes:
         if figure.goal is not None:
             axes.plot([figure.goal], [place], "|", color="black", markersize=12)
     axes.set_yticks(range(len(shown)), [figure.name for figure in shown])
+    axes.set_ylim(-0.6, len(shown) - 0.4)  # or the first and last dot are cut
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("ratio (log scale)")
