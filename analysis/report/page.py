@@ -29,10 +29,10 @@ from analysis.template_context import describe_table, draw_runs
 from tlft.config.columns import column_of
 from tlft.names import Param, Tag, short_id
 from tlft.records.record import Record
+from tlft.tracking.client import MACHINE_LEARNING
 
 MAX_CHARACTERS = 5_000_000
 _MAX_ROWS_COMPARED = 12
-_MACHINE_LEARNING = "?workflowType=machine_learning"  # or MLflow shows it as one of a language model
 _MAX_RUNS_LISTED = 300
 
 
@@ -88,7 +88,7 @@ def _runs(material: Material) -> list[dict[str, str]]:
         lines.append(
             {
                 "id": short_id(run.run_id),
-                "address": f"{material.address}/{run.experiment_id}/runs/{run.run_id}{_MACHINE_LEARNING}"
+                "address": f"{material.address}/{run.experiment_id}/runs/{run.run_id}{MACHINE_LEARNING}"
                 if run.experiment_id
                 else "",
                 "name": run.name,

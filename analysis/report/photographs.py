@@ -172,10 +172,10 @@ def _encode(verdict: Verdict, photograph: Photograph, texts: dict[str, int]) -> 
 def describe_verdict(verdict: Verdict, label: str) -> str:
     """Return what a column says of an image, such as `✗ daisy 88 %, ants 2 %`."""
     said = say_prediction(verdict.predicted, verdict.confidence, label, verdict.label_probability)
-    said = said.replace(" %", "\u00a0%")
     if verdict.right in (0, 1):
-        return f"{_RIGHT if verdict.right else _WRONG} {said}"
-    if not verdict.agreed:
-        said = f"{label} {say_probability(verdict.label_probability)} on average".replace(" %", "\u00a0%")
-        return f"{round(verdict.right * verdict.networks)} of {verdict.networks} right; {said}"
-    return f"{round(verdict.right * verdict.networks)} of {verdict.networks} right; most say {said}"
+        text = f"{_RIGHT if verdict.right else _WRONG} {said}"
+    else:
+        mean = f"{label} {say_probability(verdict.label_probability)} on average"
+        most = f"most say {said}" if verdict.agreed else mean
+        text = f"{round(verdict.right * verdict.networks)} of {verdict.networks} right; {most}"
+    return text.replace(" %", "\u00a0%")

@@ -9,7 +9,9 @@ import math
 import posixpath
 import re
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from operator import attrgetter
+from typing import get_type_hints
 
 from tlft.config.data_schema import NEAR_DUPLICATES
 from tlft.config.schema import Config
@@ -115,8 +117,10 @@ def describe_values(key: str, kind: type, is_optional: bool) -> str:
 
 def choices_of(key: str) -> tuple[str, ...]:
     """Return the words that a dotted key takes; none of a key that takes anything else, or is not there."""
-    value = _value_of(Config(), key)
-    return _CHOICES.get(key, _WORDS.get(key, ("true", "false") if isinstance(value, bool) else ()))
+    kind: object = Config
+    for name in key.split("."):
+        kind = get_type_hints(kind).get(name) if is_dataclass(kind) else None
+    return _CHOICES.get(key, _WORDS.get(key, ("true", "false") if kind is bool else ()))
 
 
 def _value_of(config: Config, key: str) -> float | None:

@@ -40,6 +40,9 @@ def tracking_uri(uri: str | None = None, home: Path | None = None) -> str:
     return uri or database_uri((home or home_folder()) / "mlflow.db")
 
 
+MACHINE_LEARNING = "?workflowType=machine_learning"  # behind a page's address, or MLflow shows it as of language models
+
+
 def pages_of(uri: str) -> str:
     """Return where MLflow shows its experiments: on the server, or where `mlflow ui` shows those of a database."""
     server = hide_password(uri) if uri.startswith("http") else "http://127.0.0.1:5000"
@@ -48,7 +51,7 @@ def pages_of(uri: str) -> str:
 
 def runs_page(uri: str, experiment_id: str) -> str:
     """Return where MLflow shows the table of an experiment's runs; its plain page opens on traces, and hides models."""
-    return f"{pages_of(uri)}/{experiment_id}/runs?workflowType=machine_learning"
+    return f"{pages_of(uri)}/{experiment_id}/runs{MACHINE_LEARNING}"
 
 
 def experiment_page(experiment: str, home: Path, server: str) -> str:
