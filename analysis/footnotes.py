@@ -13,7 +13,9 @@ from analysis.comparison_table import Table
 from analysis.evidence import CellEvidence, Evidence
 from analysis.limits import describe_correction, describe_power, warn_of_choice, warn_of_seeds
 from analysis.narrative import (
+    answer,
     capitalize,
+    data_sets,
     describe,
     describe_steps,
     format_interval,
@@ -57,6 +59,17 @@ def cautions(table: Table, data: str) -> list[str]:
         run_id for row in table.rows if row.data == data for cell in row.cells.values() for run_id in cell.run_ids
     }
     return _data_notes([run for run in table.runs if run.run_id in run_ids])
+
+
+def essentials(table: Table) -> list[str]:
+    """Return what nobody should go without: the answers, what the intervals are of, cautions, and what is left out."""
+    sets = data_sets(table)
+    notes = [f"{capitalize(sentence)}." for data in sets for sentence in answer(table, data)]
+    if table.evidence is not None:
+        notes.append(_intervals([cell for by_column in table.evidence.cells for cell in by_column.values()]))
+    notes += [caution for data in sets for caution in cautions(table, data)]
+    notes += [f"Left out: {list_reasons(table.left_out)}."] if table.left_out else []
+    return [note for note in notes if note]
 
 
 def list_reasons(left_out: Mapping[str, int]) -> str:

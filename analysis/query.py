@@ -14,11 +14,11 @@ from tlft.commands import IS_CHECKOUT, invocation
 from tlft.config.paths import home_folder
 from tlft.config.validate import group_problem
 from tlft.data.splits import find_groups
+from tlft.database.places import tracking_uri
 from tlft.errors import ConfigurationError, nearest
 from tlft.names import GROUP, Metric
 from tlft.records.record import Record
 from tlft.terminal.command_line import add_experiment, add_uri
-from tlft.tracking.client import tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_records
 
 COLUMNS = ("three", "all")

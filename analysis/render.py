@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from io import StringIO
 from itertools import groupby
@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any
 
 from analysis.comparison_table import Table
-from analysis.footnotes import footnotes
+from analysis.footnotes import essentials, footnotes
 from analysis.narrative import format_interval, is_share, rounded, short_title
 from analysis.rows import Cell, Row
 from analysis.statistics import Interval
@@ -30,7 +30,9 @@ _NARROW_RECIPE_WIDTH = 25
 _NARROW_CELL_WIDTH = 17  # with n on a line of its own
 
 
-def render(table: Table, format: str, *, width: int | None = None, rows: Collection[Row] | None = None) -> str:
+def render(
+    table: Table, format: str, *, width: int | None = None, rows: Collection[Row] | None = None, brief: bool = False
+) -> str:
     """Return the table as text, without a newline at its end.
 
     Args:
@@ -38,9 +40,11 @@ def render(table: Table, format: str, *, width: int | None = None, rows: Collect
         format: one of `FORMATS`. CSV holds the figures alone, in full precision; all others say what was left out.
         width: columns of a terminal; those of this one, or 120 where there is none, if not given.
         rows: which of its rows are shown in Markdown; all, if not given.
+        brief: whether a terminal is told the `essentials` alone, in place of every note.
     """
     if format == "terminal":
-        return _terminal(table, width or shutil.get_terminal_size((120, 24)).columns)
+        notes = essentials(table) if brief else _notes(table)
+        return _terminal(table, width or shutil.get_terminal_size((120, 24)).columns, notes)
     if format == "csv":
         return str(table.to_frame().to_csv(index=False, lineterminator="\n")).rstrip("\n")
     if format == "markdown":
@@ -60,15 +64,15 @@ def format_cell(cell: Cell | None, metric: str, separator: str = " ", interval: 
     return f"{mean} ± {std}{unit}{separator}(n={cell.n}){behind}"
 
 
-def _terminal(table: Table, width: int) -> str:
+def _terminal(table: Table, width: int, notes: Sequence[str]) -> str:
     """Put data set and architecture above their recipes, so that three columns fit into 80 characters."""
     least = _NARROW_RECIPE_WIDTH + _NARROW_CELL_WIDTH * len(table.columns)
     lines = _stacked(table) if width < least else _grid(table, width)
-    notes = [
+    filled = [
         textwrap.fill(note, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-        for note in _notes(table)
+        for note in notes
     ]
-    return "\n".join([*lines, "", *notes])
+    return "\n".join([*lines, "", *filled])
 
 
 def _stacked(table: Table) -> list[str]:

@@ -106,15 +106,21 @@ def results_of(raws: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[
         return {}, []
     newest = raws[-1]
     ratios: dict[str, dict[str, Any]] = {}
-    left_out = []
+    left_out, versions = [], dict(newest["versions"])
     for raw in sorted(raws, key=lambda raw: str(raw["name"])):
-        if (raw["machine"], raw["versions"]) != (newest["machine"], newest["versions"]):
+        if raw["machine"] != newest["machine"] or not _agree(raw["versions"], newest["versions"]):
             left_out.append(str(raw["name"]))
             continue
+        versions |= raw["versions"]
         ratios[raw["name"]] = asdict(ratio_of(raw["theirs"], raw["ours"]))
         if raw["commit"] != newest["commit"]:
             ratios[raw["name"]]["commit"] = raw["commit"]
-    return {**{key: newest[key] for key in ("machine", "versions", "commit")}, "ratios": ratios}, left_out
+    return {"machine": newest["machine"], "versions": versions, "commit": newest["commit"], "ratios": ratios}, left_out
+
+
+def _agree(some: Mapping[str, str], others: Mapping[str, str]) -> bool:
+    """Tell whether all packages that both name have one version: where the peers are missing they are not compared."""
+    return all(others.get(name, version) == version for name, version in some.items())
 
 
 def write_results(folder: Path = FOLDER) -> dict[str, Any]:

@@ -8,7 +8,11 @@ from pathlib import Path
 from tlft.config.compose import Composer
 from tlft.config.help import GROUPS, Key, Section, describe_keys, options_of
 
-_VARIANTS = ("optimizer=adam", "optimizer=adamw", "data=synthetic", "hydra/launcher=parallel", "hydra/launcher=slurm")
+_VARIANTS = (
+    *("optimizer=adam", "optimizer=adamw", "optimizer=torch", "schedule=step", "augment=random_resized_crop"),
+    *("augment=rand", "augment=mixup", "data=manifest", "data=synthetic", "hydra/launcher=parallel"),
+    "hydra/launcher=slurm",
+)
 """Options that have keys of their own."""
 
 _HEAD = """\

@@ -19,7 +19,7 @@ from tlft.errors import ConfigurationError
 from tlft.terminal.command_line import exit_with
 
 if TYPE_CHECKING:
-    from tlft.sweeps.jobs import PlannedJob
+    from tlft.planning.jobs import PlannedJob
     from tlft.sweeps.launchers.worker import JobOrder, OnSubmit
 
 
@@ -101,8 +101,8 @@ class _TlftLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Do jobs for another sweeper than tlft's; each leaves its outcome in its folder."""
+        from tlft.planning.jobs import compose_jobs
         from tlft.runs.context import SweepMembership
-        from tlft.sweeps.jobs import compose_jobs
         from tlft.sweeps.launchers.worker import JobOrder
 
         folder, sweep = Path(self.config.hydra.sweep.dir), SweepMembership()
@@ -126,7 +126,7 @@ class ParallelLauncher(_TlftLauncher):
 
     def prepare(self, due: "Sequence[PlannedJob]") -> str:
         """Find out what memory the jobs take, and say how many run at once."""
-        from tlft.sweeps.estimate import memory_need
+        from tlft.planning.estimate import memory_need
         from tlft.sweeps.launchers.capacity import capacity_for
 
         if len(due) < 2 or self.jobs == 1:

@@ -53,7 +53,7 @@ class TlftSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Run the sweep, and leave with its exit status."""
-        from tlft.sweeps.jobs import expand_axes
+        from tlft.planning.jobs import expand_axes
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
@@ -67,11 +67,11 @@ class TlftSweeper(Sweeper):
 
     def _run(self, master: DictConfig, overrides: list[list[str]], loader: ConfigLoader) -> int:
         """Compose, check, plan, launch and sum up; returns the exit status."""
+        from tlft.planning.jobs import compose_jobs
+        from tlft.planning.plan import describe_plan, plan_jobs, print_jobs
         from tlft.runtime.signals import say_interrupted
         from tlft.sweeps.execute import Interrupted, execute
-        from tlft.sweeps.jobs import compose_jobs
         from tlft.sweeps.parent_run import SweepRun
-        from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
         from tlft.sweeps.summary import exit_status_of, sum_up
         from tlft.terminal.ctrl_c import status_of_ctrl_c
         from tlft.terminal.line_breaks import fitting

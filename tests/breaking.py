@@ -19,15 +19,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = PLACES = [str(PROJECT), str(PROJECT / "tests")]
 
 from tlft.sweeps.launchers import parallel
-from tlft.training import loop as training
+from tlft.training.step import Stepper
 
 OUT_OF_MEMORY, EXITS = 0.25, 0.5
 
-_step = training._step
+_step = Stepper.step
 _failed: list[weakref.ref[Any]] = []
 
 
-def step(model: Any, batch: Any, optimizer: Any, lr: float, machine: Any, recipe: Any) -> Any:
+def step(stepper: Stepper, batches: Any, images: int, lr: float) -> Any:
     """Take a step, or break; says whether the model of a job that has broken in this process is still there."""
     if lr == EXITS:
         sys.exit(3)
@@ -35,18 +35,18 @@ def step(model: Any, batch: Any, optimizer: Any, lr: float, machine: Any, recipe
         for model_of_before in _failed:
             print("the model that broke", "is gone" if model_of_before() is None else "is kept", file=sys.stderr)
         _failed.clear()
-        return _step(model, batch, optimizer, lr, machine, recipe)
-    _failed.append(weakref.ref(model))
+        return _step(stepper, batches, images, lr)
+    _failed.append(weakref.ref(stepper.model))
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), before[1]))
     try:
-        return _step(model, batch, optimizer, lr, machine, recipe)
+        return _step(stepper, batches, images, lr)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-training._step = step
+Stepper.step = step  # type: ignore[method-assign, assignment]
 
 if __name__ == "__main__":
     sys.modules["breaking"] = sys.modules["__main__"]

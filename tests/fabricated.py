@@ -17,9 +17,9 @@ from tlft.config.paths import PROJECT
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
 from tlft.config.typed import to_config
+from tlft.planning.jobs import Job, PlannedJob
+from tlft.planning.plan import plan_jobs
 from tlft.records.record import Record
-from tlft.sweeps.jobs import Job, PlannedJob
-from tlft.sweeps.plan import plan_jobs
 
 ZERO_SHOT = ("pretrained", "imagenet1k", "none")
 FINE_TUNE = ("pretrained", "task", "all")

@@ -23,6 +23,7 @@ FLOORS = (
     ("bench",),
     ("command",),
     ("sweeps",),
+    ("planning",),
     ("runs",),
     ("report",),
     ("analysis",),
@@ -60,9 +61,17 @@ LARGEST_ANALYSIS = 3500
 
 LARGEST_FUNCTION = 60
 
-KNOW_HYDRA = ("tlft.config.", "tlft.runs.", "tlft.sweeps.", "hydra_plugins.", "tlft.run")
+KNOW_HYDRA = ("tlft.config.", "tlft.runs.", "tlft.planning.", "tlft.sweeps.", "hydra_plugins.", "tlft.run")
 KNOW_TORCH = (
-    *("tlft.models.", "tlft.training.", "tlft.evaluation.", "tlft.inference.", "tlft.features.", "tlft.data.batches"),
+    *(
+        "tlft.models.",
+        "tlft.training.",
+        "tlft.evaluation.",
+        "tlft.inference.",
+        "tlft.features.",
+        "tlft.data.batches",
+        "tlft.data.augmentation",
+    ),
     *("tlft.runtime.device", "tlft.runs.context", "tlft.runs.reporter", "tlft.runs.preflight"),
     "tlft.sweeps.launchers.preload",
 )
@@ -248,7 +257,7 @@ def test_the_house_keeps_its_rules(house: dict[str, Module], check: object) -> N
 def test_what_a_skipped_run_imports_is_light() -> None:
     """Neither PyTorch nor MLflow nor pandas is there before somebody needs it."""
     heavy = ("torch", "torchvision", "timm", "mlflow", "pandas", "scipy", "sklearn", "matplotlib")
-    names = "tlft.runs.hydra_job, tlft.sweeps.execute, tlft.sweeps.summary, tlft.sweeps.plan, analysis.table"
+    names = "tlft.runs.hydra_job, tlft.sweeps.execute, tlft.sweeps.summary, tlft.planning.plan, analysis.table"
     program = f"import sys, {names}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -279,7 +288,7 @@ def build(root: Path, **sources: str) -> dict[str, Module]:
     [
         ("from tlft.runs import experiment", "tlft__runs__experiment"),
         ("def f():\n    from tlft.runs.experiment import x", "tlft__runs__experiment"),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tlft.sweeps.plan", "tlft__sweeps__plan"),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tlft.planning.plan", "tlft__planning__plan"),
         ("from analysis.rows import Row", "analysis__rows"),
         ("import tlft.clean", "tlft__clean"),
         ("import bench.pairs", "bench__pairs"),
@@ -304,9 +313,9 @@ def test_rooms_of_one_floor_do_not_import_each_other(tmp_path: Path) -> None:
 def test_arrows_downwards_and_within_a_room_are_right(tmp_path: Path) -> None:
     house = build(
         tmp_path,
-        run="from tlft.sweeps import plan",
-        tlft__sweeps__plan="from tlft.sweeps.jobs import Job\nfrom tlft import errors",
-        tlft__sweeps__jobs="import tlft.data.dataset",
+        run="from tlft.planning import plan",
+        tlft__planning__plan="from tlft.planning.jobs import Job\nfrom tlft import errors",
+        tlft__planning__jobs="import tlft.data.dataset",
         tlft__data__dataset="",
         tlft__errors="",
     )

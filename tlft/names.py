@@ -98,6 +98,7 @@ class Param:
     FLIP = "training.flip"
     KEEP = "training.keep"
     OPTIMIZER = "optimizer.name"
+    ALGORITHM = "optimizer.algorithm"  # of `optimizer=torch`
     LR = "optimizer.lr"
     MOMENTUM = "optimizer.momentum"
     NESTEROV = "optimizer.nesterov"
@@ -108,8 +109,24 @@ class Param:
     LABEL_SMOOTHING = "training.label_smoothing"
     CLIP_NORM = "training.clip_norm"
     DECAY_NORMS = "training.decay_norms"
+    ACCUMULATE = "training.accumulate"
+    BACKBONE_LR = "training.backbone_lr"
+    LAYER_DECAY = "training.layer_decay"
+    HEAD_EPOCHS = "training.head_epochs"
+    CLASS_WEIGHTS = "training.class_weights"
+    SAMPLER = "training.sampler"  # data.sampler
+    EMA = "training.ema"
+    SAM = "training.sam"
+    PATIENCE = "training.patience"
+    AUGMENT = "augment.name"  # not there for `reference`, as the next
+    MIN_SCALE = "augment.min_scale"
+    OPERATIONS = "augment.operations"
+    MAGNITUDE = "augment.magnitude"
+    ALPHA = "augment.alpha"
     SCHEDULE = "schedule.name"
     WARMUP_EPOCHS = "schedule.warmup_epochs"
+    STEP_EPOCHS = "schedule.step_epochs"
+    GAMMA = "schedule.gamma"
 
 
 class Metric:
@@ -126,6 +143,8 @@ class Metric:
     TRAIN_LR = "train/lr"
     CURVE_ACCURACY = "curve/eval_accuracy"
     CURVE_LOSS = "curve/eval_loss"
+    CURVE_HOLDOUT_ACCURACY = "curve/holdout_accuracy"  # where training.patience looks at the hold-out
+    CURVE_HOLDOUT_LOSS = "curve/holdout_loss"
 
     FEATURES_SECONDS = "time/features_seconds"  # where a frozen part looked at each image once
     TRAIN_SECONDS = "time/train_seconds"

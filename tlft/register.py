@@ -123,7 +123,7 @@ def _check(arguments: Namespace) -> None:
 
 def _choose(arguments: Namespace) -> Record:
     """Return the run that was named, or the best."""
-    from tlft.tracking.client import tracking_uri
+    from tlft.database.places import tracking_uri
     from tlft.tracking.reader import load_record, load_records
 
     experiment = arguments.best_of or arguments.experiment

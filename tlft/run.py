@@ -21,12 +21,12 @@ from tlft.config.output_dir import with_claimed_folder
 from tlft.config.paths import CONF, config_folder
 from tlft.config.typed import register
 from tlft.errors import ConfigurationError, TlftError, one_line, without_passwords
+from tlft.planning.jobs import Job
+from tlft.planning.plan import describe_plan, plan_jobs, print_jobs
 from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
 from tlft.runtime.signals import listen, say_interrupted
-from tlft.sweeps.jobs import Job
-from tlft.sweeps.plan import describe_plan, plan_jobs, print_jobs
 from tlft.terminal.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
 from tlft.terminal.line_breaks import fitting
 from tlft.terminal.text_table import width_of_output

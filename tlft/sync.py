@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tlft.config.paths import existing_home
+from tlft.database.relocate import follow_move
 from tlft.terminal.command_line import add_experiment, add_uri, command_parser, exit_status
 from tlft.tracking.outbox import deliver_journals, verify
-from tlft.tracking.relocate import follow_move
 
 
 def main(argv: Sequence[str] | None = None) -> int:

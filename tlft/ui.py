@@ -16,6 +16,7 @@ from pathlib import Path
 from tlft.config.paths import existing_home
 from tlft.errors import ConfigurationError, TlftError
 from tlft.terminal.command_line import add_experiment, command_parser, exit_status
+from tlft.terminal.greeting import greet
 
 _HOST = "127.0.0.1"
 _LOG = "mlflow-ui.log"
@@ -37,13 +38,15 @@ def build_parser() -> ArgumentParser:
 
 
 def _serve(port: int, experiment: str, home: Path) -> int:
-    from tlft.tracking.client import experiment_page, tracking_uri
+    from tlft.database.places import tracking_uri
+    from tlft.tracking.client import experiment_page
 
     if not 0 < port < 1 << 16:
         raise ConfigurationError(f"--port {port}: give a number from 1 to 65535")
     if _answers(port):
         raise ConfigurationError(f"--port {port}: is taken by another server; give another number")
     page = experiment_page(experiment, home, f"http://{_HOST}:{port}")
+    greet("starting MLflow's server, which takes some seconds")
     # MLflow starts its server by name.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port)]

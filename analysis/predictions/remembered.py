@@ -17,11 +17,11 @@ import numpy as np
 
 from analysis.predictions.correctness import condense
 from tlft.config.addresses import hide_password, place_of
+from tlft.database.places import local_folder, tracking_uri
 from tlft.errors import TlftError
 from tlft.names import Artifact
 from tlft.records.record import Record
 from tlft.storage.files import atomic_write
-from tlft.tracking.client import local_folder, tracking_uri
 from tlft.tracking.reader import ArtifactReader
 
 if TYPE_CHECKING:

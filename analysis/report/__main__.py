@@ -48,7 +48,7 @@ def _write(arguments: Namespace, command: str) -> int:
     refuse_folder(arguments.out)
     table, reader = load_table(TableQuery.from_arguments(arguments), command)
     table = replace(table, full=len(table.rows) > 1)
-    page = render_report(collect(table, reader, arguments.uri), title_of(arguments.experiment)).encode()
+    page = render_report(collect(table, reader, arguments.uri), title_of(arguments.experiment, table)).encode()
     atomic_write(arguments.out, page)
     print(f"wrote {arguments.out} ({len(page) / 1e6:.1f} MB)")
     return 0

@@ -14,9 +14,10 @@ from analysis.narrative import data_sets, head_row
 from analysis.predictions.correctness import Frames
 from analysis.rows import Row
 from tlft.config.paths import home_folder
+from tlft.database.places import tracking_uri
 from tlft.names import CURVES, Artifact, Tag, flatten
 from tlft.records.record import Record
-from tlft.tracking.client import pages_of, tracking_uri
+from tlft.tracking.client import pages_of
 from tlft.tracking.reader import ArtifactReader, load_curves
 
 MAX_ROWS = 20

@@ -34,6 +34,7 @@ from tlft.tracking.client import MACHINE_LEARNING
 MAX_CHARACTERS = 5_000_000
 _MAX_ROWS_COMPARED = 12
 _MAX_RUNS_LISTED = 300
+_MOST_NAMED = 3
 
 
 def render_report(material: Material, title: str) -> str:
@@ -45,9 +46,11 @@ def render_report(material: Material, title: str) -> str:
     return render_page("report.html.j2", title, answers, **described, **photographs)
 
 
-def title_of(experiment: str) -> str:
-    """Return what a page of an experiment is called."""
-    return "tlft" if experiment == "tlft" else f"tlft: {experiment}"
+def title_of(experiment: str, table: Table) -> str:
+    """Return what a page of an experiment is called, which stands among the tabs of a browser: its data sets first."""
+    names = data_sets(table)
+    listed = ", ".join(names[:_MOST_NAMED]) + (" ..." if len(names) > _MOST_NAMED else "")
+    return f"{listed or 'no runs yet'} - {'tlft' if experiment == 'tlft' else f'tlft, {experiment}'}"
 
 
 def _describe(material: Material) -> dict[str, Any]:

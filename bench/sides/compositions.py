@@ -14,7 +14,7 @@ from hydra.types import RunMode
 
 from bench.sides.telling import say
 from tlft.config.compose import Composer
-from tlft.sweeps.jobs import expand_axes
+from tlft.planning.jobs import expand_axes
 
 
 def main(factor: float, overrides: Sequence[str]) -> float:

@@ -92,13 +92,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.open(next(photographs.glob("val/ants/*.png"))).save(path)
     (home / "FILE.yaml").write_text("cats: [tabby]\ndogs: [207]\n")
+    listed = [f"{path.relative_to(home)},{path.parts[-2]},{path.parts[-3]}" for path in photographs.rglob("*.png")]
+    (home / "labels.csv").write_text("\n".join(["path,label,split", *sorted(listed)]))
     ids = []
     for force in ("false", "true"):
         env = {"TLFT_HYMENOPTERA": str(photographs)}
         done = run_py(*RECIPE, f"force={force}", home=home, env=env)
         assert done.returncode == 0, done.stderr
         ids.append(re.findall(r", run ([0-9a-f]{8}),", done.stdout)[-1])
-    words = {"RUN": ids[0], "OTHER": ids[1], "FOLDER": "insects", "CLASSES": "insects/train", "PETS": "pets"}
+    words = {
+        "RUN": ids[0],
+        "OTHER": ids[1],
+        "FOLDER": "insects",
+        "CLASSES": "insects/train",
+        "PETS": "pets",
+        "MANIFEST": "labels.csv",
+    }
     return Place(home, words, photographs)
 
 

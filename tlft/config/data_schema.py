@@ -27,6 +27,12 @@ class DataConfig:
         holdout_fraction: share of the training images that is kept back, to choose by; never trained on.
         train_fraction: share of the training images that is used; a smaller one lies within a larger one.
         train_per_class: how many training images of each class are used; fewer lie within more.
+        sampler: uniform: each epoch has every training image once; balanced: as many images, drawn with replacement so
+            that all classes come alike.
+        image_size: side of the squares that the network is given, in training and evaluation; null: as its weights were
+            trained.
+        white_level: grey value that is white in images of more than eight bits, such as 4095 of a camera's 12; auto: by
+            the largest value of all images, or what their tags say.
         on_bad_image: what becomes of a file that cannot be decoded.
         subfolders: what becomes of images in folders below a class.
         group: which images belong together: a regular expression with one pair of parentheses, on each file's path in
@@ -45,10 +51,24 @@ class DataConfig:
     holdout_fraction: float | None = None
     train_fraction: float | None = None
     train_per_class: int | None = None
+    sampler: str = "uniform"
+    image_size: int | None = None
+    white_level: str = "auto"
     on_bad_image: str = "error"
     subfolders: str = "error"
     group: str | None = None
     origin: str | None = None
+
+
+@dataclass
+class ManifestConfig(DataConfig):
+    """Images that a table names: columns path and label, and perhaps split and group.
+
+    Attributes:
+        file: the table (.csv, .tsv or .parquet); its paths begin at its own folder.
+    """
+
+    file: str = MISSING
 
 
 @dataclass

@@ -28,6 +28,8 @@ GROUPS = {
     "arch": "the network",
     "optimizer": "what minimises the loss",
     "schedule": "the learning rate over time",
+    "augment": "what is done to training images",
+    "recipe": "presets of optimizer, schedule, augmentation and training",
     "data": "the images",
     "experiment": "presets of one run",
     "sweep": "presets of a whole sweep",

@@ -18,6 +18,7 @@ _LABELS = {
     "head": ("name",),
     "optimizer": ("name",),
     "schedule": ("name",),
+    "augment": ("name",),
     "data": ("name",),
 }
 

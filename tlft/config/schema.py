@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from tlft.config.data_schema import DataConfig
-from tlft.config.recipe_schema import OptimizerConfig, ScheduleConfig, TrainingConfig
+from tlft.config.recipe_schema import AugmentConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 
 
 @dataclass
@@ -166,6 +166,7 @@ class Config:
     head: HeadConfig = MISSING
     optimizer: OptimizerConfig = MISSING
     schedule: ScheduleConfig = MISSING
+    augment: AugmentConfig = MISSING
     data: DataConfig = MISSING
     training: TrainingConfig = field(default_factory=TrainingConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

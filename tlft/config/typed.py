@@ -8,9 +8,18 @@ from collections.abc import Mapping
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from tlft.config.data_schema import DataConfig, SyntheticConfig
+from tlft.config.data_schema import DataConfig, ManifestConfig, SyntheticConfig
 from tlft.config.paths import home_folder
-from tlft.config.recipe_schema import AdamConfig, AdamWConfig, SgdConfig
+from tlft.config.recipe_schema import (
+    AdamConfig,
+    AdamWConfig,
+    CropConfig,
+    MixConfig,
+    RandConfig,
+    SgdConfig,
+    StepConfig,
+    TorchConfig,
+)
 from tlft.config.schema import Config
 
 
@@ -20,7 +29,9 @@ def register() -> None:
     store = ConfigStore.instance().store
     store(name="schema", node=Config)
     options: dict[str, type] = {"optimizer/sgd": SgdConfig, "optimizer/adam": AdamConfig}
-    options |= {"optimizer/adamw": AdamWConfig, "data/imagefolder": DataConfig, "data/synthetic": SyntheticConfig}
+    options |= {"optimizer/adamw": AdamWConfig, "optimizer/torch": TorchConfig, "schedule/step": StepConfig}
+    options |= {"augment/crop": CropConfig, "augment/rand": RandConfig, "augment/mix": MixConfig}
+    options |= {"data/imagefolder": DataConfig, "data/manifest": ManifestConfig, "data/synthetic": SyntheticConfig}
     for option, node in options.items():  # groups below hydra/ are not listed among the options that a user has
         group, name = option.split("/")
         store(group=f"hydra/schema/{group}", name=name, node=node)

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import get_type_hints
 
 from tlft.config.data_schema import NEAR_DUPLICATES
+from tlft.config.recipe_schema import MixConfig
 from tlft.config.schema import Config
 from tlft.errors import nearest
 from tlft.names import LONGEST_NAME, LONGEST_TAG, is_reserved_tag
@@ -22,14 +23,17 @@ _CHOICES = {
     "model.name": ("pretrained", "scratch", "moments", "shuffled"),
     "head.name": ("imagenet1k", "task"),
     "arch.library": ("torchvision", "timm"),
-    "schedule.name": ("constant", "cosine"),
+    "schedule.name": ("constant", "cosine", "step"),
     "features": ("auto", "off"),
     "precision": ("auto", "float32", "tf32", "bfloat16"),
+    "augment.name": ("none", "reference", "random_resized_crop", "trivial", "rand", "mixup", "cutmix"),
     "training.keep": ("last", "lowest_train_loss"),
+    "training.class_weights": ("none", "balanced"),
+    "data.sampler": ("uniform", "balanced"),
     "data.on_bad_image": ("error", "skip"),
     "data.subfolders": ("error", "include", "ignore"),
     "sweep.on_failure": ("continue", "stop"),
-    "data.name": ("hymenoptera", "synthetic", "imagefolder", "demo"),
+    "data.name": ("hymenoptera", "synthetic", "imagefolder", "manifest", "demo"),
 }
 
 
@@ -38,10 +42,11 @@ _WORDS = {"device": ("auto", "cpu", "cuda", "mps"), "training.trainable": ("all"
 
 _AT_LEAST_ZERO = (
     *("seed", "training.epochs", "data.split_seed", "data.drawing_seed", "checkpoint.every_minutes", "cache.max_gb"),
-    *("schedule.warmup_epochs", "optimizer.weight_decay", "optimizer.momentum", "model.stages"),
+    *("schedule.warmup_epochs", "optimizer.weight_decay", "optimizer.momentum", "model.stages", "training.head_epochs"),
 )
 _AT_LEAST_ONE = (
     *("threads", "training.batch_size", "training.eval_every", "checkpoint.every_epochs", "data.train_per_class"),
+    *("data.image_size", "training.accumulate", "training.patience", "schedule.step_epochs", "augment.operations"),
 )
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "optimizer.lr": (lambda lr: lr > 0 and math.isfinite(lr), "a finite number above 0, such as 0.01"),
@@ -51,6 +56,14 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "data.holdout_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
     "training.label_smoothing": (lambda share: 0 <= share < 1, "a number from 0 to below 1, such as 0.1"),
     "training.clip_norm": (lambda norm: norm > 0 and math.isfinite(norm), "a finite number above 0, such as 1.0"),
+    "augment.min_scale": (lambda share: 0 < share <= 1, "a number above 0 and up to 1, such as 0.08"),
+    "augment.magnitude": (lambda degree: 0 <= degree <= 30, "a whole number from 0 to 30"),
+    "augment.alpha": (lambda alpha: alpha > 0 and math.isfinite(alpha), "a finite number above 0, such as 0.2"),
+    "training.backbone_lr": (lambda share: 0 < share <= 1, "a number above 0 and up to 1, such as 0.1"),
+    "training.layer_decay": (lambda share: 0 < share <= 1, "a number above 0 and up to 1, such as 0.75"),
+    "training.ema": (lambda decay: 0 < decay < 1, "a number between 0 and 1, such as 0.999"),
+    "training.sam": (lambda radius: radius > 0 and math.isfinite(radius), "a finite number above 0, such as 0.05"),
+    "schedule.gamma": (lambda factor: 0 < factor <= 1, "a number above 0 and up to 1, such as 0.1"),
     "arch.bn_momentum": (lambda momentum: 0 < momentum <= 1, "a number above 0 and up to 1, such as 0.1"),
     "data.train_fraction": (lambda share: 0 < share <= 1, "a number above 0 and up to 1"),
 }
@@ -145,19 +158,20 @@ def _wrong_data(config: Config) -> list[str]:
     problems = []
     if data.name == "imagefolder" and not data.root:
         problems.append("data=imagefolder: say which folder, data.root=/path/to/folder")
-    if data.name in ("synthetic", "demo") and data.root:
+    if data.name in ("synthetic", "demo", "manifest") and data.root:
         problems.append(f"data={data.name} data.root={data.root}: takes no folder; use data=imagefolder")
     if data.name != "imagefolder":
-        for key in ("eval_fraction", "eval_split", "holdout_split", "train_split"):
+        own = "the column split says" if data.name == "manifest" else f"data={data.name} has its own split"
+        for key in ("eval_fraction", "eval_split", "holdout_split", "train_split")[data.name == "manifest" :]:
             if getattr(data, key) not in (None, "train"):
-                problems.append(
-                    f"data.{key}={getattr(data, key)}: data={data.name} has its own split; use data=imagefolder"
-                )
+                problems.append(f"data.{key}={getattr(data, key)}: {own}; use data=imagefolder")
     if data.eval_fraction is not None and (data.eval_split or data.holdout_split or data.train_split != "train"):
         problems.append(
             f"data.eval_fraction={data.eval_fraction}: splits <class>/* without folders of splits; leave it out, or "
             "data.eval_split, data.holdout_split and data.train_split"
         )
+    if data.white_level != "auto" and not (data.white_level.isdecimal() and int(data.white_level) > 0):
+        problems.append(f"data.white_level={data.white_level}: give auto, or a whole number above 0, such as 4095")
     if data.holdout_split is not None and data.holdout_fraction is not None:
         problems.append(
             f"data.holdout_split={data.holdout_split} data.holdout_fraction={data.holdout_fraction}: give one of them"
@@ -236,7 +250,7 @@ def _wrong_combinations(config: Config) -> list[str]:
                 f"head=imagenet1k training.trainable={config.training.trainable}: the 1000-class head is only "
                 "evaluated; use head=task to train, or training.trainable=none"
             )
-    problems += _model_problems(config)
+    problems += _model_problems(config) + _recipe_problems(config)
     if config.sweep.choose is not None:
         if config.sweep.choose != "holdout":
             problems.append(f"sweep.choose={config.sweep.choose}: choose holdout, or null")
@@ -247,9 +261,34 @@ def _wrong_combinations(config: Config) -> list[str]:
             )
     if not config.tracking.experiment.strip():
         problems.append("tracking.experiment: give a name, such as tracking.experiment=tlft")
-    warmup, epochs = config.schedule.warmup_epochs, config.training.epochs
-    if config.training.trainable != "none" and warmup > epochs > 0:
+    return problems
+
+
+def _recipe_problems(config: Config) -> list[str]:
+    """Return what contradicts itself in how a network is trained, a line each."""
+    training, problems = config.training, []
+    warmup, epochs = config.schedule.warmup_epochs, training.epochs
+    if training.trainable != "none" and warmup > epochs > 0:
         problems.append(f"schedule.warmup_epochs={warmup:g}: more than training.epochs={epochs}")
+    if training.head_epochs >= epochs > 0:
+        problems.append(
+            f"training.head_epochs={training.head_epochs}: leaves none of the training.epochs={epochs} for the "
+            "backbone; give fewer, or training.trainable=head"
+        )
+    if isinstance(config.augment, MixConfig) and training.batch_size < 2:
+        problems.append(f"augment={config.augment.name} training.batch_size=1: mixes two images; give 2 or more")
+    if training.ema is not None and training.keep != "last":
+        problems.append(f"training.ema={training.ema:g} training.keep={training.keep}: evaluate one of them, not both")
+    if training.patience is not None and training.keep != "last":
+        problems.append(
+            f"training.patience={training.patience} training.keep={training.keep}: each keeps other weights; leave one "
+            "of them out"
+        )
+    if training.sam is not None and training.accumulate > 1:
+        problems.append(
+            f"training.sam={training.sam:g} training.accumulate={training.accumulate}: a step looks around on one "
+            "batch; leave one of them out"
+        )
     return problems
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,13 @@ if __name__ == "__main__":
     begin()
 
 from tlft.commands import invocation
+from tlft.config.data_schema import ManifestConfig
 from tlft.config.overrides import write_value
 from tlft.config.paths import existing_home
 from tlft.config.schema import Config
 from tlft.data import class_map, dataset, image_folder
 from tlft.data.dataset import Dataset
+from tlft.data.manifest import KINDS
 from tlft.errors import ConfigurationError, printable
 from tlft.runs.preflight import check_command_line
 from tlft.runtime.device import available_threads
@@ -45,6 +48,7 @@ _SPLITS = {"train": "training", "holdout": "hold-out", "eval": "evaluation"}
 _EXAMPLES = """\
   python -m tlft.data photos/                          train/<class>/* and val/<class>/*
   python -m tlft.data photos/ data.eval_fraction=0.2   <class>/* alone
+  python -m tlft.data photos/labels.csv                a table: path, label, split, group
   python -m tlft.data photos/ --sheet sheet.png        some images of each class, as a picture
 """
 
@@ -63,7 +67,7 @@ def build_parser() -> ArgumentParser:
         "near-duplicates, groups, and the ImageNet outputs of its classes. Nothing is trained.",
         _EXAMPLES,
     )
-    parser.add_argument("path", metavar="PATH", help="the folder, as in data.root=PATH")
+    parser.add_argument("path", metavar="PATH", help="the folder, as in data.root=PATH, or a manifest (data.file=PATH)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="keys of a run, such as data.group=REGEX")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw some images of each class (.png or .jpg)")
     return parser
@@ -74,7 +78,9 @@ def _describe(arguments: Namespace, home: Path) -> int:
         raise ConfigurationError(f"--sheet {arguments.sheet}: name a .png or .jpg file")
     if "=" in arguments.path and not Path(arguments.path).exists():
         raise ConfigurationError(f"{arguments.path}: no such folder; name the folder first, then keys")
-    given = ["data=imagefolder", f"data.root={write_value(arguments.path)}", *arguments.overrides]
+    is_manifest = Path(arguments.path).suffix.lower() in KINDS
+    option, key = ("manifest", "file") if is_manifest else ("imagefolder", "root")
+    given = [f"data={option}", f"data.{key}={write_value(arguments.path)}", *arguments.overrides]
     checked = check_command_line(given)
     if checked is None or checked.config is None:
         raise ConfigurationError(
@@ -89,7 +95,7 @@ def _describe(arguments: Namespace, home: Path) -> int:
         print(line)
     if arguments.sheet:
         _draw_sheet(images, decoded, arguments.sheet)
-    command = [*invocation("run").split(), "data=imagefolder", f"data.root={arguments.path}", *arguments.overrides]
+    command = [*invocation("run").split(), f"data={option}", f"data.{key}={arguments.path}", *arguments.overrides]
     print(f"run it: {shlex.join(command)}")
     return int(bool(decoded.bad))
 
@@ -114,10 +120,11 @@ def _lines_of_names(images: Dataset, config: Config) -> Iterator[str]:
         if most > 2 * least:
             fewest, name = printable(fewest), printable(name)
             yield f"unbalanced: of the {_SPLITS[split]} images {fewest} has {least}, {name} {most}"
-    taken = images.split_folders or "train is trained on, val reports"
+    of_a_table = isinstance(config.data, ManifestConfig)
+    taken = images.split_folders or ("as the table says" if of_a_table else "train is trained on, val reports")
     if config.data.eval_fraction:
         taken = f"none of splits; {config.data.eval_fraction:g} of the images, drawn by content, report"
-    yield f"folders: {taken}"
+    yield f"{'splits' if of_a_table else 'folders'}: {taken}"
     if images.left_out:
         names = _some([relative_name(path, images.root) for path in images.left_out])
         yield f"left out: {image_folder.describe_kinds(images.left_out.values())} ({names})"
@@ -139,6 +146,7 @@ def _look_at_pixels(images: Dataset, config: Config, home: Path) -> tuple[Decode
     from tlft.models.spec import describe
 
     transform = describe(config.arch.library, config.arch.name, config.arch.weights, home).transform
+    transform = replace(transform, white=images.white)
     decoded = decode_all(images.files, transform, home / "cache" / "decoded", available_threads())
     pairs = find_near_duplicates(images, decoded, transform, home / "cache", available_threads())
     return decoded, pairs

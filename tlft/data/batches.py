@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tlft.data.augmentation import Augmentation
 from tlft.data.dataset import Dataset
 from tlft.data.pixel_store import DecodedImages, decode_images
 from tlft.data.splits import ImageFile
@@ -31,6 +33,14 @@ class SelectedPixels:
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         return self.source[self.rows[indices]]
+
+
+def _whole(pixels: Pixels, index: int) -> np.ndarray:
+    """Return an image uncropped, uint8 [height, width, 3]."""
+    if isinstance(pixels, SelectedPixels):
+        return _whole(pixels.source, int(pixels.rows[index]))
+    whole: np.ndarray = pixels.whole(index) if isinstance(pixels, StoredPixels) else pixels[index]
+    return whole
 
 
 Pixels = np.ndarray | StoredPixels | SelectedPixels
@@ -101,7 +111,23 @@ class Split:
         self, indices: np.ndarray, device: torch.device, flips: np.ndarray | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the inputs at some positions, int64 [b], as `inputs` gives them, and their labels, int64 [b]."""
-        return self.inputs.batch(indices, device, flips), torch.from_numpy(self.labels[indices]).to(device)
+        return self.inputs.batch(indices, device, flips), self._labels(indices, device)
+
+    def augmented_batch(
+        self,
+        indices: np.ndarray,
+        device: torch.device,
+        flips: np.ndarray | None,
+        augmentation: Augmentation,
+        seeds: Sequence[int],
+    ) -> tuple[Tensor, Tensor]:
+        """Return the same of images that were changed at random, each by a seed of its own, before they are flipped."""
+        wholes = [_whole(self.pixels, index) for index in indices.tolist()]
+        inputs = PixelInputs(augmentation.images(wholes, seeds), self.transform)
+        return inputs.batch(np.arange(len(indices)), device, flips), self._labels(indices, device)
+
+    def _labels(self, indices: np.ndarray, device: torch.device) -> Tensor:
+        return torch.from_numpy(self.labels[indices]).to(device)
 
 
 def normalize(pixels: np.ndarray, transform: Transform, device: torch.device) -> Tensor:

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tlft.config.data_schema import DataConfig
+from tlft.config.data_schema import DataConfig, ManifestConfig
 from tlft.data import image_folder
+from tlft.data.manifest import manifest_path, read_manifest
 from tlft.data.splits import ImageFile, groups_of, split_images
+from tlft.data.white_level import find_white_level
 from tlft.errors import ConfigurationError, TlftError
 from tlft.names import DRAWINGS
 from tlft.runtime.download import fetch, unpack_zip
@@ -43,6 +45,8 @@ class Dataset:
         left_out: files in the folder that are not taken, each with its kind.
         split_folders: which folders are taken, in words; nothing for `train` and `val` alone.
         origin: where the images are from, in words; nothing where nobody has said it.
+        white: the grey value of deep images that is white; None for that of sixteen bits.
+        grouping: where the groups are from, where `data.group` does not say it; nothing without groups.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Dataset:
     left_out: Mapping[Path, str] = field(default_factory=dict)
     split_folders: str = ""
     origin: str = ""
+    grouping: str = ""
+    white: int | None = None
 
     def split(self, name: str) -> tuple[ImageFile, ...]:
         """Return the images of `train`, `holdout` or `eval`."""
@@ -86,9 +92,9 @@ def find_problems(config: DataConfig, home: Path) -> _Names:
 def _look(config: DataConfig, home: Path) -> _Names:
     root = _local_root(config, home)
     if root is None:
-        return (["ants", "bees"] if config.name != "imagefolder" else None), []
+        return (["ants", "bees"] if _is_known(config) else None), []
     try:
-        folder = image_folder.scan(root, config)
+        folder = _list(root, config)
         groups_of(folder, config, root)
         return folder.classes, []
     except ConfigurationError as error:
@@ -103,7 +109,7 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
         TlftError: if the images cannot be fetched.
     """
     name, root = _find_root(config, home, workers)
-    folder = image_folder.scan(root, config)
+    folder = _list(root, config)
     _log_remarks(root, folder)
     paths = [path for by_class in folder.splits.values() for files in by_class.values() for path in files]
     digests = _digest_files(root, paths, home / "cache", workers)
@@ -116,7 +122,18 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
         from tlft.synthetic.folder import ORIGIN
 
         origin = ORIGIN
-    return Dataset(name, root, tuple(folder.classes), tuple(images), folder.left_out, taken, origin)
+    grouping = f"column group of {manifest_path(config).name}" if folder.groups and config.group is None else ""
+    white = find_white_level({image.sha256: image.path for image in images}, config, home / "cache", workers)
+    return Dataset(name, root, tuple(folder.classes), tuple(images), folder.left_out, taken, origin, grouping, white)
+
+
+def _list(root: Path, config: DataConfig) -> image_folder.Folder:
+    return read_manifest(config) if isinstance(config, ManifestConfig) else image_folder.scan(root, config)
+
+
+def _is_known(config: DataConfig) -> bool:
+    """Tell whether the images are those of ants and bees, and no folder of the user's."""
+    return config.name not in ("imagefolder", "manifest")
 
 
 def _log_remarks(root: Path, folder: image_folder.Folder) -> None:
@@ -135,7 +152,9 @@ def _local_root(config: DataConfig, home: Path) -> Path | None:
     """Return the folder as far as it is known without fetching or drawing anything."""
     if config.name == DRAWINGS:
         return None
-    photographs = config.name != "imagefolder"
+    if isinstance(config, ManifestConfig):
+        return manifest_path(config).parent
+    photographs = _is_known(config)
     if root := config.root or (photographs and os.environ.get("TLFT_HYMENOPTERA")):
         return Path(root).expanduser().absolute()
     default = home / "data" / "hymenoptera_data"
@@ -146,8 +165,10 @@ def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]
     """Return what people call the data, and its folder, which is fetched or drawn if need be."""
     root = _local_root(config, home)
     if root is not None:
-        return root.name if config.name == "imagefolder" else "hymenoptera", root
-    assert config.name != "imagefolder"
+        if isinstance(config, ManifestConfig):
+            return f"{root.name}/{manifest_path(config).stem}", root
+        return "hymenoptera" if _is_known(config) else root.name, root
+    assert _is_known(config)
     if config.name != DRAWINGS:
         try:
             return "hymenoptera", _fetch_hymenoptera(home, SECONDS_FOR_A_DEMO if config.name == "demo" else None)
@@ -184,7 +205,7 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
     def digest(path: Path) -> tuple[str, str]:
         try:
             stat = path.stat()
-            mark = f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
+            mark = f"{os.path.relpath(path, root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
             return mark, remembered.get(mark) or sha256_of(path)
         except OSError as error:
             message = f"cannot be read ({error.strerror}); put it back or take it out"

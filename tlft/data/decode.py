@@ -43,16 +43,20 @@ class BadImageError(TlftError):
         return f"{display_name(path)}: {reason}; {mend}"
 
 
-def load_image(source: Path | bytes) -> Image.Image:
+def load_image(source: Path | bytes, white: int | None = None) -> Image.Image:
     """Return the image of a file, or of what one holds, as people see it: upright, in RGB, on white where transparent.
+
+    Args:
+        source: the file, or its bytes.
+        white: the grey value of images of more than eight bits that is white; None for that of sixteen bits.
 
     Raises:
         BadImageError: if the file is truncated, no image, or larger than Pillow's limit.
         TlftError: if the file cannot be read.
     """
     if isinstance(source, bytes):
-        return decode(source, Path(f"{len(source)} bytes"))
-    return decode(read_file(source), source)
+        return decode(source, Path(f"{len(source)} bytes"), white)
+    return decode(read_file(source), source, white)
 
 
 def read_file(path: Path) -> bytes:
@@ -67,11 +71,11 @@ def read_file(path: Path) -> bytes:
         raise TlftError(f"{display_name(path)}: {message}") from None
 
 
-def decode(data: bytes, path: Path) -> Image.Image:
+def decode(data: bytes, path: Path, white: int | None = None) -> Image.Image:
     """Return the image that a file's bytes hold, as `load_image` does; `path` is for what is said of a bad one."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _to_rgb(upright(image))
+            return _to_rgb(upright(image), white)
     except MemoryError:
         raise
     except Exception as error:  # on broken files Pillow raises anything from OSError to struct.error
@@ -180,9 +184,14 @@ def _what_it_is(data: bytes) -> str:
     return "is text, and no image" if all(letter.isprintable() or letter.isspace() for letter in text) else ""
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _to_eight_bits(image)
+def is_deep(image: Image.Image) -> bool:
+    """Tell whether an image has grey values of more than eight bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _to_rgb(image: Image.Image, white: int | None) -> Image.Image:
+    if is_deep(image):
+        image = _to_eight_bits(image, white)
     elif image.has_transparency_data:
         foreground = image.convert("RGBA")
         image = Image.new("RGBA", foreground.size, "white")
@@ -190,14 +199,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # which copies also what is RGB
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
+def _to_eight_bits(image: Image.Image, white_level: int | None) -> Image.Image:
     """Scale grey values; Pillow's own conversion clips them at 255.
 
-    White is 65535, or 1.0 for floating-point numbers. Values outside say that the file has a scale of its own, which
-    is taken to go from its smallest value to its largest.
+    White is `white_level`, or else 65535, and 1.0 for floating-point numbers. Values outside say that the file has a
+    scale of its own, which is taken to go from its smallest value to its largest.
     """
     values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    black, white = 0.0, 1.0 if image.mode == "F" else 65535.0
+    black, white = 0.0, 1.0 if image.mode == "F" else float(white_level or 65535)
     if values.min() < black or values.max() > white:
         black, white = float(values.min()), float(values.max())
     return Image.fromarray(np.rint((values - black) * (255 / ((white - black) or 1))).astype(np.uint8))

@@ -31,12 +31,14 @@ class Folder:
             still to be split, the one entry `all`.
         left_out: files that are not taken, each with its kind: an extension, or a few words with a place for a plural.
         respelled: classes of which one split has two folders, whose names differ in their Unicode form alone.
+        groups: of each file, where it is stated beside the files (see manifest.py); perhaps an empty text.
     """
 
     split_folders: SplitFolders
     splits: dict[str, ByClass] = field(default_factory=dict)
     left_out: dict[Path, str] = field(default_factory=dict)
     respelled: list[str] = field(default_factory=list)
+    groups: dict[Path, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:

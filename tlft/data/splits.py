@@ -73,18 +73,24 @@ def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig
 
 
 def groups_of(folder: Folder, config: DataConfig, root: Path) -> dict[Path, str]:
-    """Return the group of each file, by its path below the root; nothing where no pattern is given.
+    """Return the group of each file: by its path below the root, or as a manifest states it; nothing without either.
 
     Raises:
         ConfigurationError: if `data.group` finds none in some file, or one that stands in two of the folder's splits.
     """
-    if config.group in (None, NEAR_DUPLICATES) or group_problem(config.group):  # which the configuration's check says
+    if config.group == NEAR_DUPLICATES or (
+        config.group is not None and group_problem(config.group)
+    ):  # which is said elsewhere
+        return {}
+    if config.group is None and not folder.groups:
         return {}
     split_of = {
         path: split for split, by_class in folder.splits.items() for files in by_class.values() for path in files
     }
-    names = [relative_name(path, root) for path in split_of]
-    groups = dict(zip(split_of, find_groups(names, config.group, "data.group"), strict=True))
+    groups = {path: group for path, group in folder.groups.items() if group}
+    if config.group is not None:
+        names = [relative_name(path, root) for path in split_of]
+        groups = dict(zip(split_of, find_groups(names, config.group, "data.group"), strict=True))
     first: dict[str, Path] = {}
     cut: dict[str, tuple[Path, Path]] = {}
     for path, group in groups.items():
@@ -93,10 +99,9 @@ def groups_of(folder: Folder, config: DataConfig, root: Path) -> dict[Path, str]
     for group, pair in cut.items():
         more = f" ({len(cut) - 1} more such groups)" if len(cut) > 1 else ""
         where = " and ".join(f"{relative_name(path, root)} ({split_of[path]})" for path in pair)
-        raise ConfigurationError(
-            f"data.group={config.group}: group {group} stands in two splits, {where}, which makes the figure wrong; "
-            f"move it into one{more}"
-        )
+        source = f"data.group={config.group}" if config.group else "the table's column group"
+        problem = f"group {group} stands in two splits, {where}, which makes the figure wrong"
+        raise ConfigurationError(f"{source}: {problem}; move it into one{more}")
     return groups
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -16,6 +16,7 @@ class Transform:
         interpolation: `nearest`, `bilinear`, `bicubic` or `lanczos`, with antialiasing as Pillow does it.
         mean: per channel (red, green, blue), on the scale 0..1, subtracted from the pixels.
         std: per channel, divides what is left.
+        white: the grey value of images of more than eight bits that is white; None for that of sixteen bits.
     """
 
     resize: int
@@ -23,10 +24,16 @@ class Transform:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    white: int | None = None
+
+    def sized(self, crop: int) -> Transform:
+        """Return the transform for squares of another side, which show the same part of an image."""
+        return replace(self, crop=crop, resize=round(self.resize * crop / self.crop))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; the inverse of `from_dict`."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Transform:

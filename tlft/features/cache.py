@@ -31,7 +31,7 @@ from tlft.models.freeze import changing_state, freeze
 from tlft.models.weights import Weights
 from tlft.runtime.device import Machine, waited_for
 from tlft.storage.files import atomic_write
-from tlft.training.loop import draw_flips
+from tlft.training.drawing import draw_flips
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,12 @@ def share_features(
         on_batch: called after each batch; what it raises ends the computation, and what was computed stays.
     """
     if config.features == "off" or config.training.trainable == "all":
+        return None
+    if config.training.epochs and config.augment.name != "reference":
+        log.info(
+            "features: the frozen part of %s is computed in each epoch, since augment=%s shows no image twice alike",
+            *(config.arch.name, config.augment.name),
+        )
         return None
     folder = folder_of(config.home, describe_frozen(model, config, weights), machine)
     try:

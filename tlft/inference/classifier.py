@@ -147,7 +147,7 @@ class Classifier:
 def _load_source(image: Source, transform: Transform, *, paths: bool) -> np.ndarray:
     """Return an image as a network sees it, uint8 [crop, crop, 3], or raise a TlftError that says what it is."""
     try:
-        return resize_and_crop(open_source(image, paths=paths), transform)
+        return resize_and_crop(open_source(image, paths=paths, white=transform.white), transform)
     except BadImageError as error:
         if paths and not isinstance(image, bytes):
             raise
@@ -167,22 +167,24 @@ def load_file(path: Path, transform: Transform) -> np.ndarray:
     return load_pixels(path, transform)
 
 
-def open_source(image: Source, *, paths: bool = True) -> Image.Image:
+def open_source(image: Source, *, paths: bool = True, white: int | None = None) -> Image.Image:
     """Open an image given as bytes, base64 text, or (unless `paths` is false) a path; upright and RGB.
+
+    `white` is the grey value of images of more than eight bits that is white; None for that of sixteen bits.
 
     Raises:
         TlftError: if it is none of these, or no image.
     """
     if isinstance(image, bytes):
-        return load_image(image)
+        return load_image(image, white)
     if not paths:
-        return load_image(_decode(image))
+        return load_image(_decode(image), white)
     if isinstance(image, str):
         with suppress(ValueError, TlftError):
-            return load_image(_from_base64(image))
+            return load_image(_from_base64(image), white)
     with suppress(OSError, ValueError):  # such as for a name that is too long
         if (path := Path(image)).is_file():
-            return load_image(path)
+            return load_image(path, white)
     raise TlftError(f"{str(image)[:60]}: is neither an image in base64 nor the path of a file")
 
 

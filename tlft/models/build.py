@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tlft.config.schema import Config
-from tlft.errors import ConfigurationError, TlftError
+from tlft.errors import ConfigurationError, TlftError, one_line
 from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import head_names, replace_head
 from tlft.models.ladder import draw_by_moments, shuffle_values, take_first_stages
@@ -55,6 +55,8 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
             "the 1000 of ImageNet; choose other weights with model.weights, or head=task"
         )
     freeze(model, config.training.trainable)
+    if config.data.image_size is not None:
+        _refuse_other_sizes(model, config.arch.name, config.data.image_size)
     if config.training.batch_size == 1 and config.training.trainable != "none":
         _refuse_lone_images(model, config.arch.name, weights.transform.crop)
     return model.to(memory_format=torch.channels_last)
@@ -94,6 +96,19 @@ def _pretrained(config: Config, weights: Weights) -> nn.Module:
             return model
         _latest[key] = model
     return copy.deepcopy(_latest[key])
+
+
+def _refuse_other_sizes(model: nn.Module, name: str, size: int) -> None:
+    """Raise ConfigurationError if the network takes no images of this size, as some take those of one size alone."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, size, size))
+    except Exception as error:  # whatever its code raises
+        raise ConfigurationError(
+            f"data.image_size={size}: {name} does not take images of this size ({one_line(error, 150)}); leave it out, "
+            "or choose another"
+        ) from None
 
 
 def _refuse_lone_images(model: nn.Module, name: str, crop: int) -> None:

@@ -20,7 +20,7 @@ _HELD = {"float32": 1.65, "bfloat16": 0.95}
 Measured with freed memory kept, in float32: 1.5 (EfficientNet-Lite0 and ViT-Ti with 16 images in a step), 1.66
 (EfficientNet-Lite0 with 64, ResNet-50 with 16) and 1.2 (ResNet-18); in bfloat16 0.83 (EfficientNet-Lite0, ResNet-50).
 """
-_STATES = {"sgd": 1, "adam": 2, "adamw": 2}
+_STATES, _MOST_STATES = {"sgd": 1, "adam": 2, "adamw": 2}, 3
 
 
 def training_memory(config: Config, batch: int, size: int) -> int:
@@ -43,10 +43,10 @@ def training_memory(config: Config, batch: int, size: int) -> int:
         log.debug("%s: %s", config.arch.name, error)
         return 0
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    copies = 2 if config.training.keep == "lowest_train_loss" else 1
+    copies = 2 if config.training.keep == "lowest_train_loss" or config.training.ema or config.training.sam else 1
     weights = copies * sum(p.nbytes for p in model.parameters())
     held = _HELD[resolve_precision(config.precision, torch.device("cpu"))]
-    return int(weights + (1 + _STATES[config.optimizer.name]) * trained + held * activations)
+    return int(weights + (1 + _STATES.get(config.optimizer.name, _MOST_STATES)) * trained + held * activations)
 
 
 def _saved_for_backward(model: nn.Module, images: Tensor) -> int:

@@ -104,14 +104,15 @@ def find_weights(config: Config, of_run: Path | None = None) -> Weights:
     """
     arch, model = config.arch, config.model
     spec = describe(arch.library, arch.name, model.weights or arch.weights, config.home)
+    transform = spec.transform if config.data.image_size is None else spec.transform.sized(config.data.image_size)
     if model.name == "scratch":
-        return Weights(spec.transform, None, None, spec)
+        return Weights(transform, None, None, spec)
     own = of_run or (Path(model.weights_file).expanduser().absolute() if model.weights_file else None)
     path = own or find_on_disk(spec)
     if path is None and spec.digest:
-        return Weights(spec.transform, spec.digest, None, spec)
+        return Weights(transform, spec.digest, None, spec)
     path = path or _fetch_from_hub(spec)
-    return Weights(spec.transform, _verified(path, spec), path, spec, is_own=own is not None)
+    return Weights(transform, _verified(path, spec), path, spec, is_own=own is not None)
 
 
 def fetch_weights(weights: Weights) -> Path:

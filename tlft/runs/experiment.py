@@ -76,9 +76,11 @@ def run_experiment(
         if claim.outcome is not None:
             return claim.outcome
         from tlft.models.build import build_model
+        from tlft.training.optimizer import try_optimizer
 
         machine = prepare_machine(config)
-        # Before the run: a network that cannot be built as it is asked for is no failed run but a wrong configuration.
+        # Before the run: what cannot be built as it is asked for is no failed run but a wrong configuration.
+        try_optimizer(config.optimizer)
         model = build_model(config, identity.weights, len(identity.dataset.classes)).to(machine.device)
         tags, parent = _tags(config, identity, machine, sweep), sweep.parent if sweep else None
         with claim.start(run_name(config), flatten(identity.science), tags, parent=parent) as run:

@@ -38,7 +38,8 @@ def refresh_note(config: Config, records: Sequence[Record] | None = None, reader
     try:
         if records is None:
             records = load_records(config.tracking.experiment, config.tracking.uri, config.home)
-        table = build_table(records, command=f"{invocation('table')} --experiment {config.tracking.experiment}")
+        command = f"{invocation('table')} --columns all --experiment {config.tracking.experiment}"
+        table = build_table(records, all_columns=True, command=command)
         reader = reader or ArtifactReader(config.tracking.uri, config.home)
         store = Store(config)
         memory = memory_of(config.home, config.tracking.uri, store.experiment_id)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tlft.config.columns import COLUMN_PARAMS, column_of
 from tlft.config.data_schema import DataConfig
+from tlft.config.recipe_schema import OptimizerConfig, TorchConfig
 from tlft.config.schema import Config
 from tlft.data.class_map import LabelSpace, resolve_class_map
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.pixel_store import decode_all
 from tlft.data.transforms import Transform
+from tlft.errors import ConfigurationError
 from tlft.models.weights import Weights, find_weights
 from tlft.names import Tag, shorten
 from tlft.runs.parent import find_parent, refuse_other_network
@@ -45,6 +47,13 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
     parent = find_parent(config)  # before images are fetched for it
     dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
     weights = find_weights(config, parent.weights if parent is not None else None)
+    if dataset.white is not None:
+        weights = replace(weights, transform=replace(weights.transform, white=dataset.white))
+    if config.training.patience is not None and config.training.epochs and not dataset.split("holdout"):
+        raise ConfigurationError(
+            f"training.patience={config.training.patience}: there is no hold-out to look at, and the evaluation images "
+            "are not for that; set data.holdout_fraction=0.2 or data.holdout_split"
+        )
     if parent is not None:
         refuse_other_network(config, parent, dataset, weights.transform)
     class_map = None
@@ -69,7 +78,7 @@ def _count_trained(config: Config, dataset: Dataset, transform: Transform) -> in
 def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:
     """Return as tags what is stated of the data and is no part of the key: what figures prove, not what they are."""
     facts = {
-        Tag.GROUPING: shorten(data.group or ""),
+        Tag.GROUPING: shorten(data.group or dataset.grouping),
         Tag.ORIGIN: shorten(" ".join(dataset.origin.split()), _LONGEST_ORIGIN),
     }
     return {tag: text for tag, text in facts.items() if text}
@@ -84,5 +93,9 @@ def run_name(config: Config) -> str:
     is_drawn = is_trained or config.head.name == "task" or config.model.name != "pretrained"
     words = [column.key if column is not None else " ".join(settings)]
     words += [f"s{config.seed}"] if is_drawn else []
-    words += [config.arch.name.removeprefix("tf_"), *([config.optimizer.name] if is_trained else [])]
+    words += [config.arch.name.removeprefix("tf_"), *([_name_optimizer(config.optimizer)] if is_trained else [])]
     return " ".join(words)
+
+
+def _name_optimizer(config: OptimizerConfig) -> str:
+    return config.algorithm.lower() if isinstance(config, TorchConfig) else config.name

@@ -35,7 +35,7 @@ def find_parent(config: Config) -> Parent | None:
     """
     if config.model.run_id is None:
         return None
-    from tlft.tracking.client import tracking_uri
+    from tlft.database.places import tracking_uri
 
     return _find(config.model.run_id, tracking_uri(config.tracking.uri, config.home))
 

@@ -36,6 +36,7 @@ from tlft.runtime import device
 from tlft.storage.files import display_name, name_problem
 from tlft.storage.looking import look
 from tlft.tracking import server, store
+from tlft.training import algorithms
 
 _LEAST_ROOM = 1 << 18
 """Bytes that must be free on the disk for a run to begin; without them Hydra fails where nobody can catch it."""
@@ -175,7 +176,7 @@ def _checked(
 
 
 def _problems_of(config: Config, *, is_single: bool, on_a_node: bool) -> list[str]:
-    problems = validate.find_problems(config)
+    problems = validate.find_problems(config) + algorithms.find_problems(config.optimizer)
     if config.arch.library in ("torchvision", "timm"):
         problems += weights.find_problems(config, is_single=is_single)
     classes, wrong_data = dataset.find_problems(config.data, config.home)

@@ -25,8 +25,10 @@ from tlft.storage.files import atomic_write
 from tlft.tracking.reader import ArtifactReader, load_record
 
 _KEY = "from_run"
-_GROUPS = ("model", "head", "optimizer", "schedule", "data")
+_FIRST_GROUPS = ("model", "head", "optimizer", "schedule", "data")
+_GROUPS = (*_FIRST_GROUPS, "augment")  # which a run of an earlier version does not have
 _REPEATED = ("arch", *_GROUPS, "training")
+_NEEDED = ("arch", *_FIRST_GROUPS, "training")
 _ALONE = ("seed", "precision")
 
 
@@ -70,7 +72,7 @@ def expand(argv: Sequence[str]) -> list[str]:
 
 def _refuse_other_options(overrides: Sequence[str], run_id: str, stored: Mapping[str, Any]) -> None:
     """Raise ConfigurationError for another option than the run had, whose keys are others; but other data may be it."""
-    names = {group: stored[group]["name"] for group in _GROUPS if group != "data"}
+    names = {group: stored[group]["name"] for group in _GROUPS if group != "data" and group in stored}
     names["arch"] = stored["arch"]["library"]
     typed = (text.lstrip("+").partition("=") for text in overrides)
     if problems := [
@@ -94,7 +96,7 @@ def _keep_class_map(resolved: str, stored: Mapping[str, Any], home: Path) -> Any
 def _read(text: str, record: Record) -> Mapping[str, Any]:
     try:
         stored = yaml.safe_load(text)
-        if record.status == "FINISHED" and all(name in stored for name in (*_REPEATED, *_ALONE)):
+        if record.status == "FINISHED" and all(name in stored for name in (*_NEEDED, *_ALONE)):
             return dict(stored)
     except (yaml.YAMLError, TypeError):
         pass
@@ -104,11 +106,11 @@ def _read(text: str, record: Record) -> Mapping[str, Any]:
 
 def _overrides(record: Record, stored: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a run was, as many threads as it had, since the bits depend on them, and an experiment of its own."""
-    for group in _GROUPS:
+    for group in (group for group in _GROUPS if group in stored):
         yield f"{group}={stored[group]['name']}"
     yield f"arch={stored['arch']['library']}"
     for group in _REPEATED:
-        for key, value in stored[group].items():
+        for key, value in stored.get(group, {}).items():
             if (group, key) not in (("arch", "library"), *((name, "name") for name in _GROUPS)):
                 yield f"{group}.{key}={write_value(value)}"
     for key in _ALONE:

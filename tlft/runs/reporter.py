@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from tlft.data.batches import Split
 from tlft.errors import TlftError
 from tlft.evaluation.metrics import compute_metrics
 from tlft.evaluation.predictions import evaluate
@@ -22,6 +23,7 @@ from tlft.runtime import signals
 from tlft.runtime.memory import bound_freed
 from tlft.terminal.progress import Advance, progress
 from tlft.tracking.server import is_server
+from tlft.training.averaging import averaged
 from tlft.training.checkpoint import Checkpoints
 from tlft.training.loop import TrainingState
 
@@ -101,7 +103,11 @@ class Reporter:
         """Log the epoch's metrics, with a point of the evaluation curve if one is due, and save if that is due."""
         training, epoch = self.context.config.training, state.epoch
         if training.eval_every is not None and (epoch % training.eval_every == 0 or epoch == training.epochs):
-            metrics = metrics | self._curve(model)
+            with averaged(model, state.average):
+                metrics = metrics | self._curve(model)
+        if training.patience is not None:
+            with averaged(model, state.average):
+                metrics = metrics | self._judge(model, state)
         self.context.run.log_metrics(metrics, step=epoch, with_system=True)
         save_every = self.context.config.checkpoint.every_epochs
         if not self._saving.cost:
@@ -115,6 +121,8 @@ class Reporter:
         loss, accuracy = metrics[Metric.TRAIN_LOSS], 100 * metrics[Metric.TRAIN_ACCURACY]
         text = f"loss {loss:.4f}, accuracy {accuracy:.1f} %, {metrics[Metric.TRAIN_IMAGES_PER_SECOND]:.1f} images/s"
         log.info("%s: epoch %d/%d, %s", self.context.run.name, epoch, training.epochs, text)
+        if state.stale == training.patience:
+            log.info("%s: ends here: no lower loss on the hold-out for %d epochs", self.context.run.name, state.stale)
 
     def _save(self, model: nn.Module, state: TrainingState) -> None:
         with self._saving.measured():
@@ -127,7 +135,17 @@ class Reporter:
                 self._unsaved = True
 
     def _curve(self, model: nn.Module) -> dict[str, float]:
-        split, label_space = self.context.images.eval, self.context.identity.label_space
-        predictions = evaluate(model, split.inputs, label_space, self.context.machine)
-        curve = compute_metrics(predictions, split.labels)
-        return {Metric.CURVE_ACCURACY: curve[Metric.ACCURACY], Metric.CURVE_LOSS: curve[Metric.LOSS]}
+        accuracy, loss = self._measure(model, self.context.images.eval)
+        return {Metric.CURVE_ACCURACY: accuracy, Metric.CURVE_LOSS: loss}
+
+    def _judge(self, model: nn.Module, state: TrainingState) -> dict[str, float]:
+        """Look at the hold-out, by which the training may end; never at the evaluation images."""
+        assert self.context.images.holdout is not None
+        accuracy, loss = self._measure(model, self.context.images.holdout)
+        state.judge(loss, model)
+        return {Metric.CURVE_HOLDOUT_ACCURACY: accuracy, Metric.CURVE_HOLDOUT_LOSS: loss}
+
+    def _measure(self, model: nn.Module, split: Split) -> tuple[float, float]:
+        predictions = evaluate(model, split.inputs, self.context.identity.label_space, self.context.machine)
+        measures = compute_metrics(predictions, split.labels)
+        return measures[Metric.ACCURACY], measures[Metric.LOSS]

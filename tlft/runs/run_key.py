@@ -66,6 +66,8 @@ def scientific_config(
             science["model"]["bn_momentum"] = config.arch.bn_momentum
         science["optimizer"] = asdict(config.optimizer)
         science["schedule"] = asdict(config.schedule)
+        if config.augment.name != "reference":
+            science["augment"] = asdict(config.augment)
     is_drawn = config.model.name != "pretrained" or config.model.stages is not None
     if trained or is_drawn or config.head.name == "task":
         science["seed"] = config.seed
@@ -81,6 +83,16 @@ def _deviations(config: Config) -> dict[str, Any]:
         values["clip_norm"] = training.clip_norm
     if not training.decay_norms and config.optimizer.weight_decay:
         values["decay_norms"] = False
+    if training.accumulate != 1:
+        values["accumulate"] = training.accumulate
+    if training.trainable != "head":  # else no part of the backbone has a rate, or waits
+        values |= {"head_epochs": training.head_epochs} if training.head_epochs else {}
+        values |= {name: share for name in ("backbone_lr", "layer_decay") if (share := getattr(training, name)) != 1}
+    if training.class_weights != "none":
+        values["class_weights"] = training.class_weights
+    values |= {name: value for name in ("ema", "sam", "patience") if (value := getattr(training, name)) is not None}
+    if config.data.sampler != "uniform":
+        values["sampler"] = config.data.sampler
     return values
 
 

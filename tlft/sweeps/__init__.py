@@ -1,1 +1,1 @@
-"""Many runs: planned, launched, watched and summed up."""
+"""Many runs: launched, watched and summed up."""

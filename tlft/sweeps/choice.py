@@ -12,10 +12,10 @@ from statistics import fmean
 
 from tlft.commands import invocation
 from tlft.names import Metric, Param, flatten
+from tlft.planning.jobs import Result
 from tlft.runs.identify import run_name
-from tlft.sweeps.jobs import Result
 
-_CHOSEN = ("optimizer.", "schedule.", "training.")
+_CHOSEN = ("optimizer.", "schedule.", "augment.", "training.")
 """How the names of settings begin that are chosen; what else differs is a question of its own."""
 
 

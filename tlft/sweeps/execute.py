@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from tlft.errors import TlftError
+from tlft.planning.estimate import expected_seconds
+from tlft.planning.jobs import PlannedJob, Result, name_jobs
+from tlft.planning.plan import plan_jobs, wait_for
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.hydra_job import read_outcome
-from tlft.sweeps.estimate import expected_seconds
-from tlft.sweeps.jobs import PlannedJob, Result, name_jobs
 from tlft.sweeps.launchers.worker import JobOrder, OnSubmit
 from tlft.sweeps.parent_run import SweepRun
-from tlft.sweeps.plan import plan_jobs, wait_for
 from tlft.sweeps.prefetch import prefetch
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from tlft.commands import invocation
 from tlft.names import LONGEST_TAG_ANYWHERE, Artifact, Metric, Tag, escape_all, flatten, shorten
+from tlft.planning.jobs import PlannedJob, Result
 from tlft.records.outcome import RunStatus
 from tlft.records.record import Record
 from tlft.runs.context import SweepMembership
 from tlft.runs.experiment_note import write_note
-from tlft.sweeps.jobs import PlannedJob, Result
 from tlft.tracking.reader import load_records
 from tlft.tracking.server import reason_of
 from tlft.tracking.sweep_run import ParentRun
@@ -133,10 +133,11 @@ _SWEPT = re.compile(r",|range\(|choice\(|glob\(")
 
 
 def _name(preset: str | None) -> str:
-    """Return a name that people can read, such as `comparison seed=0,1`: what is swept first, the data last."""
+    """Return a name that people can read, such as `comparison seed=0,1 lr=5`: what is swept first, the data last."""
     overrides = [text for text in sys.argv[1:] if not text.startswith(("-", "sweep=", "hydra"))]
     overrides.sort(key=lambda text: (text.startswith(("experiment=", "data.root=")), not _SWEPT.search(text)))
-    name = " ".join([*([preset] if preset else []), *overrides]) or "sweep"
+    words = [re.sub(r"^(training|optimizer|schedule)\.", "", text) for text in overrides]
+    name = " ".join([*([preset] if preset else []), *words]) or "sweep"
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
 
 

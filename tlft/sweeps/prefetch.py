@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Sequence
 from tlft.data.pixel_store import decode_images
 from tlft.errors import TlftError
 from tlft.models.weights import fetch_weights
+from tlft.planning.jobs import PlannedJob
 from tlft.runtime.device import available_threads
-from tlft.sweeps.jobs import PlannedJob
 
 
 def prefetch(jobs: Sequence[PlannedJob]) -> dict[int, TlftError]:

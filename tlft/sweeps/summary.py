@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,16 @@ from tlft.config.columns import column_of
 from tlft.config.schema import Config
 from tlft.errors import TlftError
 from tlft.names import Artifact
+from tlft.planning.job_table import JobLine, render_jobs
+from tlft.planning.jobs import PlannedJob, Result
+from tlft.planning.plan import words_of
 from tlft.records.outcome import RunStatus
 from tlft.runs.curves_view import curves_page
 from tlft.runs.experiment_note import refresh_note
 from tlft.runs.identify import run_name
 from tlft.storage.files import atomic_write
 from tlft.sweeps.choice import describe_choice
-from tlft.sweeps.job_table import JobLine, render_jobs
-from tlft.sweeps.jobs import Result
 from tlft.sweeps.parent_run import SweepRun, make_table
-from tlft.sweeps.plan import words_of
 from tlft.terminal.line_breaks import fitting
 from tlft.tracking.client import runs_page
 from tlft.tracking.reader import ArtifactReader
@@ -67,14 +67,20 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
             print(fitting(line, sys.stdout))
     if table.rows:
         print()
-        print(render(table, "terminal"))
-        store = results[0].planned.store
-        if folder is None and (page := sweep_run.find_report()) is not None:
-            print(f"report: {page}")
-        hint = "" if is_server(store.uri) else f" (while `{invocation('ui')}` runs)"
-        print(f"every run in MLflow: {runs_page(store.uri, store.experiment_id)}{hint}")
-        print(f"their curves: {curves_page(store.uri, store.experiment_id)}")
+        print(render(table, "terminal", brief=True))
+        _print_places(results[0].planned, (folder and folder / Artifact.REPORT, sweep_run.find_report()))
     refresh_note(config, records, reader)
+
+
+def _print_places(planned: PlannedJob, reports: Iterable[Path | None]) -> None:
+    """Say where all is that there is to see: the first of `reports` that was made, the notes, MLflow's pages."""
+    store, experiment = planned.store, planned.config.tracking.experiment
+    if report := next((path for path in reports if path and path.is_file()), None):
+        print(f"report: {report}")
+    print(f"each comparison, and all notes: {invocation('table')} --columns all --experiment {shlex.quote(experiment)}")
+    hint = "" if is_server(store.uri) else f" (while `{invocation('ui')}` runs)"
+    print(f"every run in MLflow: {runs_page(store.uri, store.experiment_id)}{hint}")
+    print(f"their curves: {curves_page(store.uri, store.experiment_id)}")
 
 
 def exit_status_of(results: Sequence[Result]) -> int:
@@ -86,7 +92,7 @@ def exit_status_of(results: Sequence[Result]) -> int:
 
 
 def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: Path) -> list[Path]:
-    """Write the page of the sweep's runs, and their curves, into its folder; says where the page is."""
+    """Write the page of the sweep's runs, and their curves, into its folder."""
     from analysis.narrative import short_title
     from analysis.report.material import collect
     from analysis.report.page import render_report, title_of
@@ -94,8 +100,7 @@ def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: 
 
     material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
     path = folder / Artifact.REPORT
-    atomic_write(path, render_report(material, title_of(config.tracking.experiment)).encode())
-    print(f"report: {path}")
+    atomic_write(path, render_report(material, title_of(config.tracking.experiment, table)).encode())
     columns = {run.run_id: column_of(run.params) for run in table.runs}
     histories = [
         History(column.key, short_title(column), points)
@@ -155,6 +160,5 @@ def _print_results(results: Sequence[Result]) -> None:
         planned, outcome = result.planned, result.outcome
         same = f" (same as job {planned.same_as})" if planned.same_as is not None else ""
         status = f"{outcome.status.label}{same}"
-        entry = JobLine(planned.number, words, status, outcome.score, outcome.seconds, outcome.run_id)
-        lines.append(entry)
+        lines.append(JobLine(planned.number, words, status, outcome.score, outcome.seconds, outcome.run_id))
     print(render_jobs(lines))

@@ -14,13 +14,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from tlft.commands import invocation
 from tlft.config.addresses import hide_password, whole_address
-from tlft.config.paths import home_folder
-from tlft.database.schema import database_path, database_uri, find_problems
+from tlft.database.places import is_there, tracking_uri
+from tlft.database.schema import database_uri, reading
 from tlft.errors import ConfigurationError, without_passwords
 from tlft.storage.files import into_place, temporary_files
 from tlft.tracking.server import is_server, wait_for_server
@@ -33,11 +31,6 @@ _HTTP = {"MAX_RETRIES": "2", "BACKOFF_FACTOR": "1", "TIMEOUT": "5"}
 """A dead server would otherwise be four minutes of silence for each call."""
 
 _DATABASE_ATTEMPTS = 5  # in three seconds; MLflow's ten are two minutes of silence
-
-
-def tracking_uri(uri: str | None = None, home: Path | None = None) -> str:
-    """Return the store's address: the one given, or the SQLite database in `paths.home`."""
-    return uri or database_uri((home or home_folder()) / "mlflow.db")
 
 
 MACHINE_LEARNING = "?workflowType=machine_learning"  # behind a page's address, or MLflow shows it as of language models
@@ -60,12 +53,14 @@ def experiment_page(experiment: str, home: Path, server: str) -> str:
     Raises:
         ConfigurationError: if there is no such experiment.
     """
-    uri = tracking_uri(None, home)
-    stored = connect(uri).get_experiment_by_name(experiment) if is_there(uri) else None
+    stored = None
+    if is_there(tracking_uri(None, home)):
+        with reading(home / "mlflow.db") as database:  # MLflow's client is seconds away
+            stored = database.execute("select experiment_id from experiments where name = ?", (experiment,)).fetchone()
     if stored is None:
         make = f"make some with `{invocation('run')} sweep=demo`, name another --experiment, or set TLFT_HOME"
         raise ConfigurationError(f"{experiment}: no runs of such an experiment in {home}; {make}")
-    return runs_page(server, stored.experiment_id)
+    return runs_page(server, stored[0])
 
 
 def connect(uri: str) -> MlflowClient:
@@ -135,18 +130,6 @@ def create_database(path: Path, artifacts: Path) -> None:
     with closing(sqlite3.connect(beside)) as database:
         database.execute("pragma journal_mode=wal")
     into_place(beside, path)
-
-
-def is_there(uri: str) -> bool:
-    """Tell whether a store can be asked without being created: it is a server, or a database that exists.
-
-    Raises:
-        ConfigurationError: if the address is none, or the database is none or of another version.
-    """
-    if problems := find_problems(uri):
-        raise ConfigurationError(problems)
-    database = database_path(uri)
-    return database is None or database.exists()
 
 
 def connect_existing(uri: str, name: str) -> MlflowClient:
@@ -256,9 +239,3 @@ class _Quiet:
 
 
 quiet = _Quiet()
-
-
-def local_folder(artifact_uri: str) -> Path | None:
-    """Return the folder that an address of artifacts names, or None if it is not on this machine."""
-    parsed = urlparse(artifact_uri)
-    return Path(url2pathname(parsed.path)) if parsed.scheme in ("", "file") else None

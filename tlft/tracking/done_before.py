@@ -6,13 +6,13 @@ from pathlib import Path
 
 from tlft.config.addresses import name_in_home, place_of
 from tlft.config.schema import Config
+from tlft.database.places import local_folder, tracking_uri
 from tlft.database.runs import read_tagged, some_are_running
 from tlft.database.schema import database_path, find_problems
 from tlft.names import Tag
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.records.record import Record
 from tlft.runtime.claims import Claim
-from tlft.tracking.client import local_folder, tracking_uri
 from tlft.tracking.integrity import find_damage
 
 

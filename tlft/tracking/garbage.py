@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlft.commands import invocation
+from tlft.database.places import is_there, local_folder, tracking_uri
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
 from tlft.runtime.garbage import Waste
 from tlft.storage.journal import Journal
-from tlft.tracking.client import all_runs, connect, is_there, local_folder, logged_models, quiet, restore, tracking_uri
+from tlft.tracking.client import all_runs, connect, logged_models, quiet, restore
 from tlft.tracking.run_folder import RunFolder, idle_folders
 from tlft.tracking.server import answering
 

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tlft.commands import invocation
+from tlft.database.places import local_folder
 from tlft.names import Tag
 from tlft.records.record import files_of
 from tlft.storage.files import sha256_of
-from tlft.tracking.client import local_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

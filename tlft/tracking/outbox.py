@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlft.database.places import tracking_uri
 from tlft.errors import TlftError, one_line
 from tlft.names import Tag
 from tlft.records.record import Record
 from tlft.storage.home_id import home_ids
 from tlft.storage.journal import Journal
 from tlft.tracking.active_run import ActiveRun
-from tlft.tracking.client import connect, tracking_uri
+from tlft.tracking.client import connect
 from tlft.tracking.integrity import find_damage_by_digest
 from tlft.tracking.reader import load_records
 from tlft.tracking.run_folder import RunFolder, idle_folders

@@ -13,8 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from tlft.database.places import local_folder
 from tlft.names import LONGEST_NAME, PROBABILITY, Artifact
-from tlft.tracking.client import local_folder, logged_models, quiet
+from tlft.tracking.client import logged_models, quiet
 from tlft.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:

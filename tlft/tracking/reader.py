@@ -9,21 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tlft.database.places import is_there, local_folder, tracking_uri
 from tlft.database.runs import read_records
 from tlft.database.schema import database_path
 from tlft.names import Artifact, Tag
 from tlft.records.record import Record
 from tlft.storage.files import sha256_of
-from tlft.tracking.client import (
-    all_runs,
-    connect,
-    connect_existing,
-    existing_run,
-    is_there,
-    local_folder,
-    refuse_deleted,
-    tracking_uri,
-)
+from tlft.tracking.client import all_runs, connect, connect_existing, existing_run, refuse_deleted
 from tlft.tracking.entries import whole_params
 from tlft.tracking.server import answering
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tlft.database.places import local_folder, tracking_uri
 from tlft.errors import ConfigurationError, TlftError
 from tlft.names import Artifact, Tag
-from tlft.tracking.client import connect_existing, existing_run, local_folder, logged_models, quiet, tracking_uri
+from tlft.tracking.client import connect_existing, existing_run, logged_models, quiet
 from tlft.tracking.server import answering
 
 if TYPE_CHECKING:

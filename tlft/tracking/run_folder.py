@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tlft.database.places import tracking_uri
 from tlft.names import Artifact
 from tlft.runtime.claims import Claim
 from tlft.storage.files import atomic_write
 from tlft.storage.journal import Entry
-from tlft.tracking.client import connect, find_run, tracking_uri
+from tlft.tracking.client import connect, find_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

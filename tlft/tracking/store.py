@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from tlft.config.addresses import hide_password, name_in_home, place_of
 from tlft.config.schema import Config
 from tlft.database import schema
+from tlft.database.places import tracking_uri
+from tlft.database.relocate import follow_move
 from tlft.names import Param, Tag
 from tlft.records.outcome import Outcome
 from tlft.records.record import Record
@@ -18,12 +20,11 @@ from tlft.storage.files import artifact_folder, last_change
 from tlft.storage.home_id import home_ids
 from tlft.storage.journal import Journal
 from tlft.storage.locks import locked
-from tlft.tracking.client import all_runs, connect, create_database, quiet, refuse_deleted, tracking_uri
+from tlft.tracking.client import all_runs, connect, create_database, quiet, refuse_deleted
 from tlft.tracking.contention import is_alive
 from tlft.tracking.done_before import outcome_of
 from tlft.tracking.integrity import find_damage
 from tlft.tracking.reader import to_record
-from tlft.tracking.relocate import follow_move
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.server import answering, is_server
 

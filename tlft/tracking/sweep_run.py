@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlft.database.places import local_folder
 from tlft.names import Metric, Tag
 from tlft.storage.locks import locked
-from tlft.tracking.client import local_folder
 from tlft.tracking.entries import send_figures
 from tlft.tracking.store import Store
 
@@ -43,6 +44,8 @@ class ParentRun:
             run = self._find()
             if run is None:
                 all_tags = {**tags, Tag.SWEEP_KEY: self._digest, **self._store.origin_tags}
+                others = [str(other.info.run_name) for other in self._store.search(f"tags.`{Tag.SWEEP_KEY}` LIKE '%'")]
+                name = tell_apart(name, others)
                 run = client.create_run(self._store.experiment_id, run_name=name, tags=all_tags)
             elif self._is_holder:
                 client.update_run(run.info.run_id, status="RUNNING")
@@ -112,3 +115,14 @@ class ParentRun:
     def _find(self) -> Run | None:
         runs = self._store.search(f"tags.`{Tag.SWEEP_KEY}` = '{self._digest}'", oldest_first=True)
         return next(filter(self._store.is_own, runs), None)  # each home that does a sweep has a run of its own for it
+
+
+_LETTERS_SHOWN = 24
+"""Of a run's name, in MLflow's table of runs."""
+
+
+def tell_apart(name: str, others: Collection[str]) -> str:
+    """Return a name of which MLflow's table shows another beginning than of all others: `#2 comparison seed=0,1`."""
+    shown = {other[:_LETTERS_SHOWN] for other in others}
+    numbered = (f"#{number} {name}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each[:_LETTERS_SHOWN] not in shown)

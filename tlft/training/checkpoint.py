@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Checkpoints:
             tensors, scalars = _take_apart(state.optimizer)
             tensors |= {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
             tensors |= {f"best/{name}": tensor for name, tensor in (state.best_weights or {}).items()}
+            tensors |= {f"average/{name}": tensor for name, tensor in (state.average or {}).items()}
             unfinished = self._path(number, "tmp")
             try:
                 save_tensors(tensors, unfinished)
@@ -71,7 +72,10 @@ class Checkpoints:
                 "tensors": digest,
                 "state": {name: getattr(state, name) for name in _COUNTERS},
                 "best_loss": state.best_loss if math.isfinite(state.best_loss) else None,
+                "best_holdout": state.best_holdout if math.isfinite(state.best_holdout) else None,
+                "stale": state.stale,
                 "optimizer": scalars,
+                "groups": _counters_of_groups(state.optimizer),
                 "machine": _describe(machine),
             }
             record = {"payload": payload, "sha256": _digest(payload)}
@@ -96,11 +100,16 @@ class Checkpoints:
                 log.warning("begun with %s: the last bits of the result may differ", "; ".join(changes))
             put_state(model, _below("model/", tensors))
             state.best_weights = _below("best/", tensors) or None
+            state.average = _below("average/", tensors) or None
             state.best_loss = math.inf if payload["best_loss"] is None else payload["best_loss"]
+            best_holdout = payload.get("best_holdout")  # which an earlier version has not, as the next
+            state.best_holdout = math.inf if best_holdout is None else best_holdout
+            state.stale = payload.get("stale", 0)
             for name in _COUNTERS:
                 setattr(state, name, payload["state"][name])
             if state.optimizer is not None:
                 _put_together(state.optimizer, _below("optimizer/", tensors), payload["optimizer"])
+                _put_counters(state.optimizer, payload.get("groups", ()))
             self._newest = number
             return True
         return False
@@ -165,6 +174,23 @@ def _take_apart(optimizer: torch.optim.Optimizer | None) -> tuple[dict[str, Tens
             else:
                 scalars.setdefault(str(index), {})[name] = value
     return tensors, scalars
+
+
+def _counters_of_groups(optimizer: torch.optim.Optimizer | None) -> list[dict[str, Any]]:
+    """Return the numbers of each group of parameters, among which some optimizers count; of a tensor its type too."""
+    counters: list[dict[str, Any]] = []
+    for group in optimizer.param_groups if optimizer else ():
+        scalars = {name: value for name, value in group.items() if isinstance(value, Tensor) and value.ndim == 0}
+        numbers = {name: value for name, value in group.items() if isinstance(value, int | float)}
+        typed = {name: [str(value.dtype).removeprefix("torch."), value.item()] for name, value in scalars.items()}
+        counters.append({**numbers, **typed})
+    return counters
+
+
+def _put_counters(optimizer: torch.optim.Optimizer, groups: Sequence[Mapping[str, Any]]) -> None:
+    for group, values in zip(optimizer.param_groups, groups, strict=False):
+        for name, value in values.items():
+            group[name] = torch.tensor(value[1], dtype=getattr(torch, value[0])) if isinstance(value, list) else value
 
 
 def _put_together(

@@ -8,25 +8,21 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from tlft.config.recipe_schema import TrainingConfig
 from tlft.config.schema import Config
-from tlft.data.batch_borders import batch_borders
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
-from tlft.models.freeze import changing_state, put_state, set_training_mode
+from tlft.models.freeze import changing_state, freeze, put_state, set_training_mode
 from tlft.names import Metric
 from tlft.runtime.device import Machine
-from tlft.runtime.seeds import derive_seed, generator
+from tlft.training.averaging import start_average, update_average
+from tlft.training.drawing import EpochImages, steps_of
 from tlft.training.optimizer import build_optimizer, learning_rate
-from tlft.training.step_profile import phase
+from tlft.training.step import Stepper, balanced_weights
 
 
 class Report(Protocol):
@@ -54,7 +50,11 @@ class TrainingState:
         seconds: what those images took.
         train_seconds: what all steps took.
         best_loss: lowest batch loss seen where `training.keep` looks, else infinite.
-        best_weights: what training changes of the model, after that step.
+        best_weights: what training changes of the model, after that step, or after the best epoch by the hold-out.
+        best_holdout: lowest loss on the hold-out after an epoch, where `training.patience` looks there.
+        stale: epochs since then.
+        average: the same, averaged over all steps, where `training.ema` asks for that.
+        changing: names of what training changes of the model, in one epoch or another.
     """
 
     optimizer: torch.optim.Optimizer | None
@@ -67,14 +67,30 @@ class TrainingState:
     train_seconds: float = 0.0
     best_loss: float = math.inf
     best_weights: dict[str, Tensor] | None = None
+    average: dict[str, Tensor] | None = None
+    best_holdout: float = math.inf
+    stale: int = 0
+    changing: frozenset[str] = frozenset()
+
+    def judge(self, holdout_loss: float, model: nn.Module) -> None:
+        """Hear the loss on the hold-out after an epoch, of the weights that the model has; the best are kept."""
+        if holdout_loss < self.best_holdout:
+            self.best_holdout, self.stale = holdout_loss, 0
+            self.best_weights = self.copy_of(model)
+        else:
+            self.stale += 1
+
+    def copy_of(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return what training changes of a model, as it is now."""
+        return {name: tensor.clone() for name, tensor in model.state_dict().items() if name in self.changing}
 
 
 def fresh_state(config: Config, model: nn.Module) -> TrainingState:
     """Return the state before the first step; without an optimizer where nothing is trained."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trained or not config.training.epochs:
-        return TrainingState(None)
-    return TrainingState(build_optimizer(config.optimizer, trained, decay_norms=config.training.decay_norms))
+    optimizer = build_optimizer(config, model) if config.training.epochs else None
+    averages = optimizer is not None and config.training.ema is not None
+    changing = frozenset(changing_state(model))
+    return TrainingState(optimizer, average=start_average(model) if averages else None, changing=changing)
 
 
 def train(
@@ -83,19 +99,25 @@ def train(
     """Train from where `state` stands to the last epoch; with nothing to train, return at once.
 
     Cross-entropy over the labels, which `training.label_smoothing` softens; batches are drawn without replacement, the
-    last one may be smaller, or larger by one (see `batch_borders`). On a CPU the result depends on the seed and the
-    number of threads only. In the end the model holds the weights that `training.keep` chooses.
+    last one may be smaller, or larger by one (see drawing.py). On a CPU the result depends on the seed and the
+    number of threads only. A report that judges epochs by a hold-out may end it early (`training.patience`). In the end
+    the model holds the weights that are to be evaluated: `training.keep`, or their average (`training.ema`).
 
     Raises:
         NonFiniteLossError: at the first batch whose loss is no number.
     """
     if state.optimizer is None:
         return
+    stepper = _stepper(model, images, config, machine, state.optimizer)
     first = state.epoch
-    while state.epoch < config.training.epochs:
-        if state.epoch == first or not model.training:  # an evaluation leaves its own mode
+    patience = config.training.patience or math.inf
+    while state.epoch < config.training.epochs and state.stale < patience:
+        head_epochs = config.training.head_epochs
+        if head_epochs and state.epoch in (first, head_epochs):
+            freeze(model, "head" if state.epoch < head_epochs else config.training.trainable)
+        if state.epoch in (first, head_epochs) or not model.training:  # an evaluation leaves its own mode
             set_training_mode(model)
-        _train_epoch(model, images, config, machine, state, report)
+        _train_epoch(stepper, images, config, state, report)
         metrics = {
             Metric.TRAIN_LOSS: state.loss_sum / len(images),
             Metric.TRAIN_ACCURACY: state.correct / len(images),
@@ -105,90 +127,52 @@ def train(
         state.epoch += 1
         state.seen, state.loss_sum, state.correct, state.seconds = 0, 0.0, 0, 0.0
         report.epoch(metrics, model, state)
-    if state.best_weights is not None:
-        put_state(model, state.best_weights)
+    if (kept := state.best_weights or state.average) is not None:
+        put_state(model, kept)
 
 
-def draw_flips(config: Config, epoch: int, count: int) -> np.ndarray:
-    """Tell which of the training images are mirrored in an epoch, where they are mirrored at all: bool [count]."""
-    return np.asarray(generator(config.seed, "flips", epoch).random(count) < 0.5)
+def _stepper(
+    model: nn.Module, images: Split, config: Config, machine: Machine, optimizer: torch.optim.Optimizer
+) -> Stepper:
+    weights = None
+    if config.training.class_weights == "balanced":
+        weights = torch.from_numpy(balanced_weights(images.labels)).to(machine.device)
+    return Stepper(model, optimizer, config.training, machine, weights)
 
 
-def _train_epoch(
-    model: nn.Module, images: Split, config: Config, machine: Machine, state: TrainingState, report: Report
-) -> None:
+def _train_epoch(stepper: Stepper, images: Split, config: Config, state: TrainingState, report: Report) -> None:
     """Take the steps that are left of an epoch."""
-    assert state.optimizer is not None
-    order = generator(config.seed, "order", state.epoch).permutation(len(images))
-    flips = draw_flips(config, state.epoch, len(images))
-    in_last_fifth = state.epoch >= config.training.epochs - math.ceil(config.training.epochs / 5)
-    may_keep = config.training.keep == "lowest_train_loss" and in_last_fifth
-    for start, end in pairwise(batch_borders(len(images), config.training.batch_size)):
+    model, training = stepper.model, config.training
+    drawn = EpochImages(images, config, state.epoch, stepper.machine.device)
+    in_last_fifth = state.epoch >= training.epochs - math.ceil(training.epochs / 5)
+    may_keep = training.keep == "lowest_train_loss" and in_last_fifth
+    for borders in steps_of(len(images), config):
+        (start, _), (_, end) = borders[0], borders[-1]
         if start < state.seen:
             continue
         started = time.perf_counter()
         lr = _learning_rate(config, state.step, len(images))
-        indices = order[start:end]
-        with phase("batch"):
-            batch = images.batch(indices, machine.device, flips[indices] if config.training.flip else None)
-        _seed_layers(derive_seed(config.seed, "layers", state.step), machine.device)  # dropout and its like
-        loss, hits = _step(model, batch, state.optimizer, lr, machine, config.training)
+        loss, hits = stepper.step(drawn.batches(borders, state.step), end - start, lr)
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss became {loss} in epoch {state.epoch + 1}, step {state.step + 1} at lr {lr:g}; "
                 "lower optimizer.lr"
             )
         state.step += 1
-        state.seen += len(indices)
-        state.loss_sum += loss * len(indices)
+        state.seen += end - start
+        state.loss_sum += loss * (end - start)
         state.correct += hits
         if may_keep and loss < state.best_loss:
             state.best_loss = loss
-            state.best_weights = {name: tensor.clone() for name, tensor in changing_state(model).items()}
+            state.best_weights = state.copy_of(model)
+        if state.average is not None:
+            update_average(state.average, model, training.ema or 0.0, state.step)
         seconds = time.perf_counter() - started
         state.seconds += seconds
         state.train_seconds += seconds
-        report.step(len(indices), loss, model, state)
-
-
-def _seed_layers(seed: int, device: torch.device) -> None:
-    """Seed what layers draw from, as `torch.manual_seed` does.
-
-    That one seeds all kinds of devices, and of each that is not in use takes down the stack of calls.
-    """
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
+        report.step(end - start, loss, model, state)
 
 
 def _learning_rate(config: Config, step: int, images: int) -> float:
-    per_epoch = len(batch_borders(images, config.training.batch_size)) - 1
+    per_epoch = len(steps_of(images, config))
     return learning_rate(config.schedule, config.optimizer.lr, step, per_epoch, config.training.epochs * per_epoch)
-
-
-def _step(
-    model: nn.Module,
-    batch: tuple[Tensor, Tensor],
-    optimizer: torch.optim.Optimizer,
-    lr: float,
-    machine: Machine,
-    recipe: TrainingConfig,
-) -> tuple[float, int]:
-    """Take a step, and return the batch's loss and how many of its images were predicted right."""
-    images, labels = batch
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    with phase("forward"):
-        with machine.autocast():
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
-    with phase("backward"):
-        loss.backward()  # type: ignore[no-untyped-call]
-    with phase("optimizer"):
-        if recipe.clip_norm is not None:
-            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
-        optimizer.step()
-    return loss.item(), int((logits.argmax(1) == labels).sum().item())

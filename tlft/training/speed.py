@@ -14,7 +14,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tlft.config.schema import Config
 from tlft.models.build import build_network
@@ -22,6 +21,7 @@ from tlft.models.freeze import freeze, set_training_mode
 from tlft.runtime.device import Machine, expected_machine
 from tlft.runtime.memory import keeping_freed
 from tlft.training.optimizer import build_optimizer
+from tlft.training.step import Stepper
 
 log = logging.getLogger(__name__)
 
@@ -100,17 +100,13 @@ def _measure(config: Config, size: int, machine: Machine) -> Speed:
 
 
 def _training(model: nn.Module, config: Config, size: int, machine: Machine) -> Callable[[int], object]:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = build_optimizer(config.optimizer, trained, decay_norms=config.training.decay_norms)
+    optimizer = build_optimizer(config, model)
+    assert optimizer is not None
+    stepper = Stepper(model, optimizer, config.training, machine)
 
     def train(count: int) -> object:
-        with machine.autocast():
-            logits = model(_images(count, size, machine))
-        loss = F.cross_entropy(logits.float(), torch.zeros(count, dtype=torch.int64, device=machine.device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss.item()  # waits for a GPU
+        labels = torch.zeros(count, dtype=torch.int64, device=machine.device)
+        return stepper.step([(_images(count, size, machine), labels)], count, config.optimizer.lr)
 
     return train
 

@@ -23,6 +23,10 @@ def recipes_of(*records: Record) -> list[str]:
         {"training.keep": "lowest_train_loss"},
         {"training.flip": "false"},
         {"schedule.name": "cosine"},
+        {"training.ema": "0.999"},
+        {"training.accumulate": "4"},
+        {"augment.name": "trivial"},
+        {"augment.name": "rand", "augment.magnitude": "5"},
         {"precision": "bfloat16"},
         {"data.train": "d4" * 32},
         {"data.holdout": "e5" * 32},
@@ -45,6 +49,29 @@ def test_recipe_is_short_and_says_what_is_not_the_default() -> None:
     changes = {"schedule.name": "cosine", "schedule.warmup_epochs": "2.0", "training.flip": "false"}
     (label,) = recipes_of(run(FINE_TUNE, optimizer__momentum="0.0", training__epochs="1", changes=changes))
     assert label == "sgd lr 0.01, cosine, warm-up 2.0 epochs, batch 64, 1 epoch, no flips"
+
+
+def test_what_makes_a_recipe_modern_is_said_in_the_order_of_a_sentence() -> None:
+    changes = {
+        "optimizer.name": "torch",
+        "optimizer.algorithm": "NAdam",
+        "optimizer.options": "null",
+        "schedule.name": "step",
+        "schedule.step_epochs": "7",
+        "schedule.gamma": "0.1",
+        "training.accumulate": "4",
+        "training.layer_decay": "0.75",
+        "training.ema": "0.999",
+        "training.patience": "3",
+        "augment.name": "random_resized_crop",
+        "augment.min_scale": "0.25",
+        "training.class_weights": "balanced",
+    }
+    (label,) = recipes_of(run(FINE_TUNE, optimizer__momentum="0.0", changes=changes))
+    assert label == (
+        "NAdam lr 0.01, step of 7 epochs, batch 64 x 4, 50 epochs, random resized crop from 0.25 of the area, "
+        "0.75 of it a stage, balanced class weights, averaged weights 0.999, stopped after 3 without a gain"
+    )
 
 
 def test_difference_between_recipes_is_named() -> None:

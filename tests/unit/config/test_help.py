@@ -11,7 +11,7 @@ from tlft.config.compose import Composer
 from tlft.config.help import GROUPS, describe_keys, options_of, render_help
 from tlft.config.paths import PROJECT
 
-SET_BY_GROUPS = {f"{group}.name" for group in ("model", "head", "optimizer", "schedule", "data")}
+SET_BY_GROUPS = {f"{group}.name" for group in ("model", "head", "optimizer", "schedule", "augment", "data")}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_help_fits_the_terminal_and_says_default_values_and_meaning(composer: Co
     words = " ".join(text.split())
     assert "training.epochs=7 passes over the training images (whole number of at least 0)" in words
     assert "training.keep=last which weights are evaluated" in words and "(last, lowest_train_loss)" in words
-    assert "optimizer= what minimises the loss: adam, adamw*, sgd" in words
+    assert "optimizer= what minimises the loss: adam, adamw*, sgd, torch" in words
     assert "optimizer.beta1=0.9" in words and "optimizer.momentum" not in words
 
 

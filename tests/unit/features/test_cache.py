@@ -417,3 +417,28 @@ def test_a_run_that_is_stopped_keeps_what_it_has_computed(
     share(config, images)
     all_views = len(RecordStore(folder_of(config)))
     assert len(computed) == all_views - 64
+
+
+def test_images_that_are_changed_at_random_are_looked_at_in_each_epoch_and_that_is_said(
+    configure: Configure, images: Images, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert share(configure("experiment=linear_probe", "augment=random_resized_crop"), images) is None
+    assert "since augment=random_resized_crop shows no image twice alike" in caplog.text
+    assert share(configure("experiment=linear_probe", "augment=none"), images) is not None
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("training.ema=0.9",),
+        ("training.sam=0.1",),
+        ("training.accumulate=2",),
+        ("training.class_weights=balanced", "data.sampler=balanced"),
+        ("optimizer=torch", "optimizer.algorithm=NAdam", "optimizer.lr=0.01"),
+    ],
+)
+def test_a_recipe_has_the_same_bits_on_features(configure: Configure, images: Images, overrides: tuple[str]) -> None:
+    config = configure("experiment=linear_probe", "training.epochs=3", *overrides)
+    cached, uncached = with_and_without(config, images)
+    assert cached == uncached

@@ -10,6 +10,7 @@ from networks import build, differing
 from torch import nn
 
 from tlft.errors import ConfigurationError, TlftError
+from tlft.models.weights import find_weights
 
 
 def test_scratch_is_drawn_from_the_seed_whatever_ran_before(configure: Configure) -> None:
@@ -113,3 +114,22 @@ def test_a_network_that_cannot_be_trained_on_one_image_says_so(configure: Config
     with pytest.raises(ConfigurationError, match=r"training\.batch_size=1: mobilenetv4_conv_small normalises"):
         build(configure("arch=timm", "arch.name=mobilenetv4_conv_small", *scratch))
     build(configure(*TINY_ARCH, *scratch))
+
+
+@pytest.mark.parametrize(("library", "name", "size"), [("torchvision", "resnet18", 96), ("timm", "test_resnet", 64)])
+def test_a_network_takes_images_of_another_size(configure: Configure, library: str, name: str, size: int) -> None:
+    network = (f"arch={library}", f"arch.name={name}", "model=scratch")
+    native = find_weights(configure(*network)).transform
+    config = configure(*network, f"data.image_size={size}")
+    transform = find_weights(config).transform
+    assert (transform.crop, transform.resize) == (size, round(native.resize * size / native.crop))
+    assert build(config).eval()(torch.zeros(2, 3, size, size)).shape == (2, 2)
+
+
+def test_a_network_that_takes_one_size_alone_is_refused_in_one_line(configure: Configure) -> None:
+    config = configure("arch=timm", "arch.name=vit_tiny_patch16_224", "model=scratch", "data.image_size=96")
+    with pytest.raises(
+        ConfigurationError, match=r"^data\.image_size=96: vit_tiny_patch16_224 does not take images of"
+    ) as raised:
+        build(config)
+    assert "\n" not in str(raised.value)

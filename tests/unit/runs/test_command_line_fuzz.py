@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tlft.config.hydra_internals import task_overrides
 from tlft.errors import ConfigurationError
+from tlft.planning.jobs import compose_jobs, expand_axes
 from tlft.runs.preflight import check_command_line
-from tlft.sweeps.jobs import compose_jobs, expand_axes
 
 EXAMPLES = int(os.environ.get("TLFT_FUZZ_EXAMPLES", "150"))
 

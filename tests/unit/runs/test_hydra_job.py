@@ -13,9 +13,9 @@ from conftest import Configure
 
 from tlft.config.schema import Config
 from tlft.errors import out_of_memory
+from tlft.planning.jobs import Job
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import OUTCOME_FILE, _explain, read_outcome
-from tlft.sweeps.jobs import Job
 from tlft.sweeps.launchers.worker import JobOrder, log_end
 from tlft.terminal.command_line import exit_status
 

@@ -80,6 +80,8 @@ def test_what_cannot_change_the_result_is_not_in_the_key(configure: Configure, o
         "training.keep=lowest_train_loss",
         "training.trainable=head",
         "training.trainable=1",
+        "training.patience=3",
+        "augment=trivial",
         "model=scratch",
         "arch=resnet18",
     ],
@@ -114,6 +116,16 @@ def test_batch_norm_momentum_matters_where_pretrained_statistics_follow_it(confi
 
     assert differs("experiment=fine_tune")
     assert not any(differs(f"experiment={name}") for name in ("zero_shot", "from_scratch", "linear_probe"))
+
+
+def test_rates_of_the_backbone_matter_where_it_is_trained(configure: Configure) -> None:
+    for key in ("training.backbone_lr=0.1", "training.layer_decay=0.5"):
+        assert key_of(configure(key)) != key_of(configure())
+        assert key_of(configure("training.trainable=head", key)) == key_of(configure("training.trainable=head"))
+
+
+def test_no_augmentation_is_the_reference_without_flips(configure: Configure) -> None:
+    assert key_of(configure("augment=none")) == key_of(configure("training.flip=false"))
 
 
 def test_no_epochs_is_the_same_as_nothing_trainable(configure: Configure) -> None:

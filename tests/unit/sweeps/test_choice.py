@@ -10,10 +10,10 @@ from conftest import Configure, run_py
 
 from tlft.data.transforms import Transform
 from tlft.names import Metric
+from tlft.planning.jobs import Job, PlannedJob, Result
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.run_key import scientific_config
 from tlft.sweeps.choice import describe_choice
-from tlft.sweeps.jobs import Job, PlannedJob, Result
 
 TRANSFORM = Transform(8, 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
 

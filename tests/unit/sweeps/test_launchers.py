@@ -19,9 +19,9 @@ from tlft.config.data_schema import DataConfig
 from tlft.config.schema import Config
 from tlft.data.dataset import open_dataset
 from tlft.errors import TlftError
+from tlft.planning.jobs import Job
 from tlft.runs.context import SweepMembership
 from tlft.runtime import signals, squeue
-from tlft.sweeps.jobs import Job
 from tlft.sweeps.launchers import capacity, in_process, parallel, slurm
 from tlft.sweeps.launchers.capacity import Capacity, capacity_for
 from tlft.sweeps.launchers.worker import JobOrder

@@ -17,15 +17,15 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tlft.config.schema import Config
 from tlft.names import LONGEST_TAG_ANYWHERE, flatten
+from tlft.planning.jobs import PlannedJob, Result
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.records.record import Record
 from tlft.runs.experiment_note import write_note
-from tlft.sweeps.jobs import PlannedJob, Result
 from tlft.sweeps.parent_run import SweepRun, _name, compute_figures, make_table, typed_command
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.reader import load_records
 from tlft.tracking.store import Store
-from tlft.tracking.sweep_run import ParentRun
+from tlft.tracking.sweep_run import ParentRun, tell_apart
 
 KEYS = ["a" * 64, "b" * 64]
 
@@ -308,3 +308,21 @@ def test_a_sweep_is_named_by_what_is_swept_first(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.argv", argv)
     name = _name(None)
     assert name.startswith("seed=0,1 arch=timm model=scratch ")
+
+
+def test_settings_in_a_name_go_without_their_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["run.py", "training.epochs=5", "optimizer.lr=0.1,0.2", "model.stages=2"])
+    assert _name("comparison") == "comparison lr=0.1,0.2 epochs=5 model.stages=2"
+
+
+def test_sweeps_differ_in_the_letters_that_a_table_of_runs_shows(store: Store) -> None:
+    """Even where what differs stands behind them, and where the number itself pushes it out."""
+    long = "comparison arch=efficientnet_lite0 epochs="
+    for epochs, keys in ((5, KEYS), (10, KEYS[:1]), (20, KEYS[1:])):
+        parent = ParentRun(store, keys)
+        parent.open(f"{long}{epochs}", {})
+        assert end(parent)
+    names = sorted(run.info.run_name for run in parents_in(store.home))
+    assert names == [f"#2 {long}10", f"#3 {long}20", f"{long}5"]
+    assert len({name[:24] for name in names}) == 3
+    assert tell_apart("another", names) == "another"

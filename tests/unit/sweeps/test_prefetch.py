@@ -17,7 +17,7 @@ from tlft.data.splits import ImageFile
 from tlft.duplicates import near_duplicates
 from tlft.errors import TlftError
 from tlft.models import weights
-from tlft.sweeps.jobs import PlannedJob
+from tlft.planning.jobs import PlannedJob
 from tlft.sweeps.prefetch import prefetch
 
 

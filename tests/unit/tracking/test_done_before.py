@@ -13,9 +13,9 @@ import pytest
 from conftest import Configure
 
 from tlft.config.schema import Config
+from tlft.database.places import local_folder
 from tlft.names import Tag
 from tlft.storage.files import sha256_of
-from tlft.tracking.client import local_folder
 from tlft.tracking.done_before import find_done, is_new
 from tlft.tracking.store import Store
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import Configure
 
+from tlft.database.places import tracking_uri
 from tlft.database.schema import database_path
 from tlft.storage.files import artifact_folder
 from tlft.tracking.claimed_run import claim_run
-from tlft.tracking.client import tracking_uri
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.store import Store
 

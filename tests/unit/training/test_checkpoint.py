@@ -226,3 +226,33 @@ def test_the_json_says_what_it_is(saved: Path) -> None:
     payload = json.loads(newest(saved, "json").read_text())["payload"]
     assert payload["key"] == KEY
     assert payload["state"]["step"] == 5
+
+
+def test_what_the_hold_out_has_said_and_an_average_are_kept(configure: Configure, tmp_path: Path) -> None:
+    config = configure(*SMALL, "training.ema=0.9", "training.patience=2")
+    model, state = build(config)
+    state.judge(0.5, model)
+    state.judge(0.75, model)
+    assert state.average is not None
+    state.average["fc.weight"] += 1
+    Checkpoints(tmp_path / "checkpoints", KEY).save(model, state, CPU)
+    other, again = build(config, seed=5)
+    assert Checkpoints(tmp_path / "checkpoints", KEY).restore(other, again, CPU)
+    assert (again.best_holdout, again.stale) == (0.5, 1)
+    assert again.average is not None
+    assert again.best_weights is not None
+    assert all(torch.equal(tensor, state.average[name]) for name, tensor in again.average.items())
+
+
+def test_a_checkpoint_of_before_there_were_either_is_read(configure: Configure, tmp_path: Path) -> None:
+    config = configure(*SMALL)
+    model, state = build(config)
+    Checkpoints(tmp_path / "checkpoints", KEY).save(model, state, CPU)
+    (path,) = (tmp_path / "checkpoints").glob("*.json")
+    payload = json.loads(path.read_text())["payload"]
+    for name in ("groups", "best_holdout", "stale"):
+        del payload[name]
+    path.write_text(json.dumps({"payload": payload, "sha256": checkpoint._digest(payload)}))
+    other, again = build(config, seed=5)
+    assert Checkpoints(tmp_path / "checkpoints", KEY).restore(other, again, CPU)
+    assert same(model, other)

@@ -163,3 +163,36 @@ def test_every_optimizer_lowers_the_loss(configure: Configure, optimizer: str) -
     _, report = fit(config)
     assert report.epochs[-1]["train/loss"] < 0.8 * report.epochs[0]["train/loss"]
     assert all(math.isfinite(loss) for _, _, loss in report.steps)
+
+
+class Judge(Recorder):
+    """Says of each epoch what its loss on the hold-out is, and remembers the weights after it."""
+
+    def __init__(self, losses: list[float]) -> None:
+        super().__init__()
+        self.losses, self.weights = losses, list[dict[str, torch.Tensor]]()
+
+    def epoch(self, metrics: dict[str, float], model: nn.Module, state: TrainingState) -> None:
+        super().epoch(metrics, model, state)
+        self.weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        state.judge(self.losses[state.epoch - 1], model)
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs", "best"),
+    [([5.0, 3.0, 4.0, 3.5, 1.0, 0.0], 4, 1), ([5.0, 4.0, 3.0, 2.0, 2.0, 1.0], 6, 5), ([1.0, 1.0, 1.0], 3, 0)],
+)
+def test_it_ends_when_the_hold_out_gains_no_more_and_keeps_its_best_epoch(
+    configure: Configure, losses: list[float], epochs: int, best: int
+) -> None:
+    config = configure("training.epochs=6", "training.batch_size=4", "training.patience=2", "optimizer.lr=0.1")
+    torch.manual_seed(0)
+    model, report = TinyClassifier(), Judge(losses)
+    train(model, make_split(), config, CPU, fresh_state(config, model), report)
+    assert len(report.epochs) == epochs
+    assert all(torch.equal(tensor, report.weights[best][name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_step_of_several_batches_is_reported_once_and_the_rest_of_an_epoch_is_one(configure: Configure) -> None:
+    _, report = fit(configure("training.epochs=2", "training.batch_size=4", "training.accumulate=2"))
+    assert [(epoch, images) for epoch, images, _ in report.steps] == [(1, 8), (1, 2), (2, 8), (2, 2)]

@@ -4,8 +4,8 @@ the run key exactly where it matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlft.config.schema import Config
+from tlft.data.batches import Split
 from tlft.runs.run_key import run_key, scientific_config
 from tlft.training import loop
+from tlft.training.step import Stepper
 
 SMALL = ("training.epochs=2", "training.batch_size=4", "optimizer.lr=0.1")
+PLAIN = ("optimizer.momentum=0.0",)
 
+Batches = Iterable[tuple[Tensor, Tensor]]
+Take = Callable[[nn.Module, Batches, float], tuple[float, int]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Change = Callable[[nn.Module], None]
 
@@ -34,6 +39,12 @@ def smooth(logits: Tensor, labels: Tensor) -> Tensor:
     """Szegedy et al. 2016, section 7: 0.2 of the target is spread evenly."""
     targets = 0.8 * F.one_hot(labels, 2) + 0.2 / 2
     return -(targets * logits.log_softmax(1)).sum(1).mean()
+
+
+def weigh(logits: Tensor, labels: Tensor) -> Tensor:
+    """As in the split of `unequal`: seven images of the first class, three of the other."""
+    weights = torch.tensor([10 / (2 * 7), 10 / (2 * 3)])[labels]
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).sum() / weights.sum()
 
 
 def cut(model: nn.Module) -> None:
@@ -51,56 +62,172 @@ def shrink_matrices(model: nn.Module) -> None:
             parameter.grad += 0.5 * parameter.detach()
 
 
+def scale_backbone(*shares: float) -> Change:
+    """Return what a rate of its own does to the gradients of both stages of the backbone: convolution, and its norm."""
+
+    def change(model: nn.Module) -> None:
+        for name, parameter in model.named_parameters():
+            if not name.startswith("fc."):
+                assert parameter.grad is not None
+                parameter.grad *= shares[0]
+
+    return change
+
+
 def leave(model: nn.Module) -> None:
     """Change nothing."""
 
 
+def by_gradient(loss: Loss = cross_entropy, change: Change = leave) -> Take:
+    """Return a step of plain gradient descent, on the first batch alone."""
+
+    def take(model: nn.Module, batches: Batches, lr: float) -> tuple[float, int]:
+        ((images, labels),) = batches
+        value, hits = descend(model, images, labels, loss)
+        change(model)
+        follow(model, lr)
+        return value, hits
+
+    return take
+
+
+def descend(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss = cross_entropy) -> tuple[float, int]:
+    logits = model(images)
+    value = loss(logits, labels)
+    model.zero_grad()
+    value.backward()  # type: ignore[no-untyped-call]
+    classes = labels if labels.ndim == 1 else labels.argmax(1)  # of what was mixed
+    return value.item(), int((logits.argmax(1) == classes).sum())
+
+
+def follow(model: nn.Module, lr: float) -> None:
+    with torch.no_grad():
+        for parameter in (parameter for parameter in model.parameters() if parameter.requires_grad):
+            assert parameter.grad is not None
+            parameter.sub_(lr * parameter.grad)
+
+
+def add_up(model: nn.Module, batches: Batches, lr: float) -> tuple[float, int]:
+    """Follow the mean of all images' gradients, whatever batch they were in."""
+    sums: list[Tensor] | None = None
+    total, hits, count = 0.0, 0, 0
+    for images, labels in batches:
+        value, right = descend(model, images, labels)
+        gradients = [parameter.grad * len(labels) for parameter in model.parameters() if parameter.grad is not None]
+        sums = gradients if sums is None else [a + b for a, b in zip(sums, gradients, strict=True)]
+        total, hits, count = total + value * len(labels), hits + right, count + len(labels)
+    assert sums is not None
+    for parameter, gradient in zip(model.parameters(), sums, strict=True):
+        parameter.grad = gradient / count
+    follow(model, lr)
+    return total / count, hits
+
+
+def climb_first(model: nn.Module, batches: Batches, lr: float) -> tuple[float, int]:
+    """Foret et al. 2021, algorithm 1, with a radius of 0.2."""
+    ((images, labels),) = batches
+    outcome = descend(model, images, labels)
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    length = torch.stack([(gradient**2).sum() for gradient in gradients]).sum().sqrt()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.add_(0.2 * gradient / length)
+    descend(model, images, labels)
+    model.load_state_dict(state)  # with the statistics of the first pass
+    follow(model, lr)
+    return outcome
+
+
+@dataclass
+class Averaging:
+    """Average what the first step and all later ones have left, and put it into the model in the end."""
+
+    average: dict[str, Tensor] = field(default_factory=dict)
+    steps: int = 0
+
+    def take(self, model: nn.Module, batches: Batches, lr: float) -> tuple[float, int]:
+        if not self.steps:
+            self.average = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        outcome = by_gradient()(model, batches, lr)
+        self.steps += 1
+        decay = min(0.9, (1 + self.steps) / (10 + self.steps))
+        for name, tensor in model.state_dict().items():
+            old = self.average[name]
+            is_float = tensor.is_floating_point()
+            self.average[name] = decay * old + (1 - decay) * tensor if is_float else tensor.clone()
+        return outcome
+
+    def end(self, model: nn.Module) -> None:
+        model.load_state_dict(self.average)
+
+
 @dataclass(frozen=True)
 class Setting:
-    """What is typed; what it does to the loss, and to the gradients before a step of plain gradient descent.
+    """What is typed, and what a step does then.
 
     Attributes:
         neutral: overrides with which it comes to nothing.
+        rates: of the steps, where they are not all 0.1.
+        averages: whether the weights in the end are not those of the last step.
     """
 
     overrides: tuple[str, ...]
-    loss: Loss = cross_entropy
-    change: Change = leave
+    take: Take = field(default_factory=by_gradient)
     neutral: tuple[str, ...] = ()
+    rates: Callable[[int], float] = lambda step: 0.1
+    averages: bool = False
 
+    @property
+    def has_optimizer(self) -> bool:
+        """Whether it brings an optimizer of its own."""
+        return any(text.startswith("optimizer=") for text in self.overrides)
+
+
+def add_decayed(model: nn.Module, batches: Batches, lr: float) -> tuple[float, int]:
+    """RMSprop with a decay of 0.5, in its first step and all others, as its documentation has it."""
+    ((images, labels),) = batches
+    outcome = descend(model, images, labels)
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        square = getattr(parameter, "mean_square", torch.zeros_like(parameter)) * 0.5 + 0.5 * parameter.grad**2
+        parameter.mean_square = square  # type: ignore[attr-defined]
+        parameter.grad /= square.sqrt() + 0.1
+    follow(model, lr)
+    return outcome
+
+
+AUGMENTATIONS = ("none", "random_resized_crop", "trivial", "rand", "mixup", "cutmix")
+RMSPROP = ("optimizer=torch", "optimizer.algorithm=RMSprop", "optimizer.options={alpha:0.5,eps:0.1}")
 
 SETTINGS = (
-    Setting(("training.label_smoothing=0.2",), loss=smooth, neutral=("training.label_smoothing=0.0",)),
-    Setting(("training.clip_norm=0.05",), change=cut, neutral=("training.clip_norm=null",)),
+    Setting(("training.label_smoothing=0.2",), by_gradient(smooth), ("training.label_smoothing=0.0",)),
+    Setting(("training.clip_norm=0.05",), by_gradient(change=cut), ("training.clip_norm=null",)),
     Setting(
         ("training.decay_norms=false", "optimizer.weight_decay=0.5"),
-        change=shrink_matrices,
-        neutral=("training.decay_norms=false", "optimizer.weight_decay=0.0"),
+        by_gradient(change=shrink_matrices),
+        ("training.decay_norms=false", "optimizer.weight_decay=0.0"),
     ),
+    Setting(("training.accumulate=2",), add_up, ("training.accumulate=1",)),
+    Setting(("training.backbone_lr=0.1",), by_gradient(change=scale_backbone(0.1)), ("training.backbone_lr=1",)),
+    Setting(("training.layer_decay=0.5",), by_gradient(change=scale_backbone(0.5)), ("training.layer_decay=1",)),
+    Setting(("training.head_epochs=1",), neutral=("training.head_epochs=0",)),
+    Setting(("training.class_weights=balanced",), by_gradient(weigh), ("training.class_weights=none",)),
+    Setting(("training.sam=0.2",), climb_first, ("training.sam=null",)),
+    Setting(("training.ema=0.9",), neutral=("training.ema=null",), averages=True),
+    *(Setting((f"augment={name}",), neutral=("augment=reference",)) for name in AUGMENTATIONS),
+    Setting(("data.sampler=balanced",), neutral=("data.sampler=uniform",)),
+    Setting(("schedule=step", "schedule.step_epochs=1"), rates=lambda step: 0.1 * 0.1 ** (step // 3)),
+    Setting(RMSPROP, add_decayed),
 )
-each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.overrides[0])
+each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.overrides[-1])
 
 
-class Reference:
-    """Take the steps that tlft asks for, by hand."""
-
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
-
-    def step(
-        self, model: nn.Module, batch: tuple[Tensor, Tensor], optimizer: object, lr: float, *_: object
-    ) -> tuple[float, int]:
-        images, labels = batch
-        logits = model(images)
-        loss = self._setting.loss(logits, labels)
-        model.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._setting.change(model)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                assert parameter.grad is not None
-                parameter.sub_(lr * parameter.grad)
-        return loss.item(), int((logits.argmax(1) == labels).sum())
+def unequal() -> Split:
+    """Return a split in which one class has seven images and the other three."""
+    split = make_split()
+    files = tuple(replace(file, label=int(index >= 7)) for index, file in enumerate(split.files))
+    return replace(split, files=files)
 
 
 def key_of(config: Config) -> str:
@@ -110,32 +237,42 @@ def key_of(config: Config) -> str:
 def fit(config: Config) -> tuple[nn.Module, Recorder]:
     torch.manual_seed(0)
     model, report = TinyClassifier(), Recorder()
-    loop.train(model, make_split(), config, CPU, loop.fresh_state(config, model), report)
+    loop.train(model, unequal(), config, CPU, loop.fresh_state(config, model), report)
     return model, report
 
 
 @each_setting
 def test_it_equals_a_plain_reference(configure: Configure, setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = configure(*SMALL, "optimizer.momentum=0.0", *setting.overrides)
+    config = configure(*setting.overrides, *SMALL, *(() if setting.has_optimizer else PLAIN))
     model, report = fit(config)
-    monkeypatch.setattr(loop, "_step", Reference(setting).step)
+    averaging, rates = Averaging(), list[float]()
+
+    def step(stepper: Stepper, batches: Batches, images: int, lr: float) -> tuple[float, int]:
+        rates.append(lr)
+        take = averaging.take if setting.averages else setting.take
+        return take(stepper.model, batches, lr)
+
+    monkeypatch.setattr(Stepper, "step", step)
     expected, of_reference = fit(config)
     monkeypatch.undo()
+    if setting.averages:
+        averaging.end(expected)
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, expected.state_dict()[name], rtol=1e-5, atol=1e-6)
+    assert rates == pytest.approx([setting.rates(number) for number in range(len(rates))])
     losses = [loss for *_, loss in report.steps]
     assert losses == pytest.approx([loss for *_, loss in of_reference.steps], rel=1e-5)
-    without, _ = fit(configure(*SMALL, "optimizer.momentum=0.0", *setting.overrides[1:]))
+    without, _ = fit(configure(*SMALL, *PLAIN, *(text for text in setting.overrides[1:] if "weight_decay" in text)))
     assert not same(model, without)  # or the reference would show nothing
 
 
 @each_setting
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("killed_after", [1, 4])
+@pytest.mark.parametrize("killed_after", [1, 3])
 def test_killed_it_goes_on_to_the_same_bits(
     configure: Configure, tmp_path: Path, setting: Setting, optimizer: str, killed_after: int
 ) -> None:
-    config = configure(f"optimizer={optimizer}", *SMALL, *setting.overrides)
+    config = configure(*([] if setting.has_optimizer else [f"optimizer={optimizer}"]), *setting.overrides, *SMALL)
     undisturbed, whole = run(config, tmp_path / "undisturbed")
     with pytest.raises(KilledError):
         run(config, tmp_path / "killed", killed_after)
@@ -148,6 +285,7 @@ def test_killed_it_goes_on_to_the_same_bits(
 def test_it_is_in_the_run_key_exactly_where_it_matters(configure: Configure, setting: Setting) -> None:
     others = [text for text in setting.neutral if text not in setting.overrides and text.startswith("optimizer.")]
     assert key_of(configure(*setting.neutral)) == key_of(configure(*others))
-    assert key_of(configure(*setting.overrides)) != key_of(configure(*setting.overrides[1:]))
+    changed = [text for text in setting.overrides[1:] if "weight_decay" in text]
+    assert key_of(configure(*setting.overrides, "optimizer.lr=0.01")) != key_of(configure(*changed))
     untrained = "experiment=zero_shot"
-    assert key_of(configure(untrained, *setting.overrides)) == key_of(configure(untrained))
+    assert key_of(configure(untrained, *setting.overrides, "optimizer.lr=0.01")) == key_of(configure(untrained))

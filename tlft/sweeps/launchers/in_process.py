@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from tlft.planning.jobs import PlannedJob
 from tlft.records.outcome import RunStatus
 from tlft.runs.hydra_job import read_outcome
 from tlft.runtime import signals
 from tlft.sweeps.forecast import Forecast
-from tlft.sweeps.jobs import PlannedJob
 from tlft.sweeps.launchers.worker import JobOrder, OnSubmit, perform, stops_on_failure
 from tlft.terminal.progress import overall_progress
 

@@ -21,11 +21,11 @@ from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
 from tlft.config.typed import register, with_values
 from tlft.errors import without_passwords
+from tlft.planning.jobs import Job
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.context import SweepMembership
 from tlft.runs.hydra_job import JobError, read_outcome, run_job, write_outcome
 from tlft.runtime import device, memory, signals
-from tlft.sweeps.jobs import Job
 from tlft.terminal import progress
 from tlft.terminal.command_line import print_into, write_to_any_terminal
 

@@ -9,11 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 from tlft.commands import invocation
+from tlft.database.places import is_there, local_folder, tracking_uri
 from tlft.database.schema import find_problems
 from tlft.errors import TlftError
 from tlft.runtime.claims import Claim
 from tlft.storage.home_id import forget_places, former_places
-from tlft.tracking.client import is_there, local_folder, tracking_uri
 
 log = logging.getLogger(__name__)
 

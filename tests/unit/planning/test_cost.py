@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 
 from tlft.config.schema import Config
 from tlft.data import dataset, image_folder
+from tlft.planning import jobs as sweep_jobs
+from tlft.planning.plan import plan_jobs
 from tlft.runs.context import SweepMembership
 from tlft.runs.experiment import run_experiment
-from tlft.sweeps import jobs as sweep_jobs
 from tlft.sweeps.parent_run import SweepRun
-from tlft.sweeps.plan import plan_jobs
 from tlft.tracking.store import Store
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tlft.sweeps.job_table import JobLine, render_jobs
+from tlft.planning.job_table import JobLine, render_jobs
 
 LINES = [
     JobLine(

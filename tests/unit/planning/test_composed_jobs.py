@@ -18,7 +18,7 @@ from tlft.config import sweep_composer
 from tlft.config.compose import Composer
 from tlft.config.sweep_composer import SweepComposer
 from tlft.errors import ConfigurationError
-from tlft.sweeps.jobs import Job, compose_jobs
+from tlft.planning.jobs import Job, compose_jobs
 
 EXAMPLES = int(os.environ.get("TLFT_FUZZ_EXAMPLES", "20"))
 FUZZ = settings(
@@ -31,6 +31,7 @@ FUZZ = settings(
 GROUPS = (
     *("experiment=linear_probe", "experiment=zero_shot", "experiment=from_scratch", "optimizer=sgd", "optimizer=adam"),
     *("optimizer=adamw", "arch=resnet18", "arch=timm", "model=scratch", "head=imagenet1k", "schedule=cosine"),
+    *("schedule=step", "augment=trivial", "recipe=modern"),
     *(
         "data=synthetic",
         "data=imagefolder",
@@ -116,7 +117,7 @@ RIGHT = (
         "data.root=${paths.home}",
     ),
 )
-jobs = st.lists(st.sampled_from(GROUPS[:13]) | st.sampled_from(GROUPS) | st.sampled_from(RIGHT) | keys, max_size=6)
+jobs = st.lists(st.sampled_from(GROUPS[:16]) | st.sampled_from(GROUPS) | st.sampled_from(RIGHT) | keys, max_size=6)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,7 @@ def test_a_job_is_composed_as_hydra_composes_it_or_refused_in_the_same_words(
     [["cache=${checkpoint}", "cache.every_epochs=9"], ["seed=1", "checkpoint.every_minutes=1"]]
 )  # reaches another part
 @settings(FUZZ, max_examples=EXAMPLES // 2)
-@given(st.lists(st.lists(st.sampled_from((*GROUPS[:13], *RIGHT)) | right_keys, max_size=4), min_size=2, max_size=4))
+@given(st.lists(st.lists(st.sampled_from((*GROUPS[:16], *RIGHT)) | right_keys, max_size=4), min_size=2, max_size=4))
 def test_jobs_leave_no_trace_in_each_other(
     sweep: tuple[Composer, DictConfig], home: Path, all_texts: list[list[str]]
 ) -> None:

@@ -8,11 +8,11 @@ import pytest
 from conftest import TINY_ARCH, Configure
 
 from tlft.names import Tag
+from tlft.planning.jobs import Job
+from tlft.planning.plan import plan_jobs
 from tlft.records.outcome import RunStatus
 from tlft.runs.identify import identify
 from tlft.runtime import claims
-from tlft.sweeps.jobs import Job
-from tlft.sweeps.plan import plan_jobs
 from tlft.tracking.store import Store
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import psutil
 
 from tlft.errors import TlftError
+from tlft.planning.jobs import PlannedJob
 from tlft.runtime.device import available_threads
 from tlft.storage.files import atomic_write
-from tlft.sweeps.jobs import PlannedJob
 from tlft.terminal.progress import progress
 
 _OVERHEAD = 2.0
@@ -114,6 +114,12 @@ def seconds_by_trial(job: PlannedJob, threads: int) -> float | None:
     return _OVERHEAD + (trained * trial.train + evaluated * trial.evaluate) * share
 
 
+def is_disturbed(jobs: Sequence[PlannedJob]) -> bool:
+    """Tell whether the network of a job was tried while others computed here, so that its estimate may be too long."""
+    trials = [_tried.get(kind) or _recall(kind) for kind in set(map(_kind, jobs))]
+    return any(trial.open for trial in trials if trial is not None)
+
+
 def _images(job: PlannedJob) -> tuple[int, int]:
     """Count the images that are trained on and evaluated, each as often as it is.
 
@@ -121,7 +127,7 @@ def _images(job: PlannedJob) -> tuple[int, int]:
     """
     config, training, dataset = job.config, job.config.training, job.identity.dataset
     trained, evaluated = len(dataset.split("train")), len(dataset.split("eval"))
-    if training.trainable == "head" and config.features == "auto":
+    if training.trainable == "head" and config.features == "auto" and config.augment.name == "reference":
         views = min(training.epochs, 2 if training.flip else 1)
         return 0, views * trained + evaluated + len(dataset.split("holdout"))
     evaluations = 1 + (training.epochs // training.eval_every if training.eval_every else 0)
@@ -135,7 +141,7 @@ def _threads(job: PlannedJob) -> int:
 def _kind(job: PlannedJob) -> _Kind:
     """Return the home of a job, and in a line what its speed depends on."""
     config, training = job.config, job.config.training
-    part = (training.trainable, training.batch_size) if training.epochs else ()
+    part = (training.trainable, training.batch_size, *(["sam"] if training.sam else [])) if training.epochs else ()
     versions = _version("torch"), _version(config.arch.library)
     how = (job.identity.weights.transform.crop, config.precision, config.device, _threads(job), *part)
     return config.home, " ".join(map(str, (platform.node(), *versions, config.arch.library, config.arch.name, *how)))

@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 from conftest import Configure
 
+from tlft.planning import estimate
+from tlft.planning.estimate import describe_cost, memory_need
+from tlft.planning.jobs import Job, PlannedJob
 from tlft.records.outcome import RunStatus
 from tlft.records.record import Record
-from tlft.sweeps import estimate
-from tlft.sweeps.estimate import describe_cost, memory_need
-from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.terminal.progress import describe_duration
 
 

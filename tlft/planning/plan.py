@@ -16,12 +16,12 @@ from tlft.config.data_schema import NEAR_DUPLICATES
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.names import Param, Tag, flatten
+from tlft.planning.estimate import describe_cost
+from tlft.planning.job_table import JobLine, render_jobs
+from tlft.planning.jobs import Job, PlannedJob
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity, identify, run_name, stated_facts
 from tlft.runtime.environment import source_state
-from tlft.sweeps.estimate import describe_cost
-from tlft.sweeps.job_table import JobLine, render_jobs
-from tlft.sweeps.jobs import Job, PlannedJob
 from tlft.terminal.line_breaks import fitting
 from tlft.tracking.claimed_run import tidy
 from tlft.tracking.done_before import is_new
@@ -179,6 +179,19 @@ _TOLD_WHERE_SWEPT = {
     Param.BATCH_SIZE: "batch",
     Param.FLIP: "flip",
     Param.KEEP: "keep",
+    Param.ALGORITHM: "by",
+    Param.AUGMENT: "augment",
+    Param.LABEL_SMOOTHING: "smoothing",
+    Param.CLIP_NORM: "clip",
+    Param.ACCUMULATE: "accumulate",
+    Param.BACKBONE_LR: "backbone lr",
+    Param.LAYER_DECAY: "layer decay",
+    Param.HEAD_EPOCHS: "head epochs",
+    Param.CLASS_WEIGHTS: "class weights",
+    Param.SAMPLER: "sampler",
+    Param.EMA: "ema",
+    Param.SAM: "sam",
+    Param.PATIENCE: "patience",
     Param.PRECISION: "in",
 }
 """Settings that no name of a run has, and what they are called in a line of a job."""

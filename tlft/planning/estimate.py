@@ -1,6 +1,6 @@
 """Estimate what a sweep will take, in time, space and memory, from what earlier runs of its networks took here.
 
-Of a network that was never run here, the time is found out by a trial (see tlft/sweeps/trial.py).
+Of a network that was never run here, the time is found out by a trial (see tlft/planning/trial.py).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Sequence
 
 from tlft.names import Artifact, Metric, Param, Tag
+from tlft.planning.jobs import PlannedJob
+from tlft.planning.trial import is_disturbed, is_worth_a_trial, seconds_by_trial, try_networks
 from tlft.records.record import Record
 from tlft.runtime.device import available_threads, count_gpus
-from tlft.sweeps.jobs import PlannedJob
-from tlft.sweeps.trial import is_worth_a_trial, seconds_by_trial, try_networks
 from tlft.terminal.progress import describe_duration, describe_space
 
 LONG = 7200.0
@@ -70,8 +70,9 @@ def _describe_time(jobs: Sequence[PlannedJob], seconds: float, *, by_trial: bool
     devices = {job.config.device for job in jobs}
     is_long = seconds >= LONG and devices <= ({"auto", "cpu"} if here else {"cpu"})
     on_cpu = is_long and not any(map(_computes_on_gpu, devices))
+    how = "by a short trial"
     remarks = [
-        *(["by a short trial"] if by_trial else []),
+        *([f"{how} beside other work: less if that ends" if is_disturbed(jobs) else how] if by_trial else []),
         *(["a GPU would take a fraction of it"] if on_cpu else []),
     ]
     said = f", about {describe_duration(seconds)}{' on the CPU' if on_cpu else ''}"

@@ -14,20 +14,22 @@ import torch
 from conftest import TINY_ARCH, Configure
 
 from tlft.config.schema import Config
+from tlft.planning import trial
+from tlft.planning.estimate import describe_cost, expected_seconds
+from tlft.planning.jobs import Job, PlannedJob
+from tlft.planning.plan import describe_plan
 from tlft.records.outcome import RunStatus
 from tlft.records.record import Record
 from tlft.runs.identify import identify
-from tlft.sweeps import trial
-from tlft.sweeps.estimate import describe_cost, expected_seconds
-from tlft.sweeps.jobs import Job, PlannedJob
-from tlft.sweeps.plan import describe_plan
 from tlft.training import speed
 from tlft.training.speed import Speed, measure_speed
 
 
 @pytest.fixture(autouse=True)
 def nothing_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin as a first command does, on a machine that does nothing else."""
     monkeypatch.setattr(trial, "_tried", {})
+    monkeypatch.setattr(trial.psutil, "cpu_percent", lambda: 0.0)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -84,6 +86,13 @@ def next_command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Speed, float], li
         return with_speed(monkeypatch, measured)
 
     return begin
+
+
+def test_an_estimate_from_a_busy_machine_says_so(config: Config, next_command: Callable[..., list[str]]) -> None:
+    next_command(Speed(0.1, 0.05, on_cpu=True), 0.9)
+    assert describe_cost(plan(config, 3), here=True).endswith("(by a short trial beside other work: less if that ends)")
+    next_command(Speed(0.1, 0.05, on_cpu=True), 0.0)
+    assert describe_cost(plan(config, 3), here=True).endswith("(by a short trial)")
 
 
 def test_what_was_measured_is_remembered(config: Config, next_command: Callable[..., list[str]]) -> None:
@@ -168,7 +177,7 @@ def test_a_sweep_that_is_done_in_a_minute_begins_without_a_trial(
 
 
 def test_a_gpu_is_left_to_the_processes_that_get_it(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlft.sweeps.estimate.count_gpus", lambda: 1)
+    monkeypatch.setattr("tlft.planning.estimate.count_gpus", lambda: 1)
     tried = with_speed(monkeypatch, Speed(0.1, 0.05, on_cpu=False))
     started = replace(config, plan=False)
     assert describe_cost(plan(started, 2), here=True, on_all_cores=True) == ""
@@ -225,11 +234,11 @@ def test_a_network_that_nobody_has_gives_no_speed(configure: Configure) -> None:
 
 
 def test_work_on_the_cpu_of_hours_would_be_worth_a_gpu(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlft.sweeps.estimate.count_gpus", lambda: 0)
+    monkeypatch.setattr("tlft.planning.estimate.count_gpus", lambda: 0)
     with_speed(monkeypatch, Speed(20.0, 1.0, on_cpu=True))
     said = describe_cost(plan(config), here=True)
     assert said == ", about 4.5 h on the CPU (by a short trial; a GPU would take a fraction of it)"
-    monkeypatch.setattr("tlft.sweeps.estimate.count_gpus", lambda: 1)
+    monkeypatch.setattr("tlft.planning.estimate.count_gpus", lambda: 1)
     assert describe_cost(plan(config), here=True) == ", about 4.5 h (by a short trial)"
 
 

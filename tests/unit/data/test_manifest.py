@@ -1,0 +1,177 @@
+"""A table that names images: what it may say, and what is wrong with it in one line each."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from conftest import Configure, draw_folder
+
+from tlft.config.schema import Config
+from tlft.data.dataset import Dataset, find_problems, open_dataset
+from tlft.errors import ConfigurationError
+
+Row = Mapping[str, object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return draw_folder(tmp_path / "insects", train=4, evaluation=2)
+
+
+@pytest.fixture
+def rows(folder: Path) -> list[dict[str, object]]:
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    return [{"path": str(path), "label": path.parts[1], "split": path.parts[0]} for path in paths]
+
+
+def write(file: Path, rows: Sequence[Row]) -> Path:
+    if file.suffix == ".parquet":
+        import pandas as pd
+
+        pd.DataFrame(rows).to_parquet(file)
+        return file
+    with file.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, rows[0], delimiter="\t" if file.suffix == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(rows)
+    return file
+
+
+def opened(config: Config) -> Dataset:
+    return open_dataset(config.data, config.home)
+
+
+def problems_of(configure: Configure, file: Path, *more: str) -> list[str]:
+    config = configure("data=manifest", f"data.file={file}", *more)
+    with pytest.raises(ConfigurationError) as raised:
+        opened(config)
+    if not any(text.startswith("data.train_per_class") for text in more):
+        assert find_problems(config.data, config.home)[1] == raised.value.problems
+    return raised.value.problems
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_a_table_gives_the_images_of_the_folders_that_it_names(
+    configure: Configure, folder: Path, rows: list[dict[str, object]], kind: str
+) -> None:
+    listed = opened(configure("data=manifest", f"data.file={write(folder / f'labels.{kind}', rows)}"))
+    of_folders = opened(configure("data=imagefolder", f"data.root={folder}"))
+    assert listed.digests == of_folders.digests
+    assert listed.images == of_folders.images
+    assert (listed.name, listed.root, listed.classes) == ("insects/labels", folder, ("ants", "bees"))
+
+
+def test_words_of_splits_are_those_of_folders(
+    configure: Configure, folder: Path, rows: list[dict[str, object]]
+) -> None:
+    for index, row in enumerate(row for row in rows if row["split"] == "train"):
+        row["split"] = ("Training", "Validation")[index % 2]
+    for row in rows:
+        row["split"] = "TEST" if row["split"] == "val" else row["split"]
+    listed = opened(configure("data=manifest", f"data.file={write(folder / 'labels.csv', rows)}"))
+    assert [len(listed.split(name)) for name in ("train", "holdout", "eval")] == [4, 4, 4]
+
+
+def test_without_splits_they_are_drawn(configure: Configure, folder: Path, rows: list[dict[str, object]]) -> None:
+    file = write(folder / "labels.csv", [{"path": row["path"], "label": row["label"]} for row in rows])
+    listed = opened(configure("data=manifest", f"data.file={file}", "data.eval_fraction=0.25"))
+    assert (len(listed.split("train")), len(listed.split("eval"))) == (8, 4)
+    (problem,) = problems_of(configure, file)
+    assert problem.endswith("has no column split; add one, or set data.eval_fraction=0.2")
+
+
+def test_groups_are_those_of_the_column_unless_another_pattern_is_given(
+    configure: Configure, folder: Path, rows: list[dict[str, object]]
+) -> None:
+    for row in rows:
+        row["group"] = f"{row['split']} nest {str(row['path'])[-5]}"
+    file = write(folder / "labels.csv", rows)
+    listed = opened(configure("data=manifest", f"data.file={file}"))
+    assert {image.group for image in listed.images} == {row["group"] for row in rows}
+    assert listed.grouping == "column group of labels.csv"
+    other = opened(
+        configure("data=manifest", f"data.file={file}", "data.group='([^/]+)/[0-9]+[.]png'", "data.group=null")
+    )
+    assert other.grouping == listed.grouping
+    pattern = opened(configure("data=manifest", f"data.file={file}", "data.group='(.*)[.]png'"))
+    assert (pattern.grouping, len({image.group for image in pattern.images})) == ("", len(rows))
+    rows[0]["group"] = next(row["group"] for row in rows if row["split"] == "val")
+    (problem,) = problems_of(configure, write(file, rows))
+    assert "stands in two splits" in problem
+
+
+def test_a_file_outside_and_any_name_are_taken(
+    configure: Configure, folder: Path, rows: list[dict[str, object]], tmp_path: Path
+) -> None:
+    strange = folder / "train" / "ants" / "a = b, (c) #%\N{LATIN SMALL LETTER E WITH ACUTE}.png"
+    (folder / str(rows[0]["path"])).rename(strange)
+    rows[0]["path"] = str(strange)
+    (tmp_path / "elsewhere").mkdir()
+    for row in rows[1:]:
+        row["path"] = f"../insects/{row['path']}"
+    listed = opened(configure("data=manifest", f"data.file={write(tmp_path / 'elsewhere' / 'labels.csv', rows)}"))
+    assert strange in {image.path for image in listed.images}
+    assert len(listed.images) == len(rows)
+
+
+def test_missing_files_are_counted_and_the_first_is_named(
+    configure: Configure, folder: Path, rows: list[dict[str, object]]
+) -> None:
+    rows[3]["path"], rows[5]["path"] = "train/ants/gone.png", "train/bees/gone too.png"
+    (problem,) = problems_of(configure, write(folder / "labels.csv", rows))
+    assert problem.endswith(f"2 of 12 files are not there: train/ants/gone.png is the first; paths begin at {folder}")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": ""}, "line 2: the label is empty; fill it in or delete the line"),
+        ({"split": ""}, "line 2: the split is empty; fill it in or delete the line"),
+        ({"split": "trian"}, "split 'trian'; did you mean train?; write train, val, test or holdout"),
+        ({"path": "train/bees/1.png"}, "train/bees/1.png: stands there twice, with another label, split or group"),
+    ],
+)
+def test_a_wrong_cell_is_named(
+    configure: Configure, folder: Path, rows: list[dict[str, object]], change: dict[str, str], said: str
+) -> None:
+    (problem,) = problems_of(configure, write(folder / "labels.csv", [rows[0] | change, *rows[1:]]))
+    assert said in problem
+    assert problem.startswith(f"data.file={folder / 'labels.csv'}: ")
+
+
+def test_what_is_no_table_is_one_line(configure: Configure, folder: Path, rows: list[dict[str, object]]) -> None:
+    file = write(folder / "labels.csv", rows)
+    (problem,) = problems_of(configure, folder / "label.csv")
+    assert problem.endswith("no such file; did you mean labels.csv?")
+    (problem,) = problems_of(configure, folder / "train" / "ants" / "0.png")
+    assert problem.endswith("give a file that ends in .csv, .tsv, .parquet")
+    (folder / "labels.parquet").write_bytes(b"no table")
+    (problem,) = problems_of(configure, folder / "labels.parquet")
+    assert "labels.parquet: cannot be read (" in problem
+    file.write_text("path,label,split\n")
+    (problem,) = problems_of(configure, file)
+    assert problem.endswith("has no row")
+    renamed = [{"path": row["path"], "class": row["label"], "split": row["split"]} for row in rows]
+    (problem,) = problems_of(configure, write(file, renamed))
+    assert problem.endswith("has no column label (there are path, class, split); name it so")
+    file.write_bytes(b"path,label,split\n\xff\xfe,ants,train\n")
+    (problem,) = problems_of(configure, file)
+    assert "cannot be read (" in problem
+
+
+def test_a_class_that_a_split_lacks_is_named(configure: Configure, folder: Path, rows: list[dict[str, object]]) -> None:
+    kept = [row for row in rows if (row["label"], row["split"]) != ("bees", "val")]
+    (problem,) = problems_of_opening(configure, write(folder / "labels.csv", kept))
+    assert problem.startswith("data: no image of class bees is left for the eval split")
+    single = [row for row in rows if row["label"] == "ants"]
+    (problem,) = problems_of(configure, write(folder / "labels.csv", single))
+    assert problem.endswith("has the one class ants; give at least two")
+
+
+def problems_of_opening(configure: Configure, file: Path) -> list[str]:
+    with pytest.raises(ConfigurationError) as raised:
+        opened(configure("data=manifest", f"data.file={file}"))
+    return raised.value.problems

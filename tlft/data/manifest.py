@@ -1,0 +1,179 @@
+"""Read a manifest: a table that names each image, its class, and perhaps its split and its group."""
+
+from __future__ import annotations
+
+import csv
+import os
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlft.config.data_schema import DataConfig, ManifestConfig
+from tlft.data.image_folder import Folder
+from tlft.data.split_folders import SplitFolders
+from tlft.errors import ConfigurationError, nearest, one_line
+
+KINDS = (".csv", ".tsv", ".parquet")
+
+_NEEDED, _OPTIONAL = ("path", "label"), ("split", "group")
+_ROLES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "eval"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("holdout", "hold-out"), "holdout"),
+}
+"""What the words of the column `split` stand for; validation reports, or is the hold-out where there is a test."""
+
+_Row = Mapping[str, str]
+
+
+def read_manifest(config: ManifestConfig) -> Folder:
+    """Return the images that a manifest names, by split and class, with their groups.
+
+    Paths are relative to the folder of the file. Columns: `path` and `label`, and perhaps `split` (train, val, test,
+    holdout) and `group` (images that are not independent of each other).
+
+    Raises:
+        ConfigurationError: with every problem: missing columns, empty cells, missing files, contradictions.
+    """
+    file = manifest_path(config)
+    rows = _read(file)
+    _refuse_columns(file, rows[0] if rows else {})
+    if not rows:
+        raise ConfigurationError(f"data.file={file}: has no row")
+    if problems := [*_empty_cells(rows), *_missing_files(rows, file.parent), *_contradictions(rows, file.parent)]:
+        raise ConfigurationError(f"data.file={file}: {problem}" for problem in problems)
+    splits = _splits_of(rows, config)
+    folder = Folder(SplitFolders({"all": ""}))  # there are no folders of splits
+    for row, split in zip(rows, splits, strict=True):
+        path = _path(row, file.parent)
+        files = folder.splits.setdefault(split, {}).setdefault(unicodedata.normalize("NFC", row["label"]), [])
+        if path not in files[-1:] and path not in folder.groups:  # a row that stands there twice
+            files.append(path)
+        folder.groups[path] = row.get("group", "")
+    _complete(folder, file)
+    return folder
+
+
+def manifest_path(config: DataConfig) -> Path:
+    """Return the file of a manifest, absolute."""
+    assert isinstance(config, ManifestConfig)
+    return Path(config.file).expanduser().absolute()
+
+
+def _read(file: Path) -> list[_Row]:
+    """Return the rows, every value as text.
+
+    Raises:
+        ConfigurationError: if there is no such file, or it is no table.
+    """
+    if not file.is_file():
+        siblings = [path.name for path in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise ConfigurationError(f"data.file={file}: no such file{nearest(file.name, siblings)}")
+    if file.suffix.lower() not in KINDS:
+        raise ConfigurationError(f"data.file={file}: give a file that ends in {', '.join(KINDS)}")
+    try:
+        return _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_text(file)
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+        raise ConfigurationError(f"data.file={file}: cannot be read ({one_line(error, 150)}); write it anew") from None
+
+
+def _read_text(file: Path) -> list[_Row]:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
+        return [{str(name).strip(): (value or "").strip() for name, value in row.items() if name} for row in reader]
+
+
+def _read_parquet(file: Path) -> list[_Row]:
+    from pyarrow import parquet
+
+    def text(value: Any) -> str:
+        return "" if value is None else str(value)
+
+    table = parquet.read_table(file)
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    return [{name: text(values[number]) for name, values in columns.items()} for number in range(table.num_rows)]
+
+
+def _refuse_columns(file: Path, row: _Row) -> None:
+    missing = [name for name in _NEEDED if row and name not in row]
+    if missing:
+        there = ", ".join(row)
+        problems = (f"has no column {name} (there are {there}){nearest(name, row)}" for name in missing)
+        raise ConfigurationError(f"data.file={file}: {problem}; name it so" for problem in problems)
+
+
+def _empty_cells(rows: Sequence[_Row]) -> Iterator[str]:
+    for name in (*_NEEDED, "split"):
+        empty = [number for number, row in enumerate(rows, 2) if name in row and not row[name]]
+        if empty and (name != "split" or len(empty) < len(rows)):  # a whole column of nothing is none
+            more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+            yield f"line {empty[0]}{more}: the {name} is empty; fill it in or delete the line"
+
+
+def _missing_files(rows: Sequence[_Row], folder: Path) -> Iterator[str]:
+    missing = [row["path"] for row in rows if row["path"] and not _path(row, folder).is_file()]
+    if missing:
+        count = f"{len(missing)} of {len(rows)} files are" if len(missing) > 1 else "a file is"
+        yield f"{count} not there: {missing[0]}{' is the first' if len(missing) > 1 else ''}; paths begin at {folder}"
+
+
+def _contradictions(rows: Sequence[_Row], folder: Path) -> Iterator[str]:
+    """Yield which files stand there twice with different words."""
+    first: dict[Path, _Row] = {}
+    differing = []
+    for row in rows:
+        before = first.setdefault(_path(row, folder), row)
+        if any(before.get(name) != row.get(name) for name in ("label", *_OPTIONAL)):
+            differing.append(row["path"])
+    if differing:
+        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        yield f"{differing[0]}{more}: stands there twice, with another label, split or group; delete one of the lines"
+
+
+def _path(row: _Row, folder: Path) -> Path:
+    return Path(os.path.normpath(folder / row["path"]))
+
+
+def _splits_of(rows: Sequence[_Row], config: ManifestConfig) -> list[str]:
+    """Return the split of each row; `all` where the column is not there, which `data.eval_fraction` splits.
+
+    Raises:
+        ConfigurationError: if a word is none of those known, or there is nothing to train on or to evaluate on.
+    """
+    where = f"data.file={config.file}"
+    words = [row.get("split", "").casefold() for row in rows]
+    if not any(words):
+        if config.eval_fraction is None:
+            raise ConfigurationError(f"{where}: has no column split; add one, or set data.eval_fraction=0.2")
+        return ["all"] * len(rows)
+    if config.eval_fraction is not None:
+        raise ConfigurationError(f"{where}: has a column split; leave data.eval_fraction out")
+    unknown = [f"{where}: split {word!r}{nearest(word, _ROLES)}" for word in dict.fromkeys(words) if word not in _ROLES]
+    if unknown:
+        raise ConfigurationError(f"{problem}; write train, val, test or holdout" for problem in unknown)
+    roles = {_ROLES[word] for word in words}
+    validation = "holdout" if "eval" in roles else "eval"
+    if "train" not in roles or roles <= {"train", "holdout"}:
+        missing = "train on (split train)" if "train" not in roles else "evaluate on (split val or test)"
+        raise ConfigurationError(f"{where}: there is nothing to {missing}")
+    if validation == "holdout" and "holdout" in roles and "validation" in roles:
+        raise ConfigurationError(f"{where}: has test, val and holdout; which of the last two is the hold-out?")
+    if config.holdout_fraction is not None and (
+        roles & {"holdout"} or (validation == "holdout" and "validation" in roles)
+    ):
+        raise ConfigurationError(f"{where}: has a hold-out; leave data.holdout_fraction out")
+    return [validation if role == "validation" else role for role in map(_ROLES.__getitem__, words)]
+
+
+def _complete(folder: Folder, file: Path) -> None:
+    """Give every split an entry for each class, so that one without images is named; refuse a single class."""
+    classes = folder.classes
+    if len(classes) < 2:
+        raise ConfigurationError(f"data.file={file}: has the one class {classes[0]}; give at least two")
+    for by_class in folder.splits.values():
+        for name in classes:
+            by_class.setdefault(name, [])
+    if not any(folder.groups.values()):
+        folder.groups.clear()
