@@ -20,7 +20,7 @@ from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, TlftError, nearest
 from tlft.models.spec import LITE0, Spec, ask_library, describe, digest_in, list_networks, recall, was_asked
 from tlft.models.timm_sources import read_sources
-from tlft.runtime.download import fetch, why_unreachable
+from tlft.runtime.download import NO_ANSWER, fetch, why_unreachable
 from tlft.storage.files import sha256_of
 
 
@@ -113,6 +113,19 @@ def find_weights(config: Config, of_run: Path | None = None) -> Weights:
         return Weights(transform, spec.digest, None, spec)
     path = path or _fetch_from_hub(spec)
     return Weights(transform, _verified(path, spec), path, spec, is_own=own is not None)
+
+
+def refuse_out_of_reach(weights: Weights) -> None:
+    """Raise ConfigurationError if weights are to be fetched and nobody can: before libraries are loaded for them.
+
+    An address that does not answer in time may only be slow.
+    """
+    spec = weights.spec
+    if weights.digest is None or weights.path is not None or not (spec.url and spec.file_name):
+        return
+    reason = why_unreachable(spec.url)
+    if reason and not reason.startswith(NO_ANSWER):
+        raise ConfigurationError(f"{spec.url}: cannot be fetched ({reason}); {_mend(spec.file_name)}")
 
 
 def fetch_weights(weights: Weights) -> Path:

@@ -21,6 +21,7 @@ from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
 from tlft.data.image_folder import describe_kinds
 from tlft.errors import RunElsewhereError
+from tlft.models.weights import refuse_out_of_reach
 from tlft.names import Metric, Tag, flatten, short_id, shorten
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.artifacts import describe_model, write_artifacts
@@ -69,6 +70,8 @@ def run_experiment(
     is_alone = sweep is None or not sweep.name  # else the plan has looked, once for all jobs
     if is_alone and not config.force and (done := find_done(config, identity.key)) is not None:
         return done
+    if is_alone:  # else it was fetched for all jobs
+        refuse_out_of_reach(identity.weights)
     store = Store(config)
     if is_alone:
         store.end_lost_runs([identity.key])

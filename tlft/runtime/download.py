@@ -213,12 +213,16 @@ def _receive(job: _Download, response: requests.Response, have: int) -> None:
         raise _BrokenOffError(f"broken off after {have} of {total} bytes")
 
 
+NO_ANSWER = "no answer within"
+"""Begins what is said of a server that may only be slow."""
+
+
 def why_unreachable(url: str, seconds: float = 2.0) -> str:
     """Return in a few words why nothing answers at an address within so many seconds; nothing if something does."""
     try:
         ask_beside(lambda: requests.head(url, timeout=seconds).close(), seconds)()
     except TimeoutError:
-        return f"no answer within {seconds:g} s"
+        return f"{NO_ANSWER} {seconds:g} s"
     except Exception as error:  # whatever requests and what it is made of raise
         return _reason(error)
     return ""

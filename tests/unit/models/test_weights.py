@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import Configure
 
-from tlft.errors import TlftError
+from tlft.errors import ConfigurationError, TlftError
 from tlft.models import spec, weights
 from tlft.models.spec import digest_in
 from tlft.models.weights import find_weights
@@ -153,3 +153,20 @@ def test_what_a_library_has_said_once_needs_no_import_of_it(
     spec.list_networks.cache_clear()
     assert weights.find_problems(config) == []
     assert find_weights(config) == first
+
+
+@pytest.mark.parametrize(("reason", "is_refused"), [("refused", True), ("no answer within 2 s", False), ("", False)])
+def test_a_run_hears_at_once_that_its_weights_cannot_be_fetched(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reason: str, is_refused: bool
+) -> None:
+    """A server that is slow may answer yet."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(weights, "why_unreachable", lambda url: reason)
+    wanted = find_weights(configure("arch=resnet18", "model=pretrained"))
+    assert wanted.path is None
+    if is_refused:
+        with pytest.raises(ConfigurationError, match=r"resnet18-\w+\.pth: cannot be fetched \(refused\); put resnet18"):
+            weights.refuse_out_of_reach(wanted)
+    else:
+        weights.refuse_out_of_reach(wanted)
+    weights.refuse_out_of_reach(find_weights(configure("arch=resnet18", "model=scratch")))
