@@ -136,6 +136,7 @@ class Metric:
     CLOSED_SET_ACCURACY = "eval/closed_set_accuracy"
     LOSS = "eval/loss"
     MACRO_F1 = "eval/macro_f1"
+    TOP5_ACCURACY = "eval/top5_accuracy"  # where there are more than ten classes
     RECALL = "eval/recall/"  # is followed by the name of a class, escaped
     HOLDOUT_ACCURACY = "holdout/accuracy"  # the only figure that a selection may look at
     TRAIN_LOSS = "train/loss"
@@ -177,6 +178,7 @@ class Artifact:
     LAYERS = "layers.txt"
     NEAR_DUPLICATES = "near_duplicates.json"  # an empty list where none were found
     CONFUSION = "confusion.png"
+    RECALLS = "recalls.csv"  # where there are too many classes for a figure each
     PROFILE = "profile.txt"  # with profile=true: where the time of some steps went
     TRACE = "trace.json.gz"  # the same for chrome://tracing
     GALLERY = "gallery.png"
@@ -258,6 +260,12 @@ def _shorten(name: str, whole: str) -> str:
         return name
     digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{name[:200]}_{digest}"
+
+
+def natural_order(name: str) -> tuple[Any, ...]:
+    """Return what names are sorted by so that numbers in them count as numbers: `2` before `10`, `a9` before `a10`."""
+    parts = re.split(r"([0-9]+)", name)  # text and digits in turn
+    return tuple((int(part), part) if index % 2 else (part,) for index, part in enumerate(parts))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -12,7 +12,7 @@ from analysis.report.material import Material
 from analysis.rows import Row
 from analysis.svg_charts import Curve, Frame, column_class, draw_confusion, draw_curves, draw_reliability
 from tlft.config.columns import Column
-from tlft.names import Metric
+from tlft.names import Metric, natural_order
 
 _MAX_CLASSES = 24
 _MAX_CONFUSIONS = 12
@@ -80,7 +80,7 @@ def _draw_classes(material: Material, row: Row, columns: Sequence[Column]) -> di
 def _confusion(frames: Sequence[pd.DataFrame], title: str) -> dict[str, Any]:
     """Return a picture of the matrix, or a list of the worst confusions where there are too many classes for one."""
     labels, predicted = (pd.concat([frame[name] for frame in frames]).astype(str) for name in ("label", "predicted"))
-    classes = sorted(labels.unique())
+    classes = sorted(labels.unique(), key=natural_order)
     if len(classes) > _MAX_CLASSES:
         return {"picture": None, "worst": _worst(labels, predicted), "classes": len(classes)}
     names, shares = confusion_shares(labels, predicted)
@@ -89,7 +89,7 @@ def _confusion(frames: Sequence[pd.DataFrame], title: str) -> dict[str, Any]:
 
 def confusion_shares(labels: pd.Series, predicted: pd.Series) -> tuple[list[str], list[list[float]]]:
     """Return the columns' names, and the share of each true class that is predicted as each of them."""
-    classes = sorted(labels.unique())
+    classes = sorted(labels.unique(), key=natural_order)
     other = "other" if "other" not in classes else "none of these"
     predicted = predicted.where(predicted.isin(classes), other)
     names = [*classes, other] if other in set(predicted) else classes

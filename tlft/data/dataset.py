@@ -40,7 +40,7 @@ class Dataset:
 
     Attributes:
         name: what people call it: `hymenoptera`, `synthetic`, or the folder's name.
-        classes: names, sorted; a label is an index into them.
+        classes: names, in natural order; a label is an index into them.
         images: sorted by split, class and SHA-256.
         left_out: files in the folder that are not taken, each with its kind.
         split_folders: which folders are taken, in words; nothing for `train` and `val` alone.

@@ -11,6 +11,7 @@ from tlft.config.data_schema import DataConfig
 from tlft.data.folder_names import EXTENSIONS, class_name, is_image, list_visible, rename_command, walk_visible
 from tlft.data.split_folders import SplitFolders, find_split_folders
 from tlft.errors import ConfigurationError, nearest
+from tlft.names import natural_order
 from tlft.storage.files import display_name, name_problem, relative_name
 
 ByClass = dict[str, list[Path]]
@@ -42,8 +43,8 @@ class Folder:
 
     @property
     def classes(self) -> list[str]:
-        """Names of all classes, sorted; one that has a folder and no image is among them."""
-        return sorted({name for by_class in self.splits.values() for name in by_class})
+        """Names of all classes, in natural order; one that has a folder and no image is among them."""
+        return sorted({name for by_class in self.splits.values() for name in by_class}, key=natural_order)
 
 
 def describe_kinds(left_out: Iterable[str]) -> str:

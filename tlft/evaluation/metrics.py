@@ -8,21 +8,38 @@ from sklearn.metrics import f1_score, recall_score
 from tlft.evaluation.predictions import Predictions
 from tlft.names import Metric, escape_all
 
+FEW_CLASSES = 10
+"""More are worth a look at the five that a network holds most likely."""
+
+MOST_RECALLS = 100
+"""Classes whose recalls are figures of a run; those of more are a file, since MLflow's pages draw a chart for each."""
+
 
 def compute_metrics(predictions: Predictions, labels: np.ndarray) -> dict[str, float]:
     """Return the measures of a split's predictions against the labels, int64 [n].
 
     `accuracy` is open-set, `closed_set_accuracy` and `loss` are closed-set; in `macro_f1` and `recall/<class>` a
-    prediction outside the data's classes is a miss.
+    prediction outside the data's classes is a miss. With more than `FEW_CLASSES` there is `top5_accuracy` too, all
+    outputs competing; with more than `MOST_RECALLS` the recalls are left to `recalls_of`.
     """
     predicted, log_closed, classes = predictions.predicted, predictions.log_closed, predictions.label_space.classes
     indices = list(range(len(classes)))
-    recalls = recall_score(labels, predicted, labels=indices, average=None, zero_division=0)
     metrics = {
         Metric.ACCURACY: float(predictions.correct(labels).mean()),
         Metric.CLOSED_SET_ACCURACY: float((log_closed.argmax(axis=1) == labels).mean()),
         Metric.LOSS: float(-log_closed[np.arange(len(labels)), labels].mean()),
         Metric.MACRO_F1: float(f1_score(labels, predicted, labels=indices, average="macro", zero_division=0)),
     }
+    if len(classes) > FEW_CLASSES:
+        metrics[Metric.TOP5_ACCURACY] = float(predictions.among_first(labels, 5).mean())
+    if len(classes) > MOST_RECALLS:
+        return metrics
     names = [f"{Metric.RECALL}{name}" for name in escape_all(classes)]
-    return metrics | dict(zip(names, recalls.tolist(), strict=True))
+    return metrics | dict(zip(names, recalls_of(predictions, labels).tolist(), strict=True))
+
+
+def recalls_of(predictions: Predictions, labels: np.ndarray) -> np.ndarray:
+    """Return the share of each class's images that are predicted as it, float64 [classes]; 0 of one without images."""
+    indices = list(range(len(predictions.label_space.classes)))
+    recalls = recall_score(labels, predictions.predicted, labels=indices, average=None, zero_division=0)
+    return np.asarray(recalls)

@@ -80,6 +80,13 @@ class Predictions:
         """Tell where the class of the winning output, all outputs competing, is the label, bool [n]."""
         return np.asarray(self.predicted == labels)
 
+    def among_first(self, labels: np.ndarray, count: int) -> np.ndarray:
+        """Tell where so many outputs with the highest probabilities have one that stands for the label, bool [n]."""
+        class_of_output = self.label_space.class_of_output
+        classes = np.array([class_of_output.get(output, -1) for output in range(self.log_probabilities.shape[1])])
+        first = np.argpartition(-self.log_probabilities, count - 1, axis=1)[:, :count]
+        return np.asarray((classes[first] == labels[:, None]).any(axis=1))
+
     def confusion(self, labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
         """Return counts [classes, columns] by true class and prediction, and the names of the columns.
 

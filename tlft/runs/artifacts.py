@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 def write_artifacts(context: RunContext, predictions: Predictions, folder: Path) -> None:
     """Write every file that is kept of a run into `folder`."""
+    import pandas as pd
+
     from tlft.duplicates.near_duplicates import group_by_likeness, to_json
+    from tlft.evaluation.metrics import MOST_RECALLS, recalls_of
     from tlft.evaluation.predictions import predictions_frame
     from tlft.training.checkpoint import save_tensors
 
@@ -31,6 +34,11 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
         groups = group_by_likeness(split.files, context.near_duplicates or [])
     frame = predictions_frame(split.files, predictions, identity.dataset.root, groups)
     frame.to_parquet(folder / Artifact.PREDICTIONS, index=False)
+    if len(identity.dataset.classes) > MOST_RECALLS:
+        recalls = recalls_of(predictions, split.labels)
+        pd.DataFrame({"class": identity.dataset.classes, "recall": recalls}).to_csv(
+            folder / Artifact.RECALLS, index=False
+        )
     _draw(folder, split, predictions, run_name(context.config))
     _draw_curves(folder, context)
     class_map, near_duplicates = identity.label_space.class_map, context.near_duplicates

@@ -271,3 +271,12 @@ print(ascii([data.classes, data.digests, [relative_name(image.path, data.root) f
     ]
     assert texts[0] == texts[1]
     assert rb"Caf\xe9" in texts[0]
+
+
+def test_numbers_in_names_of_classes_count_as_numbers(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for name in ("10", "9", "100", "img2", "img10", "09"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.png").write_text(f"{split} {name}")
+    folder = scan(tmp_path, DataConfig(name="imagefolder", root=str(tmp_path)))
+    assert folder.classes == ["09", "9", "10", "100", "img2", "img10"]

@@ -11,7 +11,7 @@ from tlft.data.batches import Split
 from tlft.data.class_map import ClassMap, LabelSpace
 from tlft.data.splits import ImageFile
 from tlft.data.transforms import Transform
-from tlft.evaluation.metrics import compute_metrics
+from tlft.evaluation.metrics import MOST_RECALLS, compute_metrics, recalls_of
 from tlft.evaluation.predictions import Predictions, evaluate, predictions_frame
 from tlft.names import escape_all
 from tlft.runtime.device import Machine
@@ -150,3 +150,23 @@ def test_a_thousand_classes_are_a_frame_at_once() -> None:
     assert list(frame.columns[5:]) == [f"p/{name}" for name in names]
     assert set(frame.dtypes[5:]) == {np.dtype(np.float32)}
     assert (frame.iloc[:, 5:].to_numpy().argmax(axis=1) == [0, 0, 0, 0, 1, 1]).all()
+
+
+def test_the_five_likeliest_are_counted_where_there_are_more_than_ten_classes() -> None:
+    labels = list(range(12)) * 2
+    logits = torch.randn(24, 12, generator=torch.Generator().manual_seed(0))
+    predictions = evaluate_split(Table(logits), make_split(labels), [f"c{i:02}" for i in range(12)])
+    metrics = compute_metrics(predictions, np.array(labels))
+    expected = (logits.topk(5, dim=1).indices == torch.tensor(labels)[:, None]).any(1).double().mean()
+    assert metrics["eval/top5_accuracy"] == float(expected)
+    few = evaluate_split(Table(logits[:2, :2]), make_split([0, 1]), ["ants", "bees"])
+    assert "eval/top5_accuracy" not in compute_metrics(few, np.array([0, 1]))
+
+
+def test_of_many_classes_the_recalls_are_no_figures_of_the_run() -> None:
+    count = MOST_RECALLS + 1
+    labels = np.arange(count)
+    predictions = Predictions(np.log(np.eye(count) + 1e-3), LabelSpace(tuple(f"c{i:03}" for i in range(count)), None))
+    metrics = compute_metrics(predictions, labels)
+    assert not [name for name in metrics if name.startswith("eval/recall/")]
+    assert recalls_of(predictions, labels).tolist() == [1.0] * count

@@ -47,3 +47,20 @@ def test_nothing_is_decoded_for_a_key_unless_images_may_be_skipped(
 def joins(identity: Identity) -> bool:
     """Tell whether the key says that a lone image joins the batch before."""
     return bool(identity.science["training"].get("last_batch") == "joined")
+
+
+def test_where_the_order_of_outputs_is_not_that_of_letters_the_key_says_so(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """An earlier version had the other order, in which the same seed draws another network."""
+    first = draw_folder(tmp_path / "letters")
+    second = draw_folder(tmp_path / "numbers")
+    for split in ("train", "val"):
+        (second / split / "ants").rename(second / split / "10")
+        (second / split / "bees").rename(second / split / "9")
+    of_letters, of_numbers = (
+        identify(configure("data=imagefolder", f"data.root={root}", "model=scratch")) for root in (first, second)
+    )
+    assert of_letters.science["head"] == {"name": "task"}
+    assert of_numbers.science["head"] == {"name": "task", "classes": "natural"}
+    assert of_numbers.dataset.classes == ("9", "10")
