@@ -34,7 +34,7 @@ from tlft.tracking.entries import send
 from tlft.tracking.reader import ArtifactReader, load_records
 from tlft.tracking.run_folder import RunFolder
 from tlft.tracking.store import Store
-from tlft.training import loop as training
+from tlft.training.step import Stepper
 
 
 @dataclass
@@ -270,7 +270,7 @@ def test_interrupted_run_is_killed(small: Config, monkeypatch: pytest.MonkeyPatc
     def interrupt(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(training, "_step", interrupt)
+    monkeypatch.setattr(Stepper, "step", interrupt)
     with pytest.raises(type(error)):
         run_experiment(small)
     assert [record.status for record in records(small)] == ["KILLED"]
