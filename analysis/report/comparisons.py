@@ -76,7 +76,7 @@ def _line(claim: Claim, titles: Mapping[str, str], place: int | None, ends: tupl
         "new": {"title": titles[claim.new], "colour": column_class(claim.new)},
         "old": {"title": titles[claim.old], "colour": column_class(claim.old)},
         "networks": f"{new} network{'s' * (new > 1)} against {old}",
-        "scored": f"only {only_classes(claim)}" if claim.closed_set else "all outputs",
+        "scored": _scored(claim),
         "verdict": kind if claim.significant else "not shown",
         "of": "these networks" if comparison.seeds_unknown and claim.significant else "",
         "kind": kind,
@@ -99,3 +99,10 @@ def _link(count: float, claim: Claim, place: int | None, *, right: str, wrong: s
     ]
     text = f"{count:g}" if count == int(count) else f"{count:.1f}"
     return {"text": text, "row": place, "filter": " ".join(wanted)}
+
+
+def _scored(claim: Claim) -> str:
+    """Say which outputs compete: where neither side has the 1000 of ImageNet, there are no others."""
+    if claim.closed_set:
+        return f"only {only_classes(claim)}"
+    return "all 1000 outputs" if "zero_shot" in (claim.new, claim.old) else "its classes"

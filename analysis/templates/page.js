@@ -38,8 +38,9 @@ document.addEventListener("click", (event) => {
 });
 dialog.querySelector(".previous").addEventListener("click", () => turn(-1));
 dialog.querySelector(".next").addEventListener("click", () => turn(1));
-dialog.addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+// Of the whole page: a button at the end is disabled, and has no focus any more.
+addEventListener("keydown", (event) => {
+  const step = dialog.open && { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (step) turn(step);
 });
 addEventListener("popstate", () => dialog.close());

@@ -37,6 +37,7 @@ def test_each_recipe_is_a_run_of_its_own_and_a_row_that_says_what_it_is(tmp_path
     assert {record.tags["data"] for record in records} == {f"{manifest.parent.name}/labels"}
     names = {record.params["optimizer.name"] for record in records}
     assert names == {"sgd", "adamw"}
+    assert len({record.name[:24] for record in records}) == 3  # letters that MLflow's table of runs shows
     table = run_module("analysis.table", tmp_path)
     for words in ("averaged weights 0.99", "the head alone for 1", "random resized crop from 0.25 of the"):
         assert words.replace(" ", "") in re.sub(r"\s", "", table)

@@ -151,20 +151,22 @@ def _is_at_work(job: PlannedJob) -> bool:
 
 
 def words_of(jobs: Sequence[PlannedJob]) -> list[tuple[str, ...]]:
-    """Return what tells each job from others, word by word: its name, its data set, and settings that are swept."""
-    settings = [flatten(job.identity.science) for job in jobs]
-    values: dict[str, set[str]] = {}
-    for setting in settings:
-        for key in setting.keys() & _TOLD_WHERE_SWEPT:
-            values.setdefault(key, set()).add(setting[key])
-    swept = [key for key in _TOLD_WHERE_SWEPT if len(values.get(key, ())) > 1]
+    """Return what tells each job from others, word by word: its name, settings that are swept, and its data set."""
     return [
-        (
-            *run_name(job.config).split(),
-            *(f"{_TOLD_WHERE_SWEPT[key]} {setting[key]}" for key in swept if key in setting),
-            f"on {job.identity.dataset.name}",
-        )
-        for job, setting in zip(jobs, settings, strict=True)
+        (*run_name(job.config).split(), *settings, f"on {job.identity.dataset.name}")
+        for job, settings in zip(jobs, swept_settings(jobs), strict=True)
+    ]
+
+
+def swept_settings(jobs: Sequence[PlannedJob]) -> list[tuple[str, ...]]:
+    """Return the settings of each job in which some jobs differ, such as `lr 0.1`; first those that not all have."""
+    settings = [flatten(job.identity.science) for job in jobs]
+    values = {key: {setting.get(key) for setting in settings} for key in _TOLD_WHERE_SWEPT}
+    for key in values.keys() - _OFF_WHERE_ABSENT:
+        values[key].discard(None)  # such as the momentum of another optimizer
+    swept = sorted((key for key in values if len(values[key]) > 1), key=lambda key: None not in values[key])
+    return [
+        tuple(f"{_TOLD_WHERE_SWEPT[key]} {setting[key]}" for key in swept if key in setting) for setting in settings
     ]
 
 
@@ -179,7 +181,7 @@ _TOLD_WHERE_SWEPT = {
     Param.BATCH_SIZE: "batch",
     Param.FLIP: "flip",
     Param.KEEP: "keep",
-    Param.ALGORITHM: "by",
+    Param.PRECISION: "in",
     Param.AUGMENT: "augment",
     Param.LABEL_SMOOTHING: "smoothing",
     Param.CLIP_NORM: "clip",
@@ -192,9 +194,14 @@ _TOLD_WHERE_SWEPT = {
     Param.EMA: "ema",
     Param.SAM: "sam",
     Param.PATIENCE: "patience",
-    Param.PRECISION: "in",
 }
 """Settings that no name of a run has, and what they are called in a line of a job."""
+
+_OFF_WHERE_ABSENT = {
+    *(Param.AUGMENT, Param.LABEL_SMOOTHING, Param.CLIP_NORM, Param.ACCUMULATE, Param.BACKBONE_LR, Param.LAYER_DECAY),
+    *(Param.HEAD_EPOCHS, Param.CLASS_WEIGHTS, Param.SAMPLER, Param.EMA, Param.SAM, Param.PATIENCE),
+}
+"""Settings of which a run has nothing where they are not used, so that some jobs having one is a difference."""
 
 
 def print_jobs(jobs: Sequence[PlannedJob]) -> None:

@@ -11,7 +11,6 @@ from tlft.config.data_schema import NEAR_DUPLICATES
 from tlft.data.class_map import to_json as class_map_to_json
 from tlft.names import CURVES, Artifact, flatten
 from tlft.runs.context import RunContext
-from tlft.runs.identify import run_name
 from tlft.runtime.environment import describe_environment, source_state
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
         pd.DataFrame({"class": identity.dataset.classes, "recall": recalls}).to_csv(
             folder / Artifact.RECALLS, index=False
         )
-    _draw(folder, split, predictions, run_name(context.config))
+    _draw(folder, split, predictions, context.run.name)
     _draw_curves(folder, context)
     class_map, near_duplicates = identity.label_space.class_map, context.near_duplicates
     texts = {
@@ -107,7 +106,7 @@ def _draw_curves(folder: Path, context: RunContext) -> None:
     from tlft.evaluation.curve_plots import History, draw_training
 
     column = column_of(flatten(context.identity.science))
-    key, name = column.key if column is not None else "", run_name(context.config)
+    key, name = column.key if column is not None else "", context.run.name
     picture = draw_training([History(key, name, {metric: context.run.history(metric) for metric in CURVES})], name)
     if picture is not None:
         (folder / Artifact.CURVES).write_bytes(picture)

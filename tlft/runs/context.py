@@ -26,6 +26,7 @@ class SweepMembership:
     Attributes:
         name: of the preset that the sweep was made of, or `custom`; empty if another sweeper than tlft's made it.
         parent: id of the run that stands for the sweep, if it has one.
+        settings: of the run, in which the sweep's runs differ, such as `lr 0.1`.
         dataset: the images that the sweep was planned with, so that no job lists and digests them anew; None if the run
             is to open them itself.
     """
@@ -33,6 +34,7 @@ class SweepMembership:
     name: str = ""
     parent: str | None = None
     dataset: Dataset | None = None
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,8 @@ def run_experiment(
         try_optimizer(config.optimizer)
         model = build_model(config, identity.weights, len(identity.dataset.classes)).to(machine.device)
         tags, parent = _tags(config, identity, machine, sweep), sweep.parent if sweep else None
-        with claim.start(run_name(config), flatten(identity.science), tags, parent=parent) as run:
+        name = run_name(config, sweep.settings if sweep else ())
+        with claim.start(name, flatten(identity.science), tags, parent=parent) as run:
             on_start(run.run_id)
             if class_map := identity.label_space.class_map:
                 log.info("class map: %s", describe_class_map(class_map))

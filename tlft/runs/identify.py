@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,15 +87,18 @@ def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:
     return {tag: text for tag, text in facts.items() if text}
 
 
-def run_name(config: Config) -> str:
-    """Return a name that people can read, what differs most first, such as `fine_tune s3 resnet50 sgd`."""
+def run_name(config: Config, swept: Sequence[str] = ()) -> str:
+    """Return a name that people can read, what differs most first, such as `fine_tune s3 lr 0.1 resnet50 sgd`.
+
+    `swept` are settings in which a sweep's runs differ.
+    """
     settings = [config.model.name, config.head.name, config.training.trainable]
     settings += [] if config.model.stages is None else [str(config.model.stages)]
     column = column_of(dict(zip(COLUMN_PARAMS, settings, strict=False)))
     is_trained = config.training.trainable != "none"
     is_drawn = is_trained or config.head.name == "task" or config.model.name != "pretrained"
     words = [column.key if column is not None else " ".join(settings)]
-    words += [f"s{config.seed}"] if is_drawn else []
+    words += [*([f"s{config.seed}"] if is_drawn else []), *swept]
     words += [config.arch.name.removeprefix("tf_"), *([_name_optimizer(config.optimizer)] if is_trained else [])]
     return " ".join(words)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from tlft.commands import invocation
 from tlft.names import LONGEST_TAG_ANYWHERE, Artifact, Metric, Tag, escape_all, flatten, shorten
 from tlft.planning.jobs import PlannedJob, Result
+from tlft.planning.plan import swept_settings
 from tlft.records.outcome import RunStatus
 from tlft.records.record import Record
 from tlft.runs.context import SweepMembership
@@ -53,10 +54,12 @@ class SweepRun:
         self.name = preset or "custom"
         self._parent = ParentRun(jobs[0].store, {job.identity.key for job in self._jobs})
         self._run_id: str | None = None
+        self._settings = dict(zip((job.number for job in jobs), swept_settings(jobs), strict=True))
 
     def membership_of(self, job: PlannedJob) -> SweepMembership:
         """Return what a job that is about to start is told of its sweep; the first of them opens the sweep's run."""
-        return SweepMembership(self.name, self._open() if self._has(job) else None, job.identity.dataset)
+        parent = self._open() if self._has(job) else None
+        return SweepMembership(self.name, parent, job.identity.dataset, self._settings.get(job.number, ()))
 
     def _open(self) -> str | None:
         if self._run_id is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tlft.commands import invocation
 from tlft.config.columns import column_of
-from tlft.config.schema import Config
+from tlft.config.schema import Config, TrackingConfig
 from tlft.errors import TlftError
 from tlft.names import Artifact
 from tlft.planning.job_table import JobLine, render_jobs
@@ -77,7 +77,8 @@ def _print_places(planned: PlannedJob, reports: Iterable[Path | None]) -> None:
     store, experiment = planned.store, planned.config.tracking.experiment
     if report := next((path for path in reports if path and path.is_file()), None):
         print(f"report: {report}")
-    print(f"each comparison, and all notes: {invocation('table')} --columns all --experiment {shlex.quote(experiment)}")
+    of_other = "" if experiment == TrackingConfig.experiment else f" --experiment {shlex.quote(experiment)}"
+    print(f"each comparison, and all notes: {invocation('table')} --columns all{of_other}")
     hint = "" if is_server(store.uri) else f" (while `{invocation('ui')}` runs)"
     print(f"every run in MLflow: {runs_page(store.uri, store.experiment_id)}{hint}")
     print(f"their curves: {curves_page(store.uri, store.experiment_id)}")

@@ -373,6 +373,9 @@ def test_a_photograph_is_enlarged_turned_over_and_put_back_by_keyboard(opened: A
     assert opened.text_content("#large .file").endswith(names[1])
     opened.click("#large .previous")
     assert opened.text_content("#large .file").endswith(names[0])
+    assert opened.is_disabled("#large .previous")  # and has no focus any more, which keys must not need
+    opened.keyboard.press("ArrowRight")
+    assert opened.text_content("#large .file").endswith(names[1])
     opened.keyboard.press("Escape")
     opened.wait_for_selector("#large", state="hidden")
     opened.click(".photo button")
