@@ -107,7 +107,7 @@ def test_an_option_of_a_user_without_a_schema_is_told_of_it(home: Path, tmp_path
     command = ("--config-dir", str(option.parent.parent), "optimizer=mine", "data=synthetic", "plan=true")
     done = run_py(*command, home=home)
     mend = "defaults: [/hydra/schema/optimizer@_here_: NAME, _self_]"
-    wrong = f"optimizer=mine: its file has no schema; begin it with {mend}, NAME one of adam, adamw, sgd"
+    wrong = f"optimizer=mine: its file has no schema; begin it with {mend}, NAME one of adam, adamw, sgd, torch"
     assert (done.returncode, lines(done)) == (2, [wrong])
     option.write_text(f"{mend.replace('NAME', 'sgd')}\nname: sgd\nlr: 0.3\n")
     assert run_py(*command, home=home).returncode == 0
