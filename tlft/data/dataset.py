@@ -92,7 +92,7 @@ def find_problems(config: DataConfig, home: Path) -> _Names:
 def _look(config: DataConfig, home: Path) -> _Names:
     root = _local_root(config, home)
     if root is None:
-        return (["ants", "bees"] if _is_known(config) else None), []
+        return (["ants", "bees"] if _is_ants_and_bees(config) else None), []
     try:
         folder = _list(root, config)
         groups_of(folder, config, root)
@@ -131,7 +131,7 @@ def _list(root: Path, config: DataConfig) -> image_folder.Folder:
     return read_manifest(config) if isinstance(config, ManifestConfig) else image_folder.scan(root, config)
 
 
-def _is_known(config: DataConfig) -> bool:
+def _is_ants_and_bees(config: DataConfig) -> bool:
     """Tell whether the images are those of ants and bees, and no folder of the user's."""
     return config.name not in ("imagefolder", "manifest")
 
@@ -154,7 +154,7 @@ def _local_root(config: DataConfig, home: Path) -> Path | None:
         return None
     if isinstance(config, ManifestConfig):
         return manifest_path(config).parent
-    photographs = _is_known(config)
+    photographs = _is_ants_and_bees(config)
     if root := config.root or (photographs and os.environ.get("TLFT_HYMENOPTERA")):
         return Path(root).expanduser().absolute()
     default = home / "data" / "hymenoptera_data"
@@ -167,8 +167,8 @@ def _find_root(config: DataConfig, home: Path, workers: int) -> tuple[str, Path]
     if root is not None:
         if isinstance(config, ManifestConfig):
             return f"{root.name}/{manifest_path(config).stem}", root
-        return "hymenoptera" if _is_known(config) else root.name, root
-    assert _is_known(config)
+        return "hymenoptera" if _is_ants_and_bees(config) else root.name, root
+    assert _is_ants_and_bees(config)
     if config.name != DRAWINGS:
         try:
             return "hymenoptera", _fetch_hymenoptera(home, SECONDS_FOR_A_DEMO if config.name == "demo" else None)

@@ -49,7 +49,7 @@ def read_manifest(config: ManifestConfig) -> Folder:
     for row, split in zip(rows, splits, strict=True):
         path = _path(row, file.parent)
         files = folder.splits.setdefault(split, {}).setdefault(unicodedata.normalize("NFC", row["label"]), [])
-        if path not in files[-1:] and path not in folder.groups:  # a row that stands there twice
+        if path not in folder.groups:  # else the row stands there twice
             files.append(path)
         folder.groups[path] = row.get("group", "")
     _complete(folder, file)

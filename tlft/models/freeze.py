@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from itertools import chain
 
 import torch
@@ -89,6 +89,11 @@ def changing_state(model: nn.Module) -> dict[str, Tensor]:
     unchanging |= {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
     tensors = model.state_dict(keep_vars=True)
     return {name: tensor.detach() for name, tensor in tensors.items() if id(tensor) not in unchanging}
+
+
+def copy_state(model: nn.Module, names: Container[str]) -> dict[str, Tensor]:
+    """Return copies of the tensors of a model that have some names in its state, for `put_state`."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items() if name in names}
 
 
 def put_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:

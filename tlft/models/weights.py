@@ -87,7 +87,7 @@ def _reach_problems(config: Config, asked: str, is_single: bool) -> list[str]:
             return [_not_fetched(source.tag, source.hub_repo, reason)] if reason else []
         is_new = not was_asked(config.home, "timm", config.arch.name, asked) and config.tracking.uri is None
         if is_single and is_new and (reason := why_unreachable(url)):
-            return [f"{url}: cannot be fetched ({reason}); {_mend(file_name)}"]
+            return [_out_of_reach(url, file_name, reason)]
         return []
     return []
 
@@ -125,7 +125,11 @@ def refuse_out_of_reach(weights: Weights) -> None:
         return
     reason = why_unreachable(spec.url)
     if reason and not reason.startswith(NO_ANSWER):
-        raise ConfigurationError(f"{spec.url}: cannot be fetched ({reason}); {_mend(spec.file_name)}")
+        raise ConfigurationError(_out_of_reach(spec.url, spec.file_name, reason))
+
+
+def _out_of_reach(url: str, file_name: str, reason: str) -> str:
+    return f"{url}: cannot be fetched ({reason}); {_mend(file_name)}"
 
 
 def fetch_weights(weights: Weights) -> Path:

@@ -61,9 +61,8 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
     if config.head.name == "imagenet1k":
         class_map = resolve_class_map(config.data.class_map, dataset.classes)
     trained = _count_trained(config, dataset, weights.transform)
-    science = scientific_config(config, dataset.digests, weights.transform, weights.digest, class_map, trained)
-    if config.head.name == "task" and list(dataset.classes) != sorted(dataset.classes):
-        science["head"]["classes"] = "natural"  # an earlier version had another order of outputs
+    facts = (dataset.digests, weights.transform, weights.digest, class_map, trained, dataset.classes)
+    science = scientific_config(config, *facts)
     label_space = LabelSpace(dataset.classes, class_map)
     return Identity(dataset, weights, label_space, science, run_key(science), parent.run_id if parent else None)
 

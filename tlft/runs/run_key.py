@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +27,7 @@ def scientific_config(
     weights_digest: str | None,
     class_map: ClassMap | None,
     train_images: int = 0,
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return everything that can change the result, defaults included, and nothing else, in plain JSON types.
 
@@ -34,7 +35,8 @@ def scientific_config(
     the training images; the seed too if no weight is drawn from it. Scratch has no `weights_digest`, and only the
     1000-class head a `class_map`; `digests` are the contents of the splits. The number of training images (those that
     can be decoded) matters where it leaves a lone one, which an earlier version trained on alone (see
-    tlft/data/batch_borders.py).
+    tlft/data/batch_borders.py); the order of the `classes` where it is not that of their letters, in which an earlier
+    version had the outputs of a new head.
     """
     training = config.training
     trained = training.trainable != "none"
@@ -54,6 +56,8 @@ def scientific_config(
         science["model"]["stages"] = config.model.stages
     if config.model.keep_head:
         science["model"]["head"] = "kept"
+    if config.head.name == "task" and list(classes) != sorted(classes):
+        science["head"]["classes"] = "natural"
     if class_map is not None:
         science[Param.CLASS_MAP] = digest_of(class_map)
     if trained:

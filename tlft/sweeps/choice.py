@@ -66,9 +66,12 @@ def _describe(candidates: list[_Candidate], settings: int, seeds: int) -> list[s
     incomplete = settings - len(candidates)
     left_out = f"; left out for fewer seeds: {incomplete}" if incomplete else ""
     command = shlex.join([*invocation("run").split(), "-m", *_overrides(best)])
+    trained = "all training images"
+    if config.training.patience is not None:
+        trained = "the same images, since the hold-out ends its training"
     return [
         f"best on the hold-out of {settings} settings of {words}: {100 * best.accuracy:.2f} %{over}{tie}{left_out}",
-        f"  it alone, trained on all training images: {command}",
+        f"  it alone, trained on {trained}: {command}",
     ]
 
 
@@ -76,8 +79,9 @@ _OF_THE_CHOICE = ("sweep", "sweep.choose", "data.holdout_fraction", "seed", "tra
 
 
 def _overrides(best: _Candidate) -> list[str]:
-    """Return what runs a setting without the hold-out, under the seeds that it was chosen with."""
-    typed = best.results[0].planned.job.overrides
-    kept = [text for text in typed if text.partition("=")[0].lstrip("+~") not in _OF_THE_CHOICE]
+    """Return what runs a setting under the seeds that it was chosen with, without the hold-out unless it needs one."""
+    job = best.results[0].planned.job
+    left_out = {*_OF_THE_CHOICE} - ({"data.holdout_fraction"} if job.config.training.patience is not None else set())
+    kept = [text for text in job.overrides if text.partition("=")[0].lstrip("+~") not in left_out]
     seeds = ",".join(str(seed) for seed in sorted(result.planned.config.seed for result in best.results))
     return [*(text for text in kept if not text.startswith("hydra")), f"seed={seeds}"]

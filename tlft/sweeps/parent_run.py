@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,12 +55,17 @@ class SweepRun:
         self.name = preset or "custom"
         self._parent = ParentRun(jobs[0].store, {job.identity.key for job in self._jobs})
         self._run_id: str | None = None
-        self._settings = dict(zip((job.number for job in jobs), swept_settings(jobs), strict=True))
+        self._all_jobs = jobs
+
+    @cached_property
+    def _settings(self) -> dict[int, tuple[str, ...]]:
+        """Of each job those in which the sweep's jobs differ; a sweep that is done does not ask."""
+        return dict(zip((job.number for job in self._all_jobs), swept_settings(self._all_jobs), strict=True))
 
     def membership_of(self, job: PlannedJob) -> SweepMembership:
         """Return what a job that is about to start is told of its sweep; the first of them opens the sweep's run."""
         parent = self._open() if self._has(job) else None
-        return SweepMembership(self.name, parent, job.identity.dataset, self._settings.get(job.number, ()))
+        return SweepMembership(self.name, parent, job.identity.dataset, self._settings[job.number])
 
     def _open(self) -> str | None:
         if self._run_id is None:

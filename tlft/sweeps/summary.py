@@ -136,7 +136,7 @@ def _write_files(results: Sequence[Result], folder: Path) -> None:
     rows = [
         {
             "job": result.planned.number,
-            "run": run_name(result.planned.config),
+            "run": result.outcome.name or run_name(result.planned.config),
             "status": result.outcome.status.value,
             "accuracy": result.outcome.score,
             "seconds": round(result.outcome.seconds, 3),

@@ -20,7 +20,7 @@ def find_problems(config: OptimizerConfig) -> list[str]:
     if not isinstance(config, TorchConfig):
         return []
     problems, names = [], (*_of_torch(), *_of_timm())
-    if config.algorithm not in names and not _is_known_to_timm(config.algorithm):
+    if config.algorithm not in names and not _timm_has(config.algorithm):
         mend = nearest(config.algorithm, names)
         problems.append(f"optimizer.algorithm={config.algorithm}: neither torch.optim nor timm has it{mend}")
     if not isinstance(config.options, dict | None):
@@ -55,7 +55,7 @@ def _registered() -> Iterator[str]:
         yield from re.findall(r"OptimInfo\(\s*name=['\"](\w+)['\"]", path.read_text(encoding="utf-8"))
 
 
-def _is_known_to_timm(name: str) -> bool:
+def _timm_has(name: str) -> bool:
     """Ask the library itself, which makes some names of others."""
     import timm.optim
 

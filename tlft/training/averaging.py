@@ -8,12 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from tlft.models.freeze import changing_state, put_state
-
-
-def start_average(model: nn.Module) -> dict[str, Tensor]:
-    """Return the average before the first step: what training changes of a model, as it is."""
-    return {name: tensor.clone() for name, tensor in changing_state(model).items()}
+from tlft.models.freeze import copy_state, put_state
 
 
 def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
@@ -24,12 +19,13 @@ def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, s
     and not averaged, such as batches that were seen, is taken over.
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
+    tensors = model.state_dict()
     with torch.no_grad():
-        for name, tensor in changing_state(model).items():
-            if tensor.is_floating_point():
-                average[name].lerp_(tensor, weight)
+        for name, mean in average.items():
+            if mean.is_floating_point():
+                mean.lerp_(tensors[name], weight)
             else:
-                average[name].copy_(tensor)
+                mean.copy_(tensors[name])
 
 
 @contextmanager
@@ -38,7 +34,7 @@ def averaged(model: nn.Module, average: dict[str, Tensor] | None) -> Iterator[No
     if average is None:
         yield
         return
-    current = start_average(model)
+    current = copy_state(model, average)
     put_state(model, average)
     try:
         yield

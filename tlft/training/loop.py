@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from tlft.config.schema import Config
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
-from tlft.models.freeze import changing_state, freeze, put_state, set_training_mode
+from tlft.models.freeze import changing_state, copy_state, freeze, put_state, set_training_mode
 from tlft.names import Metric
 from tlft.runtime.device import Machine
-from tlft.training.averaging import start_average, update_average
+from tlft.training.averaging import update_average
 from tlft.training.drawing import EpochImages, steps_of
 from tlft.training.optimizer import build_optimizer, learning_rate
 from tlft.training.step import Stepper, balanced_weights
@@ -76,21 +76,17 @@ class TrainingState:
         """Hear the loss on the hold-out after an epoch, of the weights that the model has; the best are kept."""
         if holdout_loss < self.best_holdout:
             self.best_holdout, self.stale = holdout_loss, 0
-            self.best_weights = self.copy_of(model)
+            self.best_weights = copy_state(model, self.changing)
         else:
             self.stale += 1
-
-    def copy_of(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return what training changes of a model, as it is now."""
-        return {name: tensor.clone() for name, tensor in model.state_dict().items() if name in self.changing}
 
 
 def fresh_state(config: Config, model: nn.Module) -> TrainingState:
     """Return the state before the first step; without an optimizer where nothing is trained."""
     optimizer = build_optimizer(config, model) if config.training.epochs else None
-    averages = optimizer is not None and config.training.ema is not None
     changing = frozenset(changing_state(model))
-    return TrainingState(optimizer, average=start_average(model) if averages else None, changing=changing)
+    averages = optimizer is not None and config.training.ema is not None
+    return TrainingState(optimizer, average=copy_state(model, changing) if averages else None, changing=changing)
 
 
 def train(
@@ -164,7 +160,7 @@ def _train_epoch(stepper: Stepper, images: Split, config: Config, state: Trainin
         state.correct += hits
         if may_keep and loss < state.best_loss:
             state.best_loss = loss
-            state.best_weights = state.copy_of(model)
+            state.best_weights = copy_state(model, state.changing)
         if state.average is not None:
             update_average(state.average, model, training.ema or 0.0, state.step)
         seconds = time.perf_counter() - started

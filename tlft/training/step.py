@@ -42,11 +42,12 @@ class Stepper:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get(SHARE, 1.0)
-        if self.recipe.sam is not None:
+        if self.recipe.sam is None:
+            loss, hits = self._set_gradients(batches, images)
+        else:
             batches = list(batches)
-        loss, hits = self._set_gradients(batches, images)
-        if self.recipe.sam is not None:
-            self._look_around(list(batches), images, self.recipe.sam)
+            loss, hits = self._set_gradients(batches, images)
+            self._look_around(batches, images, self.recipe.sam)
         with phase("optimizer"):
             if self.recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._trained(), self.recipe.clip_norm)

@@ -70,7 +70,7 @@ def test_what_makes_a_recipe_modern_is_said_in_the_order_of_a_sentence() -> None
     (label,) = recipes_of(run(FINE_TUNE, optimizer__momentum="0.0", changes=changes))
     assert label == (
         "NAdam lr 0.01, step of 7 epochs, batch 64 x 4, 50 epochs, random resized crop from 0.25 of the area, "
-        "0.75 of it a stage, balanced class weights, averaged weights 0.999, stopped after 3 without a gain"
+        "0.75 of the rate a stage, balanced class weights, averaged weights 0.999, stopped after 3 without a gain"
     )
 
 

@@ -40,6 +40,15 @@ def test_the_mean_over_seeds_decides_and_what_was_chosen_can_be_run(configure: C
     assert command.endswith("python run.py -m experiment=linear_probe optimizer.lr=0.01 seed=3,4")
 
 
+def test_a_setting_that_ends_by_the_hold_out_keeps_it(configure: Configure) -> None:
+    patience = "training.patience=2"
+    results = [result(configure, accuracy, patience, f"optimizer.lr={lr}") for accuracy, lr in ((0.8, 0.1), (0.9, 0.2))]
+    _, command = describe_choice(results)
+    assert "trained on the same images, since the hold-out ends its training: " in command
+    assert "data.holdout_fraction=0.2 training.patience=2 optimizer.lr=0.2" in command
+    assert "sweep.choose" not in command
+
+
 def test_a_setting_that_lacks_a_seed_is_not_the_best_by_a_lucky_one(configure: Configure) -> None:
     results = [result(configure, 0.8, "optimizer.lr=0.1", f"seed={seed}") for seed in (0, 1)]
     results += [result(configure, 0.99, "optimizer.lr=0.5", "seed=0")]
