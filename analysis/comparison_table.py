@@ -17,6 +17,7 @@ from analysis.rows import Row, arch_of, build_rows
 from analysis.statistics import Interval
 from tlft.config.columns import RUNGS, THREE, Column, column_of, rung_of
 from tlft.names import Metric, Param, Tag
+from tlft.records.folds import join_folds
 from tlft.records.record import Record
 
 if TYPE_CHECKING:
@@ -104,15 +105,22 @@ def build_table(
         published: add the published figures as a row.
         command: what makes this table again, for the footnote.
     """
-    names = data_names(records)
     records = sorted(records, key=lambda record: (record.start_time, record.run_id))
+    reasons = _find_exclusions(records)
+    counting, incomplete = join_folds([record for record in records if reasons[record.run_id] is None])
+    reasons |= dict.fromkeys((record.run_id for record in incomplete), "without its other folds")
+    reasons |= {record.run_id: _lack(record, metric) for record in counting}
+    records = sorted(
+        [*counting, *(record for record in records if reasons[record.run_id] is not None)],
+        key=lambda record: (record.start_time, record.run_id),
+    )
+    names = data_names(records)
     candidates = [
         record
         for record in records
         if (data is None or not names[record.run_id].isdisjoint(as_set(data)))
         and (arch is None or not arch_names(record).isdisjoint(as_set(arch)))
     ]
-    reasons = _find_exclusions(records, metric)
     tried = tuple(record for record in records if reasons[record.run_id] is None)
     runs, left_out = _select_runs(candidates, reasons, all_columns)
     return Table(
@@ -157,7 +165,7 @@ def _select_runs(
     return tuple(runs), dict(sorted(left_out.items()))
 
 
-def _find_exclusions(records: Sequence[Record], metric: str) -> dict[str, str | None]:
+def _find_exclusions(records: Sequence[Record]) -> dict[str, str | None]:
     """Return run id -> why it does not count, whatever is shown; None if it does. The oldest records come first.
 
     A run's name and tags say nothing here but that it was for debugging.
@@ -165,12 +173,14 @@ def _find_exclusions(records: Sequence[Record], metric: str) -> dict[str, str | 
     reasons = {record.run_id: _disqualification(record) for record in records}
     newest = {record.key: record.run_id for record in records if reasons[record.run_id] is None}
     for record in records:
-        if reasons[record.run_id] is None:
-            if newest[record.key] != record.run_id:
-                reasons[record.run_id] = "superseded"
-            elif not math.isfinite(record.metrics.get(metric, math.nan)):
-                reasons[record.run_id] = f"{_WITHOUT}{metric}"
+        if reasons[record.run_id] is None and newest[record.key] != record.run_id:
+            reasons[record.run_id] = "superseded"
     return reasons
+
+
+def _lack(record: Record, metric: str) -> str | None:
+    """Return that a run has no such figure, or None if it has."""
+    return None if math.isfinite(record.metrics.get(metric, math.nan)) else f"{_WITHOUT}{metric}"
 
 
 _WITHOUT = "without "

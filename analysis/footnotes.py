@@ -112,6 +112,8 @@ def _data_notes(runs: Sequence[Record]) -> list[str]:
         Tag.SPLIT_FOLDERS: "{}: {}.",
         Tag.LEFT_OUT_FILES: "{}: files left out of the folders: {}.",
         Tag.SKIPPED_IMAGES: "{}: images skipped as unreadable: {}.",
+        Tag.UNMAPPED: "{}: no output of ImageNet's stands for its classes ({}), so the untouched network is not asked; "
+        "data.class_map gives them outputs.",
         Tag.NEAR_DUPLICATES: "{}: {}, which flatters the trained networks.",
         Tag.ORIGIN: "{}: {}.",
     }
@@ -121,6 +123,13 @@ def _data_notes(runs: Sequence[Record]) -> list[str]:
         for run in runs
         if run.tags.get(tag)
     ]
+    for run in runs:
+        if run.parts:
+            notes.append(
+                f"{run.tags.get(Tag.DATA, 'the data')}: {len(run.parts)}-fold cross-validation: each image is judged "
+                f"once, by a network that was not trained on it; a figure is of {len(run.parts)} networks, which share "
+                "training images."
+            )
     return list(dict.fromkeys(notes))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -39,4 +40,5 @@ def render_page(template: str, title: str, answers: Sequence[Answer], **context:
 def render_part(template: str, **context: Any) -> str:
     """Return a template filled in, for a page that is there already."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=PackageLoader("analysis"))
+    environment.filters["units"] = lambda text: re.sub(r"(?<=\d) (?=%|points?\b)", "\u00a0", text)  # on one line
     return environment.get_template(template).render(**context)

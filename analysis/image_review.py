@@ -25,8 +25,8 @@ from PIL import Image
 
 from analysis.predictions.correctness import Frames, common_images, index_by_image, predict_closed_set
 from analysis.rows import Row
-from tlft.data.decode import upright
 from tlft.names import PROBABILITY
+from tlft.pixels.decode import upright
 from tlft.storage.files import path_of
 
 SHORT_SIDE = 256

@@ -12,7 +12,7 @@ from analysis.predictions.correctness import Frames
 from analysis.predictions.remembered import memory_of, recall_predictions
 from tlft.commands import IS_CHECKOUT, invocation
 from tlft.config.paths import home_folder
-from tlft.config.validate import group_problem
+from tlft.config.validate_data import group_problem
 from tlft.data.splits import find_groups
 from tlft.database.places import tracking_uri
 from tlft.errors import ConfigurationError, nearest

@@ -38,6 +38,7 @@ FLOORS = (
     ("models",),
     ("duplicates",),
     ("data",),
+    ("pixels",),
     ("synthetic",),
     ("runtime",),
     ("terminal",),
@@ -70,7 +71,7 @@ KNOW_TORCH = (
         "tlft.inference.",
         "tlft.features.",
         "tlft.data.batches",
-        "tlft.data.augmentation",
+        "tlft.pixels.augmentation",
     ),
     *("tlft.runtime.device", "tlft.runs.context", "tlft.runs.reporter", "tlft.runs.preflight"),
     "tlft.sweeps.launchers.preload",
@@ -80,7 +81,7 @@ KNOW_TORCH = (
 LATE_TORCH = ("tlft.runtime.device", "tlft.runs.preflight", "tlft.models.weights", "tlft.models.spec")
 """They are imported by a run that is skipped, and may import these libraries only where they need them."""
 
-FOR_NOTEBOOKS = ("data", "models", "training", "evaluation", "features")
+FOR_NOTEBOOKS = ("pixels", "data", "models", "training", "evaluation", "features")
 """Rooms that can be used without Hydra and MLflow, so that nothing they import may need one of them."""
 
 

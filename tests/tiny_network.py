@@ -10,7 +10,7 @@ from torch import nn
 
 from tlft.data.batches import Split
 from tlft.data.splits import ImageFile
-from tlft.data.transforms import Transform
+from tlft.pixels.transforms import Transform
 from tlft.runtime.device import Machine
 from tlft.training.loop import TrainingState
 

@@ -16,9 +16,9 @@ if __name__ == "__main__":
 
 from tlft.commands import invocation
 from tlft.config.paths import existing_home
-from tlft.data.cache import caches_over, useless_caches
 from tlft.database.relocate import follow_move, relocate
 from tlft.errors import ConfigurationError
+from tlft.pixels.cache import caches_over, useless_caches
 from tlft.runtime.garbage import Waste, leftovers
 from tlft.terminal.command_line import command_parser, exit_status
 from tlft.terminal.progress import describe_space

@@ -14,6 +14,7 @@ COMMANDS = {
     "predict": ("tlft.predict", "classify image files with the network of a run"),
     "data": ("tlft.data.__main__", "describe a folder of images before any run"),
     "models": ("tlft.models.__main__", "the networks that there are, by name"),
+    "imagenet": ("tlft.imagenet", "which of ImageNet's 1000 outputs a class may stand for"),
     "register": ("tlft.register", "put the network of a run into MLflow's registry"),
     "sync": ("tlft.sync", "deliver what MLflow has not got yet"),
     "clean": ("tlft.clean", "say what may be deleted, and delete it"),

@@ -32,6 +32,13 @@ class ConfigurationError(TlftError):
         return "\n".join(self.problems)
 
 
+class UnmappedError(ConfigurationError):
+    """Say that no output of ImageNet's stands for any class of the data, so that an untouched network cannot be asked.
+
+    A sweep leaves such a job out, and does the others.
+    """
+
+
 class NonFiniteLossError(TlftError):
     """Say where the loss stopped being a number; such a run is never continued."""
 

@@ -23,6 +23,7 @@ class Tag:
     HEARTBEAT = "tlft.heartbeat"  # ms since 1970, renewed while the run is computed, for other homes to see
     TURN = "tlft.turn"  # which of the homes that begin a run at once computes it
     SECONDS = "tlft.seconds"
+    FOLD = "tlft.fold"  # which fold of a cross-validation a run evaluated (see tlft/records/folds.py)
     DIVERGED = "tlft.diverged"
     DAMAGED = "tlft.damaged"
     RESUMED = "tlft.resumed"  # how often another process went on with the run
@@ -51,6 +52,7 @@ class Tag:
     SKIPPED_IMAGES = "skipped_images"
     REFUSED = "refused"  # how many entries the store did not take, and which
     LEFT_OUT_FILES = "left_out_files"  # how many of each kind were no images, or not where images are looked for
+    UNMAPPED = "unmapped_classes"  # those of data that no ImageNet output stands for, where there is no class map
     GROUPING = "data_group"  # data.group, where it was given
     ORIGIN = "data_origin"  # where the images are from, in the words of data.origin
     SPLIT_FOLDERS = "split_folders"  # which folders were taken; is not there for `train` and `val`
@@ -95,6 +97,7 @@ class Param:
 
     EPOCHS = "training.epochs"
     BATCH_SIZE = "training.batch_size"
+    LAST_BATCH = "training.last_batch"  # joined, where a lone image would be left; else not there
     FLIP = "training.flip"
     KEEP = "training.keep"
     OPTIMIZER = "optimizer.name"
@@ -133,6 +136,7 @@ class Metric:
     """Figures of a run."""
 
     ACCURACY = "eval/accuracy"  # the table's figure: written once, from the kept weights
+    IMAGES = "eval/images"  # how many were evaluated, where they are a fold of all
     CLOSED_SET_ACCURACY = "eval/closed_set_accuracy"
     LOSS = "eval/loss"
     MACRO_F1 = "eval/macro_f1"

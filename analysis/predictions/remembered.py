@@ -20,6 +20,7 @@ from tlft.config.addresses import hide_password, place_of
 from tlft.database.places import local_folder, tracking_uri
 from tlft.errors import TlftError
 from tlft.names import Artifact
+from tlft.records.folds import join_frames, parts_of
 from tlft.records.record import Record
 from tlft.storage.files import atomic_write
 from tlft.tracking.reader import ArtifactReader
@@ -46,14 +47,15 @@ def recall_predictions(
     Those that `file` does not have, or not as they are now, are read, and the file is written anew. It keeps those of
     `existing` runs, by id, that are not asked for.
     """
-    states = {record.run_id: _state_of(record) for record in records}
+    parts = parts_of(records)
+    states = {record.run_id: _state_of(record) for record in parts}
     remembered = _read(file)
     frames = {
         run_id: frame
         for run_id, frame in remembered.items()
         if states.get(run_id) and frame[_STATE].iat[0] == states[run_id]
     }
-    missing = [record for record in records if record.run_id not in frames]
+    missing = [record for record in parts if record.run_id not in frames]
     read = reader.predictions(missing)
     new = {record.run_id: condense(read[record.run_id]) for record in missing if record.run_id in read}
     frames |= new
@@ -61,7 +63,7 @@ def recall_predictions(
     if new or len(frames) + len(others) != len(remembered):
         others_states = {run_id: str(frame[_STATE].iat[0]) for run_id, frame in others.items()}
         _write(file, frames | others, states | others_states)
-    return frames
+    return join_frames(records, frames)
 
 
 def _state_of(record: Record) -> str:

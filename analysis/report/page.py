@@ -28,6 +28,7 @@ from analysis.svg_charts import column_class
 from analysis.template_context import describe_table, draw_runs
 from tlft.config.columns import column_of
 from tlft.names import Param, Tag, short_id
+from tlft.records.folds import parts_of
 from tlft.records.record import Record
 from tlft.tracking.client import MACHINE_LEARNING
 
@@ -85,7 +86,7 @@ def _runs(material: Material) -> list[dict[str, str]]:
     """Return a line for each run, the newest first, with where its page in MLflow is."""
     lines = []
     table = material.table
-    for run in list(reversed(table.runs))[:_MAX_RUNS_LISTED]:
+    for run in list(reversed(parts_of(table.runs)))[:_MAX_RUNS_LISTED]:
         column = column_of(run.params)
         value = run.metrics[table.metric]
         lines.append(

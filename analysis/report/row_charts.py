@@ -13,6 +13,7 @@ from analysis.rows import Row
 from analysis.svg_charts import Curve, Frame, column_class, draw_confusion, draw_curves, draw_reliability
 from tlft.config.columns import Column
 from tlft.names import Metric, natural_order
+from tlft.records.folds import part_ids
 
 _MAX_CLASSES = 24
 _MAX_CONFUSIONS = 12
@@ -53,7 +54,8 @@ def _curves(material: Material, row: Row, metric: str) -> list[Curve]:
     curves = [
         Curve(key, tuple((float(step), value) for step, value in material.curves.get(run_id, {}).get(metric, ())))
         for key, cell in row.cells.items()
-        for run_id in cell.run_ids
+        for joined in cell.run_ids
+        for run_id in part_ids(joined)
     ]
     return [curve for curve in curves if curve.points]
 

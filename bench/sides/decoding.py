@@ -15,8 +15,8 @@ from PIL import Image
 
 from bench.sides.epochs import CROP, MEAN, RESIZE, STD
 from bench.sides.telling import say
-from tlft.data.pixel_store import decode_images
-from tlft.data.transforms import Transform
+from tlft.pixels.pixel_store import decode_images
+from tlft.pixels.transforms import Transform
 from tlft.runtime.device import available_threads
 from tlft.storage.files import sha256_of
 

@@ -20,10 +20,10 @@ from PIL import Image
 
 from tlft import clean, sync
 from tlft.config.schema import Config
-from tlft.data.cache import warn_of_caches
-from tlft.data.pixel_store import decode_images
-from tlft.data.transforms import Transform
 from tlft.errors import TlftError
+from tlft.pixels.cache import warn_of_caches
+from tlft.pixels.pixel_store import decode_images
+from tlft.pixels.transforms import Transform
 from tlft.runtime.claims import Claim
 from tlft.runtime.garbage import STALE_SECONDS
 from tlft.storage.files import sha256_of

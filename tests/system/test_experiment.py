@@ -25,7 +25,8 @@ from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
 from tlft.records.outcome import Outcome
 from tlft.runs import artifacts, experiment
 from tlft.runs.experiment import run_experiment
-from tlft.runs.identify import identify, run_name
+from tlft.runs.identify import identify
+from tlft.runs.run_names import run_name
 from tlft.runtime import signals
 from tlft.runtime.environment import SourceState
 from tlft.tracking.claimed_run import claim_run

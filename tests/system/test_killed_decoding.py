@@ -13,9 +13,9 @@ import pytest
 from conftest import draw_folder
 
 from tlft.config.paths import PROJECT
-from tlft.data.decode import load_image
-from tlft.data.pixel_store import decode_all, resize_and_crop
-from tlft.data.transforms import Transform
+from tlft.pixels.decode import load_image
+from tlft.pixels.pixel_store import decode_all, resize_and_crop
+from tlft.pixels.transforms import Transform
 from tlft.storage.files import sha256_of
 from tlft.storage.records import open_store, shards_of
 
@@ -25,8 +25,8 @@ DECODE = """
 import os
 import sys
 from pathlib import Path
-from tlft.data import pixel_store
-from tlft.data.transforms import Transform
+from tlft.pixels import pixel_store
+from tlft.pixels.transforms import Transform
 from tlft.storage import records
 from tlft.storage.files import sha256_of
 

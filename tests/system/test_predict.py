@@ -26,10 +26,10 @@ from PIL import Image
 from servers import free_port
 
 from tlft.config.compose import Composer
-from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError
 from tlft.inference.classifier import load_file
 from tlft.names import Tag
+from tlft.pixels.transforms import Transform
 from tlft.predict import find_files
 from tlft.predict import main as predict
 from tlft.register import choose_best

@@ -5,6 +5,7 @@ Composing only: what a composed configuration must satisfy is in validate.py.
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 import shlex
@@ -223,6 +224,8 @@ class Composer:
         if key.startswith(_OPEN):
             return f" yet; write +{key}=..."
         names = [*self.keys(), *self.groups()]
+        if key in names:  # a key whose part was misspelt
+            return f"; did you mean {key}?"
         for group, options in _KEYS_OF_OPTIONS.items():
             for option in options:
                 if key not in names and key in _dotted(self.compose([f"{group}={option}"])):
@@ -230,6 +233,9 @@ class Composer:
         node = key.partition(".")[0]
         if beside := [name for name in names if node != key and name.startswith(f"{node}.")]:
             return nearest(key, beside) or f"; {node} has {', '.join(beside)}"
+        if "." in key and node not in (nodes := {name.partition(".")[0] for name in names}):
+            for near in difflib.get_close_matches(node, nodes, n=1, cutoff=0.75):
+                return self._nearest_key(near + key.removeprefix(node))
         last = key.rpartition(".")[2]
         by_last = {name.rpartition(".")[2]: name for name in reversed(names)}
         if last in by_last:

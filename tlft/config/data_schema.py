@@ -17,12 +17,14 @@ class DataConfig:
 
     Attributes:
         root: folder of the images; null: TLFT_HYMENOPTERA, else data/ in paths.home.
-        class_map: outputs of the 1000-class head for each class, {ants:[310],bees:[bee]}, or a .yaml, .json or .csv
-            file; null: the built-in map of the photographs.
+        class_map: outputs of the 1000-class head for each class, {ants:[310],dogs:n02084071}, by index, name or WordNet
+            id, or a .yaml, .json or .csv file; null: the built-in map of the photographs.
         train_split: sub-folder that is trained on.
         eval_split: sub-folder that reports; null: test, else val.
         split_seed: draws what is split, whatever `seed` is.
         eval_fraction: share of the images that reports, where the folder has no splits.
+        folds: into how many parts the images are split for cross-validation, where the folder has no splits.
+        fold: the part that reports, from 0; the others are trained on.
         holdout_split: sub-folder that is kept back, to choose by; null: val, where test reports.
         holdout_fraction: share of the training images that is kept back, to choose by; never trained on.
         train_fraction: share of the training images that is used; a smaller one lies within a larger one.
@@ -47,6 +49,8 @@ class DataConfig:
     eval_split: str | None = None
     split_seed: int = 0
     eval_fraction: float | None = None
+    folds: int | None = None
+    fold: int = 0
     holdout_split: str | None = None
     holdout_fraction: float | None = None
     train_fraction: float | None = None

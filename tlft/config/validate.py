@@ -13,9 +13,9 @@ from dataclasses import is_dataclass
 from operator import attrgetter
 from typing import get_type_hints
 
-from tlft.config.data_schema import NEAR_DUPLICATES
 from tlft.config.recipe_schema import MixConfig
 from tlft.config.schema import Config
+from tlft.config.validate_data import wrong_data
 from tlft.errors import nearest
 from tlft.names import LONGEST_NAME, LONGEST_TAG, is_reserved_tag
 
@@ -41,8 +41,15 @@ _WORDS = {"device": ("auto", "cpu", "cuda", "mps"), "training.trainable": ("all"
 """Of keys that take something else too."""
 
 _AT_LEAST_ZERO = (
-    *("seed", "training.epochs", "data.split_seed", "data.drawing_seed", "checkpoint.every_minutes", "cache.max_gb"),
-    *("schedule.warmup_epochs", "optimizer.weight_decay", "optimizer.momentum", "model.stages", "training.head_epochs"),
+    *("seed", "training.epochs", "data.split_seed", "data.fold", "data.drawing_seed", "checkpoint.every_minutes"),
+    *(
+        "cache.max_gb",
+        "schedule.warmup_epochs",
+        "optimizer.weight_decay",
+        "optimizer.momentum",
+        "model.stages",
+        "training.head_epochs",
+    ),
 )
 _AT_LEAST_ONE = (
     *("threads", "training.batch_size", "training.eval_every", "checkpoint.every_epochs", "data.train_per_class"),
@@ -53,6 +60,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "optimizer.beta1": (lambda beta: 0 <= beta < 1, "a number from 0 to below 1"),
     "optimizer.beta2": (lambda beta: 0 <= beta < 1, "a number from 0 to below 1"),
     "data.eval_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
+    "data.folds": (lambda count: count >= 2, "a whole number from 2"),
     "data.holdout_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
     "training.label_smoothing": (lambda share: 0 <= share < 1, "a number from 0 to below 1, such as 0.1"),
     "training.clip_norm": (lambda norm: norm > 0 and math.isfinite(norm), "a finite number above 0, such as 1.0"),
@@ -71,7 +79,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 
 def find_problems(config: Config) -> list[str]:
     """Return every problem that the values as asked for show by themselves, one line each with its mend."""
-    checks = (_wrong_choices, _wrong_numbers, _wrong_device, _wrong_data, _wrong_tags, _wrong_combinations)
+    checks = (_wrong_choices, _wrong_numbers, _wrong_device, wrong_data, _wrong_tags, _wrong_combinations)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -151,50 +159,6 @@ def _wrong_device(config: Config) -> list[str]:
         return []
     choices = ("auto", "cpu", "cuda", "cuda:1", "mps")
     return [f"device={config.device}: choose one of {', '.join(choices)}{nearest(config.device, choices)}"]
-
-
-def _wrong_data(config: Config) -> list[str]:
-    data = config.data
-    problems = []
-    if data.name == "imagefolder" and not data.root:
-        problems.append("data=imagefolder: say which folder, data.root=/path/to/folder")
-    if data.name in ("synthetic", "demo", "manifest") and data.root:
-        problems.append(f"data={data.name} data.root={data.root}: takes no folder; use data=imagefolder")
-    if data.name != "imagefolder":
-        own = "the column split says" if data.name == "manifest" else f"data={data.name} has its own split"
-        for key in ("eval_fraction", "eval_split", "holdout_split", "train_split")[data.name == "manifest" :]:
-            if getattr(data, key) not in (None, "train"):
-                problems.append(f"data.{key}={getattr(data, key)}: {own}; use data=imagefolder")
-    if data.eval_fraction is not None and (data.eval_split or data.holdout_split or data.train_split != "train"):
-        problems.append(
-            f"data.eval_fraction={data.eval_fraction}: splits <class>/* without folders of splits; leave it out, or "
-            "data.eval_split, data.holdout_split and data.train_split"
-        )
-    if data.white_level != "auto" and not (data.white_level.isdecimal() and int(data.white_level) > 0):
-        problems.append(f"data.white_level={data.white_level}: give auto, or a whole number above 0, such as 4095")
-    if data.holdout_split is not None and data.holdout_fraction is not None:
-        problems.append(
-            f"data.holdout_split={data.holdout_split} data.holdout_fraction={data.holdout_fraction}: give one of them"
-        )
-    if data.train_fraction is not None and data.train_per_class is not None:
-        problems.append(
-            f"data.train_fraction={data.train_fraction} data.train_per_class={data.train_per_class}: give one of them"
-        )
-    if data.eval_split is not None and data.eval_split == data.train_split:
-        problems.append(f"data.eval_split={data.eval_split}: is data.train_split too; name another folder")
-    if data.group not in (None, NEAR_DUPLICATES) and (problem := group_problem(data.group)):
-        problems.append(f"data.group={data.group}: {problem}")
-    return problems
-
-
-def group_problem(pattern: str) -> str:
-    """Return what is wrong with a regular expression that is to find the group of an image; nothing if it is right."""
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        return f"is no regular expression ({error}); write one such as '([^/]+)_[0-9]+'"
-    mend = "put one pair of parentheses around what names the group ((?:...) does not count)"
-    return "" if groups == 1 else f"has {groups} groups; {mend}{nearest(pattern, (NEAR_DUPLICATES,))}"
 
 
 def _wrong_tags(config: Config) -> list[str]:

@@ -1,1 +1,1 @@
-"""Images: which there are, what they show, their pixels; no network is known here."""
+"""Images: which there are, what they show, in which batches they come; no network is known here."""

@@ -36,8 +36,8 @@ from tlft.terminal.progress import describe_space
 from tlft.terminal.text_table import render_table
 
 if TYPE_CHECKING:
-    from tlft.data.pixel_store import DecodedImages
     from tlft.duplicates.near_duplicates import Pair
+    from tlft.pixels.pixel_store import DecodedImages
 
 _MOST = 8
 """Files and pairs that are named; the rest is counted."""
@@ -124,6 +124,8 @@ def _lines_of_names(images: Dataset, config: Config) -> Iterator[str]:
     taken = images.split_folders or ("as the table says" if of_a_table else "train is trained on, val reports")
     if config.data.eval_fraction:
         taken = f"none of splits; {config.data.eval_fraction:g} of the images, drawn by content, report"
+    if config.data.folds:
+        taken = f"none of splits; fold {config.data.fold} of {config.data.folds}, drawn by content, reports"
     yield f"{'splits' if of_a_table else 'folders'}: {taken}"
     if images.left_out:
         names = _some([relative_name(path, images.root) for path in images.left_out])
@@ -141,9 +143,9 @@ def _lines_of_names(images: Dataset, config: Config) -> Iterator[str]:
 
 def _look_at_pixels(images: Dataset, config: Config, home: Path) -> tuple[DecodedImages, list[Pair] | None]:
     """Decode every image as runs of the configured network do, and look for near-duplicates."""
-    from tlft.data.pixel_store import decode_all
     from tlft.duplicates.near_duplicates import find_near_duplicates
     from tlft.models.spec import describe
+    from tlft.pixels.pixel_store import decode_all
 
     transform = describe(config.arch.library, config.arch.name, config.arch.weights, home).transform
     transform = replace(transform, white=images.white)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlft.data.augmentation import Augmentation
 from tlft.data.dataset import Dataset
-from tlft.data.pixel_store import DecodedImages, decode_images
 from tlft.data.splits import ImageFile
-from tlft.data.stored_pixels import StoredPixels
-from tlft.data.transforms import Transform
 from tlft.errors import TlftError
+from tlft.pixels.augmentation import Augmentation
+from tlft.pixels.pixel_store import DecodedImages, decode_images
+from tlft.pixels.stored_pixels import StoredPixels
+from tlft.pixels.transforms import Transform
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from typing import Any
 
 import yaml
 
+from tlft.commands import invocation
 from tlft.config.class_map_file import read_class_map
-from tlft.errors import ConfigurationError, nearest
+from tlft.data.wordnet import is_wordnet_id, search, synsets
+from tlft.errors import ConfigurationError, UnmappedError, nearest
 
 BUILT_IN: Mapping[str, tuple[int, ...]] = {"ants": (310,), "bees": (309,)}
 """Class maps of the reference data set: `ant` and `bee` in the order of the ILSVRC-2012 challenge."""
@@ -66,11 +68,14 @@ def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Seque
     """Map each class of the data to its ImageNet outputs, as sorted indices.
 
     Args:
-        configured: `data.class_map`: for each class an output or a list of outputs, by index or by name, or the file
-            that says so (`tlft.config.class_map_file`); classes that it leaves out are looked up in the built-in map.
+        configured: `data.class_map`: for each class an output or a list of outputs, by index, by name or by a WordNet
+            id (which stands for all outputs that are kinds of it), or the file that says so
+            (`tlft.config.class_map_file`); classes that it leaves out are looked up in the built-in map, and are
+            their own map where their names are WordNet ids.
         classes: of the data.
 
     Raises:
+        UnmappedError: if no class has a map, and none is configured.
         ConfigurationError: with every class that has no map, every output that is unknown, ambiguous, outside
             0..999 or claimed twice.
     """
@@ -81,13 +86,11 @@ def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Seque
         if name not in classes
     ]
     resolved: ClassMap = {}
+    unmapped: list[str] = []
     for name in classes:
-        outputs = configured.get(name, BUILT_IN.get(name))
+        outputs = configured.get(name, BUILT_IN.get(name, name if is_wordnet_id(name) else None))
         if outputs is None:
-            problems.append(
-                f"head=imagenet1k: no ImageNet output stands for class {name}; give its outputs by index or name, "
-                f"{_example(name, classes)}{_candidates(name)}"
-            )
+            unmapped.append(name)
             continue
         resolved[name] = _resolve_outputs(f"data.class_map.{name}", outputs, problems)
     owners: dict[int, list[str]] = {}
@@ -100,9 +103,43 @@ def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Seque
         for index, names in owners.items()
         if len(names) > 1
     ]
-    if problems:
+    if unmapped and not resolved and not configured:
+        raise UnmappedError(_say_unmapped(unmapped, classes))
+    if problems := [*problems, *_say_unmapped(unmapped, classes)]:
         raise ConfigurationError(problems)
     return resolved
+
+
+def unmapped_classes(configured: Mapping[Any, Any] | str | None, classes: Sequence[str]) -> str:
+    """Name the classes that no output stands for, in a few words; an empty text if there is a map."""
+    try:
+        resolve_class_map(configured, classes)
+    except UnmappedError:
+        return _list_classes(classes)
+    except ConfigurationError:  # which is said to whom it hinders
+        pass
+    return ""
+
+
+def _say_unmapped(names: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Return a line for each class without a map, or one for all where they are many."""
+    begins, mend = "head=imagenet1k: no ImageNet output stands for", "by index, name or WordNet id, "
+    if len(names) > _MOST_NAMED:
+        mend += (
+            f"such as data.class_map=FILE.yaml with a line {json.dumps(names[0], ensure_ascii=False)}: [310] for each"
+        )
+        return [f"{begins} classes {_list_classes(names)}; give their outputs {mend}"]
+    return [
+        f"{begins} class {name}; give its outputs {mend}{_example(name, classes)}{_candidates(name)}" for name in names
+    ]
+
+
+def _list_classes(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:_MOST_NAMED])
+    return f"{listed} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else listed
+
+
+_MOST_NAMED = 5
 
 
 def _by_name(configured: Mapping[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -144,11 +181,15 @@ def describe(class_map: ClassMap, most: int = 8) -> str:
     """Return which outputs stand for the classes, with ImageNet's names for them, in a line."""
     names = class_names()
     parts = [
-        f"{name} -> {', '.join(f'{index} {names[index]}' for index in indices)}"
+        f"{name} -> {', '.join(f'{index} {names[index]}' for index in indices[:_MOST_OUTPUTS])}"
+        f"{f' and {len(indices) - _MOST_OUTPUTS} more' if len(indices) > _MOST_OUTPUTS else ''}"
         for name, indices in list(class_map.items())[:most]
     ]
     more = f"; and {len(class_map) - most} more classes" if len(class_map) > most else ""
     return "; ".join(parts) + more
+
+
+_MOST_OUTPUTS = 8
 
 
 def to_json(class_map: ClassMap) -> str:
@@ -157,15 +198,15 @@ def to_json(class_map: ClassMap) -> str:
     return json.dumps(named, indent=1, ensure_ascii=False)
 
 
-def find_problems(configured: Mapping[Any, Any] | str | None, classes: Sequence[str] | None) -> list[str]:
-    """Return what is wrong with the map, a line each; outputs are checked even where the classes are unknown."""
+def find_error(configured: Mapping[Any, Any] | str | None, classes: Sequence[str] | None) -> ConfigurationError | None:
+    """Return what is wrong with the map, if anything is; outputs are checked even where the classes are unknown."""
     try:
         if isinstance(configured, str):
             configured = read_class_map(configured)
         resolve_class_map(configured, list(map(str, configured or {})) if classes is None else classes)
     except ConfigurationError as error:
-        return error.problems
-    return []
+        return error
+    return None
 
 
 def _resolve_outputs(key: str, outputs: Any, problems: list[str]) -> list[int]:
@@ -175,17 +216,17 @@ def _resolve_outputs(key: str, outputs: Any, problems: list[str]) -> list[int]:
     outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
     if not outputs:
         problems.append(f"{key}: is empty; give at least one output by index or name")
-    indices = set()
+    indices = set[int]()
     for output in outputs:
         try:
-            indices.add(_find_output(output))
+            indices.update(_find_outputs(output))
         except ValueError as error:
             problems.append(f"{key}: {error}")
     return sorted(indices)
 
 
-def _find_output(output: Any) -> int:
-    """Return the index of an output that is given by index or by name.
+def _find_outputs(output: Any) -> tuple[int, ...]:
+    """Return the indices of what is given by an index, a name or a WordNet id.
 
     Raises:
         ValueError: says why there is none.
@@ -195,25 +236,44 @@ def _find_output(output: Any) -> int:
     if isinstance(output, int) or output.isdecimal():
         if not 0 <= int(output) <= 999:
             raise ValueError(f"output {int(output)} is outside 0..999")
-        return int(output)
+        return (int(output),)
+    if is_wordnet_id(output):
+        if output in synsets():
+            return synsets()[output].outputs
+        raise ValueError(
+            f"none of ImageNet's 1000 classes is a kind of {output}; `{invocation('imagenet')} WORD` finds ids"
+        )
     query, names = _normalize(output), [_normalize(name) for name in class_names()]
     exact = [index for index, name in enumerate(names) if name == query]
     if len(exact) == 1:
-        return exact[0]
+        return (exact[0],)
     if exact:
-        raise ValueError(f"{output} names several ImageNet classes; give an index: {_list_outputs(exact)}")
+        raise ValueError(f"{output} names several ImageNet classes; give an index: {list_outputs(exact)}")
     if similar := [index for index, name in enumerate(names) if query in name.split()]:
-        raise ValueError(f"ImageNet has no class {output} by that full name; give an index: {_list_outputs(similar)}")
-    raise ValueError(f"ImageNet has no class {output}{nearest(query, names)}")
+        mend = f"give an index: {list_outputs(similar)}{_wider(output)}"
+        raise ValueError(f"ImageNet has no class {output} by that full name; {mend}")
+    raise ValueError(f"ImageNet has no class {output}{_wider(output) or nearest(query, names)}")
 
 
 def _candidates(name: str) -> str:
     queries = {_normalize(name), _normalize(name).removesuffix("s")}
     indices = [index for index, candidate in enumerate(class_names()) if queries & set(_normalize(candidate).split())]
-    return f" (perhaps {_list_outputs(indices)})" if indices else ""
+    if not indices:
+        return _wider(name)
+    return f" (perhaps {list_outputs(indices)}{_wider(name)})"
 
 
-def _list_outputs(indices: Sequence[int], limit: int = 8) -> str:
+def _wider(name: str) -> str:
+    """Return what WordNet has of that very name, if more than one output is a kind of it."""
+    queries = {_normalize(name), _normalize(name).removesuffix("s")}
+    for synset in search(name):
+        if len(synset.outputs) > 1 and queries & set(map(_normalize, synset.words)):
+            return f"; or all {len(synset.outputs)} of {synset.id}, {synset.words[0]}"
+    return ""
+
+
+def list_outputs(indices: Sequence[int], limit: int = 8) -> str:
+    """Name outputs by their indices and ImageNet's names for them, so many at most."""
     text = ", ".join(f"{index} ({class_names()[index]})" for index in indices[:limit])
     return text + (f" and {len(indices) - limit} more" if len(indices) > limit else "")
 

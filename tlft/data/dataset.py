@@ -19,9 +19,9 @@ from tlft.config.data_schema import DataConfig, ManifestConfig
 from tlft.data import image_folder
 from tlft.data.manifest import manifest_path, read_manifest
 from tlft.data.splits import ImageFile, groups_of, split_images
-from tlft.data.white_level import find_white_level
 from tlft.errors import ConfigurationError, TlftError
 from tlft.names import DRAWINGS
+from tlft.pixels.white_level import find_white_level
 from tlft.runtime.download import fetch, unpack_zip
 from tlft.storage.files import atomic_write, display_name, relative_name, sha256_of
 from tlft.storage.looking import look
@@ -46,6 +46,7 @@ class Dataset:
         split_folders: which folders are taken, in words; nothing for `train` and `val` alone.
         origin: where the images are from, in words; nothing where nobody has said it.
         white: the grey value of deep images that is white; None for that of sixteen bits.
+        whole: SHA-256 of all images of the folder, used or not, over their sorted (class, file SHA-256).
         grouping: where the groups are from, where `data.group` does not say it; nothing without groups.
     """
 
@@ -57,6 +58,7 @@ class Dataset:
     split_folders: str = ""
     origin: str = ""
     grouping: str = ""
+    whole: str = ""
     white: int | None = None
 
     def split(self, name: str) -> tuple[ImageFile, ...]:
@@ -124,7 +126,9 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
         origin = ORIGIN
     grouping = f"column group of {manifest_path(config).name}" if folder.groups and config.group is None else ""
     white = find_white_level({image.sha256: image.path for image in images}, config, home / "cache", workers)
-    return Dataset(name, root, tuple(folder.classes), tuple(images), folder.left_out, taken, origin, grouping, white)
+    whole = _digest_of_all(folder, digests)
+    classes = tuple(folder.classes)
+    return Dataset(name, root, classes, tuple(images), folder.left_out, taken, origin, grouping, whole, white)
 
 
 def _list(root: Path, config: DataConfig) -> image_folder.Folder:
@@ -216,6 +220,16 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
     if any(mark not in remembered for mark, _ in marked):
         atomic_write(memory, json.dumps(dict(marked)).encode())
     return {path: sha256 for path, (_, sha256) in zip(paths, marked, strict=True)}
+
+
+def _digest_of_all(folder: image_folder.Folder, digests: Mapping[Path, str]) -> str:
+    lines = [
+        f"{name}\0{digests[path]}\n"
+        for by_class in folder.splits.values()
+        for name, files in by_class.items()
+        for path in files
+    ]
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 def _refuse_shared_images(images: Sequence[ImageFile], root: Path, cache: Path) -> None:

@@ -137,7 +137,7 @@ def _path(row: _Row, folder: Path) -> Path:
 
 
 def _splits_of(rows: Sequence[_Row], config: ManifestConfig) -> list[str]:
-    """Return the split of each row; `all` where the column is not there, which `data.eval_fraction` splits.
+    """Return the split of each row; `all` where there is no such column: `data.eval_fraction` or `folds` splits it.
 
     Raises:
         ConfigurationError: if a word is none of those known, or there is nothing to train on or to evaluate on.
@@ -145,11 +145,12 @@ def _splits_of(rows: Sequence[_Row], config: ManifestConfig) -> list[str]:
     where = f"data.file={config.file}"
     words = [row.get("split", "").casefold() for row in rows]
     if not any(words):
-        if config.eval_fraction is None:
+        if config.eval_fraction is None and config.folds is None:
             raise ConfigurationError(f"{where}: has no column split; add one, or set data.eval_fraction=0.2")
         return ["all"] * len(rows)
-    if config.eval_fraction is not None:
-        raise ConfigurationError(f"{where}: has a column split; leave data.eval_fraction out")
+    for key in ("eval_fraction", "folds"):
+        if getattr(config, key) is not None:
+            raise ConfigurationError(f"{where}: has a column split; leave data.{key} out")
     unknown = [f"{where}: split {word!r}{nearest(word, _ROLES)}" for word in dict.fromkeys(words) if word not in _ROLES]
     if unknown:
         raise ConfigurationError(f"{problem}; write train, val, test or holdout" for problem in unknown)

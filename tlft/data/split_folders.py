@@ -43,7 +43,7 @@ class SplitFolders:
 
 
 def find_split_folders(root: Path, config: DataConfig) -> SplitFolders:
-    """Say which sub-folder serves as which split; `all` is the root itself, to be split by `data.eval_fraction`.
+    """Say which sub-folder serves as which split; `all` is the root, for `data.eval_fraction` or `folds` to split.
 
     `test` reports, and `val` (or `valid`, or `validation`) is then the hold-out; without `test` it reports. `training`
     and `testing` are understood too, and other letter case, where the plain names do not suffice. A folder of images
@@ -53,11 +53,13 @@ def find_split_folders(root: Path, config: DataConfig) -> SplitFolders:
         ConfigurationError: with every problem.
     """
     subfolders = [path.name for path in list_visible(root) if path.is_dir()]
-    if config.eval_fraction is not None:
+    for key in ("eval_fraction", "folds"):
+        if (value := getattr(config, key)) is None:
+            continue
         if config.train_split in subfolders:
             raise ConfigurationError(
-                f"data.eval_fraction={config.eval_fraction}: {root} has a folder {config.train_split} already; leave "
-                f"data.eval_fraction out, or name the folder of classes (data.root={root / config.train_split})"
+                f"data.{key}={value}: {root} has a folder {config.train_split} already; leave "
+                f"data.{key} out, or name the folder of classes (data.root={root / config.train_split})"
             )
         return SplitFolders({"all": ""})
     roles = _roles(subfolders, config)

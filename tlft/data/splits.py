@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from tlft.config.data_schema import NEAR_DUPLICATES, DataConfig
-from tlft.config.validate import group_problem
+from tlft.config.validate_data import group_problem
 from tlft.data.image_folder import Folder
 from tlft.errors import ConfigurationError
 from tlft.storage.files import relative_name
@@ -47,22 +47,23 @@ def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig
         for split, by_class in folder.splits.items()
     }
     groups = groups_of(folder, config, root)
+    units = {path: groups.get(path) or digest for path, digest in digests.items()}
 
     def draw(images: _Images, fraction: float, purpose: str) -> tuple[_Images, _Images]:
         """Return the drawn files, and those that are left."""
-        units = [groups.get(path) or digests[path] for path, _ in images]
         drawn = _draw_units(images, units, digests, fraction, f"{config.split_seed} {purpose}")
-        pairs = list(zip(images, units, strict=True))
-        return [image for image, unit in pairs if unit in drawn], [image for image, unit in pairs if unit not in drawn]
+        return _divide(images, lambda path: units[path] in drawn)
 
-    if "all" in splits:
+    if "all" in splits and config.folds is not None:
+        fold_of = _draw_folds(splits["all"], units, digests, config, folder.classes)
+        splits["eval"], splits["train"] = _divide(splits.pop("all"), lambda path: fold_of[units[path]] == config.fold)
+    elif "all" in splits:
         splits["eval"], splits["train"] = draw(splits.pop("all"), config.eval_fraction or 0, "eval")
     if config.holdout_fraction is not None:
         splits["holdout"], splits["train"] = draw(splits["train"], config.holdout_fraction, "holdout")
     if config.train_fraction is not None:
         _, splits["train"] = draw(splits["train"], 1 - config.train_fraction, "subset")
     if config.train_per_class is not None:
-        units = {path: groups.get(path) or digests[path] for path, _ in splits["train"]}
         splits["train"] = _first_of_each_class(splits["train"], units, digests, config, folder.classes)
     _refuse_empty(splits, folder.classes, config)
     return [
@@ -70,6 +71,11 @@ def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig
         for split, files in splits.items()
         for path, label in files
     ]
+
+
+def _divide(images: _Images, is_taken: Callable[[Path], bool]) -> tuple[_Images, _Images]:
+    """Return the images that are taken, and the others."""
+    return [each for each in images if is_taken(each[0])], [each for each in images if not is_taken(each[0])]
 
 
 def groups_of(folder: Folder, config: DataConfig, root: Path) -> dict[Path, str]:
@@ -122,7 +128,7 @@ def find_groups(names: Sequence[str], pattern: str, key: str) -> list[str]:
 
 
 def _draw_units(
-    images: _Images, units: Sequence[str], digests: Mapping[Path, str], fraction: float, purpose: str
+    images: _Images, units: Mapping[Path, str], digests: Mapping[Path, str], fraction: float, purpose: str
 ) -> set[str]:
     """Draw a share of the images, whole units of them, by their content, so that names, order and copies cannot matter.
 
@@ -131,11 +137,7 @@ def _draw_units(
     """
     if fraction <= 0:
         return set()
-    labels: dict[str, set[int]] = {}
-    files: dict[str, set[str]] = {}
-    for (path, label), unit in zip(images, units, strict=True):
-        labels.setdefault(unit, set()).add(label)
-        files.setdefault(unit, set()).add(digests[path])
+    labels, files = _of_units(images, units, digests)
     kinds: dict[tuple[int, ...], list[str]] = {}
     for unit, its_labels in labels.items():
         kinds.setdefault(tuple(sorted(its_labels)), []).append(unit)
@@ -144,6 +146,50 @@ def _draw_units(
         ranked = sorted(members, key=_rank(purpose, files))
         drawn.update(_first(ranked, fraction, [len(files[unit]) for unit in ranked]))
     return drawn
+
+
+def _draw_folds(
+    images: _Images,
+    units: Mapping[Path, str],
+    digests: Mapping[Path, str],
+    config: DataConfig,
+    classes: Sequence[str],
+) -> dict[str, int]:
+    """Return the fold of each unit: whole units, as many images of each class in each as can be, drawn by content.
+
+    Raises:
+        ConfigurationError: with a line for each class that has fewer units than there are folds.
+    """
+    folds = config.folds or 0
+    labels, files = _of_units(images, units, digests)
+    for label, name in enumerate(classes):
+        count = sum(label in its_labels for its_labels in labels.values())
+        if count < folds:
+            what = "groups" if config.group or any(units[path] != digests[path] for path, _ in images) else "images"
+            problem = f"class {name} has {count} {what}, so that not every fold has one; give at most that many folds"
+            raise ConfigurationError(f"data.folds={folds}: {problem}")
+    sizes: dict[tuple[tuple[int, ...], int], int] = {}
+    whole = [0] * folds
+    fold_of: dict[str, int] = {}
+    for unit in sorted(labels, key=_rank(f"{config.split_seed} folds", files)):
+        kind = tuple(sorted(labels[unit]))
+        fold = min(range(folds), key=lambda fold: (sizes.get((kind, fold), 0), whole[fold], fold))
+        fold_of[unit] = fold
+        sizes[kind, fold] = sizes.get((kind, fold), 0) + len(files[unit])
+        whole[fold] += len(files[unit])
+    return fold_of
+
+
+def _of_units(
+    images: _Images, units: Mapping[Path, str], digests: Mapping[Path, str]
+) -> tuple[dict[str, set[int]], dict[str, set[str]]]:
+    """Return the classes and the images (their digests) of each unit."""
+    labels: dict[str, set[int]] = {}
+    files: dict[str, set[str]] = {}
+    for path, label in images:
+        labels.setdefault(units[path], set()).add(label)
+        files.setdefault(units[path], set()).add(digests[path])
+    return labels, files
 
 
 def _first_of_each_class(
@@ -161,9 +207,7 @@ def _first_of_each_class(
         ConfigurationError: with a line for each class that has fewer.
     """
     wanted = config.train_per_class or 0
-    files: dict[str, set[str]] = {}
-    for path, _ in images:
-        files.setdefault(units[path], set()).add(digests[path])
+    _, files = _of_units(images, units, digests)
     rank = _rank(f"{config.split_seed} subset", files)
     ordered = sorted(images, key=lambda image: (rank(units[image[0]]), digests[image[0]]), reverse=True)
     kept, problems = [], []

@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tlft.data.dataset import Dataset
-from tlft.data.pixel_store import DecodedImages
 from tlft.data.splits import ImageFile
-from tlft.data.transforms import Transform
 from tlft.duplicates.image_match import appearance_of, is_copy
 from tlft.errors import TlftError
+from tlft.pixels.pixel_store import DecodedImages
+from tlft.pixels.transforms import Transform
 from tlft.storage.files import atomic_write, relative_name
 from tlft.storage.locks import one_at_a_time
 from tlft.terminal.progress import progress

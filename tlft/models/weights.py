@@ -16,10 +16,10 @@ import yaml
 
 from tlft.config.paths import CONF
 from tlft.config.schema import Config
-from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError, TlftError, nearest
 from tlft.models.spec import LITE0, Spec, ask_library, describe, digest_in, list_networks, recall, was_asked
 from tlft.models.timm_sources import read_sources
+from tlft.pixels.transforms import Transform
 from tlft.runtime.download import NO_ANSWER, fetch, why_unreachable
 from tlft.storage.files import sha256_of
 

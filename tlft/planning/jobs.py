@@ -18,7 +18,7 @@ from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.overrides import single_values
 from tlft.config.schema import Config
 from tlft.config.sweep_composer import Composition, SweepComposer, composed_already
-from tlft.errors import ConfigurationError
+from tlft.errors import ConfigurationError, UnmappedError
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity
 from tlft.runs.preflight import examine, examine_keys
@@ -124,26 +124,33 @@ def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader:
 
     Raises:
         ConfigurationError: with each problem once, and the jobs that have it.
+
+    A job that asks an untouched network for classes of which it has none is left out, which is said, unless all are.
     """
     composer = SweepComposer(master, loader)
     blamed: dict[str, list[int]] = {}
+    unmapped: dict[str, list[int]] = {}
     jobs: list[Job] = []
     for number, texts in enumerate(overrides):
         problems: Sequence[str] = ()
+        wrong = blamed
         try:
             config, composition = _compose_job(master, texts, composer, loader)
             jobs.append(Job(number, config, composition, tuple(texts)))
         except ConfigurationError as error:
-            problems = error.problems
+            problems, wrong = error.problems, unmapped if isinstance(error, UnmappedError) else blamed
         except COMPOSITION_ERRORS as error:
             problems, _ = Composer(loader, master.hydra.job.config_name).explain(texts, error)
         for problem in problems:
-            blamed.setdefault(problem, []).append(number)
-    if blamed:
-        raise ConfigurationError(
-            problem if len(numbers) == len(overrides) else f"{name_jobs(numbers)}: {problem}"
-            for problem, numbers in blamed.items()
-        )
+            wrong.setdefault(problem, []).append(number)
+    said = [
+        problem if len(numbers) == len(overrides) else f"{name_jobs(numbers)}: {problem}"
+        for problem, numbers in (blamed | unmapped).items()
+    ]
+    if blamed or not jobs:
+        raise ConfigurationError(said)
+    for line in said:
+        log.warning("left out: %s", line)
     return jobs
 
 

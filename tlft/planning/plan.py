@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from tlft.config.data_schema import NEAR_DUPLICATES
 from tlft.data.class_map import describe as describe_class_map
 from tlft.data.dataset import Dataset
-from tlft.names import Param, Tag, flatten
+from tlft.names import Tag, flatten
 from tlft.planning.estimate import describe_cost
 from tlft.planning.job_table import JobLine, render_jobs
 from tlft.planning.jobs import Job, PlannedJob
 from tlft.records.outcome import Outcome, RunStatus
-from tlft.runs.identify import Identity, identify, run_name, stated_facts
+from tlft.runs.identify import Identity, identify, stated_facts
+from tlft.runs.run_names import differing_settings, run_name
 from tlft.runtime.environment import source_state
 from tlft.terminal.line_breaks import fitting
 from tlft.tracking.claimed_run import tidy
@@ -160,48 +161,7 @@ def words_of(jobs: Sequence[PlannedJob]) -> list[tuple[str, ...]]:
 
 def swept_settings(jobs: Sequence[PlannedJob]) -> list[tuple[str, ...]]:
     """Return the settings of each job in which some jobs differ, such as `lr 0.1`; first those that not all have."""
-    settings = [flatten(job.identity.science) for job in jobs]
-    values = {key: {setting.get(key) for setting in settings} for key in _TOLD_WHERE_SWEPT}
-    for key in values.keys() - _OFF_WHERE_ABSENT:
-        values[key].discard(None)  # such as the momentum of another optimizer
-    swept = sorted((key for key in values if len(values[key]) > 1), key=lambda key: None not in values[key])
-    return [
-        tuple(f"{_TOLD_WHERE_SWEPT[key]} {setting[key]}" for key in swept if key in setting) for setting in settings
-    ]
-
-
-_TOLD_WHERE_SWEPT = {
-    Param.LR: "lr",
-    Param.WEIGHT_DECAY: "decay",
-    Param.MOMENTUM: "momentum",
-    Param.BETA1: "beta1",
-    Param.SCHEDULE: "schedule",
-    Param.WARMUP_EPOCHS: "warm-up",
-    Param.EPOCHS: "epochs",
-    Param.BATCH_SIZE: "batch",
-    Param.FLIP: "flip",
-    Param.KEEP: "keep",
-    Param.PRECISION: "in",
-    Param.AUGMENT: "augment",
-    Param.LABEL_SMOOTHING: "smoothing",
-    Param.CLIP_NORM: "clip",
-    Param.ACCUMULATE: "accumulate",
-    Param.BACKBONE_LR: "backbone lr",
-    Param.LAYER_DECAY: "layer decay",
-    Param.HEAD_EPOCHS: "head epochs",
-    Param.CLASS_WEIGHTS: "class weights",
-    Param.SAMPLER: "sampler",
-    Param.EMA: "ema",
-    Param.SAM: "sam",
-    Param.PATIENCE: "patience",
-}
-"""Settings that no name of a run has, and what they are called in a line of a job."""
-
-_OFF_WHERE_ABSENT = {
-    *(Param.AUGMENT, Param.LABEL_SMOOTHING, Param.CLIP_NORM, Param.ACCUMULATE, Param.BACKBONE_LR, Param.LAYER_DECAY),
-    *(Param.HEAD_EPOCHS, Param.CLASS_WEIGHTS, Param.SAMPLER, Param.EMA, Param.SAM, Param.PATIENCE),
-}
-"""Settings of which a run has nothing where they are not used, so that some jobs having one is a difference."""
+    return differing_settings([flatten(job.identity.science) for job in jobs])
 
 
 def print_jobs(jobs: Sequence[PlannedJob]) -> None:

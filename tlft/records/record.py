@@ -21,6 +21,7 @@ class Record:
         params: the scientific configuration, flattened: dotted names and texts.
         metrics: the last value of each.
         artifacts: the address of its files.
+        parts: the runs that were joined into this record, one for each fold (see folds.py); None of a run itself.
     """
 
     run_id: str
@@ -34,6 +35,7 @@ class Record:
     metrics: dict[str, float]
     artifacts: str = ""
     experiment_id: str = ""
+    parts: tuple[Record, ...] | None = None
 
     @property
     def files(self) -> dict[str, tuple[int, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING
 
 from tlft.config.columns import column_of
 from tlft.config.schema import Config
-from tlft.data.cache import warn_of_caches
 from tlft.data.class_map import describe as describe_class_map
-from tlft.data.dataset import Dataset
-from tlft.data.image_folder import describe_kinds
 from tlft.errors import RunElsewhereError
 from tlft.models.weights import refuse_out_of_reach
 from tlft.names import Metric, Tag, flatten, short_id, shorten
+from tlft.pixels.cache import warn_of_caches
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
-from tlft.runs.identify import Identity, identify, run_name, stated_facts
+from tlft.runs.identify import Identity, data_tags, identify, stated_facts
 from tlft.runs.replay import refuse_other_run
+from tlft.runs.run_names import asked_settings, run_name
 from tlft.runtime import signals
 from tlft.runtime.device import Machine, peaks, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
@@ -54,11 +53,13 @@ def run_experiment(
     sweep: SweepMembership | None = None,
     on_start: Callable[[str], None] = lambda run_id: None,
     patience: float = 0.0,
+    overrides: Sequence[str] = (),
 ) -> Outcome:
     """Do one run, checked and resolved, unless it is done already or being done elsewhere.
 
     The configuration as it was `composed` (YAML) is kept with the run; `on_start` is told the run's id as soon as there
-    is one; `patience` is how many seconds to wait for a tracking server that does not answer at the start.
+    is one; `patience` is how many seconds to wait for a tracking server that does not answer at the start. The name of
+    a single run has the settings that its `overrides` ask for.
 
     Raises:
         TlftError: for what goes wrong on the way; the run is then FAILED, its traceback kept.
@@ -86,8 +87,9 @@ def run_experiment(
         try_optimizer(config.optimizer)
         model = build_model(config, identity.weights, len(identity.dataset.classes)).to(machine.device)
         tags, parent = _tags(config, identity, machine, sweep), sweep.parent if sweep else None
-        name = run_name(config, sweep.settings if sweep else ())
-        with claim.start(name, flatten(identity.science), tags, parent=parent) as run:
+        settings = flatten(identity.science)
+        name = run_name(config, sweep.settings if sweep else asked_settings(settings, overrides))
+        with claim.start(name, settings, tags, parent=parent) as run:
             on_start(run.run_id)
             if class_map := identity.label_space.class_map:
                 log.info("class map: %s", describe_class_map(class_map))
@@ -171,6 +173,8 @@ def _evaluate(context: RunContext) -> tuple[Predictions, dict[str, float]]:
     split, holdout, label_space = context.images.eval, context.images.holdout, context.identity.label_space
     predictions = evaluate(context.model, split.inputs, label_space, context.machine)
     metrics = compute_metrics(predictions, split.labels)
+    if context.config.data.folds is not None:
+        metrics[Metric.IMAGES] = float(len(split.labels))
     if holdout is not None:
         held_out = evaluate(context.model, holdout.inputs, label_space, context.machine)
         metrics[Metric.HOLDOUT_ACCURACY] = float(held_out.correct(holdout.labels).mean())
@@ -212,7 +216,7 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
         **{name: shorten(str(environment[name])) for name in facts},  # environment.json has the whole
         **({Tag.COLUMN: column.key} if column is not None else {}),
         **({Tag.SWEEP: sweep.name} if sweep and sweep.name else {}),
-        **_data_tags(identity.dataset),
+        **data_tags(config, identity.dataset),
         **stated_facts(config.data, identity.dataset),
         Tag.HOST: platform.node(),
         Tag.ARCH: config.arch.name,
@@ -239,13 +243,3 @@ def _note(config: Config, identity: Identity) -> str:
         counts = f"{len(dataset.split('train'))} training and {counts}"
     title = column.title if column is not None else run_name(config)
     return f"{config.arch.name}, {title}: {dataset.name}, {counts}."
-
-
-def _data_tags(dataset: Dataset) -> dict[str, str]:
-    """Return what the data is called, and what a reader must know of the folder."""
-    left_out, folders = describe_kinds(dataset.left_out.values()), dataset.split_folders
-    return {
-        Tag.DATA: dataset.name,
-        **({Tag.LEFT_OUT_FILES: left_out} if left_out else {}),
-        **({Tag.SPLIT_FOLDERS: folders} if folders else {}),
-    }

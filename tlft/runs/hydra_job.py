@@ -55,12 +55,13 @@ def run_job(composed: DictConfig, config: Config, sweep: SweepMembership | None 
         SystemExit: in a single run, with status 1 (failed), 2 (configuration) or 3 (left to another process).
         JobError: in a sweep, for the sweeper to count.
     """
-    report = _Report(Path(HydraConfig.get().runtime.output_dir))
+    hydra = HydraConfig.get()
+    report = _Report(Path(hydra.runtime.output_dir))
     try:
         # A sweep has found the store before its first job; one that is away for a while must not fail all that follow.
         patience = 0.0 if sweep is None else PATIENCE_SECONDS
         yaml = OmegaConf.to_yaml(composed, resolve=True)
-        outcome = run_experiment(config, yaml, sweep=sweep, on_start=report.begun, patience=patience)
+        outcome = run_experiment(config, yaml, sweep, report.begun, patience, overrides=list(hydra.overrides.task))
     except (KeyboardInterrupt, signals.Stopped):
         signals.say_interrupted()
         report.write(RunStatus.INTERRUPTED)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tlft.config.columns import COLUMN_PARAMS, column_of
 from tlft.config.data_schema import DataConfig
-from tlft.config.recipe_schema import OptimizerConfig, TorchConfig
 from tlft.config.schema import Config
-from tlft.data.class_map import LabelSpace, resolve_class_map
+from tlft.data.class_map import LabelSpace, resolve_class_map, unmapped_classes
 from tlft.data.dataset import Dataset, open_dataset
-from tlft.data.pixel_store import decode_all
-from tlft.data.transforms import Transform
+from tlft.data.image_folder import describe_kinds
 from tlft.errors import ConfigurationError
 from tlft.models.weights import Weights, find_weights
 from tlft.names import Tag, shorten
+from tlft.pixels.pixel_store import decode_all
+from tlft.pixels.transforms import Transform
+from tlft.records.folds import Fold
 from tlft.runs.parent import find_parent, refuse_other_network
-from tlft.runs.run_key import run_key, scientific_config
+from tlft.runs.run_key import digest_of, run_key, scientific_config
 from tlft.runtime.device import available_threads
 
 _LONGEST_ORIGIN = 500
@@ -86,21 +85,24 @@ def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:
     return {tag: text for tag, text in facts.items() if text}
 
 
-def run_name(config: Config, swept: Sequence[str] = ()) -> str:
-    """Return a name that people can read, what differs most first, such as `fine_tune s3 lr 0.1 resnet50 sgd`.
-
-    `swept` are settings in which a sweep's runs differ.
-    """
-    settings = [config.model.name, config.head.name, config.training.trainable]
-    settings += [] if config.model.stages is None else [str(config.model.stages)]
-    column = column_of(dict(zip(COLUMN_PARAMS, settings, strict=False)))
-    is_trained = config.training.trainable != "none"
-    is_drawn = is_trained or config.head.name == "task" or config.model.name != "pretrained"
-    words = [column.key if column is not None else " ".join(settings)]
-    words += [*([f"s{config.seed}"] if is_drawn else []), *swept]
-    words += [config.arch.name.removeprefix("tf_"), *([_name_optimizer(config.optimizer)] if is_trained else [])]
-    return " ".join(words)
+def data_tags(config: Config, dataset: Dataset) -> dict[str, str]:
+    """Return what the data is called, and what a reader must know of the folder."""
+    unmapped = unmapped_classes(config.data.class_map, dataset.classes)
+    left_out, folders = describe_kinds(dataset.left_out.values()), dataset.split_folders
+    return {
+        Tag.DATA: dataset.name,
+        **({Tag.LEFT_OUT_FILES: left_out} if left_out else {}),
+        **({Tag.SPLIT_FOLDERS: folders} if folders else {}),
+        **({Tag.FOLD: _fold(config, dataset).to_text()} if config.data.folds else {}),
+        **({Tag.UNMAPPED: shorten(unmapped)} if unmapped else {}),
+    }
 
 
-def _name_optimizer(config: OptimizerConfig) -> str:
-    return config.algorithm.lower() if isinstance(config, TorchConfig) else config.name
+def _fold(config: Config, dataset: Dataset) -> Fold:
+    """Return which part of which images is evaluated, and how the others are used."""
+    data = config.data
+    training = [data.holdout_fraction]
+    if config.training.trainable != "none":
+        training += [data.train_fraction, data.train_per_class]
+    images = [dataset.whole, data.folds, data.split_seed, data.group]
+    return Fold(data.fold, data.folds or 1, *(digest_of(value) for value in (images, training)))

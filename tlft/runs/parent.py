@@ -10,8 +10,8 @@ from typing import Any
 
 from tlft.config.schema import Config
 from tlft.data.dataset import Dataset
-from tlft.data.transforms import Transform
 from tlft.errors import ConfigurationError
+from tlft.pixels.transforms import Transform
 
 
 @dataclass(frozen=True)

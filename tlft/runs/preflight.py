@@ -170,22 +170,33 @@ def _checked(
     is_single = not config.plan and mode != RunMode.MULTIRUN
     # A cluster gives the job another machine, of whose devices this one says nothing.
     on_a_node = mode == RunMode.MULTIRUN and (choices or {}).get("hydra/launcher") == "slurm"
-    if problems := problems + _problems_of(config, is_single=is_single, on_a_node=on_a_node):
+    problems += _problems_of(config, is_single=is_single, on_a_node=on_a_node)
+    unmapped = _wrong_class_map(config)
+    if problems and unmapped is not None:
+        raise ConfigurationError([*problems, *unmapped.problems])
+    if problems:
         raise ConfigurationError(problems)
+    if unmapped is not None:
+        raise unmapped
     return resolve(config)
+
+
+def _wrong_class_map(config: Config) -> ConfigurationError | None:
+    """Return what is wrong with the class map, which may be that there is none."""
+    configured = config.data.class_map
+    if (config.head.name != "imagenet1k" and not configured) or not isinstance(configured, dict | str | None):
+        return None
+    classes, _ = dataset.find_problems(config.data, config.home)
+    return class_map.find_error(configured, classes)
 
 
 def _problems_of(config: Config, *, is_single: bool, on_a_node: bool) -> list[str]:
     problems = validate.find_problems(config) + algorithms.find_problems(config.optimizer)
     if config.arch.library in ("torchvision", "timm"):
         problems += weights.find_problems(config, is_single=is_single)
-    classes, wrong_data = dataset.find_problems(config.data, config.home)
-    problems += wrong_data
-    configured = config.data.class_map
-    if (config.head.name == "imagenet1k" or configured) and isinstance(configured, dict | str | None):
-        problems += class_map.find_problems(configured, classes)
     return (
         problems
+        + dataset.find_problems(config.data, config.home)[1]
         + device.find_problems(config, on_a_node=on_a_node)
         + look(("home", config.home), lambda: _wrong_home(config.home))
         + look(("store", config.tracking.uri, config.home), lambda: store.find_problems(config))

@@ -14,8 +14,8 @@ from typing import Any
 from tlft.config.schema import Config
 from tlft.data.batch_borders import has_lone_image
 from tlft.data.class_map import ClassMap
-from tlft.data.transforms import Transform
 from tlft.names import Param
+from tlft.pixels.transforms import Transform
 
 FORMAT = 1
 

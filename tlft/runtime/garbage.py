@@ -1,6 +1,6 @@
 """Find what a home holds that nobody needs, as far as names, locks and times on the disk tell.
 
-Decoded images are known to `tlft.data.cache`, and what MLflow must be asked for to `tlft.tracking.garbage`.
+Decoded images are known to `tlft.pixels.cache`, and what MLflow must be asked for to `tlft.tracking.garbage`.
 """
 
 from __future__ import annotations

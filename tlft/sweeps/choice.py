@@ -6,14 +6,15 @@ The evaluation images play no part: a setting that was chosen by them would look
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from tlft.commands import invocation
 from tlft.names import Metric, Param, flatten
 from tlft.planning.jobs import Result
-from tlft.runs.identify import run_name
+from tlft.records.folds import OF_A_FOLD
+from tlft.runs.run_names import run_name
 
 _CHOSEN = ("optimizer.", "schedule.", "augment.", "training.")
 """How the names of settings begin that are chosen; what else differs is a question of its own."""
@@ -33,7 +34,7 @@ class _Candidate:
 def describe_choice(results: Sequence[Result]) -> list[str]:
     """Return a line for each network, column and data set that was run with several settings: which is best.
 
-    Settings count that have all the seeds that any of them has, so that none is best by a lucky one.
+    Settings count that have all the seeds (and folds) that any of them has, so that none is best by a lucky one.
     """
     questions: dict[tuple[object, ...], dict[tuple[object, ...], list[Result]]] = {}
     for result in results:
@@ -43,13 +44,15 @@ def describe_choice(results: Sequence[Result]) -> list[str]:
             continue
         science = flatten(result.planned.identity.science)
         science.pop(Param.SEED, None)
+        if result.planned.config.data.folds is not None:
+            science = {key: value for key, value in science.items() if key not in OF_A_FOLD}
         chosen = {key for key in science if key.startswith(_CHOSEN) and key != Param.TRAINABLE}
         question = tuple(sorted((key, value) for key, value in science.items() if key not in chosen))
         setting = tuple(sorted((key, science[key]) for key in chosen))
         questions.setdefault(question, {}).setdefault(setting, []).append(result)
     lines = []
     for settings in questions.values():
-        most = max(len({result.planned.config.seed for result in group}) for group in settings.values())
+        most = max(len(group) for group in settings.values())
         candidates = [_Candidate(group) for group in settings.values() if len(group) == most]
         if len(settings) > 1:
             lines += _describe(candidates, len(settings), most)
@@ -60,11 +63,13 @@ def _describe(candidates: list[_Candidate], settings: int, seeds: int) -> list[s
     best = max(candidates, key=lambda candidate: candidate.accuracy)
     equal = sum(candidate.accuracy == best.accuracy for candidate in candidates) - 1
     config = best.results[0].planned.config
-    words = " ".join(word for word in run_name(config).split() if word != f"s{config.seed}")
-    over = f" over {seeds} seeds" if seeds > 1 else ""
+    name = run_name(replace(config, data=replace(config.data, folds=None)))
+    words = " ".join(word for word in name.split() if word != f"s{config.seed}")
+    repetitions = "folds and seeds" if config.data.folds else "seeds"
+    over = f" over {seeds} {repetitions}" if seeds > 1 else ""
     tie = f", the first of {equal + 1} that are equal" if equal else ""
     incomplete = settings - len(candidates)
-    left_out = f"; left out for fewer seeds: {incomplete}" if incomplete else ""
+    left_out = f"; left out for fewer {repetitions}: {incomplete}" if incomplete else ""
     command = shlex.join([*invocation("run").split(), "-m", *_overrides(best)])
     trained = "all training images"
     if config.training.patience is not None:
@@ -75,7 +80,7 @@ def _describe(candidates: list[_Candidate], settings: int, seeds: int) -> list[s
     ]
 
 
-_OF_THE_CHOICE = ("sweep", "sweep.choose", "data.holdout_fraction", "seed", "tracking.weights", "force")
+_OF_THE_CHOICE = ("sweep", "sweep.choose", "data.holdout_fraction", "seed", "data.fold", "tracking.weights", "force")
 
 
 def _overrides(best: _Candidate) -> list[str]:
@@ -83,5 +88,11 @@ def _overrides(best: _Candidate) -> list[str]:
     job = best.results[0].planned.job
     left_out = {*_OF_THE_CHOICE} - ({"data.holdout_fraction"} if job.config.training.patience is not None else set())
     kept = [text for text in job.overrides if text.partition("=")[0].lstrip("+~") not in left_out]
-    seeds = ",".join(str(seed) for seed in sorted(result.planned.config.seed for result in best.results))
-    return [*(text for text in kept if not text.startswith("hydra")), f"seed={seeds}"]
+    configs = [result.planned.config for result in best.results]
+    seeds = [f"seed={_listed({config.seed for config in configs})}"]
+    folds = [f"data.fold={_listed({config.data.fold for config in configs})}"] if job.config.data.folds else []
+    return [*(text for text in kept if not text.startswith("hydra")), *folds, *seeds]
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))

@@ -21,10 +21,12 @@ from tlft.commands import invocation
 from tlft.names import LONGEST_TAG_ANYWHERE, Artifact, Metric, Tag, escape_all, flatten, shorten
 from tlft.planning.jobs import PlannedJob, Result
 from tlft.planning.plan import swept_settings
+from tlft.records.folds import part_ids
 from tlft.records.outcome import RunStatus
 from tlft.records.record import Record
 from tlft.runs.context import SweepMembership
 from tlft.runs.experiment_note import write_note
+from tlft.runs.identify import data_tags
 from tlft.tracking.reader import load_records
 from tlft.tracking.server import reason_of
 from tlft.tracking.sweep_run import ParentRun
@@ -177,15 +179,18 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
     figures = {Metric.SWEEP_RUNS: float(len(accuracies))}
     for row, label in zip(rows, _labels(rows), strict=True):
         for column, cell in row.cells.items():
-            if values := [accuracies[key] for key in cell.run_ids if key in accuracies]:
+            keys = [key for joined in cell.run_ids for key in part_ids(joined)]
+            if values := [accuracies[key] for key in keys if key in accuracies]:
                 figures[Metric.of_column(column, label)] = statistics.fmean(values)
     return figures
 
 
 def _as_if_done(job: PlannedJob) -> Record:
     identity = job.identity
-    tags, params = {Tag.DATA: identity.dataset.name}, flatten(identity.science)
-    return Record(identity.key, "", "FINISHED", False, 0, identity.key, params, tags, {Metric.ACCURACY: 0.0})
+    tags, params = data_tags(job.config, identity.dataset), flatten(identity.science)
+    return Record(
+        identity.key, "", "FINISHED", False, 0, identity.key, params, tags, {Metric.ACCURACY: 0.0, Metric.IMAGES: 1.0}
+    )
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
-from tlft.data.pixel_store import decode_images
 from tlft.errors import TlftError
 from tlft.models.weights import fetch_weights
+from tlft.pixels.pixel_store import decode_images
 from tlft.planning.jobs import PlannedJob
 from tlft.runtime.device import available_threads
 

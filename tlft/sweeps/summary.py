@@ -22,10 +22,11 @@ from tlft.names import Artifact
 from tlft.planning.job_table import JobLine, render_jobs
 from tlft.planning.jobs import PlannedJob, Result
 from tlft.planning.plan import words_of
+from tlft.records.folds import parts_of
 from tlft.records.outcome import RunStatus
 from tlft.runs.curves_view import curves_page
 from tlft.runs.experiment_note import refresh_note
-from tlft.runs.identify import run_name
+from tlft.runs.run_names import run_name
 from tlft.storage.files import atomic_write
 from tlft.sweeps.choice import describe_choice
 from tlft.sweeps.parent_run import SweepRun, make_table
@@ -102,7 +103,7 @@ def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: 
     material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
     path = folder / Artifact.REPORT
     atomic_write(path, render_report(material, title_of(config.tracking.experiment, table)).encode())
-    columns = {run.run_id: column_of(run.params) for run in table.runs}
+    columns = {run.run_id: column_of(run.params) for run in parts_of(table.runs)}
     histories = [
         History(column.key, short_title(column), points)
         for run_id, points in material.curves.items()

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parents[1]
 _ENTRY = _PACKAGE / "tracking" / "served_model.py"
 
-_ROOMS = ("config", "storage", "terminal", "runtime", "data", "synthetic", "models", "evaluation", "inference")
+_ROOMS = (
+    "config",
+    "storage",
+    "terminal",
+    "runtime",
+    "pixels",
+    "data",
+    "synthetic",
+    "models",
+    "evaluation",
+    "inference",
+)
 CARRIED = ("__init__.py", "commands.py", "errors.py", "names.py", *_ROOMS)
 """What a model takes with it of the package `tlft`: all that `tlft.inference.classifier` imports, directly or not."""
 

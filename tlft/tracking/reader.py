@@ -13,6 +13,7 @@ from tlft.database.places import is_there, local_folder, tracking_uri
 from tlft.database.runs import read_records
 from tlft.database.schema import database_path
 from tlft.names import Artifact, Tag
+from tlft.records.folds import join_frames, parts_of
 from tlft.records.record import Record
 from tlft.storage.files import sha256_of
 from tlft.tracking.client import all_runs, connect, connect_existing, existing_run, refuse_deleted
@@ -65,12 +66,13 @@ class ArtifactReader:
         """Return run id -> a row per image (see `predictions_frame`); one whose file cannot be read is left out."""
         from pyarrow import parquet
 
-        for record in records:
+        for record in parts_of(records):
             if record.run_id not in self._read:
                 with self._file(record, Artifact.PREDICTIONS) as path, suppress(OSError, ValueError):  # damaged
                     if path is not None:
                         # In a third of the time that pandas takes.
                         self._read[record.run_id] = parquet.read_table(path).to_pandas()
+        self._read |= join_frames([record for record in records if record.parts], self._read)
         return self._read
 
     def text(self, record: Record, name: str) -> str:
@@ -109,12 +111,15 @@ class ArtifactReader:
 def load_curves(
     records: Sequence[Record], names: Sequence[str], uri: str | None = None, home: Path | None = None
 ) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Return the history of some metrics: run id -> name -> (step, value), in the order of the steps."""
+    """Return the history of some metrics: run id -> name -> (step, value), in the order of the steps.
+
+    What was joined of several runs has the curves of each, under its own id.
+    """
     uri = tracking_uri(uri, home)
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     with answering(uri):
         client = connect(uri)
-        for record in records:
+        for record in parts_of(records):
             curves[record.run_id] = {
                 name: sorted((point.step, point.value) for point in client.get_metric_history(record.run_id, name))
                 for name in names

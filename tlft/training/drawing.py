@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from tlft.config.schema import Config
-from tlft.data.augmentation import augmentation_of
 from tlft.data.batch_borders import batch_borders
 from tlft.data.batches import Split
+from tlft.pixels.augmentation import augmentation_of
 from tlft.runtime.seeds import derive_seed, generator
 from tlft.training.step_profile import phase
 

@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 
 from tlft.config.class_map_file import read_class_map
-from tlft.data.class_map import class_names, describe, find_problems, resolve_class_map, to_json
-from tlft.errors import ConfigurationError
+from tlft.data.class_map import class_names, describe, find_error, resolve_class_map, to_json, unmapped_classes
+from tlft.errors import ConfigurationError, UnmappedError
+
+
+def _problems(configured: dict[str, object] | str, classes: list[str]) -> list[str]:
+    error = find_error(configured, classes)
+    return error.problems if error is not None else []
 
 
 def test_names_are_those_of_torchvision() -> None:
@@ -32,7 +37,7 @@ def test_configured_outputs_beat_the_built_in_ones() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "no ImageNet output stands for class cats; give its outputs by index or name"),
+        ({}, "no ImageNet output stands for class cats; give its outputs by index, name or WordNet id"),
         ({"cats": [1000]}, "output 1000 is outside 0..999"),
         ({"cats": [-1]}, "output -1 is outside 0..999"),
         ({"cats": []}, "is empty; give at least one output"),
@@ -45,7 +50,7 @@ def test_configured_outputs_beat_the_built_in_ones() -> None:
     ],
 )
 def test_wrong_map_is_one_line_with_its_mend(given: dict[str, object], message: str) -> None:
-    problems = find_problems(given, ["cats"])
+    problems = _problems(given, ["cats"])
     assert len(problems) == 1
     assert message in problems[0]
 
@@ -56,11 +61,11 @@ def test_an_output_stands_for_one_class_only() -> None:
 
 
 def test_all_problems_of_a_map_are_reported_together() -> None:
-    assert len(find_problems({"cats": [1000, "cardigan"]}, ["cats", "dogs"])) == 3
+    assert len(_problems({"cats": [1000, "cardigan"]}, ["cats", "dogs"])) == 3
 
 
 def test_a_class_without_a_map_hears_of_candidates() -> None:
-    (problem,) = find_problems({}, ["retriever"])
+    (problem,) = _problems({}, ["retriever"])
     assert "207 (golden retriever)" in problem
 
 
@@ -118,7 +123,7 @@ def test_a_file_takes_classes_of_any_name(tmp_path: Path, file: str, text: str) 
 def test_a_wrong_file_is_one_line(tmp_path: Path, file: str, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / file).write_text(text)
-    (problem,) = find_problems(str(tmp_path / file), ["a", "b"])
+    (problem,) = _problems(str(tmp_path / file), ["a", "b"])
     assert message in problem
     assert file in problem
 
@@ -145,10 +150,45 @@ def test_a_class_that_is_called_null_is_advised_a_file() -> None:
 
 
 def test_a_class_that_no_command_line_takes_is_advised_a_file() -> None:
-    (problem,) = find_problems({}, ["it's"])
+    (problem,) = _problems({}, ["it's"])
     assert 'such as data.class_map=FILE.yaml with the line "it\'s": [310]' in problem
 
 
 def test_the_names_of_outputs_are_told_back() -> None:
     assert describe({"crane": [517], "cats": [281, 282]}) == "crane -> 517 crane; cats -> 281 tabby, 282 tiger cat"
     assert describe({f"c{index}": [index] for index in range(10)}).endswith("c7 -> 7 cock; and 2 more classes")
+
+
+def test_a_wordnet_id_stands_for_all_outputs_that_are_kinds_of_it() -> None:
+    resolved = resolve_class_map({"dogs": "n02084071", "cats": ["n02123045", 285]}, ["cats", "dogs"])
+    assert resolved == {"cats": [281, 285], "dogs": list(range(151, 269))}
+    assert describe(resolved).endswith("157 papillon, 158 toy terrier and 110 more")
+
+
+def test_a_class_that_is_called_by_a_wordnet_id_needs_no_map() -> None:
+    assert resolve_class_map(None, ["n01440764", "n02084071"]) == {
+        "n01440764": [0],
+        "n02084071": list(range(151, 269)),
+    }
+    assert _problems({}, ["n02084071", "n02085620"]) == [
+        "data.class_map: output 151 (Chihuahua) stands for n02084071 and n02085620; give it to one class"
+    ]
+    (problem,) = _problems({"cats": "n99999999"}, ["cats"])
+    assert "data.class_map.cats: none of ImageNet's 1000 classes is a kind of n99999999; `" in problem
+
+
+def test_what_wordnet_has_of_a_name_is_advised() -> None:
+    (problem,) = _problems({}, ["dogs"])
+    assert problem.endswith("275 (African hunting dog); or all 118 of n02084071, dog)")
+
+
+def test_many_classes_without_a_map_are_one_line() -> None:
+    classes = [str(digit) for digit in range(10)]
+    assert _problems({}, classes) == [
+        "head=imagenet1k: no ImageNet output stands for classes 0, 1, 2, 3, 4 and 5 more; give their outputs by index, "
+        'name or WordNet id, such as data.class_map=FILE.yaml with a line "0": [310] for each'
+    ]
+    assert isinstance(find_error({}, classes), UnmappedError)
+    assert not isinstance(find_error({"0": [1]}, classes), UnmappedError), "a map that is not whole is a mistake"
+    assert unmapped_classes(None, classes) == "0, 1, 2, 3, 4 and 5 more"
+    assert unmapped_classes(None, ["ants", "bees"]) == ""

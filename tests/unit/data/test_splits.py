@@ -120,3 +120,54 @@ def test_a_wrong_expression_is_left_to_the_check_of_values(configure: Configure,
     assert find_problems(config.data, config.home)[1] == []
     assert len(config_problems(config)) == 1
     assert ("did you mean near_duplicates" in config_problems(config)[0]) == (pattern == "near_duplicate")
+
+
+def folds_of(configure: Configure, root: Path, folds: int, *more: str) -> list[Dataset]:
+    return [opened(configure, root, f"data.folds={folds}", f"data.fold={fold}", *more) for fold in range(folds)]
+
+
+@pytest.mark.parametrize("more", [(), (BURST,)])
+def test_each_image_is_in_one_fold_which_has_as_many_of_each_class(
+    configure: Configure, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=10, size=3)
+    datasets = folds_of(configure, tmp_path / "bursts", 4, *more)
+    evaluated = [image.sha256 for dataset in datasets for image in dataset.split("eval")]
+    assert len(evaluated) == len(set(evaluated)) == 60
+    for dataset in datasets:
+        assert {image.sha256 for image in dataset.images} == set(evaluated)
+        counts = [sum(image.label == label for image in dataset.split("eval")) for label in (0, 1)]
+        assert all(abs(count - 7.5) < (2 if more else 1) for count in counts), counts
+        assert not more or not groups_by_split(dataset)["train"] & groups_by_split(dataset)["eval"]
+    assert len({dataset.whole for dataset in datasets}) == 1
+    assert len({dataset.digests["eval"] for dataset in datasets}) == 4
+    sizes = [len(dataset.split("eval")) for dataset in datasets]
+    assert max(sizes) - min(sizes) <= (3 if more else 1), sizes
+
+
+def test_folds_are_drawn_by_content_and_seed(configure: Configure, tmp_path: Path) -> None:
+    write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=6, size=2)
+    shutil.copytree(tmp_path / "bursts", tmp_path / "others")
+    for index, path in enumerate(sorted((tmp_path / "others").rglob("*.png"))):
+        path.rename(path.with_name(f"{100 - index}.png"))
+    first, other = (folds_of(configure, tmp_path / name, 3) for name in ("bursts", "others"))
+    assert [dataset.digests for dataset in first] == [dataset.digests for dataset in other]
+    again = folds_of(configure, tmp_path / "bursts", 3, "data.split_seed=1")
+    assert [dataset.digests for dataset in first] != [dataset.digests for dataset in again]
+    held_out = opened(configure, tmp_path / "bursts", "data.folds=3", "data.holdout_fraction=0.25")
+    assert held_out.digests["eval"] == first[0].digests["eval"]
+    assert len(held_out.split("holdout")) == 4
+
+
+def test_what_folds_cannot_be_is_one_line(configure: Configure, tmp_path: Path) -> None:
+    write_bursts(tmp_path / "bursts", ("ants", "bees"), bursts=2, size=2)
+    with pytest.raises(ConfigurationError, match="class ants has 4 images, so that not every fold has one"):
+        opened(configure, tmp_path / "bursts", "data.folds=5")
+    with pytest.raises(ConfigurationError, match="class ants has 2 groups, so that not every fold has one"):
+        opened(configure, tmp_path / "bursts", "data.folds=3", BURST)
+    shutil.copytree(tmp_path / "bursts", tmp_path / "split" / "train")
+    shutil.copytree(tmp_path / "bursts", tmp_path / "split" / "val")
+    config = configure("data=imagefolder", f"data.root={tmp_path / 'split'}", "data.folds=3")
+    (problem,) = find_problems(config.data, config.home)[1]
+    assert "data.folds=3" in problem
+    assert "has a folder train already; leave data.folds out" in problem

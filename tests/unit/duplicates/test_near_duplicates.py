@@ -18,9 +18,9 @@ from analysis.footnotes import footnotes
 from tlft.config.data_schema import DataConfig
 from tlft.data.batches import open_images
 from tlft.data.dataset import Dataset, open_dataset
-from tlft.data.transforms import Transform
 from tlft.duplicates import near_duplicates as duplicates
 from tlft.duplicates.near_duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
+from tlft.pixels.transforms import Transform
 
 TRANSFORM = Transform(72, 64, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 Alter = Callable[[Image.Image], Image.Image]

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from tlft.data.batches import Split
 from tlft.data.class_map import ClassMap, LabelSpace
 from tlft.data.splits import ImageFile
-from tlft.data.transforms import Transform
 from tlft.evaluation.metrics import MOST_RECALLS, compute_metrics, recalls_of
 from tlft.evaluation.predictions import Predictions, evaluate, predictions_frame
 from tlft.names import escape_all
+from tlft.pixels.transforms import Transform
 from tlft.runtime.device import Machine
 
 TRANSFORM = Transform(4, 4, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

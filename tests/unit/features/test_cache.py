@@ -20,8 +20,6 @@ from torch import nn
 from tlft.config.schema import Config
 from tlft.data.batches import Images, SelectedPixels, Split
 from tlft.data.class_map import LabelSpace
-from tlft.data.pixel_store import DecodedImages
-from tlft.data.stored_pixels import StoredPixels
 from tlft.evaluation.predictions import evaluate
 from tlft.features import cache, inputs, keeping
 from tlft.features.border import FailedTrialError, UncuttableError
@@ -31,6 +29,8 @@ from tlft.models.freeze import freeze
 from tlft.models.head import replace_head
 from tlft.models.spec import Spec
 from tlft.models.weights import Weights
+from tlft.pixels.pixel_store import DecodedImages
+from tlft.pixels.stored_pixels import StoredPixels
 from tlft.runtime.device import Machine
 from tlft.storage import records
 from tlft.storage.records import RecordStore, shards_of

@@ -7,8 +7,8 @@ from conftest import Configure
 
 from tlft.config.paths import PROJECT
 from tlft.config.schema import Config
-from tlft.data.transforms import Transform
 from tlft.names import flatten
+from tlft.pixels.transforms import Transform
 from tlft.runs.run_key import run_key, scientific_config
 
 GOLDEN = PROJECT / "tests" / "data" / "run_keys.json"

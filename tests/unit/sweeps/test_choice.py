@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from conftest import Configure, run_py
 
-from tlft.data.transforms import Transform
 from tlft.names import Metric
+from tlft.pixels.transforms import Transform
 from tlft.planning.jobs import Job, PlannedJob, Result
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.run_key import scientific_config
@@ -21,6 +21,8 @@ TRANSFORM = Transform(8, 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
 def result(configure: Configure, accuracy: float | None, *overrides: str, status: RunStatus = RunStatus.DONE) -> Result:
     config = configure("experiment=linear_probe", "data.holdout_fraction=0.2", *overrides)
     digests = {"train": "a", "eval": "b", "holdout": "c"}
+    if config.data.folds is not None:
+        digests = {split: f"{digest}{config.data.fold}" for split, digest in digests.items()}
     science = scientific_config(config, digests, TRANSFORM, "weights", None)
     identity = SimpleNamespace(science=science, dataset=SimpleNamespace(name="insects"))
     typed = ("experiment=linear_probe", "data.holdout_fraction=0.2", "sweep.choose=holdout", *overrides)
@@ -55,6 +57,18 @@ def test_a_setting_that_lacks_a_seed_is_not_the_best_by_a_lucky_one(configure: C
     results += [result(configure, 0.99, "optimizer.lr=0.5", "seed=1", status=RunStatus.FAILED)]
     best, _ = describe_choice(results)
     assert "80.00 % over 2 seeds; left out for fewer seeds: 1" in best
+
+
+def test_the_folds_of_a_setting_are_one_question(configure: Configure) -> None:
+    folds = ("data=imagefolder", "data.root=pets", "data.folds=2")
+    results = [
+        result(configure, accuracy, *folds, f"data.fold={fold}", f"seed={seed}", f"optimizer.lr={lr}")
+        for lr, accuracies in ((0.1, (0.9, 0.5, 0.6, 0.6)), (0.2, (0.7, 0.7, 0.8, 0.8)))
+        for (fold, seed), accuracy in zip(((0, 3), (1, 3), (0, 4), (1, 4)), accuracies, strict=True)
+    ]
+    best, command = describe_choice(results)
+    assert best == "best on the hold-out of 2 settings of linear_probe resnet50 sgd: 75.00 % over 4 folds and seeds"
+    assert command.endswith("data.folds=2 optimizer.lr=0.2 data.fold=0,1 seed=3,4")
 
 
 def test_equal_settings_are_said(configure: Configure) -> None:

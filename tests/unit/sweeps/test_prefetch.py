@@ -11,12 +11,12 @@ from conftest import Configure, draw_folder
 from fabricated import plan_of
 
 from tlft.config.paths import PROJECT
-from tlft.data import pixel_store as decode
 from tlft.data.dataset import Dataset
 from tlft.data.splits import ImageFile
 from tlft.duplicates import near_duplicates
 from tlft.errors import TlftError
 from tlft.models import weights
+from tlft.pixels import pixel_store as decode
 from tlft.planning.jobs import PlannedJob
 from tlft.sweeps.prefetch import prefetch
 

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlft.data import pixel_store as decode
-from tlft.data.decode import BadImageError, load_image
-from tlft.data.pixel_store import DecodedImages, decode_all, decode_images, resize_and_crop, scale
-from tlft.data.transforms import Transform
 from tlft.errors import TlftError
+from tlft.pixels import pixel_store as decode
+from tlft.pixels.decode import BadImageError, load_image
+from tlft.pixels.pixel_store import DecodedImages, decode_all, decode_images, resize_and_crop, scale
+from tlft.pixels.transforms import Transform
 from tlft.storage.records import open_store, shards_of
 
 HALF = (0.5, 0.5, 0.5)

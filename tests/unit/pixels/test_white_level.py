@@ -11,9 +11,9 @@ from conftest import Configure
 from PIL import Image
 
 from tlft.data.dataset import open_dataset
-from tlft.data.decode import load_image
-from tlft.data.pixel_store import decode_all
-from tlft.data.transforms import Transform
+from tlft.pixels.decode import load_image
+from tlft.pixels.pixel_store import decode_all
+from tlft.pixels.transforms import Transform
 from tlft.runs.identify import identify
 
 TRANSFORM = Transform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -13,10 +13,10 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from tlft.config.schema import Config
-from tlft.data.augmentation import Augmentation, augmentation_of
 from tlft.data.batches import open_images
 from tlft.data.dataset import open_dataset
-from tlft.data.transforms import Transform
+from tlft.pixels.augmentation import Augmentation, augmentation_of
+from tlft.pixels.transforms import Transform
 from tlft.training.drawing import EpochImages
 
 TRANSFORM = Transform(40, 32, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, features
 
-from tlft.data.decode import BadImageError, load_image
+from tlft.pixels.decode import BadImageError, load_image
 
 ORIENTATION = 0x0112
 TAGS = (ORIENTATION, 0x010F, 0x011A, 0x0128, 0x014A, 0x0201, 0x829B, 0x8769, 0x8825, 0x9286, 0xA005)

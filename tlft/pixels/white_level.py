@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from tlft.config.data_schema import DataConfig
-from tlft.data.decode import is_deep
+from tlft.pixels.decode import is_deep
 from tlft.storage.files import atomic_write
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tlft.config.recipe_schema import AugmentConfig, CropConfig, MixConfig, RandConfig
-from tlft.data.transforms import Transform
+from tlft.pixels.transforms import Transform
 
 if TYPE_CHECKING:
     from torchvision.transforms import v2

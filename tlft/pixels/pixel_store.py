@@ -22,11 +22,11 @@ import PIL
 from PIL import Image
 
 from tlft.commands import invocation
-from tlft.data.cache import former_caches
-from tlft.data.decode import BadImageError, decode, read_file
-from tlft.data.stored_pixels import StoredPixels, centre_offset, cut_centre, record_of
-from tlft.data.transforms import Transform
 from tlft.errors import TlftError
+from tlft.pixels.cache import former_caches
+from tlft.pixels.decode import BadImageError, decode, read_file
+from tlft.pixels.stored_pixels import StoredPixels, centre_offset, cut_centre, record_of
+from tlft.pixels.transforms import Transform
 from tlft.runtime.memory import bound_freed, keeping_freed
 from tlft.storage.files import display_name
 from tlft.storage.records import Appender, RecordStore, open_store
