@@ -106,14 +106,7 @@ def build_table(
         command: what makes this table again, for the footnote.
     """
     records = sorted(records, key=lambda record: (record.start_time, record.run_id))
-    reasons = _find_exclusions(records)
-    counting, incomplete = join_folds([record for record in records if reasons[record.run_id] is None])
-    reasons |= dict.fromkeys((record.run_id for record in incomplete), "without its other folds")
-    reasons |= {record.run_id: _lack(record, metric) for record in counting}
-    records = sorted(
-        [*counting, *(record for record in records if reasons[record.run_id] is not None)],
-        key=lambda record: (record.start_time, record.run_id),
-    )
+    records, reasons = _find_exclusions(records, metric)
     names = data_names(records)
     candidates = [
         record
@@ -165,17 +158,21 @@ def _select_runs(
     return tuple(runs), dict(sorted(left_out.items()))
 
 
-def _find_exclusions(records: Sequence[Record]) -> dict[str, str | None]:
-    """Return run id -> why it does not count, whatever is shown; None if it does. The oldest records come first.
+def _find_exclusions(records: Sequence[Record], metric: str) -> tuple[list[Record], dict[str, str | None]]:
+    """Return the records, folds joined, and run id -> why it does not count; None if it does.
 
-    A run's name and tags say nothing here but that it was for debugging.
+    The oldest records come first. A run's name and tags say nothing here but that it was for debugging, and its fold.
     """
     reasons = {record.run_id: _disqualification(record) for record in records}
     newest = {record.key: record.run_id for record in records if reasons[record.run_id] is None}
     for record in records:
         if reasons[record.run_id] is None and newest[record.key] != record.run_id:
             reasons[record.run_id] = "superseded"
-    return reasons
+    counting, incomplete = join_folds([record for record in records if reasons[record.run_id] is None])
+    reasons |= dict.fromkeys((record.run_id for record in incomplete), f"{_WITHOUT}its other folds")
+    others = [record for record in records if reasons[record.run_id] is not None]
+    reasons |= {record.run_id: _lack(record, metric) for record in counting}
+    return sorted([*counting, *others], key=lambda record: (record.start_time, record.run_id)), reasons
 
 
 def _lack(record: Record, metric: str) -> str | None:

@@ -94,11 +94,12 @@ def join_frames(records: Sequence[Record], frames: Mapping[str, DataFrame]) -> d
     """Return the predictions of records: of what was joined those of all its parts, if each can be read."""
     import pandas as pd
 
-    own = {record.run_id: frames[record.run_id] for record in records if record.run_id in frames}
-    whole = [record for record in records if record.parts and all(part.run_id in frames for part in record.parts)]
-    return own | {
-        record.run_id: pd.concat([frames[part.run_id] for part in record.parts], ignore_index=True) for record in whole
-    }
+    whole = {record.run_id: frames[record.run_id] for record in records if record.run_id in frames}
+    for record in records:
+        parts = [frames[part.run_id] for part in record.parts or () if part.run_id in frames]
+        if parts and len(parts) == len(record.parts or ()):
+            whole[record.run_id] = pd.concat(parts, ignore_index=True)
+    return whole
 
 
 def _set_of(record: Record, fold: Fold) -> tuple[object, ...]:

@@ -101,7 +101,7 @@ def test_the_answer_comes_first_then_the_table_then_everything_else(page: str, m
     places = [page.index(f'<h2 id="{name}"') for name in re.findall(r'<h2 id="([^"]+)"', page)]
     assert places == sorted(places)
     assert len(places) >= 8
-    assert page.index('class="answer">On photos, resnet50: fine-tuned 95.0 %') < places[0]
+    assert page.index('class="answer">On photos, resnet50: fine-tuned 95.0\u00a0%') < places[0]
     for note in footnotes(material.table)[:3]:
         assert note.split("'")[0] in page
 
