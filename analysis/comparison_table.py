@@ -105,7 +105,7 @@ def build_table(
         published: add the published figures as a row.
         command: what makes this table again, for the footnote.
     """
-    records = sorted(records, key=lambda record: (record.start_time, record.run_id))
+    records = sorted(map(_of_whole, records), key=lambda record: (record.start_time, record.run_id))
     records, reasons = _find_exclusions(records, metric)
     names = data_names(records)
     candidates = [
@@ -173,6 +173,13 @@ def _find_exclusions(records: Sequence[Record], metric: str) -> tuple[list[Recor
     others = [record for record in records if reasons[record.run_id] is not None]
     reasons |= {record.run_id: _lack(record, metric) for record in counting}
     return sorted([*counting, *others], key=lambda record: (record.start_time, record.run_id)), reasons
+
+
+def _of_whole(record: Record) -> Record:
+    """Return a record as one of all evaluation images of its data set, where it left some classes out."""
+    if (whole := record.tags.get(Tag.WHOLE)) is None:
+        return record
+    return replace(record, params=record.params | {Param.DATA_EVAL: whole})
 
 
 def _lack(record: Record, metric: str) -> str | None:

@@ -53,6 +53,8 @@ class Tag:
     REFUSED = "refused"  # how many entries the store did not take, and which
     LEFT_OUT_FILES = "left_out_files"  # how many of each kind were no images, or not where images are looked for
     UNMAPPED = "unmapped_classes"  # those of data that no ImageNet output stands for, where there is no class map
+    SCORED_ON = "scored_on"  # how many of the classes, where data.unmapped leaves some out
+    WHOLE = "tlft.whole"  # the digest of all evaluation images, where some classes' are left out
     GROUPING = "data_group"  # data.group, where it was given
     ORIGIN = "data_origin"  # where the images are from, in the words of data.origin
     SPLIT_FOLDERS = "split_folders"  # which folders were taken; is not there for `train` and `val`

@@ -19,6 +19,8 @@ class DataConfig:
         root: folder of the images; null: TLFT_HYMENOPTERA, else data/ in paths.home.
         class_map: outputs of the 1000-class head for each class, {ants:[310],dogs:n02084071}, by index, name or WordNet
             id, or a .yaml, .json or .csv file; null: the built-in map of the photographs.
+        unmapped: what becomes of classes that have no outputs where others have, for the 1000-class head; leave_out
+            scores it on the images of the others alone.
         train_split: sub-folder that is trained on.
         eval_split: sub-folder that reports; null: test, else val.
         split_seed: draws what is split, whatever `seed` is.
@@ -45,6 +47,7 @@ class DataConfig:
     name: str = MISSING
     root: str | None = None
     class_map: Any = None  # typed, Hydra would let nobody add a class to it
+    unmapped: str = "refuse"
     train_split: str = "train"
     eval_split: str | None = None
     split_seed: int = 0

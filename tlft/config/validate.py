@@ -30,6 +30,7 @@ _CHOICES = {
     "training.keep": ("last", "lowest_train_loss"),
     "training.class_weights": ("none", "balanced"),
     "data.sampler": ("uniform", "balanced"),
+    "data.unmapped": ("refuse", "leave_out"),
     "data.on_bad_image": ("error", "skip"),
     "data.subfolders": ("error", "include", "ignore"),
     "sweep.on_failure": ("continue", "stop"),

@@ -64,7 +64,9 @@ class LabelSpace:
         return f"{name} (ImageNet {output})" if name in self.classes else name
 
 
-def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Sequence[str]) -> ClassMap:
+def resolve_class_map(
+    configured: Mapping[Any, Any] | str | None, classes: Sequence[str], *, leave_out: bool = False
+) -> ClassMap:
     """Map each class of the data to its ImageNet outputs, as sorted indices.
 
     Args:
@@ -73,6 +75,7 @@ def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Seque
             (`tlft.config.class_map_file`); classes that it leaves out are looked up in the built-in map, and are
             their own map where their names are WordNet ids.
         classes: of the data.
+        leave_out: those that have no map, if others have.
 
     Raises:
         UnmappedError: if no class has a map, and none is configured.
@@ -105,7 +108,9 @@ def resolve_class_map(configured: Mapping[Any, Any] | str | None, classes: Seque
     ]
     if unmapped and not resolved and not configured:
         raise UnmappedError(_say_unmapped(unmapped, classes))
-    if problems := [*problems, *_say_unmapped(unmapped, classes)]:
+    if not (leave_out and resolved):
+        problems += _say_unmapped(unmapped, classes)
+    if problems:
         raise ConfigurationError(problems)
     return resolved
 
@@ -115,7 +120,7 @@ def unmapped_classes(configured: Mapping[Any, Any] | str | None, classes: Sequen
     try:
         resolve_class_map(configured, classes)
     except UnmappedError:
-        return _list_classes(classes)
+        return list_classes(classes)
     except ConfigurationError:  # which is said to whom it hinders
         pass
     return ""
@@ -124,17 +129,19 @@ def unmapped_classes(configured: Mapping[Any, Any] | str | None, classes: Sequen
 def _say_unmapped(names: Sequence[str], classes: Sequence[str]) -> list[str]:
     """Return a line for each class without a map, or one for all where they are many."""
     begins, mend = "head=imagenet1k: no ImageNet output stands for", "by index, name or WordNet id, "
+    partly = "; data.unmapped=leave_out scores the other classes alone" if len(names) < len(classes) else ""
     if len(names) > _MOST_NAMED:
-        mend += (
-            f"such as data.class_map=FILE.yaml with a line {json.dumps(names[0], ensure_ascii=False)}: [310] for each"
-        )
-        return [f"{begins} classes {_list_classes(names)}; give their outputs {mend}"]
+        line = f"{json.dumps(names[0], ensure_ascii=False)}: [310]"
+        mend += f"such as data.class_map=FILE.yaml with a line {line} for each"
+        return [f"{begins} classes {list_classes(names)}; give their outputs {mend}{partly}"]
     return [
-        f"{begins} class {name}; give its outputs {mend}{_example(name, classes)}{_candidates(name)}" for name in names
+        f"{begins} class {name}; give its outputs {mend}{_example(name, classes)}{_candidates(name)}{partly}"
+        for name in names
     ]
 
 
-def _list_classes(names: Sequence[str]) -> str:
+def list_classes(names: Sequence[str]) -> str:
+    """Name classes, the first few of them."""
     listed = ", ".join(names[:_MOST_NAMED])
     return f"{listed} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else listed
 
@@ -198,12 +205,15 @@ def to_json(class_map: ClassMap) -> str:
     return json.dumps(named, indent=1, ensure_ascii=False)
 
 
-def find_error(configured: Mapping[Any, Any] | str | None, classes: Sequence[str] | None) -> ConfigurationError | None:
+def find_error(
+    configured: Mapping[Any, Any] | str | None, classes: Sequence[str] | None, *, leave_out: bool = False
+) -> ConfigurationError | None:
     """Return what is wrong with the map, if anything is; outputs are checked even where the classes are unknown."""
     try:
         if isinstance(configured, str):
             configured = read_class_map(configured)
-        resolve_class_map(configured, list(map(str, configured or {})) if classes is None else classes)
+        names = list(map(str, configured or {})) if classes is None else classes
+        resolve_class_map(configured, names, leave_out=leave_out)
     except ConfigurationError as error:
         return error
     return None

@@ -9,9 +9,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -45,8 +45,10 @@ class Dataset:
         left_out: files in the folder that are not taken, each with its kind.
         split_folders: which folders are taken, in words; nothing for `train` and `val` alone.
         origin: where the images are from, in words; nothing where nobody has said it.
+        unmapped: classes that are left out of it, since no output of the 1000-class head stands for them.
         white: the grey value of deep images that is white; None for that of sixteen bits.
         whole: SHA-256 of all images of the folder, used or not, over their sorted (class, file SHA-256).
+        of: the whole, where classes are left out.
         grouping: where the groups are from, where `data.group` does not say it; nothing without groups.
     """
 
@@ -60,6 +62,21 @@ class Dataset:
     grouping: str = ""
     whole: str = ""
     white: int | None = None
+    unmapped: tuple[str, ...] = ()
+    of: Dataset | None = None
+
+    def only(self, classes: Collection[str]) -> Dataset:
+        """Return the images of some classes alone, which remembers the others."""
+        if set(classes) >= set(self.classes):
+            return self
+        kept = tuple(name for name in self.classes if name in classes)
+        images = tuple(
+            replace(image, label=kept.index(self.classes[image.label]))
+            for image in self.images
+            if self.classes[image.label] in kept
+        )
+        left_out = tuple(name for name in self.classes if name not in kept)
+        return replace(self, classes=kept, images=images, unmapped=left_out, of=self)
 
     def split(self, name: str) -> tuple[ImageFile, ...]:
         """Return the images of `train`, `holdout` or `eval`."""

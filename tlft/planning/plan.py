@@ -93,7 +93,8 @@ def _identify(jobs: Sequence[Job]) -> list[Identity]:
     datasets: dict[str, Dataset] = {}
     identities = []
     for job in jobs:
-        data_key = repr((job.config.data, job.config.home))
+        # The 1000-class head may leave classes out of its images.
+        data_key = repr((job.config.data, job.config.home, job.config.head.name))
         identities.append(identify(job.config, datasets.get(data_key)))
         datasets[data_key] = identities[-1].dataset
     return identities

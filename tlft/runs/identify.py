@@ -7,7 +7,7 @@ from typing import Any
 
 from tlft.config.data_schema import DataConfig
 from tlft.config.schema import Config
-from tlft.data.class_map import LabelSpace, resolve_class_map, unmapped_classes
+from tlft.data.class_map import LabelSpace, list_classes, resolve_class_map, unmapped_classes
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.image_folder import describe_kinds
 from tlft.errors import ConfigurationError
@@ -58,7 +58,9 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
         refuse_other_network(config, parent, dataset, weights.transform)
     class_map = None
     if config.head.name == "imagenet1k":
-        class_map = resolve_class_map(config.data.class_map, dataset.classes)
+        leave_out = config.data.unmapped == "leave_out"
+        class_map = resolve_class_map(config.data.class_map, dataset.classes, leave_out=leave_out)
+        dataset = dataset.only(class_map)
     trained = _count_trained(config, dataset, weights.transform)
     facts = (dataset.digests, weights.transform, weights.digest, class_map, trained, dataset.classes)
     science = scientific_config(config, *facts)
@@ -95,6 +97,7 @@ def data_tags(config: Config, dataset: Dataset) -> dict[str, str]:
         **({Tag.SPLIT_FOLDERS: folders} if folders else {}),
         **({Tag.FOLD: _fold(config, dataset).to_text()} if config.data.folds else {}),
         **({Tag.UNMAPPED: shorten(unmapped)} if unmapped else {}),
+        **(_of_whole(dataset, dataset.of) if dataset.of is not None else {}),
     }
 
 
@@ -106,3 +109,9 @@ def _fold(config: Config, dataset: Dataset) -> Fold:
         training += [data.train_fraction, data.train_per_class]
     images = [dataset.whole, data.folds, data.split_seed, data.group]
     return Fold(data.fold, data.folds or 1, *(digest_of(value) for value in (images, training)))
+
+
+def _of_whole(dataset: Dataset, whole: Dataset) -> dict[str, str]:
+    """Return what is left out of a whole data set, and which one it is."""
+    scored = f"{len(dataset.classes)} of {len(whole.classes)} classes (not of {list_classes(dataset.unmapped)})"
+    return {Tag.SCORED_ON: shorten(scored), Tag.WHOLE: whole.digests["eval"]}

@@ -187,7 +187,7 @@ def _wrong_class_map(config: Config) -> ConfigurationError | None:
     if (config.head.name != "imagenet1k" and not configured) or not isinstance(configured, dict | str | None):
         return None
     classes, _ = dataset.find_problems(config.data, config.home)
-    return class_map.find_error(configured, classes)
+    return class_map.find_error(configured, classes, leave_out=config.data.unmapped == "leave_out")
 
 
 def _problems_of(config: Config, *, is_single: bool, on_a_node: bool) -> list[str]:

@@ -22,7 +22,7 @@ def run_name(config: Config, told: Sequence[str] = ()) -> str:
     is_trained = config.training.trainable != "none"
     is_drawn = is_trained or config.head.name == "task" or config.model.name != "pretrained"
     words = [column.key if column is not None else " ".join(settings)]
-    words += [*([f"s{config.seed}"] if is_drawn else []), *([f"fold {config.data.fold}"] if config.data.folds else [])]
+    words += [*([f"s{config.seed}"] if is_drawn else []), *([f"fold{config.data.fold}"] if config.data.folds else [])]
     words += told
     words += [config.arch.name.removeprefix("tf_"), *([_name_optimizer(config.optimizer)] if is_trained else [])]
     return " ".join(words)
