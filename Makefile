@@ -24,8 +24,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## the three columns with a small network, within three minutes
 	$(BIN)/python run.py sweep=demo
 	@echo
-	@echo "The report: $$(ls -t "$${TLFT_HOME:-.}"/multirun/*/*/report.html 2> /dev/null | head -n 1)"
-	@echo 'Where to look next:'
+	@echo 'Where to look next, beside the report that is named above:'
 	@echo '  make table                                       the table again, from MLflow'
 	@echo '  make report                                      the page with the photographs, in a browser'
 	@echo '  make ui                                          every run, its curves and pictures, in MLflow'

@@ -31,6 +31,7 @@ from tlft.names import Metric, Param, Tag, short_id
 from tlft.records.record import Record
 
 _MOST_NAMED = 5
+_MOST_RECALLS = 10
 
 
 def footnotes(table: Table, shown: Collection[Row] | None = None, *, brief: bool = False) -> tuple[str, ...]:
@@ -281,10 +282,20 @@ def _unseen(table: Table, cells: Cells) -> Iterator[str]:
                 )
 
 
+def _list_recalls(recalls: Mapping[str, float]) -> str:
+    """Return how much is found of each class; of many classes of those alone of which least is."""
+    listed = list(recalls.items())
+    if len(listed) > _MOST_RECALLS:
+        listed = sorted(listed, key=lambda item: item[1])[:_MOST_NAMED]
+    text = ", ".join(f"{name} {percent(share)} %" for name, share in listed)
+    more = len(recalls) - len(listed)
+    return f"{text}, and at least as much of the other {more}" if more else text
+
+
 def _calibration(table: Table, cells: Cells) -> Iterator[str]:
     for row, by_column in cells:
         for key, cell in by_column.items():
-            recalls = ", ".join(f"{name} {percent(share)} %" for name, share in cell.recalls.items())
+            recalls = _list_recalls(cell.recalls)
             interval = cell.closed_set_interval
             closed_set = f"; closed-set interval {format_interval(interval)}" if interval is not None else ""
             yield (

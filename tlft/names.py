@@ -86,6 +86,7 @@ class Param:
     MODEL = "model.name"
     WEIGHTS = "model.weights"  # the SHA-256 of the pretrained weights; not there for `model=scratch`
     STAGES = "model.stages"  # how many first stages are pretrained; not there where all or none are
+    KEPT_HEAD = "model.head"  # kept, where the head begins as that of the weights; else not there
     BN_MOMENTUM = "model.bn_momentum"
     HEAD = "head.name"
     CLASS_MAP = "class_map"  # the digest of what the 1000 outputs stand for; not there for another head

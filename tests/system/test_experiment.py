@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -389,6 +390,30 @@ def test_names_tell_runs_apart(composer: Composer) -> None:
     assert name("experiment=zero_shot") == "zero_shot resnet50"
     assert name("experiment=linear_probe", "optimizer=adam") == "linear_probe s0 resnet50 adam"
     assert name("experiment=from_scratch", "arch=efficientnet_lite0") == "from_scratch s0 efficientnet_lite0 sgd"
+
+
+def test_a_logged_run_is_evaluated_on_another_folder_as_a_run(
+    composer: Composer, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = run_experiment(compose(composer, tmp_path, tiny_folder, "training.epochs=2"))
+    flat = tmp_path / "others"
+    for path in draw_folder(tmp_path / "drawn", train=5, evaluation=3, size=44).glob("*/*/*.png"):
+        (flat / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(flat / path.parent.name / f"{path.parent.parent.name}{path.name}")
+    evaluate = ("experiment=evaluate", f"model.run_id={trained.run_id}", "data.eval_fraction=1")
+    outcome = run_experiment(compose(composer, tmp_path, flat, *evaluate))
+    assert outcome.name == "evaluated s0 efficientnet_lite0"
+    (record,) = (one for one in load_records("tlft", home=tmp_path) if one.run_id == outcome.run_id)
+    frame = ArtifactReader(home=tmp_path).predictions([record])[record.run_id]
+    assert len(frame) == 16
+    assert "train/loss" not in record.metrics
+    assert outcome.metrics["eval/accuracy"] == (frame["predicted"] == frame["label"]).mean()
+    shutil.rmtree(flat / "bees")
+    shutil.copytree(flat / "ants", flat / "wasps")
+    for path in (flat / "wasps").iterdir():
+        Image.open(path).rotate(90).save(path)
+    with pytest.raises(ConfigurationError, match=r"its classes \(ants, bees\) are not those of others \(ants, wasps\)"):
+        run_experiment(compose(composer, tmp_path, flat, *evaluate))
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -27,8 +27,8 @@ THREE = (
     Column("from_scratch", "from scratch, new head, trained"),
 )
 
-COLUMN_PARAMS = (Param.MODEL, Param.HEAD, Param.TRAINABLE, Param.STAGES)
-"""The params that make a column, the first three in the order of a title; the last one is seldom there."""
+COLUMN_PARAMS = (Param.MODEL, Param.HEAD, Param.TRAINABLE, Param.STAGES, Param.KEPT_HEAD)
+"""The params that make a column, the first three in the order of a title; the others are seldom there."""
 
 _KEYS = {
     ("pretrained", "imagenet1k", "none"): "zero_shot",
@@ -66,6 +66,8 @@ def column_of(params: Mapping[str, str]) -> Column | None:
         return None
     model, head, trainable = parts
     stages = params.get(Param.STAGES)
+    if trainable == "none" and Param.KEPT_HEAD in params:
+        return Column("evaluated", "as a run has trained it, its own head, nothing trained")
     outputs = {"imagenet1k": "1000-class head", "task": "new head"}.get(head, head)
     if stages is not None:
         key = f"stages_{stages}" if (head, trainable) == ("task", "all") else "_".join((*parts, "stages", stages))

@@ -24,7 +24,7 @@ class DataConfig:
         train_split: sub-folder that is trained on.
         eval_split: sub-folder that reports; null: test, else val.
         split_seed: draws what is split, whatever `seed` is.
-        eval_fraction: share of the images that reports, where the folder has no splits.
+        eval_fraction: share of the images that reports, where the folder has no splits; 1 where nothing is trained.
         folds: into how many parts the images are split for cross-validation, where the folder has no splits.
         fold: the part that reports, from 0; the others are trained on.
         holdout_split: sub-folder that is kept back, to choose by; null: val, where test reports.

@@ -60,7 +60,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "optimizer.lr": (lambda lr: lr > 0 and math.isfinite(lr), "a finite number above 0, such as 0.01"),
     "optimizer.beta1": (lambda beta: 0 <= beta < 1, "a number from 0 to below 1"),
     "optimizer.beta2": (lambda beta: 0 <= beta < 1, "a number from 0 to below 1"),
-    "data.eval_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
+    "data.eval_fraction": (lambda share: 0 < share <= 1, "a number above 0 and up to 1, such as 0.2"),
     "data.folds": (lambda count: count >= 2, "a whole number from 2"),
     "data.holdout_fraction": (lambda share: 0 < share < 1, "a number between 0 and 1, such as 0.2"),
     "training.label_smoothing": (lambda share: 0 <= share < 1, "a number from 0 to below 1, such as 0.1"),

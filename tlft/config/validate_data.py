@@ -29,6 +29,8 @@ def wrong_data(config: Config) -> list[str]:
             f"data.eval_fraction={data.eval_fraction}: splits <class>/* without folders of splits; leave it out, or "
             "data.eval_split, data.holdout_split and data.train_split"
         )
+    if data.eval_fraction == 1:
+        problems += _wrong_whole(config)
     if data.folds is not None:
         problems += _wrong_folds(data)
     elif data.fold:
@@ -48,6 +50,19 @@ def wrong_data(config: Config) -> list[str]:
     if data.group not in (None, NEAR_DUPLICATES) and (problem := group_problem(data.group)):
         problems.append(f"data.group={data.group}: {problem}")
     return problems
+
+
+def _wrong_whole(config: Config) -> list[str]:
+    data, training = config.data, config.training
+    if training.trainable != "none" and training.epochs:
+        mend = "give less, or train nothing (training.trainable=none, as experiment=evaluate does)"
+        return [f"data.eval_fraction=1: leaves no image to train on; {mend}"]
+    drawn = ("holdout_fraction", "train_fraction", "train_per_class")
+    return [
+        f"data.eval_fraction=1 data.{key}={value}: all images report; leave one of them out"
+        for key in drawn
+        if (value := getattr(data, key)) is not None
+    ]
 
 
 def _wrong_folds(data: DataConfig) -> list[str]:

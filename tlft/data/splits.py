@@ -57,6 +57,8 @@ def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig
     if "all" in splits and config.folds is not None:
         fold_of = _draw_folds(splits["all"], units, digests, config, folder.classes)
         splits["eval"], splits["train"] = _divide(splits.pop("all"), lambda path: fold_of[units[path]] == config.fold)
+    elif "all" in splits and config.eval_fraction == 1:
+        splits["eval"] = splits.pop("all")
     elif "all" in splits:
         splits["eval"], splits["train"] = draw(splits.pop("all"), config.eval_fraction or 0, "eval")
     if config.holdout_fraction is not None:

@@ -78,7 +78,7 @@ class Reporter:
             return
         done = state.epoch * len(self.context.images.train) + state.seen
         total = self.context.config.training.epochs * len(self.context.images.train)
-        with progress(self.context.run.name, total, "images", done) as self._advance:
+        with progress(self.context.run.name, total, "images", done, is_main=True) as self._advance:
             yield
 
     def step(self, images: int, loss: float, model: nn.Module, state: TrainingState) -> None:

@@ -18,7 +18,8 @@ def run_name(config: Config, told: Sequence[str] = ()) -> str:
     """
     settings = [config.model.name, config.head.name, config.training.trainable]
     settings += [] if config.model.stages is None else [str(config.model.stages)]
-    column = column_of(dict(zip(COLUMN_PARAMS, settings, strict=False)))
+    head = {Param.KEPT_HEAD: "kept"} if config.model.keep_head else {}
+    column = column_of(dict(zip(COLUMN_PARAMS, settings, strict=False)) | head)
     is_trained = config.training.trainable != "none"
     is_drawn = is_trained or config.head.name == "task" or config.model.name != "pretrained"
     words = [column.key if column is not None else " ".join(settings)]

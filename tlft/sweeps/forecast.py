@@ -18,6 +18,7 @@ class Forecast:
     def __init__(self, expected: Mapping[int, float | None], kinds: Mapping[int, Hashable]) -> None:
         self._expected, self._kinds = dict(expected), dict(kinds)
         self._taken: dict[int, float] = {}
+        self._running: dict[int, tuple[float, float]] = {}
 
     @classmethod
     def of(cls, orders: Sequence[JobOrder]) -> Forecast:
@@ -39,18 +40,32 @@ class Forecast:
     def finish(self, number: int, seconds: float) -> None:
         """Hear that a job is over, and what it took of the machine; in a share of it, that part of its time."""
         self._taken[number] = seconds
+        self._running.pop(number, None)
+
+    def advance(self, number: int, seconds: float, left: float) -> None:
+        """Hear what a job that runs has taken until now, and what it will still take at the rate that it has now.
+
+        Both are seconds of the machine, as those of `finish`.
+        """
+        self._running[number] = seconds, left
 
     def seconds_left(self) -> float | None:
-        """Return what the jobs that are not over will take, one that runs as a whole; None if nobody knows."""
-        pairs = [(taken, expected) for number, taken in self._taken.items() if (expected := self._expected[number])]
+        """Return what the jobs that are not over will take; None if nobody knows.
+
+        One that runs tells of others as one that is over does, by what it will have taken.
+        """
+        measured = self._taken | {number: taken + left for number, (taken, left) in self._running.items()}
+        pairs = [(taken, expected) for number, taken in measured.items() if (expected := self._expected[number])]
         factor = sum(taken for taken, _ in pairs) / sum(expected for _, expected in pairs) if pairs else 1.0
         left = 0.0
         for number, expected in self._expected.items():
             if number in self._taken:
                 continue
-            if expected:
+            if number in self._running:
+                left += self._running[number][1]
+            elif expected:
                 left += factor * expected
-            elif alike := [taken for done, taken in self._taken.items() if self._kinds[done] == self._kinds[number]]:
+            elif alike := [taken for done, taken in measured.items() if self._kinds[done] == self._kinds[number]]:
                 left += statistics.fmean(alike)
             else:
                 return None

@@ -17,7 +17,7 @@ from tlft.storage.files import atomic_write
 from tlft.terminal.line_breaks import MARGIN, fitting
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 log = logging.getLogger(__name__)
 
@@ -86,20 +86,24 @@ class Formatter(logging.Formatter):
         return without_passwords(super().format(record))
 
 
-_overall: tuple[str, int, int, str, str] | None = None
+Left = Callable[[float | None], str]
+"""What is left of a whole, in words, where its part that is at work will take so many seconds more; None: unknown."""
+
+_overall: tuple[str, int, int, str, Left] | None = None
 
 
 @contextmanager
-def overall_progress(description: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
-    """Yield what is called as `show(done, note)` to have a line above every bar, of the whole that they are part of.
+def overall_progress(description: str, total: int, unit: str) -> Iterator[Callable[[int, Left], None]]:
+    """Yield what is called as `show(done, left)` to have a line above every bar, of the whole that they are part of.
 
     A log has a line each time.
     """
 
-    def show(done: int, note: str) -> None:
+    def show(done: int, left: Left) -> None:
         global _overall
-        _overall = (description, done, total, unit, note)
+        _overall = (description, done, total, unit, left)
         if not on_terminal():
+            note = left(None)
             log.info("%s: %d of %d %s%s", description, done, total, unit, f", {note}" if note else "")
 
     global _overall
@@ -119,7 +123,9 @@ def report_to(path: Path) -> None:
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str = "", done: int = 0) -> Iterator[Advance]:
+def progress(
+    description: str, total: int, unit: str = "", done: int = 0, *, is_main: bool = False
+) -> Iterator[Advance]:
     """Yield a function that is called as `advance(n, note=...)` while the work goes on.
 
     Args:
@@ -127,14 +133,15 @@ def progress(description: str, total: int, unit: str = "", done: int = 0) -> Ite
         total: how many units there are; 0 where nobody knows.
         unit: name of a unit in plural, or `bytes`, which is shown as MB.
         done: units that were done before.
+        is_main: whether it is nearly all that its job does, so that its rate tells when the job is over.
     """
-    show = _bar if on_terminal() else _lines
-    with show(description, total, unit, done) as advance:
+    shown = _bar(description, total, unit, done, is_main) if on_terminal() else _lines(description, total, unit, done)
+    with shown as advance:
         if _progress_file is None:
             yield advance
             return
         try:
-            task = {"description": description, "total": total, "unit": unit}
+            task = {"description": description, "total": total, "unit": unit} | ({"is_main": True} if is_main else {})
             yield _reporting(_progress_file, advance, task, done)
         finally:
             _progress_file.unlink(missing_ok=True)
@@ -186,7 +193,7 @@ def _columns() -> list[ProgressColumn]:
             speed = f", {task.speed:.1f}/s" if task.speed and not task.fields.get("is_whole") else ""
             return Text(f"{task.completed:.0f}{total} {task.fields['unit']}{speed}")
 
-    class Left(rich_progress.TimeRemainingColumn):
+    class TimeLeft(rich_progress.TimeRemainingColumn):
         def render(self, task: rich_progress.Task) -> Text:
             return (
                 Text() if task.fields.get("is_whole") else super().render(task)
@@ -203,7 +210,7 @@ def _columns() -> list[ProgressColumn]:
         Name(table_column=Column(no_wrap=False, min_width=8)),  # which alone may be cut where the terminal is narrow
         rich_progress.BarColumn(bar_width=12),
         Amount(table_column=whole()),
-        Left(compact=True, table_column=whole()),
+        TimeLeft(compact=True, table_column=whole()),
         rich_progress.TextColumn("{task.fields[note]}", table_column=whole()),
     ]
 
@@ -247,15 +254,24 @@ def bars() -> Progress:
 
 
 @contextmanager
-def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+def _bar(description: str, total: int, unit: str, done: int, is_main: bool) -> Iterator[Advance]:
     with bars() as lines:
+        whole: TaskID | None = None
+        left: Left | None = None
         if _overall is not None:
-            name, done_of_all, all_of_it, units, behind = _overall
-            lines.add_task(name, total=all_of_it, completed=done_of_all, note=behind, unit=units, is_whole=True)
+            name, done_of_all, all_of_it, units, left = _overall
+            note = left(None)
+            whole = lines.add_task(name, total=all_of_it, completed=done_of_all, note=note, unit=units, is_whole=True)
         task = lines.add_task(description, total=total or None, completed=done, note="", unit=unit)
+        started, before = time.monotonic(), done
 
         def advance(n: int = 1, note: str = "") -> None:
+            nonlocal done
+            done += n
             lines.update(task, advance=n, note=note)
+            if whole is not None and left is not None and is_main and done > before:
+                seconds = (total - done) * (time.monotonic() - started) / (done - before)
+                lines.update(whole, note=left(seconds))
 
         yield advance
 

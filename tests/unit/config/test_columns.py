@@ -44,6 +44,16 @@ def test_pretrained_stages_are_columns_of_their_own(trainable: str, stages: str,
     assert (result.key, result.title) == (key, title)
 
 
+def test_a_run_that_is_only_evaluated_again_is_a_column_of_its_own() -> None:
+    kept = run(("pretrained", "task", "none"), model__head="kept").params
+    result = column_of(kept)
+    assert result is not None
+    assert (result.key, result.title) == ("evaluated", "as a run has trained it, its own head, nothing trained")
+    tuned = column_of(run(("pretrained", "task", "all"), model__head="kept").params)
+    assert tuned is not None
+    assert tuned.key == "fine_tune"
+
+
 def test_rungs_are_in_the_order_of_what_is_kept() -> None:
     rungs = ["from_scratch", "moments", "shuffled", "stages_0", "stages_2", "stages_10", "fine_tune"]
     jumbled = [rungs[place] for place in (3, 0, 6, 2, 5, 1, 4)]

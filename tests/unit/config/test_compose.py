@@ -10,6 +10,7 @@ import pytest
 
 from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.hydra_internals import argument_parser
+from tlft.config.overrides import quote_ids
 from tlft.config.paths import CONF
 from tlft.errors import ConfigurationError
 
@@ -96,3 +97,19 @@ def test_no_key_is_added_to_a_launcher(overrides: list[str], mend: str) -> None:
     composing = composer()
     problems = composing.wrong_forms(composing.parse(overrides))
     assert problems == [f"{overrides[-1]}: leave the + out{mend}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "quoted"),
+    [
+        ("model.run_id=414681e3", 'model.run_id="414681e3"'),
+        ("model.run_id=12345678", 'model.run_id="12345678"'),
+        ("model.run_id=414681e3,41468abc,1e5", 'model.run_id="414681e3",41468abc,"1e5"'),
+        ("from_run=1e9", 'from_run="1e9"'),
+        ("model.run_id=models:/insects/1", "model.run_id=models:/insects/1"),
+        ("optimizer.lr=1e-3", "optimizer.lr=1e-3"),
+        ('model.run_id="1e5"', 'model.run_id="1e5"'),
+    ],
+)
+def test_the_id_of_a_run_is_no_number(typed: str, quoted: str) -> None:
+    assert quote_ids([typed]) == [quoted]

@@ -39,7 +39,7 @@ def test_what_is_right_is_not_blamed_for_what_is_wrong_beside_it(home: Path) -> 
         (["arch=resnet51"], "or, for any other network, arch=torchvision arch.name=NAME"),
         (["arch=torchvision"], "arch.name: a value is missing; set arch.name=..."),
         (["optimizer.beta1=0.5"], "no such key here; it belongs to optimizer=adamw"),
-        (["experiment=null"], "experiment=null: choose one of fine_tune"),
+        (["experiment=null"], "experiment=null: choose one of evaluate, fine_tune"),
         (["seed=abc"], "seed=abc: give a whole number"),
         (["optimizer.lr=abc"], "optimizer.lr=abc: give a number"),
         (["force=maybe"], "force=maybe: give true or false"),

@@ -23,3 +23,21 @@ def test_without_earlier_runs_like_jobs_tell_and_others_do_not() -> None:
     assert (forecast.seconds_left(), forecast.describe_left()) == (None, "")
     forecast.finish(1, 60.0)
     assert forecast.seconds_left() == 120.0
+
+
+def test_a_job_that_runs_corrects_what_is_left() -> None:
+    forecast = Forecast({0: 100.0, 1: 100.0, 2: 50.0}, {0: "a", 1: "a", 2: "b"})
+    forecast.advance(0, 10.0, 40.0)  # half as long as was expected
+    assert forecast.seconds_left() == pytest.approx(40.0 + 50.0 + 25.0)
+    forecast.advance(0, 30.0, 20.0)
+    assert forecast.seconds_left() == pytest.approx(20.0 + 50.0 + 25.0)
+    assert forecast.done == 0
+    forecast.finish(0, 50.0)
+    assert forecast.seconds_left() == pytest.approx(50.0 + 25.0)
+
+
+def test_a_job_that_runs_tells_of_those_like_it() -> None:
+    forecast = Forecast(dict.fromkeys(range(3)), dict.fromkeys(range(3), "alike"))
+    assert forecast.seconds_left() is None
+    forecast.advance(0, 10.0, 20.0)
+    assert forecast.seconds_left() == pytest.approx(20.0 + 2 * 30.0)

@@ -66,8 +66,10 @@ def test_a_narrow_terminal_cuts_the_name_alone(width: int) -> None:
 
 def test_the_whole_is_shown_above_its_parts(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), overall_progress("sweep", 3, "jobs") as show:
-        show(1, "about 19 s left")
-        assert progress_module._overall == ("sweep", 1, 3, "jobs", "about 19 s left")
+        show(1, lambda seconds: "about 19 s left" if seconds is None else f"{seconds:.0f} s")
+        assert progress_module._overall is not None
+        assert progress_module._overall[:4] == ("sweep", 1, 3, "jobs")
+        assert [progress_module._overall[4](seconds) for seconds in (None, 7.0)] == ["about 19 s left", "7 s"]
     assert progress_module._overall is None
     assert caplog.messages == ["sweep: 1 of 3 jobs, about 19 s left"]
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from tlft.planning.jobs import PlannedJob
 from tlft.records.outcome import RunStatus
@@ -35,9 +36,9 @@ def run_jobs(orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
     forecast = Forecast.of(orders)
     with overall_progress("sweep", forecast.total, "jobs") as show:
         for order in orders:
-            if forecast.total > 1:
-                show(forecast.done, forecast.describe_left())
             started = time.monotonic()
+            if forecast.total > 1:
+                show(forecast.done, partial(_describe_left, forecast, order.job.number, started))
             with suppress(Exception):  # it was said why, or the job's log has the traceback and the summary a line
                 perform(order)
             signals.stop_if_asked()  # by a signal in the moment in which the job has ended
@@ -46,3 +47,10 @@ def run_jobs(orders: Sequence[JobOrder], on_submit: OnSubmit) -> None:
             if stops_on_failure(orders) and outcome is not None and outcome.status == RunStatus.FAILED:
                 log.warning("sweep.on_failure=stop: the jobs after job %d are not started", order.job.number)
                 return
+
+
+def _describe_left(forecast: Forecast, number: int, started: float, left: float | None) -> str:
+    """Return what is left of the sweep, while a job runs that will take so many seconds more, if that is known."""
+    if left is not None:
+        forecast.advance(number, time.monotonic() - started, left)
+    return forecast.describe_left()

@@ -58,6 +58,9 @@ class Monitor:
             self._forecast.finish(number, (now - self._started.pop(number)) / self._busy)
         self._started = {number: self._started.get(number, now) for number in folders}
         self._busy = max(self._busy, len(folders))
+        for number, state in _read(folders):
+            if state.get("is_main") and (left := _seconds_left(state)) is not None:
+                self._forecast.advance(number, (now - self._started[number]) / self._busy, left / self._busy)
 
     def _move(self, display: Progress, folders: Mapping[int, Path]) -> None:
         forecast = self._forecast
@@ -96,9 +99,14 @@ def _read(folders: Mapping[int, Path]) -> Iterator[tuple[int, dict[str, Any]]]:
             continue  # it has not begun, or its folder is shared and lags behind
 
 
+def _seconds_left(state: Mapping[str, Any]) -> float | None:
+    return (state["total"] - state["done"]) / state["rate"] if state["total"] and state["rate"] else None
+
+
 def _describe(state: Mapping[str, Any]) -> str:
     done, total, unit, rate = state["done"], state["total"], state["unit"], state["rate"]
     amount = f"{done}" + (f" of {total}" if total else "") + (f" {unit}" if unit else "")
-    left = f"{describe_duration((total - done) / rate)} left" if total and rate else ""
+    seconds = _seconds_left(state)
+    left = f"{describe_duration(seconds)} left" if seconds is not None else ""
     parts = [f"{state['description']}: {amount}", state["note"], f"{rate:.1f} {unit or 'units'}/s", left]
     return ", ".join(filter(None, parts))
