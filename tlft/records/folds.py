@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from tlft.names import Metric, Param, Tag
 from tlft.records.record import Record
@@ -121,7 +120,7 @@ def _join(parts: Sequence[Record], fold: Fold) -> Record:
     metrics: dict[str, float] = {Metric.IMAGES: sum(counts)}
     for name in _MEANS:
         if all(name in part.metrics for part in parts) and any(counts):
-            metrics[name] = float(np.average([part.metrics[name] for part in parts], weights=counts))
+            metrics[name] = fmean([part.metrics[name] for part in parts], counts)
     return replace(
         first,
         run_id=_TOGETHER.join(part.run_id for part in parts),
