@@ -23,17 +23,6 @@ def write_value(value: Any) -> str:
     return json.dumps(value)
 
 
-def quote_ids(overrides: Sequence[str]) -> list[str]:
-    """Return overrides in which ids of runs are quoted that Hydra would read as numbers, such as 414681e3."""
-    return [
-        re.sub(r"(?<=[=,])\d+(e\d+)?(?=,|$)", lambda match: f'"{match[0]}"', text) if _OF_A_RUN.match(text) else text
-        for text in overrides
-    ]
-
-
-_OF_A_RUN = re.compile(r"\+{0,2}(from_run|model\.run_id)=")
-
-
 def single_values(override: Override, most: int | None = None) -> list[str]:
     """Return the override as one text per value that it sweeps over, at most so many, or as it stands."""
     if override.is_sweep_override() and override.is_discrete_sweep():

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -59,3 +63,45 @@ def with_values(config: DictConfig, values: Mapping[str, object]) -> DictConfig:
         for key, value in values.items():
             OmegaConf.update(copied, key, value)
     return copied
+
+
+def quote_texts(overrides: Sequence[str]) -> list[str]:
+    """Return overrides in which texts are quoted that Hydra would take for numbers and write otherwise.
+
+    Such as 414681e3, the beginning of a run's id, which would come back as 414681000.0.
+    """
+    return [
+        key + equals + _NUMBER.sub(_quoted, value) if key.lstrip("+") in text_keys() else override
+        for override in overrides
+        for key, equals, value in [override.partition("=")]
+    ]
+
+
+_NUMBER = re.compile(r"(?<![^,])[+-]?[\d_]*\.?[\d_]+(e[+-]?\d+)?(?![^,])", re.IGNORECASE)
+
+
+def _quoted(match: re.Match[str]) -> str:
+    text = match[0]
+    try:
+        read = str(int(text)) if text.lstrip("+-").replace("_", "").isdecimal() else str(float(text))
+    except ValueError:  # no number for Hydra either
+        return text
+    return text if read == text else f'"{text}"'
+
+
+@cache
+def text_keys() -> frozenset[str]:
+    """Return the keys, of any option, whose values are texts: dotted names."""
+    return frozenset(_text_keys(Config))
+
+
+def _text_keys(schema: type, prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(schema)
+    for field in fields(schema):
+        kinds = {hints[field.name], *get_args(hints[field.name])} - {type(None)}
+        for kind in kinds:
+            if is_dataclass(kind) and isinstance(kind, type):
+                for option in (kind, *kind.__subclasses__()):
+                    yield from _text_keys(option, f"{prefix}{field.name}.")
+        if str in kinds:
+            yield f"{prefix}{field.name}"

@@ -91,7 +91,7 @@ def resolve_class_map(
     resolved: ClassMap = {}
     unmapped: list[str] = []
     for name in classes:
-        outputs = configured.get(name, BUILT_IN.get(name, name if is_wordnet_id(name) else None))
+        outputs = configured.get(name, _built_in(name))
         if outputs is None:
             unmapped.append(name)
             continue
@@ -117,13 +117,13 @@ def resolve_class_map(
 
 def unmapped_classes(configured: Mapping[Any, Any] | str | None, classes: Sequence[str]) -> str:
     """Name the classes that no output stands for, in a few words; an empty text if there is a map."""
-    try:
-        resolve_class_map(configured, classes)
-    except UnmappedError:
-        return list_classes(classes)
-    except ConfigurationError:  # which is said to whom it hinders
-        pass
-    return ""
+    is_mapped = bool(configured) or any(_built_in(name) is not None for name in classes)
+    return "" if is_mapped else list_classes(classes)
+
+
+def _built_in(name: str) -> tuple[int, ...] | str | None:
+    """Return the outputs of a class that need not be configured, if it has any."""
+    return BUILT_IN.get(name, name if is_wordnet_id(name) else None)
 
 
 def _say_unmapped(names: Sequence[str], classes: Sequence[str]) -> list[str]:

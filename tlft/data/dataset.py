@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -45,9 +45,8 @@ class Dataset:
         left_out: files in the folder that are not taken, each with its kind.
         split_folders: which folders are taken, in words; nothing for `train` and `val` alone.
         origin: where the images are from, in words; nothing where nobody has said it.
-        unmapped: classes that are left out of it, since no output of the 1000-class head stands for them.
         white: the grey value of deep images that is white; None for that of sixteen bits.
-        whole: SHA-256 of all images of the folder, used or not, over their sorted (class, file SHA-256).
+        whole: SHA-256 of all images of the folder, used or not, as `digests` are; empty but for cross-validation.
         of: the whole, where classes are left out.
         grouping: where the groups are from, where `data.group` does not say it; nothing without groups.
     """
@@ -62,7 +61,6 @@ class Dataset:
     grouping: str = ""
     whole: str = ""
     white: int | None = None
-    unmapped: tuple[str, ...] = ()
     of: Dataset | None = None
 
     def only(self, classes: Collection[str]) -> Dataset:
@@ -75,8 +73,7 @@ class Dataset:
             for image in self.images
             if self.classes[image.label] in kept
         )
-        left_out = tuple(name for name in self.classes if name not in kept)
-        return replace(self, classes=kept, images=images, unmapped=left_out, of=self)
+        return replace(self, classes=kept, images=images, of=self)
 
     def split(self, name: str) -> tuple[ImageFile, ...]:
         """Return the images of `train`, `holdout` or `eval`."""
@@ -92,8 +89,8 @@ class Dataset:
         """SHA-256 of each split that has images, over its sorted (class, file SHA-256)."""
         lines: dict[str, list[str]] = {}
         for image in self.images:
-            lines.setdefault(image.split, []).append(f"{self.classes[image.label]}\0{image.sha256}\n")
-        return {split: hashlib.sha256("".join(sorted(part)).encode()).hexdigest() for split, part in lines.items()}
+            lines.setdefault(image.split, []).append(_line(self.classes[image.label], image.sha256))
+        return {split: _digest_lines(part) for split, part in lines.items()}
 
 
 _Names = tuple[list[str] | None, list[str]]
@@ -143,7 +140,7 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
         origin = ORIGIN
     grouping = f"column group of {manifest_path(config).name}" if folder.groups and config.group is None else ""
     white = find_white_level({image.sha256: image.path for image in images}, config, home / "cache", workers)
-    whole = _digest_of_all(folder, digests)
+    whole = _digest_of_all(folder, digests) if config.folds is not None else ""
     classes = tuple(folder.classes)
     return Dataset(name, root, classes, tuple(images), folder.left_out, taken, origin, grouping, whole, white)
 
@@ -240,12 +237,17 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
 
 
 def _digest_of_all(folder: image_folder.Folder, digests: Mapping[Path, str]) -> str:
-    lines = [
-        f"{name}\0{digests[path]}\n"
-        for by_class in folder.splits.values()
-        for name, files in by_class.items()
-        for path in files
-    ]
+    splits = folder.splits.values()
+    return _digest_lines(
+        _line(name, digests[path]) for by_class in splits for name, files in by_class.items() for path in files
+    )
+
+
+def _line(name: str, sha256: str) -> str:
+    return f"{name}\0{sha256}\n"
+
+
+def _digest_lines(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 

@@ -113,5 +113,6 @@ def _fold(config: Config, dataset: Dataset) -> Fold:
 
 def _of_whole(dataset: Dataset, whole: Dataset) -> dict[str, str]:
     """Return what is left out of a whole data set, and which one it is."""
-    scored = f"{len(dataset.classes)} of {len(whole.classes)} classes (not of {list_classes(dataset.unmapped)})"
+    left_out = [name for name in whole.classes if name not in dataset.classes]
+    scored = f"{len(dataset.classes)} of {len(whole.classes)} classes (not of {list_classes(left_out)})"
     return {Tag.SCORED_ON: shorten(scored), Tag.WHOLE: whole.digests["eval"]}

@@ -25,11 +25,10 @@ from tlft.config import options, validate
 from tlft.config.addresses import hide_password
 from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys
 from tlft.config.hydra_internals import argument_parser, explained
-from tlft.config.overrides import quote_ids
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
 from tlft.config.sweep_composer import JobKeys
-from tlft.config.typed import to_config, with_values
+from tlft.config.typed import quote_texts, to_config, with_values
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, one_line
 from tlft.models import weights
@@ -76,7 +75,7 @@ def check_command_line(argv: Sequence[str]) -> Invocation | None:
         TlftError: if nothing answers at the address of the tracking server.
     """
     args = argument_parser().parse_args(list(argv))
-    args.overrides = quote_ids(args.overrides)
+    args.overrides = quote_texts(args.overrides)
     if args.hydra_help or args.shell_completion:
         return None
     if args.experimental_rerun:

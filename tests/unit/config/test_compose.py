@@ -10,8 +10,8 @@ import pytest
 
 from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.hydra_internals import argument_parser
-from tlft.config.overrides import quote_ids
 from tlft.config.paths import CONF
+from tlft.config.typed import quote_texts
 from tlft.errors import ConfigurationError
 
 
@@ -103,7 +103,12 @@ def test_no_key_is_added_to_a_launcher(overrides: list[str], mend: str) -> None:
     ("typed", "quoted"),
     [
         ("model.run_id=414681e3", 'model.run_id="414681e3"'),
-        ("model.run_id=12345678", 'model.run_id="12345678"'),
+        ("model.run_id=12345678", "model.run_id=12345678"),
+        ("+tracking.experiment=1.50", '+tracking.experiment="1.50"'),
+        ("data.file=1_000", 'data.file="1_000"'),
+        ("data.root=runs/1e5", "data.root=runs/1e5"),
+        ("data.white_level=4095", "data.white_level=4095"),
+        ("training.trainable=2,all", "training.trainable=2,all"),
         ("model.run_id=414681e3,41468abc,1e5", 'model.run_id="414681e3",41468abc,"1e5"'),
         ("from_run=1e9", 'from_run="1e9"'),
         ("model.run_id=models:/insects/1", "model.run_id=models:/insects/1"),
@@ -111,5 +116,5 @@ def test_no_key_is_added_to_a_launcher(overrides: list[str], mend: str) -> None:
         ('model.run_id="1e5"', 'model.run_id="1e5"'),
     ],
 )
-def test_the_id_of_a_run_is_no_number(typed: str, quoted: str) -> None:
-    assert quote_ids([typed]) == [quoted]
+def test_a_text_that_looks_like_a_number_stays_as_it_is_typed(typed: str, quoted: str) -> None:
+    assert quote_texts([typed]) == [quoted]

@@ -39,30 +39,31 @@ class Monitor:
 
     def look(self, folders: Mapping[int, Path]) -> None:
         """Look how far the running jobs have come; `folders` has that of each, by its number."""
-        self._count(folders)
+        states = dict(_read(folders))
+        self._count(folders, states)
         if self._display is not None:
-            self._move(self._display, folders)
+            self._move(self._display, folders, states)
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             if self._forecast.total > 1:
                 left = self._forecast.describe_left()
                 amount = f"{self._forecast.done} of {self._forecast.total} jobs"
                 log.info("sweep: %s", ", ".join(filter(None, [amount, left])))
-            for number, state in _read(folders):
+            for number, state in states.items():
                 log.info("job %d: %s", number, _describe(state))
 
-    def _count(self, folders: Mapping[int, Path]) -> None:
+    def _count(self, folders: Mapping[int, Path], states: Mapping[int, dict[str, Any]]) -> None:
         """Notice which jobs have begun and which are over; those beside each other share the machine."""
         now = time.monotonic()
         for number in [number for number in self._started if number not in folders]:
             self._forecast.finish(number, (now - self._started.pop(number)) / self._busy)
         self._started = {number: self._started.get(number, now) for number in folders}
         self._busy = max(self._busy, len(folders))
-        for number, state in _read(folders):
+        for number, state in states.items():
             if state.get("is_main") and (left := _seconds_left(state)) is not None:
                 self._forecast.advance(number, (now - self._started[number]) / self._busy, left / self._busy)
 
-    def _move(self, display: Progress, folders: Mapping[int, Path]) -> None:
+    def _move(self, display: Progress, folders: Mapping[int, Path], states: Mapping[int, dict[str, Any]]) -> None:
         forecast = self._forecast
         if forecast.total > 1:
             if self._sweep is None:
@@ -70,7 +71,7 @@ class Monitor:
             display.update(self._sweep, completed=forecast.done, note=forecast.describe_left())
         for number in [number for number in self._lines if number not in folders]:
             display.remove_task(self._lines.pop(number))
-        for number, state in _read(folders):
+        for number, state in states.items():
             description = f"job {number}: {state['description']}"
             if number not in self._lines:
                 self._lines[number] = display.add_task(description, total=None, note="", unit="")
