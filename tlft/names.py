@@ -119,6 +119,10 @@ class Param:
     BACKBONE_LR = "training.backbone_lr"
     LAYER_DECAY = "training.layer_decay"
     HEAD_EPOCHS = "training.head_epochs"
+    UNFREEZE_EPOCHS = "training.unfreeze_epochs"
+    DROPOUT = "training.dropout"
+    STOCHASTIC_DEPTH = "training.stochastic_depth"
+    IMAGE_SIZE = "training.image_size"  # where other sizes are evaluated; else not there
     CLASS_WEIGHTS = "training.class_weights"
     SAMPLER = "training.sampler"  # data.sampler
     EMA = "training.ema"

@@ -58,8 +58,10 @@ def run_module(module: str, home: Path) -> str:
         ("optimizer=torch", "optimizer.algorithm=NAdam", "optimizer.lr=0.01", "optimizer.options={betas:[0.8,0.9]}"),
         ("augment=cutmix", "training.ema=0.9", "training.accumulate=2", "data.sampler=balanced"),
         ("training.patience=1", "data.holdout_fraction=0.25", "augment=trivial", "schedule=step"),
+        ("training.dropout=0.3", "training.stochastic_depth=0.2", "training.image_size=96", "data.image_size=128"),
+        ("training.head_epochs=1", "training.unfreeze_epochs=1", "training.trainable=2"),
     ],
-    ids=["by name", "mixed", "ended early"],
+    ids=["by name", "mixed", "ended early", "of a network", "unfrozen"],
 )
 def test_a_repetition_has_the_same_bits(tmp_path: Path, tiny_folder: Path, recipe: tuple[str, ...]) -> None:
     data = ("data=imagefolder", f"data.root={tiny_folder}")
@@ -81,6 +83,9 @@ def test_a_repetition_has_the_same_bits(tmp_path: Path, tiny_folder: Path, recip
         ),
         (("optimizer=torch", "optimizer.lr=0.1", "optimizer.algorithm=LBFGS"), "cannot be used with these options"),
         (("training.patience=1",), "there is no hold-out to look at"),
+        (("arch=torchvision", "arch.name=resnet18", "training.dropout=0.1"), "resnet18 has none to set"),
+        (("training.unfreeze_epochs=20",), "until the first of"),
+        (("training.dropout=1",), "training.dropout=1.0: give a number from 0 to below 1"),
         (("data=manifest", "data.file=/nowhere/labels.csv"), "data.file=/nowhere/labels.csv: no such file"),
     ],
 )

@@ -164,6 +164,14 @@ class TrainingConfig:
         layer_decay: the learning rate of each stage of the backbone, as a share of that of the next one towards the
             head (Clark et al. 2020); the last stage has this share of the head's.
         head_epochs: first epochs in which the head alone is trained, and the backbone is frozen (Kumar et al. 2022).
+        unfreeze_epochs: then one stage of the backbone more is trained every so many epochs, from the last to the first
+            (Howard and Ruder 2018); null: all at once.
+        dropout: share of the numbers that the network's dropout leaves out (Srivastava et al. 2014); null: its
+            library's.
+        stochastic_depth: share of the images for which the last block of layers is left out, and fewer before it (Huang
+            et al. 2016); null: its library's.
+        image_size: side of the squares that are trained on, where others are evaluated (Touvron et al. 2019); null:
+            data.image_size.
         class_weights: none, or balanced: a class counts in the loss by how few training images it has.
         ema: the weights that are evaluated are an average over the steps with this decay (Polyak and Juditsky 1992),
             such as 0.999; shorter at first: the decay is (1 + n) / (10 + n) after n steps where that is less; null: no
@@ -188,6 +196,10 @@ class TrainingConfig:
     backbone_lr: float = 1.0
     layer_decay: float = 1.0
     head_epochs: int = 0
+    unfreeze_epochs: int | None = None
+    dropout: float | None = None
+    stochastic_depth: float | None = None
+    image_size: int | None = None
     class_weights: str = "none"
     ema: float | None = None
     sam: float | None = None

@@ -55,6 +55,7 @@ _AT_LEAST_ZERO = (
 _AT_LEAST_ONE = (
     *("threads", "training.batch_size", "training.eval_every", "checkpoint.every_epochs", "data.train_per_class"),
     *("data.image_size", "training.accumulate", "training.patience", "schedule.step_epochs", "augment.operations"),
+    *("training.unfreeze_epochs", "training.image_size"),
 )
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "optimizer.lr": (lambda lr: lr > 0 and math.isfinite(lr), "a finite number above 0, such as 0.01"),
@@ -70,6 +71,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "augment.alpha": (lambda alpha: alpha > 0 and math.isfinite(alpha), "a finite number above 0, such as 0.2"),
     "training.backbone_lr": (lambda share: 0 < share <= 1, "a number above 0 and up to 1, such as 0.1"),
     "training.layer_decay": (lambda share: 0 < share <= 1, "a number above 0 and up to 1, such as 0.75"),
+    "training.dropout": (lambda share: 0 <= share < 1, "a number from 0 to below 1, such as 0.2"),
+    "training.stochastic_depth": (lambda share: 0 <= share < 1, "a number from 0 to below 1, such as 0.1"),
     "training.ema": (lambda decay: 0 < decay < 1, "a number between 0 and 1, such as 0.999"),
     "training.sam": (lambda radius: radius > 0 and math.isfinite(radius), "a finite number above 0, such as 0.05"),
     "schedule.gamma": (lambda factor: 0 < factor <= 1, "a number above 0 and up to 1, such as 0.1"),

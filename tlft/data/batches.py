@@ -164,8 +164,15 @@ class Images:
         return {name: split for name, split in splits.items() if split is not None}
 
 
-def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_image: str, workers: int) -> Images:
-    """Decode every image once, into records that all runs share.
+def open_images(
+    dataset: Dataset,
+    transform: Transform,
+    cache: Path,
+    on_bad_image: str,
+    workers: int,
+    trained_at: Transform | None = None,
+) -> Images:
+    """Decode every image once, into records that all runs share; `trained_at` is the transform of training images.
 
     Raises:
         BadImageError: for a file that is no image, if `on_bad_image` is `error`.
@@ -182,6 +189,12 @@ def open_images(dataset: Dataset, transform: Transform, cache: Path, on_bad_imag
                 f"data.root={dataset.root}: every {name} image of class {dataset.classes[min(missing)]} was skipped as "
                 "unreadable; replace them"
             )
+    if trained_at is not None and trained_at != transform:
+        files = splits["train"].files
+        of_training = {image.sha256: image.path for image in files}
+        resized = decode_images(of_training, trained_at, cache / "decoded", workers=workers)
+        rows = np.array([resized.rows[image.sha256] for image in files], dtype=np.int64)
+        splits["train"] = Split(files, SelectedPixels(resized.pixels, rows), trained_at)
     skipped = {str(image.path): decoded.bad[image.sha256] for image in dataset.images if image.sha256 in decoded.bad}
     holdout = splits["holdout"] if splits["holdout"].files else None
     return Images(splits["train"], splits["eval"], holdout, skipped, decoded)

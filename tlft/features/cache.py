@@ -83,6 +83,13 @@ def share_features(
             *(config.arch.name, config.augment.name),
         )
         return None
+    if config.training.epochs and config.training.image_size not in (None, weights.transform.crop):
+        log.info(
+            "features: the frozen part of %s is computed in each epoch, since training.image_size=%d is not the size "
+            "that is evaluated",
+            *(config.arch.name, config.training.image_size),
+        )
+        return None
     folder = folder_of(config.home, describe_frozen(model, config, weights), machine)
     try:
         with _ready_for_training(model, config):
@@ -126,6 +133,7 @@ def describe_frozen(model: nn.Module, config: Config, weights: Weights) -> dict[
     if config.training.trainable == "all":
         return {}
     stages = "0" if config.training.trainable in ("head", "none") else config.training.trainable
+    rates = [config.training.dropout, config.training.stochastic_depth]  # which decide where it can be cut
     is_of_a_file = config.model.name == "pretrained" and config.model.stages is None
     with _ready_for_training(model, config):
         return {
@@ -133,6 +141,7 @@ def describe_frozen(model: nn.Module, config: Config, weights: Weights) -> dict[
             "weights": (is_of_a_file and weights.digest) or _digest_of_frozen(model),
             "transform": weights.transform.to_dict(),
             "stages": int(stages),
+            **({"rates": rates} if any(rate is not None for rate in rates) else {}),
         }
 
 

@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tlft.errors import ConfigurationError, TlftError, one_line
 from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import head_names, replace_head
 from tlft.models.ladder import draw_by_moments, shuffle_values, take_first_stages
+from tlft.models.network import Options, build_network, options_of
 from tlft.models.spec import LITE0
 from tlft.models.tensors import (
     ENTRIES,
@@ -55,10 +57,11 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
             "the 1000 of ImageNet; choose other weights with model.weights, or head=task"
         )
     freeze(model, config.training.trainable)
-    if config.data.image_size is not None:
-        _refuse_other_sizes(model, config.arch.name, config.data.image_size)
+    for key in ("data.image_size", "training.image_size"):
+        if (size := attrgetter(key)(config)) is not None:
+            _refuse_other_sizes(model, config.arch.name, key, size)
     if config.training.batch_size == 1 and config.training.trainable != "none":
-        _refuse_lone_images(model, config.arch.name, weights.transform.crop)
+        _refuse_lone_images(model, config.arch.name, config.training.image_size or weights.transform.crop)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -67,7 +70,7 @@ def _start(config: Config, weights: Weights) -> nn.Module:
     if config.model.name == "pretrained" and config.model.stages is None:
         return _pretrained(config, weights)
     with _random_state(derive_seed(config.seed, "weights")):
-        model = build_network(config.arch.library, config.arch.name)
+        model = build_network(config.arch.library, config.arch.name, options_of(config))
     if config.model.name == "moments":
         draw_by_moments(model, _pretrained(config, weights), derive_seed(config.seed, "moments"))
     elif config.model.name == "shuffled":
@@ -77,7 +80,7 @@ def _start(config: Config, weights: Weights) -> nn.Module:
     return model
 
 
-_latest: dict[tuple[str | None, ...], nn.Module] = {}
+_latest: dict[tuple[object, ...], nn.Module] = {}
 """The network that was last loaded from a file, untouched, for the next run of this process: most are of one."""
 
 _MOST_KEPT = 500_000_000
@@ -86,11 +89,12 @@ _MOST_KEPT = 500_000_000
 def _pretrained(config: Config, weights: Weights) -> nn.Module:
     """Return the network with its pretrained weights; a copy, where the run before had the same."""
     own = (str(weights.path), config.head.name) if weights.is_own else ()  # whose classifier may not be loaded
-    key = (config.arch.library, config.arch.name, weights.digest, weights.spec.package, *own)
+    options = options_of(config)
+    key = (config.arch.library, config.arch.name, options, weights.digest, weights.spec.package, *own)
     if key not in _latest:
         _latest.clear()
         with _random_state(0):  # every weight is loaded
-            model = build_network(config.arch.library, config.arch.name)
+            model = build_network(config.arch.library, config.arch.name, options)
         _load_weights(model, config, weights)
         if sum(tensor.nbytes for tensor in model.state_dict().values()) > _MOST_KEPT:
             return model
@@ -98,7 +102,7 @@ def _pretrained(config: Config, weights: Weights) -> nn.Module:
     return copy.deepcopy(_latest[key])
 
 
-def _refuse_other_sizes(model: nn.Module, name: str, size: int) -> None:
+def _refuse_other_sizes(model: nn.Module, name: str, key: str, size: int) -> None:
     """Raise ConfigurationError if the network takes no images of this size, as some take those of one size alone."""
     model.eval()
     try:
@@ -106,7 +110,7 @@ def _refuse_other_sizes(model: nn.Module, name: str, size: int) -> None:
             model(torch.zeros(1, 3, size, size))
     except Exception as error:  # whatever its code raises
         raise ConfigurationError(
-            f"data.image_size={size}: {name} does not take images of this size ({one_line(error, 150)}); leave it out, "
+            f"{key}={size}: {name} does not take images of this size ({one_line(error, 150)}); leave it out, "
             "or choose another"
         ) from None
 
@@ -128,7 +132,8 @@ def _refuse_lone_images(model: nn.Module, name: str, crop: int) -> None:
 
 def rebuild_model(description: Mapping[str, Any], path: Path) -> nn.Module:
     """Build a trained network again from its description (a run's `model.json`) and its weights, ready to evaluate."""
-    model = build_network(description["library"], description["arch"])
+    options = Options(any_size=description.get("any_size", False))  # of which an earlier version knew nothing
+    model = build_network(description["library"], description["arch"], options)
     if description["head"] == "task":
         replace_head(model, len(description["classes"]))
     model.load_state_dict(load_state(path))
@@ -140,38 +145,6 @@ def _random_state(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def build_network(library: str, name: str) -> nn.Module:
-    """Build a network with random weights and its 1000-class head.
-
-    The second and third classifier of the Inception networks are left out: the last layer alone is the head.
-    """
-    model: nn.Module
-    if library == "torchvision":
-        from torchvision.models import get_model
-
-        options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        model = get_model(name, weights=None, **options)
-    else:
-        import timm
-
-        model = timm.create_model(name, pretrained=False)
-    if getattr(model, "aux_logits", False):
-        model.aux_logits = False  # type: ignore[assignment]
-        for auxiliary in ("AuxLogits", "aux1", "aux2"):
-            setattr(model, auxiliary, None)
-    return model
-
-
-def build_without_data(library: str, name: str) -> nn.Module:
-    """Build a network whose tensors have shapes and no data, so that it takes neither time nor memory."""
-    try:
-        with torch.device("meta"):
-            model = build_network(library, name)
-    except Exception:  # some draw their layers' sizes from tensors
-        model = build_network(library, name).to("meta")
-    return model.to(memory_format=torch.channels_last)
 
 
 def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:

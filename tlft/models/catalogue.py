@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlft.errors import ConfigurationError
-from tlft.models.build import build_without_data
+from tlft.models.network import build_without_data
 from tlft.models.spec import LITE0, ask_library, list_networks
 from tlft.models.weights import find_on_disk
 

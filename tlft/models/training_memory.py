@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tlft.config.schema import Config
-from tlft.models.build import build_without_data
 from tlft.models.freeze import freeze, set_training_mode
+from tlft.models.network import build_without_data
 from tlft.runtime.device import resolve_precision
 
 log = logging.getLogger(__name__)

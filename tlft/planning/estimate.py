@@ -206,7 +206,7 @@ def _expected(job: PlannedJob) -> int:
     from tlft.models.training_memory import training_memory
 
     batch = min(config.training.batch_size, len(identity.dataset.split("train")))
-    trained = training_memory(config, batch, identity.weights.transform.crop)
+    trained = training_memory(config, batch, config.training.image_size or identity.weights.transform.crop)
     return _PROCESS + trained if trained else 0
 
 

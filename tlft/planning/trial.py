@@ -127,7 +127,8 @@ def _images(job: PlannedJob) -> tuple[int, int]:
     """
     config, training, dataset = job.config, job.config.training, job.identity.dataset
     trained, evaluated = len(dataset.split("train")), len(dataset.split("eval"))
-    if training.trainable == "head" and config.features == "auto" and config.augment.name == "reference":
+    looks_once = config.features == "auto" and config.augment.name == "reference" and training.image_size is None
+    if training.trainable == "head" and looks_once:
         views = min(training.epochs, 2 if training.flip else 1)
         return 0, views * trained + evaluated + len(dataset.split("holdout"))
     evaluations = 1 + (training.epochs // training.eval_every if training.eval_every else 0)
@@ -141,7 +142,8 @@ def _threads(job: PlannedJob) -> int:
 def _kind(job: PlannedJob) -> _Kind:
     """Return the home of a job, and in a line what its speed depends on."""
     config, training = job.config, job.config.training
-    part = (training.trainable, training.batch_size, *(["sam"] if training.sam else [])) if training.epochs else ()
+    recipe = [*(["sam"] if training.sam else []), *([training.image_size] if training.image_size else [])]
+    part = (training.trainable, training.batch_size, *recipe) if training.epochs else ()
     versions = _version("torch"), _version(config.arch.library)
     how = (job.identity.weights.transform.crop, config.precision, config.device, _threads(job), *part)
     return config.home, " ".join(map(str, (platform.node(), *versions, config.arch.library, config.arch.name, *how)))

@@ -115,6 +115,7 @@ def _draw_curves(folder: Path, context: RunContext) -> None:
 def describe_model(context: RunContext) -> dict[str, Any]:
     """Return what it takes to build the network again, as plain JSON types."""
     from tlft.features.cache import describe_frozen
+    from tlft.models.network import options_of
 
     arch, identity = context.config.arch, context.identity
     return {
@@ -125,6 +126,7 @@ def describe_model(context: RunContext) -> dict[str, Any]:
         "class_map": identity.label_space.class_map,
         "transform": identity.weights.transform.to_dict(),
         "precision": context.machine.precision,
+        **({"any_size": True} if options_of(context.config).any_size else {}),
         "frozen": describe_frozen(context.model, context.config, identity.weights),
         "run_key": identity.key,
     }

@@ -81,11 +81,14 @@ def run_experiment(
             return claim.outcome
         from tlft.models.build import build_model
         from tlft.training.optimizer import try_optimizer
+        from tlft.training.unfreezing import refuse_too_few_epochs
 
         machine = prepare_machine(config)
         # Before the run: what cannot be built as it is asked for is no failed run but a wrong configuration.
         try_optimizer(config.optimizer)
         model = build_model(config, identity.weights, len(identity.dataset.classes)).to(machine.device)
+        if not config.debug:  # whose one epoch is never enough
+            refuse_too_few_epochs(config.training, model)
         tags, parent = _tags(config, identity, machine, sweep), sweep.parent if sweep else None
         settings = flatten(identity.science)
         name = run_name(config, sweep.settings if sweep else asked_settings(settings, overrides))
@@ -192,7 +195,8 @@ def _open_images(
     used = {split: digest for split, digest in dataset.digests.items() if split != "train" or config.training.epochs}
     run.log_inputs(dataset.name, str(dataset.root), used)
     transform = identity.weights.transform
-    images = open_images(dataset, transform, cache, config.data.on_bad_image, machine.threads)
+    trained_at = transform.sized(config.training.image_size or transform.crop)
+    images = open_images(dataset, transform, cache, config.data.on_bad_image, machine.threads, trained_at)
     warn_of_caches(config.home, config.cache.max_gb)
     if images.skipped:
         run.log_tags({Tag.SKIPPED_IMAGES: str(len(images.skipped))})

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tlft.config.recipe_schema import TrainingConfig
 from tlft.config.schema import Config
 from tlft.data.batch_borders import has_lone_image
 from tlft.data.class_map import ClassMap
@@ -64,7 +65,7 @@ def scientific_config(
         science["training"] |= {name: getattr(training, name) for name in ("epochs", "batch_size", "flip", "keep")}
         if has_lone_image(train_images, training.batch_size):
             science["training"]["last_batch"] = "joined"
-        science["training"] |= _deviations(config)
+        science["training"] |= _deviations(config, transform)
         follows = config.model.name == "pretrained" and training.trainable != "head"  # else frozen, or the library's
         if config.arch.bn_momentum is not None and follows:
             science["model"]["bn_momentum"] = config.arch.bn_momentum
@@ -78,7 +79,7 @@ def scientific_config(
     return science
 
 
-def _deviations(config: Config) -> dict[str, Any]:
+def _deviations(config: Config, transform: Transform) -> dict[str, Any]:
     """Return the settings of training that are not neutral, so that runs from before there were any keep their keys."""
     training, values = config.training, dict[str, Any]()
     if training.label_smoothing:
@@ -91,13 +92,21 @@ def _deviations(config: Config) -> dict[str, Any]:
         values["accumulate"] = training.accumulate
     if training.trainable != "head":  # else no part of the backbone has a rate, or waits
         values |= {"head_epochs": training.head_epochs} if training.head_epochs else {}
+        values |= _given(training, "stochastic_depth")
+        values |= _given(training, "unfreeze_epochs") if training.trainable != "1" else {}
         values |= {name: share for name in ("backbone_lr", "layer_decay") if (share := getattr(training, name)) != 1}
     if training.class_weights != "none":
         values["class_weights"] = training.class_weights
-    values |= {name: value for name in ("ema", "sam", "patience") if (value := getattr(training, name)) is not None}
+    values |= _given(training, "ema", "sam", "patience", "dropout")
+    if training.image_size not in (None, transform.crop):
+        values["image_size"] = training.image_size
     if config.data.sampler != "uniform":
         values["sampler"] = config.data.sampler
     return values
+
+
+def _given(training: TrainingConfig, *names: str) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(training, name)) is not None}
 
 
 def digest_of(value: Any) -> str:

@@ -78,6 +78,10 @@ _WORDS = {
     Param.BACKBONE_LR: "backbone lr",
     Param.LAYER_DECAY: "layer decay",
     Param.HEAD_EPOCHS: "head epochs",
+    Param.UNFREEZE_EPOCHS: "unfreeze",
+    Param.DROPOUT: "dropout",
+    Param.STOCHASTIC_DEPTH: "depth",
+    Param.IMAGE_SIZE: "trained at",
     Param.CLASS_WEIGHTS: "class weights",
     Param.SAMPLER: "sampler",
     Param.EMA: "ema",
@@ -89,5 +93,6 @@ _WORDS = {
 _OFF_WHERE_ABSENT = {
     *(Param.AUGMENT, Param.LABEL_SMOOTHING, Param.CLIP_NORM, Param.ACCUMULATE, Param.BACKBONE_LR, Param.LAYER_DECAY),
     *(Param.HEAD_EPOCHS, Param.CLASS_WEIGHTS, Param.SAMPLER, Param.EMA, Param.SAM, Param.PATIENCE),
+    *(Param.UNFREEZE_EPOCHS, Param.DROPOUT, Param.STOCHASTIC_DEPTH, Param.IMAGE_SIZE),
 }
 """Settings of which a run has nothing where they are not used, so that some jobs having one is a difference."""

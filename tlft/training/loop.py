@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from tlft.config.schema import Config
 from tlft.data.batches import Split
 from tlft.errors import NonFiniteLossError
-from tlft.models.freeze import changing_state, copy_state, freeze, put_state, set_training_mode
+from tlft.models.freeze import changing_state, copy_state, freeze, put_state, set_training_mode, stages
 from tlft.names import Metric
 from tlft.runtime.device import Machine
 from tlft.training.averaging import update_average
 from tlft.training.drawing import EpochImages, steps_of
 from tlft.training.optimizer import build_optimizer, learning_rate
 from tlft.training.step import Stepper, balanced_weights
+from tlft.training.unfreezing import trained_in
 
 
 class Report(Protocol):
@@ -105,13 +106,14 @@ def train(
     if state.optimizer is None:
         return
     stepper = _stepper(model, images, config, machine, state.optimizer)
-    first = state.epoch
+    first, trained = state.epoch, config.training.trainable  # as the model comes
+    depth = len(stages(model)) if config.training.unfreeze_epochs is not None else 0
     patience = config.training.patience or math.inf
     while state.epoch < config.training.epochs and state.stale < patience:
-        head_epochs = config.training.head_epochs
-        if head_epochs and state.epoch in (first, head_epochs):
-            freeze(model, "head" if state.epoch < head_epochs else config.training.trainable)
-        if state.epoch in (first, head_epochs) or not model.training:  # an evaluation leaves its own mode
+        before, trained = trained, trained_in(state.epoch, config.training, depth)
+        if trained != before:
+            freeze(model, trained)
+        if trained != before or state.epoch == first or not model.training:  # an evaluation leaves its own mode
             set_training_mode(model)
         _train_epoch(stepper, images, config, state, report)
         metrics = {

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from tlft.config.schema import Config
-from tlft.models.build import build_network
 from tlft.models.freeze import freeze, set_training_mode
+from tlft.models.network import build_network
 from tlft.runtime.device import Machine, expected_machine
 from tlft.runtime.memory import keeping_freed
 from tlft.training.optimizer import build_optimizer
@@ -62,7 +62,7 @@ def measure_speed(config: Config, size: int, threads: int) -> Speed | None:
 
     Args:
         config: of the run.
-        size: side of its images, in pixels.
+        size: side of the images that it evaluates, in pixels.
         threads: that compute, on a CPU.
 
     Returns:
@@ -94,7 +94,8 @@ def _measure(config: Config, size: int, machine: Machine) -> Speed:
     if not config.training.epochs:
         return Speed(0.0, _seconds_per_image([evaluation])[0], on_cpu)
     most = min(config.training.batch_size, _MOST_ON_CPU) if on_cpu else config.training.batch_size
-    training = _Work(partial(set_training_mode, model), _training(model, config, size, machine), most)
+    trained_at = config.training.image_size or size
+    training = _Work(partial(set_training_mode, model), _training(model, config, trained_at, machine), most)
     train, evaluate = _seconds_per_image([training, evaluation])
     return Speed(train, evaluate, on_cpu)
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlft.features.border import Border, UncuttableError, find_border, from_border, frozen_output
-from tlft.models.build import build_network
 from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import replace_head
+from tlft.models.network import build_network
 
 
 def cut(model: nn.Module, trainable: str = "head", size: int = 64) -> Border | None:

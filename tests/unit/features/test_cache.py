@@ -24,9 +24,9 @@ from tlft.evaluation.predictions import evaluate
 from tlft.features import cache, inputs, keeping
 from tlft.features.border import FailedTrialError, UncuttableError
 from tlft.features.cache import SharedFeatures, share_features
-from tlft.models.build import build_network
 from tlft.models.freeze import freeze
 from tlft.models.head import replace_head
+from tlft.models.network import build_network
 from tlft.models.spec import Spec
 from tlft.models.weights import Weights
 from tlft.pixels.pixel_store import DecodedImages

@@ -127,9 +127,9 @@ def test_a_network_takes_images_of_another_size(configure: Configure, library: s
 
 
 def test_a_network_that_takes_one_size_alone_is_refused_in_one_line(configure: Configure) -> None:
-    config = configure("arch=timm", "arch.name=vit_tiny_patch16_224", "model=scratch", "data.image_size=96")
+    config = configure("arch=timm", "arch.name=mixer_s16_224", "model=scratch", "data.image_size=96")
     with pytest.raises(
-        ConfigurationError, match=r"^data\.image_size=96: vit_tiny_patch16_224 does not take images of"
+        ConfigurationError, match=r"^data\.image_size=96: mixer_s16_224 does not take images of"
     ) as raised:
         build(config)
     assert "\n" not in str(raised.value)

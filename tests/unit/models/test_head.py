@@ -7,9 +7,9 @@ from networks import build, differing
 from torch import nn
 
 from tlft.errors import ConfigurationError
-from tlft.models.build import build_network
 from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import head_names, replace_head
+from tlft.models.network import build_network
 
 
 def test_task_head_replaces_exactly_the_classifier_of_lite0(configure: Configure) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from tlft.config.recipe_schema import StepConfig, TorchConfig
 from tlft.errors import ConfigurationError
-from tlft.models.build import build_network
+from tlft.models.network import build_network
 from tlft.training import algorithms
 from tlft.training.drawing import draw_order
 from tlft.training.optimizer import build_optimizer, learning_rate, learning_rate_shares, try_optimizer

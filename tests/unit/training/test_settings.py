@@ -212,6 +212,7 @@ SETTINGS = (
     Setting(("training.backbone_lr=0.1",), by_gradient(change=scale_backbone(0.1)), ("training.backbone_lr=1",)),
     Setting(("training.layer_decay=0.5",), by_gradient(change=scale_backbone(0.5)), ("training.layer_decay=1",)),
     Setting(("training.head_epochs=1",), neutral=("training.head_epochs=0",)),
+    Setting(("training.unfreeze_epochs=1", "training.head_epochs=1"), neutral=("training.unfreeze_epochs=null",)),
     Setting(("training.class_weights=balanced",), by_gradient(weigh), ("training.class_weights=none",)),
     Setting(("training.sam=0.2",), climb_first, ("training.sam=null",)),
     Setting(("training.ema=0.9",), neutral=("training.ema=null",), averages=True),
@@ -220,6 +221,13 @@ SETTINGS = (
     Setting(("schedule=step", "schedule.step_epochs=1"), rates=lambda step: 0.1 * 0.1 ** (step // 3)),
     Setting(RMSPROP, add_decayed),
 )
+OF_NETWORKS = (
+    Setting(("training.dropout=0.2",), neutral=("training.dropout=null",)),
+    Setting(("training.stochastic_depth=0.2",), neutral=("training.stochastic_depth=null",)),
+    Setting(("training.image_size=16",), neutral=(f"training.image_size={TRANSFORM.crop}",)),
+)
+"""Whose effect is in how a network is built, or its images are cut (see test_network.py and test_batches.py)."""
+
 each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.overrides[-1])
 
 
@@ -281,7 +289,7 @@ def test_killed_it_goes_on_to_the_same_bits(
     assert rest.epochs[-1]["train/loss"] == whole.epochs[-1]["train/loss"]
 
 
-@each_setting
+@pytest.mark.parametrize("setting", (*SETTINGS, *OF_NETWORKS), ids=lambda setting: setting.overrides[-1])
 def test_it_is_in_the_run_key_exactly_where_it_matters(configure: Configure, setting: Setting) -> None:
     others = [text for text in setting.neutral if text not in setting.overrides and text.startswith("optimizer.")]
     assert key_of(configure(*setting.neutral)) == key_of(configure(*others))
