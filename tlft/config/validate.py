@@ -31,6 +31,7 @@ _CHOICES = {
     "training.class_weights": ("none", "balanced"),
     "data.sampler": ("uniform", "balanced"),
     "data.unmapped": ("refuse", "leave_out"),
+    "data.decode": ("full", "scaled"),
     "data.on_bad_image": ("error", "skip"),
     "data.subfolders": ("error", "include", "ignore"),
     "sweep.on_failure": ("continue", "stop"),

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,7 +147,7 @@ def _look_at_pixels(images: Dataset, config: Config, home: Path) -> tuple[Decode
     from tlft.pixels.pixel_store import decode_all
 
     transform = describe(config.arch.library, config.arch.name, config.arch.weights, home).transform
-    transform = replace(transform, white=images.white)
+    transform = transform.of_files(images.white, config.data.decode)
     decoded = decode_all(images.files, transform, home / "cache" / "decoded", available_threads())
     pairs = find_near_duplicates(images, decoded, transform, home / "cache", available_threads())
     return decoded, pairs

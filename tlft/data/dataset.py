@@ -21,7 +21,8 @@ from tlft.data.manifest import manifest_path, read_manifest
 from tlft.data.splits import ImageFile, groups_of, split_images
 from tlft.errors import ConfigurationError, TlftError
 from tlft.names import DRAWINGS
-from tlft.pixels.white_level import find_white_level
+from tlft.pixels.transforms import White
+from tlft.pixels.white_level import find_white
 from tlft.runtime.download import fetch, unpack_zip
 from tlft.storage.files import atomic_write, display_name, relative_name, sha256_of
 from tlft.storage.looking import look
@@ -45,7 +46,7 @@ class Dataset:
         left_out: files in the folder that are not taken, each with its kind.
         split_folders: which folders are taken, in words; nothing for `train` and `val` alone.
         origin: where the images are from, in words; nothing where nobody has said it.
-        white: the grey value of deep images that is white; None for that of sixteen bits.
+        white: what is white in images of more than eight bits.
         whole: SHA-256 of all images of the folder, used or not, as `digests` are; empty but for cross-validation.
         of: the whole, where classes are left out.
         grouping: where the groups are from, where `data.group` does not say it; nothing without groups.
@@ -60,7 +61,7 @@ class Dataset:
     origin: str = ""
     grouping: str = ""
     whole: str = ""
-    white: int | None = None
+    white: White = field(default_factory=White)
     of: Dataset | None = None
 
     def only(self, classes: Collection[str]) -> Dataset:
@@ -139,7 +140,7 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
 
         origin = ORIGIN
     grouping = f"column group of {manifest_path(config).name}" if folder.groups and config.group is None else ""
-    white = find_white_level({image.sha256: image.path for image in images}, config, home / "cache", workers)
+    white = find_white({image.sha256: image.path for image in images}, config, home / "cache", workers)
     whole = _digest_of_all(folder, digests) if config.folds is not None else ""
     classes = tuple(folder.classes)
     return Dataset(name, root, classes, tuple(images), folder.left_out, taken, origin, grouping, whole, white)

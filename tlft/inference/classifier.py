@@ -28,7 +28,7 @@ from tlft.models.build import rebuild_model
 from tlft.names import PROBABILITY
 from tlft.pixels.decode import BadImageError, load_image
 from tlft.pixels.pixel_store import in_order, load_pixels, resize_and_crop
-from tlft.pixels.transforms import Transform
+from tlft.pixels.transforms import Reading, Transform
 from tlft.runtime.device import Machine, available_threads, prepare_to_apply
 from tlft.storage.files import display_name
 
@@ -147,7 +147,7 @@ class Classifier:
 def _load_source(image: Source, transform: Transform, *, paths: bool) -> np.ndarray:
     """Return an image as a network sees it, uint8 [crop, crop, 3], or raise a TlftError that says what it is."""
     try:
-        return resize_and_crop(open_source(image, paths=paths, white=transform.white), transform)
+        return resize_and_crop(open_source(image, paths=paths, reading=transform.reading), transform)
     except BadImageError as error:
         if paths and not isinstance(image, bytes):
             raise
@@ -167,24 +167,22 @@ def load_file(path: Path, transform: Transform) -> np.ndarray:
     return load_pixels(path, transform)
 
 
-def open_source(image: Source, *, paths: bool = True, white: int | None = None) -> Image.Image:
+def open_source(image: Source, *, paths: bool = True, reading: Reading | None = None) -> Image.Image:
     """Open an image given as bytes, base64 text, or (unless `paths` is false) a path; upright and RGB.
-
-    `white` is the grey value of images of more than eight bits that is white; None for that of sixteen bits.
 
     Raises:
         TlftError: if it is none of these, or no image.
     """
     if isinstance(image, bytes):
-        return load_image(image, white)
+        return load_image(image, reading)
     if not paths:
-        return load_image(_decode(image), white)
+        return load_image(_decode(image), reading)
     if isinstance(image, str):
         with suppress(ValueError, TlftError):
-            return load_image(_from_base64(image), white)
+            return load_image(_from_base64(image), reading)
     with suppress(OSError, ValueError):  # such as for a name that is too long
         if (path := Path(image)).is_file():
-            return load_image(path, white)
+            return load_image(path, reading)
     raise TlftError(f"{str(image)[:60]}: is neither an image in base64 nor the path of a file")
 
 

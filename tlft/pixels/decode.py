@@ -9,6 +9,7 @@ import codecs
 import io
 import re
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from tlft.errors import TlftError
+from tlft.pixels.transforms import Reading
 from tlft.storage.files import display_name
 
 with suppress(ImportError):
@@ -43,20 +45,26 @@ class BadImageError(TlftError):
         return f"{display_name(path)}: {reason}; {mend}"
 
 
-def load_image(source: Path | bytes, white: int | None = None) -> Image.Image:
+FULL_WHITE = 65535
+"""White of sixteen bits, which needs no word."""
+
+_MAX_SAMPLE_VALUE = 281  # a tag of TIFF 6.0
+
+
+def load_image(source: Path | bytes, reading: Reading | None = None) -> Image.Image:
     """Return the image of a file, or of what one holds, as people see it: upright, in RGB, on white where transparent.
 
     Args:
         source: the file, or its bytes.
-        white: the grey value of images of more than eight bits that is white; None for that of sixteen bits.
+        reading: how it is read; None as it is.
 
     Raises:
         BadImageError: if the file is truncated, no image, or larger than Pillow's limit.
         TlftError: if the file cannot be read.
     """
     if isinstance(source, bytes):
-        return decode(source, Path(f"{len(source)} bytes"), white)
-    return decode(read_file(source), source, white)
+        return decode(source, Path(f"{len(source)} bytes"), reading)
+    return decode(read_file(source), source, reading)
 
 
 def read_file(path: Path) -> bytes:
@@ -71,11 +79,16 @@ def read_file(path: Path) -> bytes:
         raise TlftError(f"{display_name(path)}: {message}") from None
 
 
-def decode(data: bytes, path: Path, white: int | None = None) -> Image.Image:
+def decode(data: bytes, path: Path, reading: Reading | None = None) -> Image.Image:
     """Return the image that a file's bytes hold, as `load_image` does; `path` is for what is said of a bad one."""
+    reading = reading or Reading()
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _to_rgb(upright(image), white)
+            if reading.at_least is not None:  # which JPEG alone heeds, to no fewer pixels than are asked for
+                image.draft(None, (reading.at_least, reading.at_least))
+            stated = stated_white(image) if reading.white.by_tags else None
+            level = reading.white.level or FULL_WHITE
+            return _to_rgb(upright(image), [level] if stated is None else [stated, level])
     except MemoryError:
         raise
     except Exception as error:  # on broken files Pillow raises anything from OSError to struct.error
@@ -184,14 +197,21 @@ def _what_it_is(data: bytes) -> str:
     return "is text, and no image" if all(letter.isprintable() or letter.isspace() for letter in text) else ""
 
 
+def stated_white(image: Image.Image) -> int | None:
+    """Return the grey value that a file's own tag calls its largest (TIFF's MaxSampleValue); None where it has none."""
+    value = getattr(image, "tag_v2", {}).get(_MAX_SAMPLE_VALUE)
+    value = value[0] if isinstance(value, tuple) and value else value  # one for each sample of a pixel
+    return value if isinstance(value, int) and value > 0 else None
+
+
 def is_deep(image: Image.Image) -> bool:
     """Tell whether an image has grey values of more than eight bits."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _to_rgb(image: Image.Image, white: int | None) -> Image.Image:
+def _to_rgb(image: Image.Image, whites: Sequence[int]) -> Image.Image:
     if is_deep(image):
-        image = _to_eight_bits(image, white)
+        image = _to_eight_bits(image, whites)
     elif image.has_transparency_data:
         foreground = image.convert("RGBA")
         image = Image.new("RGBA", foreground.size, "white")
@@ -199,14 +219,16 @@ def _to_rgb(image: Image.Image, white: int | None) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # which copies also what is RGB
 
 
-def _to_eight_bits(image: Image.Image, white_level: int | None) -> Image.Image:
+def _to_eight_bits(image: Image.Image, whites: Sequence[int]) -> Image.Image:
     """Scale grey values; Pillow's own conversion clips them at 255.
 
-    White is `white_level`, or else 65535, and 1.0 for floating-point numbers. Values outside say that the file has a
-    scale of its own, which is taken to go from its smallest value to its largest.
+    White is the first of `whites` that no value is above, and 1.0 for floating-point numbers. Values outside say that
+    the file has a scale of its own, which is taken to go from its smallest value to its largest.
     """
     values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    black, white = 0.0, 1.0 if image.mode == "F" else float(white_level or 65535)
-    if values.min() < black or values.max() > white:
-        black, white = float(values.min()), float(values.max())
+    largest = values.max()
+    above = (float(white) for white in whites if white >= largest)
+    black, white = 0.0, 1.0 if image.mode == "F" else next(above, float(whites[-1]))
+    if values.min() < black or largest > white:
+        black, white = float(values.min()), float(largest)
     return Image.fromarray(np.rint((values - black) * (255 / ((white - black) or 1))).astype(np.uint8))

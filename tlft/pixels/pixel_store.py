@@ -118,7 +118,7 @@ def load_scaled(path: Path, transform: Transform, digest: str | None = None) -> 
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise TlftError(f"{display_name(path)}: the file changed after its digest was taken; start again")
     try:
-        scaled = scale(decode(data, path, transform.white), transform)
+        scaled = scale(decode(data, path, transform.reading), transform)
     except ValueError as error:
         raise BadImageError(path, str(error)) from None
     left, top = (max((side - _longest(transform)) // 4, 0) * 2 for side in scaled.size)
@@ -191,6 +191,8 @@ def _name_of_store(transform: Transform) -> str:
     # another Pillow may give other pixels, and may read files that this one calls bad
     geometry = f"{transform.resize}-{transform.interpolation}-{_longest(transform)}"
     geometry += "" if transform.white is None else f"-white-{transform.white}"
+    geometry += "-tags" if transform.white_tags else ""
+    geometry += "" if transform.decode is None else f"-{transform.decode}"
     return f"{geometry}-format-{_FORMAT}-pillow-{PIL.__version__}"
 
 

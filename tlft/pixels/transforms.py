@@ -7,6 +7,36 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class White:
+    """What is white in images of more than eight bits.
+
+    Attributes:
+        level: the grey value; None for that of sixteen bits.
+        by_tags: whether what a file itself says goes before that.
+    """
+
+    level: int | None = None
+    by_tags: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the pixels of a file are read, where viewers differ, or it has more than are needed.
+
+    Attributes:
+        at_least: pixels of its shorter side that are needed, of which a JPEG may be decoded at a half, a quarter or an
+            eighth; None for all that there are.
+    """
+
+    white: White = White()
+    at_least: int | None = None
+
+
+_REDUCED_TO = 2
+"""Times the size that it is scaled to: what a JPEG is decoded at keeps at least so much, as Pillow's thumbnails do."""
+
+
+@dataclass(frozen=True)
 class Transform:
     """Describe how an image becomes a network's input.
 
@@ -17,6 +47,8 @@ class Transform:
         mean: per channel (red, green, blue), on the scale 0..1, subtracted from the pixels.
         std: per channel, divides what is left.
         white: the grey value of images of more than eight bits that is white; None for that of sixteen bits.
+        white_tags: true where what a file itself says of that goes before it; else None.
+        decode: `scaled` where a JPEG is decoded at a fraction of its size; None for the whole.
     """
 
     resize: int
@@ -25,6 +57,19 @@ class Transform:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     white: int | None = None
+    white_tags: bool | None = None
+    decode: str | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read for it."""
+        at_least = None if self.decode is None else _REDUCED_TO * self.resize
+        return Reading(White(self.white, bool(self.white_tags)), at_least)
+
+    def of_files(self, white: White, decode: str) -> Transform:
+        """Return the transform for images in which this is white, decoded as `data.decode` says it."""
+        scaled = None if decode == "full" else decode
+        return replace(self, white=white.level, white_tags=white.by_tags or None, decode=scaled)
 
     def sized(self, crop: int) -> Transform:
         """Return the transform for squares of another side, which show the same part of an image."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,25 +14,22 @@ import numpy as np
 from PIL import Image
 
 from tlft.config.data_schema import DataConfig
-from tlft.pixels.decode import is_deep
+from tlft.pixels.decode import FULL_WHITE, is_deep, stated_white
+from tlft.pixels.transforms import White
 from tlft.storage.files import atomic_write
 
 log = logging.getLogger(__name__)
 
-FULL = 65535
-"""White of sixteen bits, which needs no word."""
-
 _MAY_BE_DEEP = (".png", ".tif", ".tiff", ".pgm", ".ppm")
-_MAX_SAMPLE_VALUE = 281  # a tag of TIFF 6.0
 _DEPTHS = (8, 10, 12, 14, 16)
 
 
-def find_white_level(files: Mapping[str, Path], config: DataConfig, cache: Path, workers: int) -> int | None:
-    """Return the grey value that is white in a set of images; None for that of sixteen bits.
+def find_white(files: Mapping[str, Path], config: DataConfig, cache: Path, workers: int) -> White:
+    """Return what is white in a set of images.
 
-    With `data.white_level=auto` the least depth (8, 10, 12, 14, 16 bits) that has room for the largest value, which
-    each file states in its own tags, or else has; files of eight bits, of floating-point numbers and with negative
-    values do not count. What was looked at is remembered by digest.
+    With `data.white_level=auto` what a file states in its own tag, unless it has larger values; of the others the least
+    depth (8, 10, 12, 14, 16 bits) that has room for their largest value. Files of eight bits, of floating-point numbers
+    and with negative values do not count. What was looked at is remembered by digest.
 
     Args:
         files: a path for each file's SHA-256; one that cannot be read is left to whoever decodes it.
@@ -41,29 +38,43 @@ def find_white_level(files: Mapping[str, Path], config: DataConfig, cache: Path,
         workers: threads that look.
     """
     if config.white_level != "auto":
-        level = int(config.white_level)
-        return None if level == FULL else level
+        return White(_unless_full(int(config.white_level)))
     deep = {sha256: path for sha256, path in files.items() if path.suffix.lower() in _MAY_BE_DEEP}
     if not deep:
-        return None
-    memory = cache / "digests" / "largest_values.json"
+        return White()
+    memory = cache / "digests" / "white_values.json"
     remembered = _read(memory)
     missing = [sha256 for sha256 in deep if sha256 not in remembered]
     with ThreadPoolExecutor(workers) as pool:
-        remembered |= dict(zip(missing, pool.map(_largest, (deep[sha256] for sha256 in missing)), strict=True))
+        remembered |= dict(zip(missing, pool.map(_look, (deep[sha256] for sha256 in missing)), strict=True))
     if missing:
         atomic_write(memory, json.dumps(remembered).encode())
-    largest = [value for sha256 in deep if (value := remembered[sha256])]
-    if not largest or max(largest) > FULL:
-        return None
-    bits = next(bits for bits in _DEPTHS if max(largest) < 1 << bits)
-    if (level := (1 << bits) - 1) == FULL:
-        return None
-    log.info(
-        "data: white is %d (%d bits), since no value in %d grey images is above %d; data.white_level=%d takes all 16",
-        *(level, bits, len(largest), max(largest), FULL),
-    )
-    return level
+    return _decide([remembered[sha256] for sha256 in deep])
+
+
+def _decide(values: Sequence[tuple[int, int]]) -> White:
+    """Return what is white in images of which each has a largest value and states one, or 0; and say it."""
+    stated = {stated for largest, stated in values if stated >= largest > 0}
+    unstated = [largest for largest, stated in values if largest > stated]
+    of_all = max(largest for largest, _ in values) if unstated else max(stated, default=0)
+    if not of_all:
+        return White()
+    bits = next((bits for bits in _DEPTHS if of_all < 1 << bits), None)
+    level = None if bits is None else _unless_full((1 << bits) - 1)
+    by_tags = bool(stated - {level or FULL_WHITE})
+    if by_tags:
+        log.info("data: white is what the tags of some images say: %s", ", ".join(map(str, sorted(stated))))
+    if level is not None and unstated:
+        log.info(
+            "data: white is %d (%d bits), since no value in %d grey images is above %d; data.white_level=%d takes all "
+            "16",
+            *(level, bits, len(unstated), of_all, FULL_WHITE),
+        )
+    return White(level, by_tags)
+
+
+def _unless_full(level: int) -> int | None:
+    return None if level == FULL_WHITE else level
 
 
 def _read(memory: Path) -> dict[str, Any]:
@@ -74,23 +85,19 @@ def _read(memory: Path) -> dict[str, Any]:
     return {}
 
 
-def _largest(path: Path) -> int:
-    """Return the largest value of an image of more than eight bits; 0 of any other file."""
+def _look(path: Path) -> tuple[int, int]:
+    """Return the largest value of an image of more than eight bits, and what its tag states; 0 of any other file."""
     try:
         if path.suffix.lower() == ".png" and _has_few_bits(path):
-            return 0
+            return 0, 0
         with Image.open(path) as image:
             if not is_deep(image) or image.mode == "F":
-                return 0
-            stated = getattr(image, "tag_v2", {}).get(_MAX_SAMPLE_VALUE)
+                return 0, 0
+            stated = stated_white(image) or 0
             values = np.asarray(image)
     except Exception:  # which whoever decodes it says in words
-        return 0
-    if values.size == 0 or values.min() < 0:
-        return 0
-    largest = int(values.max())
-    stated = stated[0] if isinstance(stated, tuple) and stated else stated  # one for each sample of a pixel
-    return max(largest, stated) if isinstance(stated, int) else largest
+        return 0, 0
+    return (int(values.max()), stated) if values.size and values.min() >= 0 else (0, 0)
 
 
 def _has_few_bits(path: Path) -> bool:

@@ -47,8 +47,7 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
     parent = find_parent(config)  # before images are fetched for it
     dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
     weights = find_weights(config, parent.weights if parent is not None else None)
-    if dataset.white is not None:
-        weights = replace(weights, transform=replace(weights.transform, white=dataset.white))
+    weights = replace(weights, transform=weights.transform.of_files(dataset.white, config.data.decode))
     if config.training.patience is not None and config.training.epochs and not dataset.split("holdout"):
         raise ConfigurationError(
             f"training.patience={config.training.patience}: there is no hold-out to look at, and the evaluation images "

@@ -13,7 +13,7 @@ from PIL import Image
 from tlft.data.dataset import open_dataset
 from tlft.pixels.decode import load_image
 from tlft.pixels.pixel_store import decode_all
-from tlft.pixels.transforms import Transform
+from tlft.pixels.transforms import Reading, Transform, White
 from tlft.runs.identify import identify
 
 TRANSFORM = Transform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -62,7 +62,7 @@ def test_white_is_of_the_least_depth_that_has_room(
 ) -> None:
     config = configure("data=imagefolder", f"data.root='{write(largest, kind, mode)}'")
     for _ in range(2):  # the second time it is remembered
-        assert open_dataset(config.data, config.home).white == white
+        assert open_dataset(config.data, config.home).white == White(white)
 
 
 def test_grey_levels_that_were_lost_are_seen_and_the_key_says_so(
@@ -86,22 +86,43 @@ def test_grey_levels_that_were_lost_are_seen_and_the_key_says_so(
 
 def test_the_largest_value_of_all_images_counts(configure: Configure, write: Write) -> None:
     config = configure("data=imagefolder", f"data.root='{write(900, one=4000.0)}'")
-    assert open_dataset(config.data, config.home).white == 4095
+    assert open_dataset(config.data, config.home).white == White(4095)
 
 
-def test_what_a_file_says_of_itself_counts(configure: Configure, write: Write) -> None:
+def test_what_a_file_says_of_itself_counts_for_it_and_the_largest_value_for_the_others(
+    configure: Configure, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     folder = write(900, "tif")
     path = next(folder.rglob("*.tif"))
     Image.open(path).save(path, tiffinfo={281: 4095})
     config = configure("data=imagefolder", f"data.root='{folder}'")
-    assert open_dataset(config.data, config.home).white == 4095
+    identity = identify(config)
+    assert identity.dataset.white == White(1023, by_tags=True)
+    assert "data: white is what the tags of some images say: 4095" in caplog.text
+    assert (identity.science["transform"]["white"], identity.science["transform"]["white_tags"]) == (1023, True)
+    decoded = decode_all(identity.dataset.files, identity.weights.transform, config.home / "cache" / "decoded")
+    largest = {path: int(decoded.pixels.whole(decoded.rows[sha]).max()) for sha, path in identity.dataset.files.items()}
+    assert {value for other, value in largest.items() if other != path} == {round(900 / 1023 * 255)}
+    assert largest[path] == round(900 / 4095 * 255)
+
+
+@pytest.mark.parametrize(("stated", "white"), [(4095, White(4095)), (500, White(1023)), (0, White(1023))])
+def test_what_all_files_say_is_white_unless_they_have_larger_values(
+    configure: Configure, write: Write, stated: int, white: White
+) -> None:
+    folder = write(900, "tif")
+    for path in folder.rglob("*.tif"):
+        Image.open(path).save(path, tiffinfo={281: stated})
+    config = configure("data=imagefolder", f"data.root='{folder}'")
+    assert open_dataset(config.data, config.home).white == white
 
 
 def test_values_above_white_and_below_zero_have_a_scale_of_their_own(tmp_path: Path) -> None:
     for name, pixels in (("above", RAMP * 60000), ("below", RAMP * 2000 - 1000)):
         path = tmp_path / f"{name}.tif"
         Image.fromarray(np.rint(pixels).astype(np.int32)).save(path)
-        grey = np.asarray(load_image(path, white=4095))
+        grey = np.asarray(load_image(path, Reading(White(4095))))
         assert (grey.min(), grey.max()) == (0, 255)
 
 
