@@ -26,6 +26,7 @@ class Tag:
     FOLD = "tlft.fold"  # which fold of a cross-validation a run evaluated (see tlft/records/folds.py)
     DIVERGED = "tlft.diverged"
     DAMAGED = "tlft.damaged"
+    ANY_LENGTH = "tlft.key_of_any_length"  # which runs share that differ in their epochs alone
     RESUMED = "tlft.resumed"  # how often another process went on with the run
 
     # MLflow's pages show every tag but those that begin with `mlflow.`, and JSON is not for people. It cannot be a file
@@ -47,6 +48,7 @@ class Tag:
     DATA = "data"
     ARCH = "arch"
     WEIGHTS = "weights"
+    CONTINUES = "continues"  # the id of the shorter run after whose last epoch this one began
     DEBUG = "debug"
     NEAR_DUPLICATES = "near_duplicates"
     SKIPPED_IMAGES = "skipped_images"
@@ -195,6 +197,7 @@ class Artifact:
     GALLERY = "gallery.png"
     CURVES = "curves.png"
     WEIGHTS = "weights/model.safetensors"
+    CHECKPOINT = "checkpoint"  # a folder, with checkpoint.keep=true: what it takes to train a run further
     TRACEBACK = "traceback.txt"  # only of a run that has failed
     REFUSED = "refused.jsonl"  # entries that the store did not take, with its reasons
     REPORT = "report.html"  # of a sweep's run

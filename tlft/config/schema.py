@@ -81,10 +81,12 @@ class CheckpointConfig:
         every_epochs: saved at the end of every so many epochs, though saving takes at most a twentieth of the time;
             null: not at ends of epochs.
         every_minutes: saved also in the middle of an epoch; null: not by time.
+        keep: the last one is kept among the files of the finished run, so that a longer run can go on from it.
     """
 
     every_epochs: int | None = 1
     every_minutes: float | None = 5.0
+    keep: bool = False
 
 
 @dataclass

@@ -10,6 +10,7 @@ from tlft.data.dataset import Dataset
 from tlft.runs.identify import Identity
 from tlft.runtime.device import Machine
 from tlft.tracking.active_run import ActiveRun
+from tlft.tracking.store import Store
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,6 +52,7 @@ class RunContext:
     identity: Identity
     composed: str
     machine: Machine
+    store: Store
     run: ActiveRun
     model: nn.Module
     images: Images

@@ -19,12 +19,13 @@ from tlft.config.schema import Config
 from tlft.data.class_map import describe as describe_class_map
 from tlft.errors import RunElsewhereError
 from tlft.models.weights import refuse_out_of_reach
-from tlft.names import Metric, Tag, flatten, short_id, shorten
+from tlft.names import Artifact, Metric, Tag, flatten, short_id, shorten
 from tlft.pixels.cache import warn_of_caches
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.artifacts import describe_model, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
 from tlft.runs.identify import Identity, data_tags, identify, stated_facts
+from tlft.runs.longer_run import begin_where_a_shorter_run_ended, key_of_any_length
 from tlft.runs.replay import refuse_other_run
 from tlft.runs.run_names import asked_settings, run_name
 from tlft.runtime import signals
@@ -98,7 +99,9 @@ def run_experiment(
                 log.info("class map: %s", describe_class_map(class_map))
             images, near_duplicates = _open_images(config, identity, machine, run)
             profile = _profile_of(config, machine)
-            context = RunContext(config, identity, composed, machine, run, model, images, near_duplicates, profile)
+            context = RunContext(
+                config, identity, composed, machine, store, run, model, images, near_duplicates, profile
+            )
             metrics = _compute(context)
         return Outcome(RunStatus.DONE, run.run_id, run.name, metrics, run.seconds)
     # Another home has begun it since, or even finished it.
@@ -108,6 +111,7 @@ def run_experiment(
 def _compute(context: RunContext) -> dict[str, float]:
     """Train, evaluate, and log the outcome; returns the measures."""
     from tlft.features.cache import share_features
+    from tlft.training.checkpoint import Checkpoints
 
     model, weights, machine = context.model, context.identity.weights, context.machine
     begun = time.monotonic()
@@ -123,6 +127,8 @@ def _compute(context: RunContext) -> dict[str, float]:
     config, run = context.config, context.run
     with run.writing_files() as folder:
         write_artifacts(context, predictions, folder)
+        if config.checkpoint.keep and config.training.epochs:
+            Checkpoints(run.folder.checkpoints, context.identity.key).copy_newest(folder / Artifact.CHECKPOINT)
     if config.tracking.weights:
         run.log_model(describe_model(context))
     spent = {
@@ -149,6 +155,8 @@ def _train(context: RunContext) -> float:
         log.info(
             "%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, short_id(run.run_id)
         )
+    elif state.optimizer is not None and not config.debug:
+        begin_where_a_shorter_run_ended(context, state)
     reporter = Reporter(context, checkpoints)
     with reporter.showing_progress(state), signals.patient(), context.profile or nullcontext():
         train(context.model, context.images.train, config, context.machine, state, reporter)
@@ -213,7 +221,7 @@ def _open_images(
 
 def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMembership | None) -> dict[str, str]:
     environment, source = describe_environment(machine), source_state()
-    column = column_of(flatten(identity.science))
+    column, of_any_length = column_of(flatten(identity.science)), key_of_any_length(identity.science)
     facts = (Tag.DEVICE, Tag.HARDWARE, Tag.PRECISION, Tag.THREADS, Tag.COMMAND)
     return {
         **{str(name): str(text) for name, text in (config.tracking.tags or {}).items()},
@@ -222,6 +230,7 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
         **({Tag.SWEEP: sweep.name} if sweep and sweep.name else {}),
         **data_tags(config, identity.dataset),
         **stated_facts(config.data, identity.dataset),
+        **({Tag.ANY_LENGTH: of_any_length} if of_any_length else {}),
         Tag.HOST: platform.node(),
         Tag.ARCH: config.arch.name,
         Tag.DEBUG: str(config.debug).lower(),

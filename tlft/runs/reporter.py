@@ -109,10 +109,12 @@ class Reporter:
             with averaged(model, state.average):
                 metrics = metrics | self._judge(model, state)
         self.context.run.log_metrics(metrics, step=epoch, with_system=True)
+        has_ended = epoch == training.epochs or state.stale == training.patience
         save_every = self.context.config.checkpoint.every_epochs
         if not self._saving.cost:
             self._saving.cost = sum(tensor.nbytes for tensor in model.state_dict().values()) / _BYTES_SAVED_A_SECOND
-        if save_every is not None and epoch % save_every == 0 and self._saving.is_due():
+        is_due = save_every is not None and epoch % save_every == 0 and self._saving.is_due()
+        if is_due or (has_ended and self.context.config.checkpoint.keep):
             self._save(model, state)
         # A server may stop answering, which is to be noticed soon.
         if is_server(self.context.config.tracking.uri or "") or self._delivering.is_due():

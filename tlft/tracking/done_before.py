@@ -22,7 +22,7 @@ def find_done(config: Config, key: str) -> Outcome | None:
     None where that cannot be told without MLflow: there is no such run, it is damaged, the home was moved, somebody
     is at work, or something is left that a killed process has not done.
     """
-    path, experiment = _own_database(config), config.tracking.experiment
+    path, experiment = own_database(config), config.tracking.experiment
     if path is None:
         return None
     records = read_tagged(path, experiment, Tag.RUN_KEY, key) or ()
@@ -35,11 +35,11 @@ def find_done(config: Config, key: str) -> Outcome | None:
 
 def is_new(config: Config, key: str) -> bool:
     """Tell whether it is certain that no run of a key was begun; False where that cannot be told without MLflow."""
-    path = _own_database(config)
+    path = own_database(config)
     return path is not None and read_tagged(path, config.tracking.experiment, Tag.RUN_KEY, key) == []
 
 
-def _own_database(config: Config) -> Path | None:
+def own_database(config: Config) -> Path | None:
     """Return the home's own database, if it is the store of a configuration and can be read as it is."""
     own = tracking_uri(None, config.home)
     uri = tracking_uri(config.tracking.uri, config.home)

@@ -68,7 +68,7 @@ class ArtifactReader:
 
         for record in parts_of(records):
             if record.run_id not in self._read:
-                with self._file(record, Artifact.PREDICTIONS) as path, suppress(OSError, ValueError):  # damaged
+                with self.file(record, Artifact.PREDICTIONS) as path, suppress(OSError, ValueError):  # damaged
                     if path is not None:
                         # In a third of the time that pandas takes.
                         self._read[record.run_id] = parquet.read_table(path).to_pandas()
@@ -77,7 +77,7 @@ class ArtifactReader:
 
     def text(self, record: Record, name: str) -> str:
         """Return a text that was kept with a run, or nothing if it cannot be read."""
-        with self._file(record, name) as path:
+        with self.file(record, name) as path:
             try:
                 return "" if path is None else path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):
@@ -85,15 +85,15 @@ class ArtifactReader:
 
     def digest(self, record: Record, name: str) -> str:
         """Return the SHA-256 of a file that was kept with a run, or nothing if there is none."""
-        with self._file(record, name) as path:
+        with self.file(record, name) as path:
             return "" if path is None else sha256_of(path)
 
     @contextmanager
-    def _file(self, record: Record, name: str) -> Iterator[Path | None]:
-        """Yield where a file of a run is, fetched if need be; None if there is none."""
+    def file(self, record: Record, name: str) -> Iterator[Path | None]:
+        """Yield where a file or a folder of a run is, fetched if need be; None if there is none."""
         folder = local_folder(record.artifacts) if record.artifacts else None
         if folder is not None:
-            yield folder / name if (folder / name).is_file() else None
+            yield folder / name if (folder / name).exists() else None
             return
         with TemporaryDirectory() as fetched:
             try:

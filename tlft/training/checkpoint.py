@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,14 @@ class Checkpoints:
             self._newest = number
             return True
         return False
+
+    def copy_newest(self, to: Path) -> None:
+        """Copy the newest checkpoint, if there is one, into a folder of its own."""
+        if numbers := self._numbers():
+            to.mkdir()
+            for kind in ("safetensors", "json"):
+                path = self._path(max(numbers), kind)
+                shutil.copy2(path, to / path.name)
 
     def _read(self, number: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return what the two files of a checkpoint hold, once every digest is right."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +25,9 @@ class CountingReader(ArtifactReader):
         super().__init__()
         self.opened: list[str] = []
 
-    def _file(self, record: Record, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def file(self, record: Record, name: str) -> AbstractContextManager[Path | None]:
         self.opened.append(record.run_id)
-        return super()._file(record, name)
+        return super().file(record, name)
 
 
 def keep(record: Record, folder: Path, right: int) -> Record:
