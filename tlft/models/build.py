@@ -161,6 +161,8 @@ def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
             state = replace_classifier(state, expected, head_names(model), path)
         if config.arch.library == "timm" and not (weights.is_own and not misfits(state, expected)):
             state = _spelled_by_timm(path, state, config.arch.name, weights, expected)
+    if not weights.spec.num_classes and not weights.is_own:  # of a network that was trained without classes
+        state = replace_classifier(state, expected, head_names(model), path)
     if problem := misfits(state, expected):
         raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
     model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; `misfits` saw to all else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import nn
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, one_line
+
+_CLASSES = 1000  # outputs of a head to begin with
 
 _KEYS = {
     **dict.fromkeys(("dropout", "drop_rate"), "training.dropout"),
@@ -102,14 +105,14 @@ def _from_timm(name: str, options: Options) -> nn.Module:
 
     given = {"drop_rate": options.dropout, "drop_path_rate": options.stochastic_depth}
     arguments: dict[str, Any] = {argument: rate for argument, rate in given.items() if rate is not None}
+    model: nn.Module | None = None
     if options.any_size:
-        try:
-            sized: nn.Module = timm.create_model(name, pretrained=False, dynamic_img_size=True, **arguments)
-        except TypeError:  # most have no size of their own, and no such argument
-            pass
-        else:
-            return sized
-    model: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+        with suppress(TypeError):  # most have no size of their own, and no such argument
+            model = timm.create_model(name, pretrained=False, dynamic_img_size=True, **arguments)
+    if model is None:
+        model = timm.create_model(name, pretrained=False, **arguments)
+    if getattr(model, "num_classes", None) == 0:  # trained without classes, as by DINO or CLIP
+        model.reset_classifier(_CLASSES)  # type: ignore[operator]
     return model
 
 

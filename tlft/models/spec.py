@@ -98,7 +98,7 @@ def ask_library(library: str, name: str, weights: str) -> Spec:
     """Return what a library says of weights; `auto` are those of its own choice.
 
     Raises:
-        ConfigurationError: if it has no such weights, or they need images that are no centred squares.
+        ConfigurationError: if it has no such weights, or they need images that are no squares.
     """
     return _ask_torchvision(name, weights) if library == "torchvision" else _ask_timm(name, weights)
 
@@ -130,13 +130,14 @@ def _ask_timm(name: str, weights: str) -> Spec:
         tags = [full_name.partition(".")[2] for full_name in timm.list_pretrained(f"{name}.*")]
         raise ConfigurationError(_no_such_weights(name, weights, tags))
     size = cfg.input_size[1]
-    if size != cfg.input_size[2] or cfg.crop_mode != "center":
+    if size != cfg.input_size[2] or cfg.crop_mode not in ("center", "squash") or cfg.input_size[0] != 3:
         raise ConfigurationError(
-            f"arch.name={name}: needs images of {cfg.input_size}, {cfg.crop_mode} cropped; only centred squares are "
-            "supported, so choose another network"
+            f"arch.name={name}: needs images of {cfg.input_size}, with a crop mode of {cfg.crop_mode}; only squares of "
+            "three channels, centred or squashed, are supported, so choose another network"
         )
+    squash = True if cfg.crop_mode == "squash" else None
     resize = math.floor(size / cfg.crop_pct)
-    transform = Transform(resize, size, cfg.interpolation, tuple(cfg.mean), tuple(cfg.std))
+    transform = Transform(resize, size, cfg.interpolation, tuple(cfg.mean), tuple(cfg.std), squash=squash)
     if weights == LITE0:
         return Spec(LITE0, transform, cfg.num_classes, package=LITE0)
     spec = Spec(cfg.tag or tag, transform, cfg.num_classes, url=cfg.url or None, hub_repo=cfg.hf_hub_id)

@@ -65,13 +65,15 @@ class DecodedImages:
 
 
 def scale(image: Image.Image, transform: Transform) -> Image.Image:
-    """Scale the shorter side, bit for bit as torchvision's Resize.
+    """Scale the shorter side, bit for bit as torchvision's Resize; or both sides to one length, if that is asked for.
 
     Raises:
         ValueError: if the image is so narrow that it would not fit into memory once scaled.
     """
     short = min(image.size)
     width, height = (int(transform.resize * side / short) for side in image.size)
+    if transform.squash:
+        width = height = transform.resize
     if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"is too narrow to be scaled ({image.width} x {image.height} pixels)")
     return image.resize((width, height), Image.Resampling[transform.interpolation.upper()])
@@ -192,6 +194,7 @@ def _name_of_store(transform: Transform) -> str:
     geometry = f"{transform.resize}-{transform.interpolation}-{_longest(transform)}"
     geometry += "" if transform.white is None else f"-white-{transform.white}"
     geometry += "-tags" if transform.white_tags else ""
+    geometry += "-squash" if transform.squash else ""
     geometry += "" if transform.decode is None else f"-{transform.decode}"
     return f"{geometry}-format-{_FORMAT}-pillow-{PIL.__version__}"
 

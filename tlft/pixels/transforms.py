@@ -48,6 +48,7 @@ class Transform:
         std: per channel, divides what is left.
         white: the grey value of images of more than eight bits that is white; None for that of sixteen bits.
         white_tags: true where what a file itself says of that goes before it; else None.
+        squash: true where both sides are scaled to that length, whatever they were; else None.
         decode: `scaled` where a JPEG is decoded at a fraction of its size; None for the whole.
     """
 
@@ -58,6 +59,7 @@ class Transform:
     std: tuple[float, float, float]
     white: int | None = None
     white_tags: bool | None = None
+    squash: bool | None = None
     decode: str | None = None
 
     @property

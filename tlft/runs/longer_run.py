@@ -45,19 +45,18 @@ def begin_where_a_shorter_run_ended(context: RunContext, state: TrainingState) -
     """
     config, run = context.config, context.run
     key = key_of_any_length(context.identity.science)
-    epochs, reason = config.training.epochs, ""
-    shorter = [each for each in find_of_any_length(context.store, config, key) if epochs_of(each) < epochs]
-    for record in shorter:
-        reason = _hindrance(config, epochs_of(record)) or _restore(context, state, record)
-        if not reason:
+    of_any_length = find_of_any_length(context.store, config, key)
+    reasons = []  # of each run, the longest first
+    for record in (each for each in of_any_length if epochs_of(each) < config.training.epochs):
+        if not (reason := _hindrance(config, epochs_of(record)) or _restore(context, state, record)):
             log.info("%s: goes on after epoch %d of run %s", run.name, state.epoch, short_id(record.run_id))
             run.log_tags({Tag.CONTINUES: record.run_id})
             _copy_history(context, record, state.epoch)
             return
-    if shorter:
-        record = shorter[0]
         what = f"the {epochs_of(record)} epochs of run {short_id(record.run_id)} are trained again"
-        log.info("%s: %s, since %s", run.name, what, reason)
+        reasons.append(f"{what}, since {reason}")
+    if reasons:
+        log.info("%s: %s", run.name, reasons[0])
 
 
 def _hindrance(config: Config, epochs: int) -> str:

@@ -77,5 +77,6 @@ def refuse_other_network(config: Config, parent: Parent, dataset: Dataset, trans
 
 def _describe(transform: Transform) -> str:
     size = f"{transform.crop} of {transform.resize} pixels, {transform.interpolation}, mean {transform.mean[0]:g}"
+    size += ", squashed" if transform.squash else ""
     white = f", white {transform.white}" if transform.white is not None else ""
     return size + white + (f", decoded {transform.decode}" if transform.decode is not None else "")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
@@ -25,7 +25,7 @@ class CountingReader(ArtifactReader):
         super().__init__()
         self.opened: list[str] = []
 
-    def file(self, record: Record, name: str) -> AbstractContextManager[Path | None]:
+    def file(self, record: Record, name: str) -> Any:
         self.opened.append(record.run_id)
         return super().file(record, name)
 

@@ -4,13 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from conftest import TINY_ARCH, Configure
 from networks import build, differing
+from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from tlft.errors import ConfigurationError, TlftError
-from tlft.models.weights import find_weights
+from tlft.models.build import build_model
+from tlft.models.spec import ask_library
+from tlft.models.weights import Weights, find_weights
+from tlft.pixels.pixel_store import scale
 
 
 def test_scratch_is_drawn_from_the_seed_whatever_ran_before(configure: Configure) -> None:
@@ -133,3 +139,29 @@ def test_a_network_that_takes_one_size_alone_is_refused_in_one_line(configure: C
     ) as raised:
         build(config)
     assert "\n" not in str(raised.value)
+
+
+def test_published_weights_without_a_classifier_serve_under_a_new_head(configure: Configure, tmp_path: Path) -> None:
+    network = ("arch=timm", "arch.name=vit_tiny_patch16_dinov3_qkvb", "training.trainable=head")
+    torch.manual_seed(1)
+    trained = timm.create_model("vit_tiny_patch16_dinov3_qkvb", num_classes=0)
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    spec = ask_library("timm", "vit_tiny_patch16_dinov3_qkvb", "auto")
+    assert spec.num_classes == 0
+    weights = Weights(spec.transform, "0" * 64, tmp_path / "model.safetensors", spec)
+    model = build_model(configure(*network), weights, 3)
+    assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+    state = model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in trained.state_dict().items())
+    with pytest.raises(ConfigurationError, match=r"head=imagenet1k arch.name=.* have 0 outputs, not the 1000"):
+        build_model(configure(*network, "head=imagenet1k", "training.trainable=none"), weights, 3)
+
+
+def test_images_are_squashed_where_the_weights_were_trained_so() -> None:
+    transform = ask_library("timm", "convnext_base", "fb_in22k_ft_in1k_384").transform
+    assert (transform.crop, transform.resize, transform.squash) == (384, 384, True)
+    assert scale(Image.new("RGB", (800, 500)), transform).size == (384, 384)
+    plain = ask_library("timm", "convnext_base", "fb_in22k_ft_in1k").transform
+    assert plain.squash is None
+    assert "squash" not in plain.to_dict()
+    assert scale(Image.new("RGB", (800, 500)), plain).size == (int(plain.resize * 1.6), plain.resize)

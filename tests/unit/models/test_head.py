@@ -74,3 +74,15 @@ def test_a_network_without_a_classifier_says_so() -> None:
     model.pretrained_cfg = {"classifier": "1"}  # type: ignore[assignment]
     with pytest.raises(ConfigurationError, match="was trained without classes"):
         head_names(model)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_dinov3_qkvb", "vit_base_patch16_clip_224", "convnext_tiny"])
+def test_a_network_that_was_trained_without_classes_is_given_a_classifier(name: str) -> None:
+    with torch.device("meta"):
+        model = build_network("timm", name)
+        replace_head(model, 3)
+    (head,) = head_names(model)
+    layer = model.get_submodule(head)
+    assert isinstance(layer, nn.Linear)
+    assert layer.out_features == 3
+    assert model.num_classes == 3
