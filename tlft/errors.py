@@ -33,7 +33,7 @@ class ConfigurationError(TlftError):
 
 
 class UnmappedError(ConfigurationError):
-    """Say that no output of ImageNet's stands for any class of the data, so that an untouched network cannot be asked.
+    """Say why an untouched network cannot be asked: no output of ImageNet's stands for any class, or it has none.
 
     A sweep leaves such a job out, and does the others.
     """

@@ -29,7 +29,7 @@ from tlft.models.tensors import (
     strip_prefix,
     tensors_of,
 )
-from tlft.models.weights import Weights, fetch_weights
+from tlft.models.weights import Weights, fetch_weights, say_other_outputs
 from tlft.runtime.seeds import derive_seed
 
 
@@ -52,10 +52,7 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
         if config.model.keep_head:
             _load_head(model, config, weights)
     elif weights.spec.num_classes != 1000:
-        raise ConfigurationError(
-            f"head=imagenet1k arch.name={config.arch.name}: its weights have {weights.spec.num_classes} outputs, not "
-            "the 1000 of ImageNet; choose other weights with model.weights, or head=task"
-        )
+        raise ConfigurationError(say_other_outputs(config.arch.name, weights.spec))
     freeze(model, config.training.trainable)
     for key in ("data.image_size", "training.image_size"):
         if (size := attrgetter(key)(config)) is not None:

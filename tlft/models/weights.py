@@ -16,7 +16,7 @@ import yaml
 
 from tlft.config.paths import CONF
 from tlft.config.schema import Config
-from tlft.errors import ConfigurationError, TlftError, nearest
+from tlft.errors import ConfigurationError, TlftError, UnmappedError, nearest
 from tlft.models.spec import LITE0, Spec, ask_library, describe, digest_in, list_networks, recall, was_asked
 from tlft.models.timm_sources import read_sources
 from tlft.pixels.transforms import Transform
@@ -68,6 +68,24 @@ def find_problems(config: Config, *, is_single: bool = False) -> list[str]:
     if not is_known and not problems:
         problems += _weights_problems(arch.library, arch.name, asked)
     return problems
+
+
+def find_other_outputs(config: Config) -> UnmappedError | None:
+    """Return why a network cannot be asked for ImageNet's classes: its published weights have other outputs."""
+    arch, model = config.arch, config.model
+    if config.head.name != "imagenet1k" or model.weights_file is not None or model.run_id is not None:
+        return None
+    asked = model.weights or arch.weights
+    spec = recall(config.home, arch.library, arch.name, asked) or ask_library(arch.library, arch.name, asked)
+    return None if spec.num_classes == 1000 else UnmappedError(say_other_outputs(arch.name, spec))
+
+
+def say_other_outputs(name: str, spec: Spec) -> str:
+    """Say that weights have other outputs than the 1000-class head asks for."""
+    return (
+        f"head=imagenet1k arch.name={name}: its weights have {spec.num_classes or 'no'} outputs, not the 1000 of "
+        "ImageNet; choose other weights with model.weights, or head=task"
+    )
 
 
 def _reach_problems(config: Config, asked: str, is_single: bool) -> list[str]:

@@ -177,7 +177,7 @@ def _checked(
         raise ConfigurationError([*problems, *unmapped.problems])
     if problems:
         raise ConfigurationError(problems)
-    if unmapped is not None:
+    if (unmapped := unmapped or weights.find_other_outputs(config)) is not None:
         raise unmapped
     return resolve(config)
 

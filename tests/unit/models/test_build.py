@@ -153,7 +153,7 @@ def test_published_weights_without_a_classifier_serve_under_a_new_head(configure
     assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
     state = model.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in trained.state_dict().items())
-    with pytest.raises(ConfigurationError, match=r"head=imagenet1k arch.name=.* have 0 outputs, not the 1000"):
+    with pytest.raises(ConfigurationError, match=r"head=imagenet1k arch.name=.* have no outputs, not the 1000"):
         build_model(configure(*network, "head=imagenet1k", "training.trainable=none"), weights, 3)
 
 

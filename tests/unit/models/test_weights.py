@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from conftest import Configure
 
-from tlft.errors import ConfigurationError, TlftError
+from tlft.errors import ConfigurationError, TlftError, UnmappedError
 from tlft.models import spec, weights
 from tlft.models.spec import digest_in
-from tlft.models.weights import find_weights
+from tlft.models.weights import find_other_outputs, find_weights
 
 
 def test_weights_file_with_other_bytes_than_its_name_promises_is_refused(
@@ -170,3 +170,15 @@ def test_a_run_hears_at_once_that_its_weights_cannot_be_fetched(
     else:
         weights.refuse_out_of_reach(wanted)
     weights.refuse_out_of_reach(find_weights(configure("arch=resnet18", "model=scratch")))
+
+
+def test_a_network_without_imagenets_classes_cannot_be_asked_for_them(configure: Configure) -> None:
+    network = ("arch=timm", "arch.name=vit_tiny_patch16_dinov3_qkvb")
+    error = find_other_outputs(configure(*network, "experiment=zero_shot"))
+    assert isinstance(error, UnmappedError)  # so that a sweep does its other jobs
+    assert "its weights have no outputs, not the 1000 of ImageNet" in str(error)
+    assert find_other_outputs(configure(*network, "experiment=linear_probe")) is None
+    assert find_other_outputs(configure("experiment=zero_shot")) is None
+    of_more = ("arch=timm", "arch.name=vit_tiny_patch16_224", "model.weights=augreg_in21k")
+    error = find_other_outputs(configure(*of_more, "experiment=zero_shot"))
+    assert "its weights have 21843 outputs" in str(error)
