@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import TINY_ARCH, run_py
+from fabricated import compose
 
+from tlft.config.compose import Composer
 from tlft.database.places import local_folder
 from tlft.names import CURVES, Artifact, Param, Tag
 from tlft.records.record import Record
+from tlft.runs.experiment import run_experiment
 from tlft.storage.files import sha256_of
 from tlft.tracking.reader import load_curves, load_records
 
+Train = Callable[..., tuple[Record, str]]
 
-def train(home: Path, folder: Path, epochs: int, *overrides: str) -> tuple[Record, str]:
-    data = ("data=imagefolder", f"data.root={folder}", "training.batch_size=4")
-    done = run_py(*data, *TINY_ARCH, "model=scratch", f"training.epochs={epochs}", *overrides, home=home)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (record,) = [each for each in load_records("tlft", home=home) if each.params[Param.EPOCHS] == str(epochs)]
-    return record, done.stdout
+
+@pytest.fixture
+def train(composer: Composer, tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> Train:
+    """Return what trains a run of so many epochs in a home, and tells what was said."""
+
+    def train(home: Path, epochs: int, *overrides: str) -> tuple[Record, str]:
+        caplog.clear()
+        caplog.set_level("INFO")
+        recipe = ("training.batch_size=4", f"training.epochs={epochs}", *overrides)
+        run_experiment(compose(composer, home, tiny_folder, "data=imagefolder", *TINY_ARCH, "model=scratch", *recipe))
+        (record,) = [each for each in load_records("tlft", home=home) if each.params[Param.EPOCHS] == str(epochs)]
+        return record, caplog.text
+
+    return train
 
 
 def bits(record: Record) -> tuple[str, ...]:
@@ -46,11 +59,11 @@ def curves(record: Record, home: Path) -> dict[str, list[tuple[int, float]]]:
     ids=["plain", "averaged", "lowest loss", "patience", "probe", "unfrozen"],
 )
 def test_more_epochs_go_on_from_those_that_were_trained_to_the_bits_of_one_go(
-    tmp_path: Path, tiny_folder: Path, recipe: tuple[str, ...]
+    tmp_path: Path, train: Train, recipe: tuple[str, ...]
 ) -> None:
-    shorter, _ = train(tmp_path / "twice", tiny_folder, 3, "checkpoint.keep=true", *recipe)
-    longer, said = train(tmp_path / "twice", tiny_folder, 6, *recipe)
-    whole, _ = train(tmp_path / "once", tiny_folder, 6, *recipe)
+    shorter, _ = train(tmp_path / "twice", 3, "checkpoint.keep=true", *recipe)
+    longer, said = train(tmp_path / "twice", 6, *recipe)
+    whole, _ = train(tmp_path / "once", 6, *recipe)
     assert "goes on after epoch 3 of run" in said
     assert longer.key == whole.key != shorter.key
     assert bits(longer) == bits(whole)
@@ -71,33 +84,40 @@ def test_more_epochs_go_on_from_those_that_were_trained_to_the_bits_of_one_go(
     ids=["no checkpoint", "cosine", "lowest loss"],
 )
 def test_where_that_cannot_be_a_line_says_why(
-    tmp_path: Path, tiny_folder: Path, of_shorter: tuple[str, ...], of_both: tuple[str, ...], reason: str
+    tmp_path: Path, train: Train, of_shorter: tuple[str, ...], of_both: tuple[str, ...], reason: str
 ) -> None:
-    train(tmp_path, tiny_folder, 5, *of_shorter, *of_both)
-    longer, said = train(tmp_path, tiny_folder, 6, *of_both)
+    train(tmp_path, 5, *of_shorter, *of_both)
+    longer, said = train(tmp_path, 6, *of_both)
     assert re.search(reason, said)
     assert Tag.CONTINUES not in longer.tags
 
 
-def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path: Path, tiny_folder: Path) -> None:
-    shorter, _ = train(tmp_path, tiny_folder, 2, "checkpoint.keep=true")
+def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path: Path, train: Train) -> None:
+    shorter, _ = train(tmp_path, 2, "checkpoint.keep=true")
     folder = local_folder(shorter.artifacts)
     assert folder is not None
     (tensors,) = (folder / Artifact.CHECKPOINT).glob("*.safetensors")
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"\0")
-    longer, said = train(tmp_path, tiny_folder, 4)
+    longer, said = train(tmp_path, 4)
     assert "since its checkpoint is damaged" in said
-    whole, _ = train(tmp_path / "other", tiny_folder, 4)
+    whole, _ = train(tmp_path / "other", 4)
     assert bits(longer) == bits(whole)
 
 
-def test_of_several_the_longest_counts_and_nobody_goes_on_from_another_recipe(
-    tmp_path: Path, tiny_folder: Path
-) -> None:
-    train(tmp_path, tiny_folder, 1, "checkpoint.keep=true")
-    longest, _ = train(tmp_path, tiny_folder, 2, "checkpoint.keep=true")
-    longer, said = train(tmp_path, tiny_folder, 4)
+def test_of_several_the_longest_counts_and_nobody_goes_on_from_another_recipe(tmp_path: Path, train: Train) -> None:
+    train(tmp_path, 1, "checkpoint.keep=true")
+    longest, _ = train(tmp_path, 2, "checkpoint.keep=true")
+    longer, said = train(tmp_path, 4)
     assert longer.tags[Tag.CONTINUES] == longest.run_id
-    _, said = train(tmp_path, tiny_folder, 5, "seed=1")
+    _, said = train(tmp_path, 5, "seed=1")
     assert "goes on" not in said
     assert "trained again" not in said
+
+
+def test_the_same_command_with_more_epochs_is_all_that_is_typed(tmp_path: Path, tiny_folder: Path) -> None:
+    command = ("data=imagefolder", f"data.root={tiny_folder}", *TINY_ARCH, "model=scratch", "checkpoint.keep=true")
+    for epochs, said in ((1, ""), (2, "goes on after epoch 1 of run"), (2, "")):
+        done = run_py(*command, f"training.epochs={epochs}", home=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert said in done.stdout
+    assert len(load_records("tlft", home=tmp_path)) == 2

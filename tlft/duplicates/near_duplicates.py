@@ -90,9 +90,7 @@ def find_near_duplicates(
         log.info("near-duplicates are not looked for among more than %d images", MOST_IMAGES)
         return None
     names = [[file.split, file.label, file.sha256, relative_name(file.path, dataset.root)] for file in files]
-    how = (transform.white, transform.white_tags, transform.squash, transform.decode)
-    read = [value for value in how if value is not None]
-    geometry = [transform.resize, transform.crop, transform.interpolation, *read]
+    geometry = [transform.resize, transform.crop, transform.interpolation, *transform.peculiarities]
     identity = json.dumps([_FORMAT, geometry, dataset.classes, names], sort_keys=True)
     memory = cache / "near_duplicates" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
     if (pairs := _read(memory)) is not None:

@@ -67,7 +67,7 @@ def _start(config: Config, weights: Weights) -> nn.Module:
     if config.model.name == "pretrained" and config.model.stages is None:
         return _pretrained(config, weights)
     with _random_state(derive_seed(config.seed, "weights")):
-        model = build_network(config.arch.library, config.arch.name, options_of(config))
+        model = build_network(config.arch.library, config.arch.name, options_of(config, weights.spec.transform.crop))
     if config.model.name == "moments":
         draw_by_moments(model, _pretrained(config, weights), derive_seed(config.seed, "moments"))
     elif config.model.name == "shuffled":
@@ -86,7 +86,7 @@ _MOST_KEPT = 500_000_000
 def _pretrained(config: Config, weights: Weights) -> nn.Module:
     """Return the network with its pretrained weights; a copy, where the run before had the same."""
     own = (str(weights.path), config.head.name) if weights.is_own else ()  # whose classifier may not be loaded
-    options = options_of(config)
+    options = options_of(config, weights.spec.transform.crop)
     key = (config.arch.library, config.arch.name, options, weights.digest, weights.spec.package, *own)
     if key not in _latest:
         _latest.clear()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tlft.errors import ConfigurationError
 from tlft.models.head import head_names
 
-_WRAPPERS = ("encoder", "trunk", "backbone", "body")
+_WRAPPERS = ("encoder", "trunk", "backbone")
 _SEQUENCES = ("features", "blocks", "layers", "stages")
 
 

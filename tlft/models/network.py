@@ -37,10 +37,13 @@ class Options:
     any_size: bool = False
 
 
-def options_of(config: Config) -> Options:
-    """Return what a configuration asks a network for; nothing random where nothing is trained."""
+def options_of(config: Config, native: int) -> Options:
+    """Return what a configuration asks a network for whose weights are for squares of `native` pixels a side.
+
+    Nothing random where nothing is trained.
+    """
     training = config.training
-    any_size = config.data.image_size is not None or training.image_size is not None
+    any_size = any(size not in (None, native) for size in (config.data.image_size, training.image_size))
     if training.trainable == "none":
         return Options(any_size=any_size)
     return Options(training.dropout, training.stochastic_depth, any_size)

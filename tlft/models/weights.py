@@ -22,6 +22,7 @@ from tlft.models.timm_sources import read_sources
 from tlft.pixels.transforms import Transform
 from tlft.runtime.download import NO_ANSWER, fetch, why_unreachable
 from tlft.storage.files import sha256_of
+from tlft.storage.looking import look
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def find_other_outputs(config: Config) -> UnmappedError | None:
     arch, model = config.arch, config.model
     if config.head.name != "imagenet1k" or model.weights_file is not None or model.run_id is not None:
         return None
-    asked = model.weights or arch.weights
-    spec = recall(config.home, arch.library, arch.name, asked) or ask_library(arch.library, arch.name, asked)
+    names = arch.library, arch.name, model.weights or arch.weights
+    spec = look((config.home, *names), lambda: recall(config.home, *names) or ask_library(*names))
     return None if spec.num_classes == 1000 else UnmappedError(say_other_outputs(arch.name, spec))
 
 

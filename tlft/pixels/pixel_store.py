@@ -191,12 +191,8 @@ def decode_all(files: Mapping[str, Path], transform: Transform, cache: Path, wor
 def _name_of_store(transform: Transform) -> str:
     """Return what the folder is called whose records any transform can take its crops of that scales alike."""
     # another Pillow may give other pixels, and may read files that this one calls bad
-    geometry = f"{transform.resize}-{transform.interpolation}-{_longest(transform)}"
-    geometry += "" if transform.white is None else f"-white-{transform.white}"
-    geometry += "-tags" if transform.white_tags else ""
-    geometry += "-squash" if transform.squash else ""
-    geometry += "" if transform.decode is None else f"-{transform.decode}"
-    return f"{geometry}-format-{_FORMAT}-pillow-{PIL.__version__}"
+    geometry = (transform.resize, transform.interpolation, _longest(transform), *transform.peculiarities)
+    return f"{'-'.join(map(str, geometry))}-format-{_FORMAT}-pillow-{PIL.__version__}"
 
 
 def _key_of_bad(digest: str) -> str:

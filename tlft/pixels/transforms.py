@@ -68,6 +68,17 @@ class Transform:
         at_least = None if self.decode is None else _REDUCED_TO * self.resize
         return Reading(White(self.white, bool(self.white_tags)), at_least)
 
+    @property
+    def peculiarities(self) -> list[str]:
+        """What its pixels owe to more than size and interpolation, in words for names of files."""
+        words = {
+            f"white-{self.white}": self.white is not None,
+            "tags": self.white_tags,
+            "squash": self.squash,
+            f"{self.decode}": self.decode is not None,
+        }
+        return [word for word, applies in words.items() if applies]
+
     def of_files(self, white: White, decode: str) -> Transform:
         """Return the transform for images in which this is white, decoded as `data.decode` says it."""
         scaled = None if decode == "full" else decode

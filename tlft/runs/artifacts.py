@@ -118,6 +118,7 @@ def describe_model(context: RunContext) -> dict[str, Any]:
     from tlft.models.network import options_of
 
     arch, identity = context.config.arch, context.identity
+    options = options_of(context.config, identity.weights.spec.transform.crop)
     return {
         "library": arch.library,
         "arch": arch.name,
@@ -126,7 +127,7 @@ def describe_model(context: RunContext) -> dict[str, Any]:
         "class_map": identity.label_space.class_map,
         "transform": identity.weights.transform.to_dict(),
         "precision": context.machine.precision,
-        **({"any_size": True} if options_of(context.config).any_size else {}),
+        **({"any_size": True} if options.any_size else {}),
         "frozen": describe_frozen(context.model, context.config, identity.weights),
         "run_key": identity.key,
     }

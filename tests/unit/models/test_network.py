@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -26,23 +26,26 @@ def depth_rates(model: nn.Module) -> list[float]:
     return [*rates(model, "StochasticDepth", "p"), *rates(model, "DropPath", "drop_prob")]
 
 
-def of_library() -> Iterator[tuple[str, str, nn.Module]]:
-    """Yield networks as their library builds them with a rate of 0.3."""
-    yield "torchvision", "efficientnet_b0", models.efficientnet_b0(stochastic_depth_prob=0.3)
-    yield "torchvision", "convnext_tiny", models.convnext_tiny(stochastic_depth_prob=0.3)
+def swin_t() -> nn.Module:
     window = {"patch_size": [4, 4], "embed_dim": 96, "num_heads": [3, 6, 12, 24], "window_size": [7, 7]}
-    swin = models.SwinTransformer(depths=[2, 2, 6, 2], stochastic_depth_prob=0.3, **window)
-    yield "torchvision", "swin_t", swin
-    yield "timm", "test_vit", timm.create_model("test_vit", drop_path_rate=0.3)
-    yield "timm", "test_efficientnet", timm.create_model("test_efficientnet", drop_path_rate=0.3)
+    return models.SwinTransformer(depths=[2, 2, 6, 2], stochastic_depth_prob=0.3, **window)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("library", "name", "expected"), list(of_library()), ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    ("library", "name", "of_library"),
+    [
+        ("torchvision", "efficientnet_b0", lambda: models.efficientnet_b0(stochastic_depth_prob=0.3)),
+        ("torchvision", "convnext_tiny", lambda: models.convnext_tiny(stochastic_depth_prob=0.3)),
+        ("torchvision", "swin_t", swin_t),
+        ("timm", "test_vit", lambda: timm.create_model("test_vit", drop_path_rate=0.3)),
+        ("timm", "test_efficientnet", lambda: timm.create_model("test_efficientnet", drop_path_rate=0.3)),
+    ],
+)
 def test_blocks_are_left_out_as_often_as_the_library_itself_leaves_them_out(
-    library: str, name: str, expected: nn.Module
+    library: str, name: str, of_library: Callable[[], nn.Module]
 ) -> None:
     model = build_network(library, name, Options(stochastic_depth=0.3))
-    assert depth_rates(model) == pytest.approx(depth_rates(expected))
+    assert depth_rates(model) == pytest.approx(depth_rates(of_library()))
     assert max(depth_rates(model)) > 0.2
     assert not any(depth_rates(build_network(library, name, Options(stochastic_depth=0.0))))
 
@@ -104,6 +107,8 @@ def test_a_transformer_takes_images_of_another_size_by_resampling_where_it_looks
     torch.testing.assert_close(other(large), own(large))
     both = build(configure(*network, "training.image_size=96")).eval()
     assert torch.equal(both(small), other(small))
+    native = build(configure(*network, "data.image_size=224"))  # by its key it is the run without
+    assert torch.equal(native.eval()(large), own(large))
     with pytest.raises(AssertionError):
         own(small)
 
