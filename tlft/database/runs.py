@@ -68,6 +68,8 @@ def _read(
     if database.execute(stages, (experiment,)).fetchall() != [("active",)]:
         return None
     runs = database.execute(question, {"experiment": experiment, **condition}).fetchall()
+    if not runs:  # else every tag would be looked at three times more, by each new run
+        return []
     ids = f"select run_uuid from ({question})"
     details: dict[str, dict[str, dict[str, Any]]] = {}
     for kind, select in _DETAILS.items():
