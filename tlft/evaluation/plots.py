@@ -113,7 +113,7 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     cell *= min(1, _MOST_NAMES / len(rows))
     # the figure is the cells alone: the tight box below makes room for whatever stands around them
     figure = Figure(figsize=(cell * len(columns), cell * len(rows)), dpi=100)
-    FigureCanvasAgg(figure)
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     axes = figure.add_axes((0, 0, 1, 1))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_title(textwrap.fill(title, max(50, int(13 * cell * len(columns)))), fontsize=11, parse_math=False, y=1)
@@ -129,7 +129,8 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box, which says as much
-        figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 3})
+        box = figure.get_tightbbox(renderer).padded(0.12)  # "tight" would draw all of it to find this
+        figure.savefig(file, format="png", bbox_inches=box, pil_kwargs={"compress_level": 3})
     return file.getvalue()
 
 

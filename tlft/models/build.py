@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, TlftError, one_line
+from tlft.models.copies import Original
 from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import head_names, replace_head
 from tlft.models.ladder import draw_by_moments, shuffle_values, take_first_stages
+from tlft.models.memory_order import to_channels_last
 from tlft.models.network import Options, build_network, options_of
 from tlft.models.spec import LITE0
 from tlft.models.tensors import (
@@ -59,7 +61,7 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
             _refuse_other_sizes(model, config.arch.name, key, size)
     if config.training.batch_size == 1 and config.training.trainable != "none":
         _refuse_lone_images(model, config.arch.name, config.training.image_size or weights.transform.crop)
-    return model.to(memory_format=torch.channels_last)
+    return to_channels_last(model)
 
 
 def _start(config: Config, weights: Weights) -> nn.Module:
@@ -77,7 +79,7 @@ def _start(config: Config, weights: Weights) -> nn.Module:
     return model
 
 
-_latest: dict[tuple[object, ...], nn.Module] = {}
+_latest: dict[tuple[object, ...], Original] = {}
 """The network that was last loaded from a file, untouched, for the next run of this process: most are of one."""
 
 _MOST_KEPT = 500_000_000
@@ -95,8 +97,8 @@ def _pretrained(config: Config, weights: Weights) -> nn.Module:
         _load_weights(model, config, weights)
         if sum(tensor.nbytes for tensor in model.state_dict().values()) > _MOST_KEPT:
             return model
-        _latest[key] = model
-    return copy.deepcopy(_latest[key])
+        _latest[key] = Original(model)
+    return _latest[key].copy()
 
 
 def _refuse_other_sizes(model: nn.Module, name: str, key: str, size: int) -> None:
@@ -134,7 +136,7 @@ def rebuild_model(description: Mapping[str, Any], path: Path) -> nn.Module:
     if description["head"] == "task":
         replace_head(model, len(description["classes"]))
     model.load_state_dict(load_state(path))
-    return model.to(memory_format=torch.channels_last).eval()
+    return to_channels_last(model).eval()
 
 
 @contextmanager

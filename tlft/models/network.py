@@ -12,6 +12,7 @@ from torch import nn
 
 from tlft.config.schema import Config
 from tlft.errors import ConfigurationError, one_line
+from tlft.models.memory_order import to_channels_last
 
 _CLASSES = 1000  # outputs of a head to begin with
 
@@ -140,4 +141,4 @@ def build_without_data(library: str, name: str) -> nn.Module:
             model = build_network(library, name)
     except Exception:  # some draw their layers' sizes from tensors
         model = build_network(library, name).to("meta")
-    return model.to(memory_format=torch.channels_last)
+    return to_channels_last(model)

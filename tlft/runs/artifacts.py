@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,8 @@ def _draw(folder: Path, split: Split, predictions: Predictions, title: str) -> N
         )
         for index, pixels in zip(chosen, split.pixels[np.array(chosen, dtype=np.int64)], strict=True)
     ]
-    draw_gallery(items, int((~correct).sum()), len(correct)).save(folder / Artifact.GALLERY, compress_level=3)
+    gallery = draw_gallery(items, int((~correct).sum()), len(correct))
+    gallery.save(folder / Artifact.GALLERY, compress_type=zlib.Z_RLE)  # of photographs as small, and faster
     matrix, columns = predictions.confusion(split.labels)
     (folder / Artifact.CONFUSION).write_bytes(draw_confusion(matrix, classes, columns, title))
 

@@ -6,6 +6,7 @@ Nothing heavy may be imported here. How runs and sweeps are stopped is the story
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -78,3 +79,4 @@ def _end() -> None:
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(_STATUS)
+    gc.freeze()  # Python would look through all that the libraries hold for rings, which takes a second

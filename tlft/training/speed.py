@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tlft.config.schema import Config
 from tlft.models.freeze import freeze, set_training_mode
+from tlft.models.memory_order import to_channels_last
 from tlft.models.network import build_network
 from tlft.runtime.device import Machine, expected_machine
 from tlft.runtime.memory import keeping_freed
@@ -87,7 +88,7 @@ def measure_speed(config: Config, size: int, threads: int) -> Speed | None:
 
 def _measure(config: Config, size: int, machine: Machine) -> Speed:
     model = build_network(config.arch.library, config.arch.name)
-    model = model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = to_channels_last(model).to(machine.device)
     freeze(model, config.training.trainable)
     on_cpu = machine.device.type == "cpu"
     evaluation = _Work(model.eval, _evaluation(model, size, machine), _MOST_ON_CPU if on_cpu else _EVALUATED_AT_ONCE)

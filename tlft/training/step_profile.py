@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -21,9 +21,9 @@ PASSED, PROFILED = 2, 3
 _OPERATORS = 25
 
 
-def phase(name: str) -> record_function:
-    """Return a context whose time is that of one of `PHASES`; without a profiler it costs some microseconds."""
-    return record_function(f"tlft: {name}")
+def phase(name: str) -> AbstractContextManager[object]:
+    """Return a context whose time is that of one of `PHASES`; without a profiler it does nothing."""
+    return record_function(f"tlft: {name}") if torch._C._autograd._profiler_enabled() else nullcontext()
 
 
 class StepProfile:
