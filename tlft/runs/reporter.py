@@ -34,8 +34,8 @@ LARGEST_SHARE = 0.05
 shorter than that."""
 
 _BYTES_SAVED_A_SECOND = 500e6  # as long as no save has shown it
-_LOOK_SECONDS = 0.05
-"""How often it is looked whether the run is still this process's, and how much memory that holds."""
+_CONFIRM_SECONDS = 0.05
+"""How often it is looked, at most, whether the run is still this process's."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Reporter:
     _saving: _Pace = field(default_factory=_Pace, init=False)
     _delivering: _Pace = field(default_factory=_Pace, init=False)
     _unsaved: bool = field(default=False, init=False)
-    _looked: float = field(default=0.0, init=False)
+    _confirmed: float = field(default=0.0, init=False)
 
     @contextmanager
     def showing_progress(self, state: TrainingState) -> Iterator[None]:
@@ -92,10 +92,10 @@ class Reporter:
         """
         if self.context.profile is not None:
             self.context.profile.step()
-        if abs(time.time() - self._looked) >= _LOOK_SECONDS:  # by the clock that goes on in a suspended laptop
+        bound_freed()
+        if abs(time.time() - self._confirmed) >= _CONFIRM_SECONDS:  # by the clock that goes on in a suspended laptop
             self.context.run.confirm()
-            bound_freed()
-            self._looked = time.time()
+            self._confirmed = time.time()
         self._advance(images, note=f"epoch {state.epoch + 1}/{self.context.config.training.epochs}, loss {loss:.4f}")
         if signals.asked_to_stop():
             self._save(model, state)
