@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import f1_score, recall_score
 
 from tlft.evaluation.predictions import Predictions
 from tlft.names import Metric, escape_all
@@ -22,13 +21,12 @@ def compute_metrics(predictions: Predictions, labels: np.ndarray) -> dict[str, f
     prediction outside the data's classes is a miss. With more than `FEW_CLASSES` there is `top5_accuracy` too, all
     outputs competing; with more than `MOST_RECALLS` the recalls are left to `recalls_of`.
     """
-    predicted, log_closed, classes = predictions.predicted, predictions.log_closed, predictions.label_space.classes
-    indices = list(range(len(classes)))
+    log_closed, classes = predictions.log_closed, predictions.label_space.classes
     metrics = {
         Metric.ACCURACY: float(predictions.correct(labels).mean()),
         Metric.CLOSED_SET_ACCURACY: float((log_closed.argmax(axis=1) == labels).mean()),
         Metric.LOSS: float(-log_closed[np.arange(len(labels)), labels].mean()),
-        Metric.MACRO_F1: float(f1_score(labels, predicted, labels=indices, average="macro", zero_division=0)),
+        Metric.MACRO_F1: float(_f1_of(predictions, labels).mean()),
     }
     if len(classes) > FEW_CLASSES:
         metrics[Metric.TOP5_ACCURACY] = float(predictions.among_first(labels, 5).mean())
@@ -40,6 +38,12 @@ def compute_metrics(predictions: Predictions, labels: np.ndarray) -> dict[str, f
 
 def recalls_of(predictions: Predictions, labels: np.ndarray) -> np.ndarray:
     """Return the share of each class's images that are predicted as it, float64 [classes]; 0 of one without images."""
-    indices = list(range(len(predictions.label_space.classes)))
-    recalls = recall_score(labels, predictions.predicted, labels=indices, average=None, zero_division=0)
-    return np.asarray(recalls)
+    matrix, _ = predictions.confusion(labels)
+    return np.asarray(matrix.diagonal() / np.maximum(matrix.sum(axis=1), 1))
+
+
+def _f1_of(predictions: Predictions, labels: np.ndarray) -> np.ndarray:
+    """Return of each class the harmonic mean of recall and precision, float64 [classes]; 0 of one without images."""
+    matrix, _ = predictions.confusion(labels)
+    hits, classes = matrix.diagonal(), len(matrix)
+    return np.asarray(2 * hits / np.maximum(matrix.sum(axis=1) + matrix[:, :classes].sum(axis=0), 1))

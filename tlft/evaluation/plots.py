@@ -10,12 +10,14 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from PIL import Image, ImageDraw, ImageOps
 
@@ -109,29 +111,41 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     """
     totals = matrix.sum(axis=1)
     shares = matrix / np.maximum(totals, 1)[:, None]
-    cell = 1.3 if len(rows) <= 4 else 0.75 if len(rows) <= _MOST_CLASSES_WITH_TEXT else 0.24
-    cell *= min(1, _MOST_NAMES / len(rows))
-    # the figure is the cells alone: the tight box below makes room for whatever stands around them
-    figure = Figure(figsize=(cell * len(columns), cell * len(rows)), dpi=100)
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    axes = figure.add_axes((0, 0, 1, 1))
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_title(textwrap.fill(title, max(50, int(13 * cell * len(columns)))), fontsize=11, parse_math=False, y=1)
-    _name_axes(axes, [f"{_cut(name)} ({n})" for name, n in zip(rows, totals, strict=True)], columns)
+    figure, image = _grid(tuple(f"{_cut(name)} ({n})" for name, n in zip(rows, totals, strict=True)), tuple(columns))
+    axes = figure.axes[0]
+    image.set_data(shares)
+    axes.set_title(textwrap.fill(title, max(50, int(13 * figure.get_figwidth()))), fontsize=11, parse_math=False, y=1)
     if len(rows) <= _MOST_CLASSES_WITH_TEXT:
         _write_cells(axes, matrix, shares)
-    else:
+    file = io.BytesIO()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box, which says as much
+        box = figure.get_tightbbox(renderer).padded(0.12)  # "tight" would draw all of it to find this
+        figure.savefig(file, format="png", bbox_inches=box, pil_kwargs={"compress_level": 3})
+    for text in list(axes.texts):
+        text.remove()
+    return file.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _grid(rows: tuple[str, ...], columns: tuple[str, ...]) -> tuple[Figure, AxesImage]:
+    """Return a figure with empty cells, for all matrices of the same classes: to make it takes half of a drawing."""
+    cell = 1.3 if len(rows) <= 4 else 0.75 if len(rows) <= _MOST_CLASSES_WITH_TEXT else 0.24
+    cell *= min(1, _MOST_NAMES / len(rows))
+    # the figure is the cells alone: the box that is saved makes room for whatever stands around them
+    figure = Figure(figsize=(cell * len(columns), cell * len(rows)), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    image = axes.imshow(np.zeros((len(rows), len(columns))), cmap="Blues", vmin=0, vmax=1)
+    _name_axes(axes, rows, columns)
+    if len(rows) > _MOST_CLASSES_WITH_TEXT:
         scale = axes.inset_axes((1.02, 0, 0.02, 1))
         figure.colorbar(image, cax=scale, ticks=[0, 0.5, 1], format="{x:.0%}", label="share of the true class")
     for index in range(len(rows) if len(rows) <= _MOST_NAMES else 0):  # frames would hide smaller cells
         corner = (index - 0.5, index - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_BLACK, linewidth=0.8, clip_on=False))
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box, which says as much
-        box = figure.get_tightbbox(renderer).padded(0.12)  # "tight" would draw all of it to find this
-        figure.savefig(file, format="png", bbox_inches=box, pil_kwargs={"compress_level": 3})
-    return file.getvalue()
+    return figure, image
 
 
 def _draw_tile(sheet: Image.Image, item: GalleryItem, left: int, top: int) -> None:

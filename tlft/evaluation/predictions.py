@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from tlft.data.batches import Inputs
@@ -93,7 +92,8 @@ class Predictions:
         A last column `other` stands there if something outside the data's classes was predicted.
         """
         names = [*self.label_space.classes, "other"]
-        matrix = confusion_matrix(labels, self.predicted, labels=[*range(len(names) - 1), -1])[:-1]
+        matrix = np.zeros((len(names) - 1, len(names)), np.int64)
+        np.add.at(matrix, (labels, self.predicted), 1)  # where -1 is the last column
         return (matrix, names) if matrix[:, -1].any() else (matrix[:, :-1], names[:-1])
 
 

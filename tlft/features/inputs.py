@@ -91,7 +91,7 @@ class FeatureInputs:
         )
         rows = [side[index] for side, index in zip(sides, indices.tolist(), strict=True)]
         assert all(row is not None for row in rows), "an epoch looks at an image as none was said to"
-        features = torch.from_numpy(np.stack(rows)).view(getattr(torch, self.border.dtype))
+        features = torch.from_numpy(np.concatenate(rows).reshape(len(rows), -1)).view(getattr(torch, self.border.dtype))
         if not self.border.channels_last:
             return features.reshape(-1, *self.border.shape).to(device)
         channels, height, width = self.border.shape

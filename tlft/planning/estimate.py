@@ -87,10 +87,8 @@ def expected_seconds(jobs: Sequence[PlannedJob], *, on_all_cores: bool = False) 
 
 def _with_trials(jobs: Sequence[PlannedJob], seconds: Sequence[float | None], on_all_cores: bool) -> list[float | None]:
     """Return what jobs will take by earlier runs, or else by trials that were made in this process or before."""
-    return [
-        seconds_by_trial(job, _threads_of(job, on_all_cores)) if known is None else known
-        for job, known in zip(jobs, seconds, strict=True)
-    ]
+    tried = seconds_by_trial(jobs, [_threads_of(job, on_all_cores) for job in jobs])
+    return [trial if known is None else known for known, trial in zip(seconds, tried, strict=True)]
 
 
 def _earlier(jobs: Sequence[PlannedJob]) -> list[list[Record]]:

@@ -61,7 +61,7 @@ _tried: dict[_Kind, _Trial | None] = {}
 
 def is_worth_a_trial(jobs: Sequence[PlannedJob]) -> bool:
     """Tell whether jobs take so long that a trial is a small part of it."""
-    return sum(sum(_images(job)) for job in jobs) >= _MANY
+    return sum(map(sum, _images_of(jobs))) >= _MANY
 
 
 def try_networks(jobs: Sequence[PlannedJob]) -> None:
@@ -103,15 +103,19 @@ def _try(job: PlannedJob, before: _Trial | None) -> _Trial | None:
     return _Trial(*least, trial.on_cpu, 0 if is_quiet else before.open - 1)
 
 
-def seconds_by_trial(job: PlannedJob, threads: int) -> float | None:
-    """Return what a job will take with so many threads; None if its network was never tried, or could not be."""
-    kind = _kind(job)
-    trial = _tried[kind] if kind in _tried else _recall(kind)
-    if trial is None:
-        return None
-    trained, evaluated = _images(job)
-    share = _threads(job) / threads if trial.on_cpu else 1.0
-    return _OVERHEAD + (trained * trial.train + evaluated * trial.evaluate) * share
+def seconds_by_trial(jobs: Sequence[PlannedJob], threads: Sequence[int]) -> list[float | None]:
+    """Return what jobs will take, each with so many threads; None if its network was never tried, or could not be."""
+    seconds: list[float | None] = []
+    for job, images, its_threads in zip(jobs, _images_of(jobs), threads, strict=True):
+        kind = _kind(job)
+        trial = _tried[kind] if kind in _tried else _recall(kind)
+        if trial is None:
+            seconds.append(None)
+            continue
+        trained, evaluated = images
+        share = _threads(job) / its_threads if trial.on_cpu else 1.0
+        seconds.append(_OVERHEAD + (trained * trial.train + evaluated * trial.evaluate) * share)
+    return seconds
 
 
 def is_disturbed(jobs: Sequence[PlannedJob]) -> bool:
@@ -120,17 +124,32 @@ def is_disturbed(jobs: Sequence[PlannedJob]) -> bool:
     return any(trial.open for trial in trials if trial is not None)
 
 
-def _images(job: PlannedJob) -> tuple[int, int]:
-    """Count the images that are trained on and evaluated, each as often as it is.
+def _images_of(jobs: Sequence[PlannedJob]) -> list[tuple[int, int]]:
+    """Count the images that each job trains on and evaluates, each as often as it is.
 
-    A frozen network that only gets a new head looks at each image once, and at its mirror image.
+    A frozen network that only gets a new head looks at each image once, and at its mirror image; the first of the jobs
+    that need the same does so for all.
     """
-    config, training, dataset = job.config, job.config.training, job.identity.dataset
-    trained, evaluated = len(dataset.split("train")), len(dataset.split("eval"))
-    looks_once = config.features == "auto" and config.augment.name == "reference" and training.image_size is None
-    if training.trainable == "head" and looks_once:
+    frozen: set[tuple[object, ...]] = set()
+    images = []
+    for job in jobs:
+        config, training, dataset = job.config, job.config.training, job.identity.dataset
+        looks_once = config.features == "auto" and config.augment.name == "reference" and training.image_size is None
+        if training.trainable != "head" or not looks_once:
+            images.append(_images(job))
+            continue
+        sizes = [len(dataset.split(split)) for split in ("train", "holdout", "eval")]
         views = min(training.epochs, 2 if training.flip else 1)
-        return 0, views * trained + evaluated + len(dataset.split("holdout"))
+        part = (config.home, *_network(job), job.identity.weights.digest, dataset.root, views, *sizes)
+        images.append((0, 0) if part in frozen else (0, views * sizes[0] + sizes[1] + sizes[2]))
+        frozen.add(part)
+    return images
+
+
+def _images(job: PlannedJob) -> tuple[int, int]:
+    """Count the images that a job of which nothing is kept trains on and evaluates."""
+    training, dataset = job.config.training, job.identity.dataset
+    trained, evaluated = len(dataset.split("train")), len(dataset.split("eval"))
     evaluations = 1 + (training.epochs // training.eval_every if training.eval_every else 0)
     return training.epochs * trained, evaluations * evaluated + len(dataset.split("holdout"))
 
@@ -145,8 +164,14 @@ def _kind(job: PlannedJob) -> _Kind:
     recipe = [*(["sam"] if training.sam else []), *([training.image_size] if training.image_size else [])]
     part = (training.trainable, training.batch_size, *recipe) if training.epochs else ()
     versions = _version("torch"), _version(config.arch.library)
-    how = (job.identity.weights.transform.crop, config.precision, config.device, _threads(job), *part)
-    return config.home, " ".join(map(str, (platform.node(), *versions, config.arch.library, config.arch.name, *how)))
+    return config.home, " ".join(map(str, (platform.node(), *versions, *_network(job), _threads(job), *part)))
+
+
+def _network(job: PlannedJob) -> tuple[object, ...]:
+    """Return what is applied to images, of which size, and how."""
+    config = job.config
+    size = job.identity.weights.transform.crop
+    return config.arch.library, config.arch.name, size, config.precision, config.device
 
 
 @cache

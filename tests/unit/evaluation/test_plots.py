@@ -202,3 +202,18 @@ def test_names_are_drawn_as_they_are_and_without_warnings() -> None:
 def test_long_class_name_is_cut() -> None:
     assert plots._cut("a very long name of a class") == "a very long name…"
     assert plots._cut("ants") == "ants"
+
+
+def test_what_was_drawn_before_leaves_no_trace_in_a_matrix() -> None:
+    few, many = ["ants", "bees"], [f"class {number}" for number in range(20)]
+    matrices = [
+        (np.array([[3, 1], [0, 4]]), few, few, "a title"),
+        (np.arange(400).reshape(20, 20) % 7, many, many, "many"),
+        (np.array([[1, 3], [2, 2]]), few, few, "another title, which is longer"),
+    ]
+    first = []
+    for matrix in matrices:
+        plots._grid.cache_clear()
+        first.append(draw_confusion(*matrix))
+    for order in ([0, 2, 1], [1, 0, 2], [2, 2, 0]):
+        assert [draw_confusion(*matrices[index]) for index in order] == [first[index] for index in order]

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from torch import Tensor, nn
 
 from tlft.data.batches import Split
@@ -170,3 +171,22 @@ def test_of_many_classes_the_recalls_are_no_figures_of_the_run() -> None:
     metrics = compute_metrics(predictions, labels)
     assert not [name for name in metrics if name.startswith("eval/recall/")]
     assert recalls_of(predictions, labels).tolist() == [1.0] * count
+
+
+@pytest.mark.parametrize("classes", [2, 5, 40])
+def test_measures_of_classes_are_those_of_scikit_learn(classes: int) -> None:
+    draw = np.random.default_rng(classes)
+    for images in (1, 7, 200):  # of few, some classes have none
+        labels, logits = draw.integers(0, classes, images), draw.normal(size=(images, 1000))
+        logits[:, 2 * classes :] -= 50
+        class_map = {f"class {number}": [number] for number in range(classes)}  # half of the outputs are no class
+        table = Table(torch.from_numpy(logits).float())
+        predictions = evaluate_split(table, make_split(labels.tolist()), list(class_map), class_map)
+        of_classes = {"labels": range(classes), "zero_division": 0}
+        metrics, predicted = compute_metrics(predictions, labels), predictions.predicted
+        assert metrics["eval/macro_f1"] == f1_score(labels, predicted, average="macro", **of_classes)
+        recalls = recall_score(labels, predicted, average=None, **of_classes)
+        assert recalls_of(predictions, labels).tolist() == recalls.tolist()
+        matrix, names = predictions.confusion(labels)
+        expected = confusion_matrix(labels, predicted, labels=[*range(classes), -1])[:-1]
+        assert matrix.tolist() == expected[:, : len(names)].tolist()

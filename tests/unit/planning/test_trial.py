@@ -257,3 +257,26 @@ def test_slurm_says_which_gpus_jobs_get_or_how_to_ask_for_one(configure: Configu
     assert SlurmLauncher(gpus_per_node=2).prepare([job]) == ", 2 GPUs each"
     assert SlurmLauncher().prepare([job]) == ""
     assert SlurmLauncher().prepare([job, asking]) == " (hydra.launcher.gpus_per_node=1 asks Slurm for it)"
+
+
+def test_of_probes_the_first_looks_at_the_images_for_all(
+    configure: Configure, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = configure(
+        *("data=imagefolder", f"data.root={tiny_folder}", "model=scratch", "threads=1", "plan=true", *TINY_ARCH),
+        *("training.trainable=head", "training.epochs=50"),
+    )
+    with_speed(monkeypatch, Speed(0.0, 10.0, True))
+    trial.try_networks(plan(probe))
+    first, *others = expected_seconds(plan(probe, 3))
+    assert first is not None
+    assert first > 10
+    assert others == [trial._OVERHEAD] * 2
+    assert (
+        expected_seconds(plan(replace(probe, features="off"), 2))
+        == [trial._OVERHEAD + 10 * len(identify(probe).dataset.split("eval"))] * 2
+    )
+    monkeypatch.setattr(trial, "_MANY", 100)
+    images = (first - trial._OVERHEAD) / 10
+    assert images < 100 < images * 40
+    assert not trial.is_worth_a_trial(plan(probe, 40))
