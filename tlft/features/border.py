@@ -99,6 +99,8 @@ def _find(model: nn.Module, images: Tensor) -> Border | None:
         earlier = _earlier(trace, index)
         skipped = sum(_count_parameters(modules[call.name]) for call in earlier)
         if not skipped and not reason:
+            if any(_has_own_parameters(modules[call.name]) for call in trace.calls[:first]):
+                raise UncuttableError("no part of it stands between what is frozen and what is trained")
             return None
         if skipped < _LEAST_SHARE * sum(p.numel() for p in model.parameters() if not p.requires_grad):
             reason = reason or "too little of what is frozen comes before what is trained"
@@ -220,6 +222,10 @@ def _is_active(module: nn.Module) -> bool:
     probability = next((getattr(module, name) for name in ("p", "drop_prob", "prob") if hasattr(module, name)), 1.0)
     is_random = isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in _RANDOM
     return (is_random and probability != 0) or isinstance(module, nn.modules.batchnorm._NormBase)
+
+
+def _has_own_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(recurse=False), None) is not None
 
 
 def _is_batch(value: Any) -> bool:

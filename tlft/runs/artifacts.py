@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import zlib
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +64,17 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
         path = folder / Artifact.WEIGHTS
         path.parent.mkdir()
         save_tensors(context.model.state_dict(), path)
+
+
+def import_ahead() -> None:
+    """Have a thread import what `write_artifacts` needs, while another computes: a second that no run waits for."""
+
+    def imports() -> None:
+        with suppress(Exception):  # it is raised again where it is needed
+            for name in ("pyarrow.parquet", "tlft.evaluation.plots", "tlft.evaluation.curve_plots"):
+                import_module(name)
+
+    threading.Thread(target=imports, name="imports").start()
 
 
 _layers: dict[tuple[object, ...], str] = {}

@@ -22,7 +22,7 @@ from tlft.models.weights import refuse_out_of_reach
 from tlft.names import Artifact, Metric, Tag, flatten, short_id, shorten
 from tlft.pixels.cache import warn_of_caches
 from tlft.records.outcome import Outcome, RunStatus
-from tlft.runs.artifacts import describe_model, write_artifacts
+from tlft.runs.artifacts import describe_model, import_ahead, write_artifacts
 from tlft.runs.context import RunContext, SweepMembership
 from tlft.runs.identify import Identity, data_tags, identify, stated_facts
 from tlft.runs.longer_run import begin_where_a_shorter_run_ended, key_of_any_length
@@ -157,6 +157,8 @@ def _train(context: RunContext) -> float:
         )
     elif state.optimizer is not None and not config.debug:
         begin_where_a_shorter_run_ended(context, state)
+    if state.epoch < config.training.epochs and context.profile is None:
+        import_ahead()
     reporter = Reporter(context, checkpoints)
     with reporter.showing_progress(state), signals.patient(), context.profile or nullcontext():
         train(context.model, context.images.train, config, context.machine, state, reporter)
