@@ -221,20 +221,36 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
     except (OSError, ValueError):
         remembered = {}
 
-    def digest(path: Path) -> tuple[str, str]:
-        try:
-            stat = path.stat()
-            mark = f"{os.path.relpath(path, root)}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
-            return mark, remembered.get(mark) or sha256_of(path)
-        except OSError as error:
-            message = f"cannot be read ({error.strerror}); put it back or take it out"
-            raise TlftError(f"{display_name(path)}: {message}") from None
-
+    marks = {path: _mark(path, root) for path in paths}
+    new = [path for path, mark in marks.items() if mark not in remembered]
+    digests = {mark: remembered[mark] for mark in marks.values() if mark in remembered}
     with ThreadPoolExecutor(workers) as pool:
-        marked = list(pool.map(digest, paths))
-    if any(mark not in remembered for mark, _ in marked):
-        atomic_write(memory, json.dumps(dict(marked)).encode())
-    return {path: sha256 for path, (_, sha256) in zip(paths, marked, strict=True)}
+        digests |= zip((marks[path] for path in new), pool.map(_digest, new), strict=True)
+    if new:
+        atomic_write(memory, json.dumps(digests).encode())
+    return {path: digests[mark] for path, mark in marks.items()}
+
+
+def _mark(path: Path, root: Path) -> str:
+    """Return what a file's digest is remembered by."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    beside = f"{root}{os.sep}"
+    name = str(path).removeprefix(beside) if str(path).startswith(beside) else os.path.relpath(path, root)
+    return f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> TlftError:
+    return TlftError(f"{display_name(path)}: cannot be read ({error.strerror}); put it back or take it out")
 
 
 def _digest_of_all(folder: image_folder.Folder, digests: Mapping[Path, str]) -> str:

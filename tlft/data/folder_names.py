@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 
 _HEIC = (".heic", ".heif") if find_spec("pillow_heif") else ()
@@ -33,7 +34,7 @@ def is_hidden(name: str) -> bool:
 
 def list_visible(folder: Path) -> list[Path]:
     """Return what lies in a folder, but for what is hidden, sorted."""
-    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    return sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=attrgetter("name"))
 
 
 def walk_visible(folder: Path) -> Iterator[Path]:
@@ -56,7 +57,7 @@ def _raise(error: OSError) -> None:
 def is_image(path: Path) -> bool:
     """Tell whether a file counts as an image, by its name; a pipe would be waited for, a broken link is named later."""
     is_named = path.suffix.lower() in EXTENSIONS and path.name.lower() not in _STAND_INS
-    return is_named and (path.is_file() or path.is_symlink()) and not path.is_dir()
+    return is_named and (path.is_file() or (path.is_symlink() and not path.is_dir()))
 
 
 def class_name(folder: Path) -> str:
