@@ -36,6 +36,7 @@ _BLACK, _GREY, _PALE, _RED = "#1a1a1a", "#6b6b6b", "#dcdcdc", "#c62828"
 
 _MOST_CLASSES_WITH_TEXT = 14
 _MOST_NAMES = 50
+_MOST_CONFUSED = 40
 _LONGEST_NAME = 18
 
 
@@ -107,8 +108,15 @@ def _describe_choice(mistakes: int, shown: int, mistakes_in_all: int, total: int
 def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> bytes:
     """Draw counts, int [rows, columns], and shares of each true class, coloured by share; return a PNG file.
 
-    The columns are the classes of the rows, and perhaps one more for everything else.
+    The columns are the classes of the rows, and perhaps one more for everything else. Of more than `_MOST_NAMES`
+    classes those are drawn that are confused most often, and all others are one column.
     """
+    if len(rows) > _MOST_NAMES:
+        shown = _most_confused(matrix)
+        title = f"{title}: the {len(shown)} of {len(rows)} classes that are most often taken for another"
+        matrix = np.column_stack([matrix[np.ix_(shown, shown)], np.delete(matrix[shown], shown, axis=1).sum(axis=1)])
+        rows = [rows[index] for index in shown]
+        columns = [*rows, "all others"]
     totals = matrix.sum(axis=1)
     shares = matrix / np.maximum(totals, 1)[:, None]
     figure, image = _grid(tuple(f"{_cut(name)} ({n})" for name, n in zip(rows, totals, strict=True)), tuple(columns))
@@ -128,11 +136,20 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     return file.getvalue()
 
 
+def _most_confused(matrix: np.ndarray) -> np.ndarray:
+    """Return which classes, int64 [`_MOST_CONFUSED`] in order, stand in the largest counts beside the diagonal."""
+    mistakes = matrix[:, : len(matrix)].copy()
+    np.fill_diagonal(mistakes, 0)
+    ranked = np.argsort(-mistakes, axis=None, kind="stable")[: _MOST_CONFUSED**2]
+    pairs = np.column_stack(np.unravel_index(ranked, mistakes.shape)).ravel()
+    _, first = np.unique(pairs, return_index=True)
+    return np.sort(pairs[np.sort(first)[:_MOST_CONFUSED]])
+
+
 @lru_cache(maxsize=1)
 def _grid(rows: tuple[str, ...], columns: tuple[str, ...]) -> tuple[Figure, AxesImage]:
     """Return a figure with empty cells, for all matrices of the same classes: to make it takes half of a drawing."""
     cell = 1.3 if len(rows) <= 4 else 0.75 if len(rows) <= _MOST_CLASSES_WITH_TEXT else 0.24
-    cell *= min(1, _MOST_NAMES / len(rows))
     # the figure is the cells alone: the box that is saved makes room for whatever stands around them
     figure = Figure(figsize=(cell * len(columns), cell * len(rows)), dpi=100)
     FigureCanvasAgg(figure)
@@ -142,7 +159,7 @@ def _grid(rows: tuple[str, ...], columns: tuple[str, ...]) -> tuple[Figure, Axes
     if len(rows) > _MOST_CLASSES_WITH_TEXT:
         scale = axes.inset_axes((1.02, 0, 0.02, 1))
         figure.colorbar(image, cax=scale, ticks=[0, 0.5, 1], format="{x:.0%}", label="share of the true class")
-    for index in range(len(rows) if len(rows) <= _MOST_NAMES else 0):  # frames would hide smaller cells
+    for index in range(len(rows)):
         corner = (index - 0.5, index - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_BLACK, linewidth=0.8, clip_on=False))
     return figure, image
@@ -173,13 +190,12 @@ def _draw_tile(sheet: Image.Image, item: GalleryItem, left: int, top: int) -> No
 
 
 def _name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
-    step = -(-len(rows) // _MOST_NAMES)
     crowded = len(rows) > 4 or max(len(name) for name in columns) > 14
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     # a class may have $ in its name, which is no formula
     plain: dict[str, Any] = {"parse_math": False, "fontsize": 10 if len(rows) <= _MOST_CLASSES_WITH_TEXT else 8}
-    axes.set_yticks(range(0, len(rows), step), rows[::step], **plain)
-    axes.set_xticks(range(0, len(columns), step), [_cut(name) for name in columns[::step]], **plain, **turned)
+    axes.set_yticks(range(len(rows)), rows, **plain)
+    axes.set_xticks(range(len(columns)), [_cut(name) for name in columns], **plain, **turned)
     axes.set_xlabel("predicted class", fontsize=11, color=_GREY)
     axes.set_ylabel("true class (images)", fontsize=11, color=_GREY)
     axes.tick_params(length=0)

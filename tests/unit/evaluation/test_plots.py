@@ -217,3 +217,24 @@ def test_what_was_drawn_before_leaves_no_trace_in_a_matrix() -> None:
         first.append(draw_confusion(*matrix))
     for order in ([0, 2, 1], [1, 0, 2], [2, 2, 0]):
         assert [draw_confusion(*matrices[index]) for index in order] == [first[index] for index in order]
+
+
+def test_of_many_classes_those_are_drawn_that_are_confused(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, drawn = np.eye(1000, 1001, dtype=np.int64) * 9, []
+    matrix[7, 900], matrix[900, 12], matrix[500, -1] = 5, 4, 3
+    names = [f"species {index}" for index in range(1000)]
+
+    def grid(rows: tuple[str, ...], columns: tuple[str, ...]) -> object:
+        drawn.append((rows, columns))
+        return of_module(rows, columns)
+
+    of_module = plots._grid
+    monkeypatch.setattr(plots, "_grid", grid)
+    picture = draw_confusion(matrix, names, [*names, "other"], "t")
+    (rows, columns), *_ = drawn
+    assert len(rows) == 40
+    assert {"species 7 (14)", "species 12 (9)", "species 900 (13)"} <= set(rows)
+    assert list(rows) == sorted(rows, key=lambda row: int(row.split()[1]))
+    assert columns[-1] == "all others"
+    assert len(columns) == 41
+    assert max(decoded(picture).shape) < 1600
