@@ -98,8 +98,11 @@ def _environment(text: str) -> tuple[str, ...]:
 
 
 def _commands(table: Table) -> tuple[str, ...]:
-    """Return the commands that the runs came from, the newest first, and the one that makes the table."""
+    """Return the commands that the runs came from, the newest first, and the one that makes the table if it is another.
+
+    A sweep makes its table itself.
+    """
     typed = [run.tags.get(Tag.COMMAND, "") for run in reversed(table.runs)]
     commands = [f"python {command}" for command in dict.fromkeys(typed) if command]
     more = [f"# and {len(commands) - _MAX_COMMANDS} others"] if len(commands) > _MAX_COMMANDS else []
-    return (*commands[:_MAX_COMMANDS], *more, *([table.command] if table.command else []))
+    return tuple(dict.fromkeys([*commands[:_MAX_COMMANDS], *more, *([table.command] if table.command else [])]))

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,12 +24,13 @@ from analysis.footnotes import footnotes
 from analysis.image_review import Verdict, compare_photographs, draw_thumbnails
 from analysis.predictions.correctness import Frames
 from analysis.report.__main__ import main
-from analysis.report.material import Material, _environment, choose_rows
+from analysis.report.material import Material, _commands, _environment, choose_rows
 from analysis.report.page import MAX_CHARACTERS, render_report
 from analysis.report.photographs import describe_verdict
 from analysis.report.row_charts import confusion_shares
 from analysis.template_context import draw_runs
 from tlft.config.paths import PROJECT
+from tlft.names import Tag
 
 IMAGES = 40
 EVIL = "<script>alert(1)</script>"
@@ -484,3 +486,12 @@ def test_a_thousand_classes_have_a_page_and_every_class_its_recall() -> None:
     page = render_report(material, "many")
     assert "the commonest mistakes, of 1000 classes" in page
     assert "<td>class 500</td><td>class 501</td><td>1 of 2</td>" in page
+
+
+def test_a_command_that_makes_runs_and_table_is_said_once() -> None:
+    typed = ["run.py experiment=fine_tune", "run.py -m sweep=comparison", "run.py -m sweep=comparison"]
+    runs = [SimpleNamespace(tags={Tag.COMMAND: command}) for command in typed]
+    by_sweep = cast(Any, SimpleNamespace(runs=runs, command="python run.py -m sweep=comparison"))
+    assert _commands(by_sweep) == ("python run.py -m sweep=comparison", "python run.py experiment=fine_tune")
+    by_table = cast(Any, SimpleNamespace(runs=runs, command="python -m analysis.table"))
+    assert _commands(by_table)[-1] == "python -m analysis.table"
