@@ -120,6 +120,7 @@ def pytest_configure(config: pytest.Config) -> None:
 LONG = (
     "test_slurm.py",
     "test_torture.py",
+    "test_every_network.py",
     "test_resume.py",
     "test_soak.py",
     "test_server.py",
