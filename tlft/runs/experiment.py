@@ -31,6 +31,7 @@ from tlft.runs.run_names import asked_settings, run_name
 from tlft.runtime import signals
 from tlft.runtime.device import Machine, peaks, prepare_machine
 from tlft.runtime.environment import describe_environment, source_state
+from tlft.terminal.loading import loaded
 from tlft.tracking.active_run import ActiveRun
 from tlft.tracking.claimed_run import claim_run
 from tlft.tracking.done_before import find_done
@@ -84,6 +85,7 @@ def run_experiment(
         from tlft.training.optimizer import try_optimizer
         from tlft.training.unfreezing import refuse_too_few_epochs
 
+        loaded()
         machine = prepare_machine(config)
         # Before the run: what cannot be built as it is asked for is no failed run but a wrong configuration.
         try_optimizer(config.optimizer)

@@ -6,6 +6,7 @@ import sys
 from functools import cache
 
 from tlft.terminal.ctrl_c import INTERRUPTED, is_a_job, leave_at_ctrl_c
+from tlft.terminal.loading import search_rarely
 
 _SHOWS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
 """Options with which a command shows something, and does nothing."""
@@ -19,7 +20,8 @@ def begin() -> None:
 
 @cache
 def greet(what: str = "loading the libraries") -> None:
-    """Say on a terminal, once, that the command has begun, and what it is at."""
+    """Say on a terminal, once, that the command has begun, and what it is at; it may load its libraries now."""
+    search_rarely()
     shows = any(text.partition("=")[0] in _SHOWS for text in sys.argv[1:])
     if sys.stderr.isatty() and not shows and not is_a_job():
         sys.stderr.write(f"{what} ...\n")
