@@ -101,12 +101,13 @@ def build_rows(
         tries.setdefault(group.params.get(Param.DATA_EVAL, ""), Counter())[group.column] += 1
     data_names = _name_data(runs)
     arch_names = _name_archs([*(arch_of(run.params) for run in runs), *([_PUBLISHED_ARCH] if published else [])])
-    weights_names = _name_weights(runs)
+    names = {Param.WEIGHTS: _name_by(runs, Param.WEIGHTS, Tag.WEIGHTS)}
+    names[Param.DATA_TRAIN] = _name_by(runs, Param.DATA_TRAIN, Tag.TRAINING_IMAGES)
     places = [
         (
             data_names[draft.params.get(Param.DATA_EVAL, "")],
             arch_names[arch_of(draft.params)],
-            {name: weights_names[text] if name == Param.WEIGHTS else text for name, text in draft.params.items()},
+            {name: names.get(name, {}).get(text, text) for name, text in draft.params.items()},
         )
         for draft in drafts
     ]
@@ -224,13 +225,9 @@ def _name_data(runs: Sequence[Record]) -> dict[str, str]:
     return {digest: name if counts[name] == 1 else f"{name} ({shorten(digest)})" for digest, name in names.items()}
 
 
-def _name_weights(runs: Sequence[Record]) -> dict[str, str]:
-    """Return what people call the weights that runs start from: digest -> name; with the digest where two share it."""
-    names = {
-        run.params[Param.WEIGHTS]: run.tags.get(Tag.WEIGHTS, run.params[Param.WEIGHTS])
-        for run in runs
-        if Param.WEIGHTS in run.params
-    }
+def _name_by(runs: Sequence[Record], param: str, tag: str) -> dict[str, str]:
+    """Return what people call what a param has the digest of: digest -> name; with the digest where two share it."""
+    names = {run.params[param]: run.tags.get(tag, run.params[param]) for run in runs if param in run.params}
     counts = Counter(names.values())
     return {digest: name if counts[name] == 1 else f"{name} ({shorten(digest)})" for digest, name in names.items()}
 

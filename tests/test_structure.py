@@ -26,6 +26,7 @@ FLOORS = (
     ("planning",),
     ("runs",),
     ("report",),
+    ("curve",),
     ("analysis",),
     ("statistics",),
     ("predictions",),
@@ -49,11 +50,11 @@ FLOORS = (
 """The rooms, from top to bottom: what stands on a floor imports from its own room and from lower floors alone.
 
 `bench` stands on top, so that nobody may import it, and may use every library. `command` are the modules directly in
-`tlft/`, `run.py` and Hydra's plugins; `report`, `statistics` and `predictions` are rooms in `analysis/`; `words` are
-`commands`, `errors` and `names`, which everybody may import.
+`tlft/`, `run.py` and Hydra's plugins; `report`, `curve`, `statistics` and `predictions` are rooms in `analysis/`;
+`words` are `commands`, `errors` and `names`, which everybody may import.
 """
 
-_IN_ANALYSIS = (["report"], ["statistics"], ["predictions"])
+_IN_ANALYSIS = (["report"], ["curve"], ["statistics"], ["predictions"])
 
 LARGEST_MODULE = 330
 LARGEST_PACKAGE = 2500

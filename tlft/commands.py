@@ -9,6 +9,7 @@ COMMANDS = {
     "run": ("tlft.run", "run one experiment, or a sweep of them"),
     "table": ("analysis.table", "the comparison table, from the runs that MLflow keeps"),
     "report": ("analysis.report.__main__", "one page with the answer, the comparisons and the photographs"),
+    "curve": ("analysis.curve.__main__", "a picture along one setting: images, epochs, stages, networks"),
     "errors": ("analysis.errors", "a page of near-duplicates and of labels that networks contradict"),
     "diff": ("analysis.diff", "in what two runs differ"),
     "predict": ("tlft.predict", "classify image files with the network of a run"),

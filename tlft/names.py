@@ -57,6 +57,7 @@ class Tag:
     UNMAPPED = "unmapped_classes"  # those of data that no ImageNet output stands for, where there is no class map
     SCORED_ON = "scored_on"  # how many of the classes, where data.unmapped leaves some out
     WHOLE = "tlft.whole"  # the digest of all evaluation images, where some classes' are left out
+    TRAINING_IMAGES = "training_images"  # how many, where a network was trained
     GROUPING = "data_group"  # data.group, where it was given
     ORIGIN = "data_origin"  # where the images are from, in the words of data.origin
     SPLIT_FOLDERS = "split_folders"  # which folders were taken; is not there for `train` and `val`
@@ -196,6 +197,7 @@ class Artifact:
     TRACE = "trace.json.gz"  # the same for chrome://tracing
     GALLERY = "gallery.png"
     CURVES = "curves.png"
+    CURVE = "curve.png"  # of a sweep's run with sweep.curve
     WEIGHTS = "weights/model.safetensors"
     CHECKPOINT = "checkpoint"  # a folder, with checkpoint.keep=true: what it takes to train a run further
     TRACEBACK = "traceback.txt"  # only of a run that has failed

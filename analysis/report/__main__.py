@@ -22,6 +22,7 @@ _EXAMPLES = """\
   python -m analysis.report                             report.html, from the runs that MLflow keeps
   python -m analysis.report --data hymenoptera          some of them
   python -m analysis.report --columns all --out all.html
+  python -m analysis.report --x data.train_fraction     with a picture along a setting
 """
 
 
@@ -40,6 +41,7 @@ def build_parser() -> ArgumentParser:
         _EXAMPLES,
     )
     add_table_options(parser)
+    parser.add_argument("--x", metavar="KEY", help="show the runs along a setting too, as analysis.curve does")
     add_out(parser, "report.html")
     return parser
 
@@ -48,7 +50,8 @@ def _write(arguments: Namespace, command: str) -> int:
     refuse_folder(arguments.out)
     table, reader = load_table(TableQuery.from_arguments(arguments), command)
     table = replace(table, full=len(table.rows) > 1)
-    page = render_report(collect(table, reader, arguments.uri), title_of(arguments.experiment, table)).encode()
+    material = collect(table, reader, arguments.uri, along=arguments.x)
+    page = render_report(material, title_of(arguments.experiment, table)).encode()
     atomic_write(arguments.out, page)
     print(f"wrote {arguments.out} ({len(page) / 1e6:.1f} MB)")
     return 0

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from analysis.comparison_table import Table
+from analysis.curve.material import collect_curves
+from analysis.curve.series import Curve
 from analysis.image_review import image_roots
 from analysis.narrative import data_sets, head_row
 from analysis.predictions.correctness import Frames
@@ -40,6 +42,7 @@ class Material:
         commands: what makes the runs and the report again.
         address: of MLflow's pages of runs; is followed by `EXPERIMENT/runs/RUN`.
         written: when.
+        along: what the table shows along a setting, each with its sentences; nothing where no setting was asked for.
     """
 
     table: Table
@@ -51,12 +54,16 @@ class Material:
     commands: tuple[str, ...]
     address: str
     written: datetime
+    along: Sequence[tuple[Curve, Sequence[str]]] = ()
 
 
-def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path | None = None) -> Material:
-    """Read what the report of a table needs beyond the table.
+def collect(
+    table: Table, reader: ArtifactReader, uri: str | None, home: Path | None = None, along: str | None = None
+) -> Material:
+    """Read what the report of a table needs beyond the table, and what it shows `along` a setting, if one is given.
 
     Raises:
+        ConfigurationError: if no two runs differ in that setting alone.
         TlftError: if the store does not answer.
     """
     home = home or home_folder()
@@ -69,6 +76,7 @@ def collect(table: Table, reader: ArtifactReader, uri: str | None, home: Path | 
         table=table,
         rows=rows,
         frames=reader.predictions(shown),
+        along=collect_curves(table, along, reader) if along is not None else (),
         curves=load_curves(shown[:_MAX_RUNS_WITH_CURVES], CURVES, uri, home),
         roots=image_roots([reader.text(run, Artifact.CONFIG) for run in _one_of_each_data_set(shown)], home),
         environment=_environment(reader.text(newest, Artifact.ENVIRONMENT)) if newest is not None else (),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.comparison_table import Table
+from analysis.curve.series import Curve
 from analysis.footnotes import cautions
 from analysis.html_page import Answer, render_page
 from analysis.narrative import (
@@ -61,6 +63,7 @@ def _describe(material: Material) -> dict[str, Any]:
         **describe_table(table, brief=True),
         **draw_runs(table),
         **describe_comparisons(material),
+        "along": [_along(curve, sentences) for curve, sentences in material.along],
         "rows_shown": [{"data": row.data, "name": f"{row.arch}, {row.recipe}"} for row in material.rows],
         "closer": [draw_row(material, row) for row in material.rows],
         "rows_left_out": sum(not row.published for row in table.rows) - len(material.rows),
@@ -70,6 +73,18 @@ def _describe(material: Material) -> dict[str, Any]:
         "differences": _differences(table),
         "commands": material.commands,
         "environment": material.environment,
+    }
+
+
+def _along(curve: Curve, sentences: Sequence[str]) -> dict[str, Any]:
+    """Return what the page shows along a setting, with its picture as an address that holds it."""
+    from analysis.curve.drawing import draw_curve  # matplotlib, which other pages need not wait for
+
+    picture = base64.b64encode(draw_curve(curve, "svg")).decode()
+    return {
+        "title": f"Along {curve.label}",
+        "picture": f"data:image/svg+xml;base64,{picture}",
+        "sentences": [f"{capitalize(sentence)}." for sentence in sentences],
     }
 
 

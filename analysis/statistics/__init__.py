@@ -18,8 +18,10 @@ from analysis.statistics.intervals import (
     new_seed_interval,
     wilson_interval,
 )
+from analysis.statistics.multiples import Arm, Multiple, multiple
 from analysis.statistics.paired import PairedComparison, PairedTest, compare, mcnemar, tango_interval
 from analysis.statistics.power import POWER, rate_limit, smallest_difference
+from analysis.statistics.power_law import PowerLaw, fit_power_law
 from analysis.statistics.variance import FEWEST_SEEDS, CorrectMatrix, Groups
 
 __all__ = [
@@ -31,17 +33,22 @@ __all__ = [
     "POWER",
     "THESE_NETWORKS",
     "THIS_NETWORK",
+    "Arm",
     "CorrectMatrix",
     "Groups",
     "Interval",
+    "Multiple",
     "PairedComparison",
     "PairedTest",
+    "PowerLaw",
     "Reliability",
     "accuracy_interval",
     "compare",
+    "fit_power_law",
     "holm",
     "levels",
     "mcnemar",
+    "multiple",
     "new_seed_interval",
     "rate_limit",
     "reliability",

@@ -119,10 +119,12 @@ class SweepConfig:
     Attributes:
         on_failure: continue with the other jobs, or stop starting more.
         choose: holdout names in the end the settings that are best on the hold-out, over their seeds; null: nothing.
+        curve: a key that the jobs differ in, along which the end is drawn and said (see analysis.curve); null: none.
     """
 
     on_failure: str = "continue"
     choose: str | None = None
+    curve: str | None = None
 
 
 @dataclass

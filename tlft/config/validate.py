@@ -228,9 +228,20 @@ def _wrong_combinations(config: Config) -> list[str]:
                 "sweep.choose=holdout: there is no hold-out to choose on, and the evaluation images are not for that; "
                 "set data.holdout_fraction=0.2 or data.holdout_split, or sweep.choose=null"
             )
+    if (key := config.sweep.curve) is not None and not _has_key(config, key):
+        mend = "name one that the sweep varies, such as training.epochs"
+        problems.append(f"sweep.curve={key}: there is no such key; {mend}")
     if not config.tracking.experiment.strip():
         problems.append("tracking.experiment: give a name, such as tracking.experiment=tlft")
     return problems
+
+
+def _has_key(config: Config, key: str) -> bool:
+    try:
+        attrgetter(key)(config)
+    except AttributeError:
+        return False
+    return True
 
 
 def _recipe_problems(config: Config) -> list[str]:

@@ -46,7 +46,7 @@ def draw_training(histories: Sequence[History], title: str) -> bytes | None:
     images = "" if is_evaluated else " on the training images"
     _draw(loss, drawn, (Metric.TRAIN_LOSS, Metric.CURVE_LOSS), f"loss{images}", 1)
     _draw(accuracy, drawn, (Metric.TRAIN_ACCURACY, Metric.CURVE_ACCURACY), f"accuracy{images}, %", 100)
-    lines = [Line2D([], [], color=_colour(h), label=h.title) for h in {h.column: h for h in drawn}.values()]
+    lines = [Line2D([], [], color=colour_of(h.column), label=h.title) for h in {h.column: h for h in drawn}.values()]
     if is_evaluated:
         lines.append(Line2D([], [], color=_GREY, label="training images"))
         lines.append(Line2D([], [], color=_GREY, linestyle="--", label="evaluation images, for looking only"))
@@ -77,8 +77,9 @@ def _sheet() -> tuple[Figure, Axes, Axes]:
     return figure, loss, accuracy
 
 
-def _colour(history: History) -> str:
-    return _COLOURS.get(history.column, _OTHER)
+def colour_of(column: str) -> str:
+    """Return the colour of a column in every picture."""
+    return _COLOURS.get(column, _OTHER)
 
 
 def _draw(axes: Axes, histories: Sequence[History], names: tuple[str, str], label: str, unit: float) -> None:
@@ -87,7 +88,9 @@ def _draw(axes: Axes, histories: Sequence[History], names: tuple[str, str], labe
             points = history.points.get(name, ())
             marker = "o" if len(points) == 1 else None
             epochs, values = [epoch for epoch, _ in points], [unit * value for _, value in points]
-            axes.plot(epochs, values, style, color=_colour(history), linewidth=1.2, marker=marker, markersize=4)
+            axes.plot(
+                epochs, values, style, color=colour_of(history.column), linewidth=1.2, marker=marker, markersize=4
+            )
     axes.set_title(label, fontsize=10, loc="left", y=1)  # a place that is sought takes a fifth of the drawing
     axes.set(xlim=(0, 1), ylim=(0, 1))  # as of axes that nothing was drawn in before
     axes.relim()

@@ -234,6 +234,7 @@ def _tags(config: Config, identity: Identity, machine: Machine, sweep: SweepMemb
         **({Tag.SWEEP: sweep.name} if sweep and sweep.name else {}),
         **data_tags(config, identity.dataset),
         **stated_facts(config.data, identity.dataset),
+        **({Tag.TRAINING_IMAGES: str(len(identity.dataset.split("train")))} if config.training.epochs else {}),
         **({Tag.ANY_LENGTH: of_any_length} if of_any_length else {}),
         Tag.HOST: platform.node(),
         Tag.ARCH: config.arch.name,

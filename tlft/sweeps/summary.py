@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tlft.commands import invocation
 from tlft.config.columns import column_of
 from tlft.config.schema import Config, TrackingConfig
-from tlft.errors import TlftError
+from tlft.errors import ConfigurationError, TlftError
 from tlft.names import Artifact
 from tlft.planning.job_table import JobLine, render_jobs
 from tlft.planning.jobs import PlannedJob, Result
@@ -69,6 +69,7 @@ def sum_up(results: Sequence[Result], sweep_run: SweepRun) -> None:
     if table.rows:
         print()
         print(render(table, "terminal", brief=True))
+        _print_curves(table, config, reader)
         _print_places(results[0].planned, (folder and folder / Artifact.REPORT, sweep_run.find_report()))
     refresh_note(config, records, reader)
 
@@ -93,14 +94,37 @@ def exit_status_of(results: Sequence[Result]) -> int:
     return 3 if unfinished == {RunStatus.ELSEWHERE} else 1
 
 
+def _print_curves(table: Table, config: Config, reader: ArtifactReader) -> None:
+    """Say what the table shows along the setting of `sweep.curve`."""
+    if config.sweep.curve is None:
+        return
+    from analysis.curve.material import collect_curves
+    from analysis.narrative import capitalize
+
+    try:
+        curves = collect_curves(table, config.sweep.curve, reader)
+    except ConfigurationError as error:
+        log.warning("sweep.curve=%s: there is no curve: %s", config.sweep.curve, error)
+        return
+    for _, sentences in curves:
+        print()
+        for sentence in sentences:
+            print(fitting(f"{capitalize(sentence)}.", sys.stdout))
+
+
 def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: Path) -> list[Path]:
     """Write the page of the sweep's runs, and their curves, into its folder."""
+    from analysis.curve.drawing import draw_curve, numbered
     from analysis.narrative import short_title
     from analysis.report.material import collect
     from analysis.report.page import render_report, title_of
     from tlft.evaluation.curve_plots import History, draw_training
 
-    material = collect(replace(table, full=len(table.rows) > 1), reader, config.tracking.uri, config.home)
+    table, along = replace(table, full=len(table.rows) > 1), config.sweep.curve
+    try:
+        material = collect(table, reader, config.tracking.uri, config.home, along)
+    except ConfigurationError:  # jobs that would make the curve are missing, as is said at the end
+        material = collect(table, reader, config.tracking.uri, config.home)
     path = folder / Artifact.REPORT
     atomic_write(path, render_report(material, title_of(config.tracking.experiment, table)).encode())
     columns = {run.run_id: column_of(run.params) for run in parts_of(table.runs)}
@@ -109,10 +133,15 @@ def _write_report(table: Table, reader: ArtifactReader, config: Config, folder: 
         for run_id, points in material.curves.items()
         if (column := columns[run_id]) is not None
     ]
-    if (picture := draw_training(histories, f"{len(histories)} runs")) is None:
-        return [path]
-    atomic_write(folder / Artifact.CURVES, picture)
-    return [path, folder / Artifact.CURVES]
+    pictures = {Artifact.CURVES: draw_training(histories, f"{len(histories)} runs")}
+    for number, (curve, _) in enumerate(material.along, start=1):
+        pictures[numbered(Artifact.CURVE, number)] = draw_curve(curve, "png")
+    files = [path]
+    for name, picture in pictures.items():
+        if picture is not None:
+            atomic_write(folder / name, picture)
+            files.append(folder / name)
+    return files
 
 
 def command_of(overrides: Sequence[str]) -> str:

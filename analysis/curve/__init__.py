@@ -1,0 +1,1 @@
+"""The table along one setting: images, epochs, stages or networks; drawn, and said in sentences."""
