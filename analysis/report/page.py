@@ -82,7 +82,7 @@ def _along(curve: Curve, sentences: Sequence[str]) -> dict[str, Any]:
 
     picture = base64.b64encode(draw_curve(curve, "svg")).decode()
     return {
-        "title": f"Along {curve.label}",
+        "title": f"Over {curve.label}",
         "picture": f"data:image/svg+xml;base64,{picture}",
         "sentences": [f"{capitalize(sentence)}." for sentence in sentences],
     }

@@ -39,7 +39,7 @@ def test_a_sweep_with_a_curve_draws_it_and_says_it(swept: tuple[Path, str]) -> N
     words = " ".join(said.split())
     assert "from scratch" in words and "with 4 and" in words and "with 16 training images." in words
     report = (folder / "report.html").read_text()
-    assert "Along training images" in report and "data:image/svg+xml;base64," in report
+    assert "Over training images" in report and "data:image/svg+xml;base64," in report
     (parent,) = home.glob("mlruns/*/*/artifacts/curve.png")
     assert parent.read_bytes() == (folder / "curve.png").read_bytes()
 
