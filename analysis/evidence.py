@@ -216,7 +216,10 @@ class _Pair:
 
 
 def _pairs(columns: Mapping[str, Correctness], row: Row, runs: Mapping[str, Record]) -> list[_Pair]:
-    """Pair every two columns, the new way before the old one; where one has other outputs, also without these."""
+    """Pair every two columns, the new way before the old one; where one has other outputs, also without these.
+
+    Not without these where other classes would be left to each side: of fewer classes the right one is easier to tell.
+    """
     pairs = []
     for new, old in _orders(columns):
         caveats = _differing_params(*(runs[row.cells[key].run_ids[0]].params for key in (new, old)))
@@ -227,8 +230,12 @@ def _pairs(columns: Mapping[str, Correctness], row: Row, runs: Mapping[str, Reco
         if left_out := len(seen.union(columns[new].images)) - len(images):
             caveats = (*caveats, f"{left_out} image{'s' * (left_out > 1)} left out that one side did not see")
         sides = columns[new].select(images), columns[old].select(images)
-        for closed_set in (False, True) if any(side.open_set for side in sides) else (False,):
-            pairs.append(_Pair(new, old, sides, closed_set, caveats))
+        ways = [False, True] if any(side.open_set for side in sides) else [False]
+        if len(ways) > 1 and sides[0].classes != sides[1].classes:
+            numbers = " and ".join(str(len(side.classes)) for side in sides)
+            caveats = (*caveats, f"closed-set {numbers} classes compete, which is not compared")
+            ways.remove(True)
+        pairs += [_Pair(new, old, sides, closed_set, caveats) for closed_set in ways]
     return pairs
 
 
@@ -254,7 +261,7 @@ def _claims(family: Sequence[_Pair], row: Row) -> list[Claim]:
             new=pair.new,
             old=pair.old,
             closed_sides=_closed_sides(pair),
-            classes=tuple(sorted(set(pair.sides[0].labels.tolist()))),
+            classes=pair.sides[0].classes,
             test=pair.test,
             level=level,
             p=p,

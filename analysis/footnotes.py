@@ -115,7 +115,8 @@ def _data_notes(runs: Sequence[Record]) -> list[str]:
         Tag.SKIPPED_IMAGES: "{}: images skipped as unreadable: {}.",
         Tag.UNMAPPED: "{}: no output of ImageNet's stands for its classes ({}), so the untouched network is not asked; "
         "data.class_map gives them outputs.",
-        Tag.SCORED_ON: "{}: the untouched network is scored on the images of {}, and compared with others on these.",
+        Tag.SCORED_ON: "{}: the untouched network is scored on the images of {}, and compared with others on these, all "
+        "outputs competing.",
         Tag.NEAR_DUPLICATES: "{}: {}, which flatters the trained networks.",
         Tag.ORIGIN: "{}: {}.",
     }

@@ -29,6 +29,7 @@ class Correctness:
     Attributes:
         images: SHA-256 of each image's file, in order; a copy has its number behind it.
         labels: of shape (images,), the true class.
+        classes: the data's that compete closed-set, sorted; each has images, though perhaps none of these.
         correct: of shape (networks, images), 0 or 1: the class of the winning output, all outputs competing, is true.
         correct_closed_set: the same, only the data's classes competing.
         confidence: of shape (networks, images), probability of the winning output.
@@ -40,6 +41,7 @@ class Correctness:
 
     images: tuple[str, ...]
     labels: NDArray[np.str_]
+    classes: tuple[str, ...]
     correct: NDArray[np.float64]
     correct_closed_set: NDArray[np.float64]
     confidence: NDArray[np.float64]
@@ -112,6 +114,7 @@ def compute_correctness(
     return Correctness(
         images=tuple(images),
         labels=labels,
+        classes=tuple(sorted({str(name) for run in runs for name in frames[run.run_id]["label"].unique()})),
         correct=np.array([frame["predicted"].to_numpy(str) == labels for frame in aligned], np.float64),
         correct_closed_set=np.array([predict_closed_set(frame) == labels for frame in aligned], np.float64),
         confidence=np.array([frame["confidence"].to_numpy(np.float64) for frame in aligned]),

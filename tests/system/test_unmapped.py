@@ -51,8 +51,24 @@ def test_classes_without_outputs_are_left_out_of_the_untouched_network_alone(
     assert evidence is not None
     for claim in evidence.claims_of(row):
         assert claim.comparison.images == 12
-        assert claim.caveats == ("4 images left out that one side did not see",)
+        assert claim.caveats == (
+            "4 images left out that one side did not see",
+            "closed-set 3 and 2 classes compete, which is not compared",
+        )
+        assert not claim.closed_set
     assert any("on the images of 2 of 3 classes (not of zz)" in note for note in cautions(table, row.data))
+
+
+def test_one_class_that_has_outputs_is_not_scored_by_itself(composer: Composer, home: Path, folder: Path) -> None:
+    (folder / "train" / "bees").rename(folder / "train" / "yy")
+    (folder / "val" / "bees").rename(folder / "val" / "yy")
+    for leave_out in ((), ("data.unmapped=leave_out",)):
+        with pytest.raises(ConfigurationError) as refused:
+            identify(compose(composer, home, folder, *ZERO_SHOT, *leave_out))
+        assert len(refused.value.problems) == 2
+        for problem, name in zip(refused.value.problems, ("yy", "zz"), strict=True):
+            assert f"no ImageNet output stands for class {name}; give its outputs" in problem
+            assert problem.endswith("; data.unmapped=leave_out needs two classes that have outputs")
 
 
 def test_what_may_be_left_out_changes_no_key_where_nothing_is(

@@ -75,7 +75,7 @@ def resolve_class_map(
             (`tlft.config.class_map_file`); classes that it leaves out are looked up in the built-in map, and are
             their own map where their names are WordNet ids.
         classes: of the data.
-        leave_out: those that have no map, if others have.
+        leave_out: those that have no map, if two others have.
 
     Raises:
         UnmappedError: if no class has a map, and none is configured.
@@ -108,7 +108,7 @@ def resolve_class_map(
     ]
     if unmapped and not resolved and not configured:
         raise UnmappedError(_say_unmapped(unmapped, classes))
-    if not (leave_out and resolved):
+    if not (leave_out and len(resolved) > 1):  # closed-set, one class would always be right
         problems += _say_unmapped(unmapped, classes)
     if problems:
         raise ConfigurationError(problems)
@@ -129,7 +129,9 @@ def _built_in(name: str) -> tuple[int, ...] | str | None:
 def _say_unmapped(names: Sequence[str], classes: Sequence[str]) -> list[str]:
     """Return a line for each class without a map, or one for all where they are many."""
     begins, mend = "head=imagenet1k: no ImageNet output stands for", "by index, name or WordNet id, "
-    partly = "; data.unmapped=leave_out scores the other classes alone" if len(names) < len(classes) else ""
+    mapped = len(classes) - len(names)
+    leave_out = "scores the other classes alone" if mapped > 1 else "needs two classes that have outputs"
+    partly = f"; data.unmapped=leave_out {leave_out}" if mapped else ""
     if len(names) > _MOST_NAMED:
         line = f"{json.dumps(names[0], ensure_ascii=False)}: [310]"
         mend += f"such as data.class_map=FILE.yaml with a line {line} for each"

@@ -47,6 +47,22 @@ def test_the_closed_set_has_a_comparison_of_its_own(three: Table) -> None:
     assert "; a difference is not shown." in " ".join(footnotes(three))
 
 
+def test_closed_set_those_alone_are_compared_who_choose_among_the_same_classes() -> None:
+    fewer, more = predict(133, closed=149, images=100), predict(146)
+    more["p/wasps"] = 0.0
+    more.loc[100:, "label"] = "wasps"
+    table = table_of((run(ZERO_SHOT), fewer), (run(FINE_TUNE), more), (run(FROM_SCRATCH), more))
+    assert table.evidence is not None
+    assert [(claim.new, claim.old, claim.closed_set) for claim in table.evidence.claims] == [
+        ("fine_tune", "zero_shot", False),
+        ("fine_tune", "from_scratch", False),
+        ("zero_shot", "from_scratch", False),
+    ]
+    notes = " ".join(footnotes(table))
+    assert "53 images left out that one side did not see, closed-set 3 and 2 classes compete, which is not comp" in notes
+    assert "closed-set 2 and 3 classes compete, which is not compared" in notes
+
+
 def test_over_seeds_the_means_are_told_and_the_interval_holds_for_new_seeds() -> None:
     seeds = [(run(FINE_TUNE, n / IMAGES, seed=str(s)), predict(n)) for s, n in enumerate((145, 146, 147))]
     table = table_of((run(ZERO_SHOT, 133 / IMAGES), predict(133)), *seeds)
