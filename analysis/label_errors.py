@@ -60,7 +60,8 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
     The networks' probabilities are averaged, weighted by their accuracy. Found is what more than half of the networks,
     and all together, contradict; a label is doubted where confident learning counts it as wrong: the other class is
     more probable than it is on average where it is the label (Northcutt, Jiang and Chuang, 2021,
-    doi:10.1613/jair.1.12125; cleanlab). Only the data's classes compete.
+    doi:10.1613/jair.1.12125; cleanlab). Only the data's classes compete, and a network that was not asked for all of
+    them (`data.unmapped=leave_out`) is not heard.
 
     Args:
         frames: of each network, a row per image: file, sha256, label, and `p/<class>`.
@@ -68,12 +69,15 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
     Raises:
         ConfigurationError: if cleanlab is not installed.
     """
-    predictions = [index_by_image(frame) for frame in frames]
+    by_classes: dict[tuple[str, ...], list[DataFrame]] = {}
+    for frame in frames:
+        by_classes.setdefault(_classes_of(frame), []).append(index_by_image(frame))
+    classes = max(by_classes, key=len, default=())
+    predictions = by_classes.get(classes, [])
     images = common_images(predictions)
     if not images:
         return Search((), 0, 0, 0)
     first = predictions[0].loc[images]
-    classes = sorted(name.removeprefix(PROBABILITY) for name in first.columns if name.startswith(PROBABILITY))
     places = {name: place for place, name in enumerate(classes)}
     labels = np.array([places[label] for label in first["label"]])
     columns = [f"{PROBABILITY}{name}" for name in classes]
@@ -103,6 +107,10 @@ def find_suspects(frames: Sequence[DataFrame]) -> Search:
         if 2 * against[i] > networks and likely[i] != labels[i]
     ]
     return Search(tuple(suspects), len(images), networks, guessing)
+
+
+def _classes_of(frame: DataFrame) -> tuple[str, ...]:
+    return tuple(sorted(name.removeprefix(PROBABILITY) for name in frame.columns if name.startswith(PROBABILITY)))
 
 
 def _beat_guessing(correct: NDArray[np.intp], labels: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -66,3 +66,11 @@ def test_without_cleanlab_one_line_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     with pytest.raises(ConfigurationError, match=r"pip install -e '\.\[errors\]'"):
         find_suspects([network(0)])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_network_that_was_not_asked_for_all_classes_is_not_heard(order: int) -> None:
+    whole = [network(seed, wrong={4: "wasps"}) for seed in (1, 2)]
+    partly = network(3).query("label != 'wasps'").drop(columns="p/wasps")
+    assert find_suspects([*whole, partly][::order]) == find_suspects(whole[::order])
+    assert find_suspects(whole).suspects
