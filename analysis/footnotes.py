@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
+from statistics import fmean
 
 from analysis.comparison_table import Table
 from analysis.evidence import CellEvidence, Evidence
@@ -284,13 +285,14 @@ def _unseen(table: Table, cells: Cells) -> Iterator[str]:
 
 
 def _list_recalls(recalls: Mapping[str, float]) -> str:
-    """Return how much is found of each class; of many classes of those alone of which least is."""
+    """Return how much is found of each class, or of many of those alone of which least is; and the mean of all."""
     listed = list(recalls.items())
     if len(listed) > _MOST_RECALLS:
         listed = sorted(listed, key=lambda item: item[1])[:_MOST_NAMED]
     text = ", ".join(f"{name} {percent(share)} %" for name, share in listed)
     more = len(recalls) - len(listed)
-    return f"{text}, and at least as much of the other {more}" if more else text
+    text += f", and at least as much of the other {more}" if more else ""
+    return f"{text} (balanced accuracy {percent(fmean(recalls.values()))} %)"
 
 
 def _calibration(table: Table, cells: Cells) -> Iterator[str]:

@@ -149,10 +149,12 @@ class Metric:
     IMAGES = "eval/images"  # how many were evaluated, where they are a fold of all
     CLOSED_SET_ACCURACY = "eval/closed_set_accuracy"
     LOSS = "eval/loss"
+    BALANCED_ACCURACY = "eval/balanced_accuracy"  # the mean recall, a rare class counting as much as a common one
     MACRO_F1 = "eval/macro_f1"
     TOP5_ACCURACY = "eval/top5_accuracy"  # where there are more than ten classes
     RECALL = "eval/recall/"  # is followed by the name of a class, escaped
     HOLDOUT_ACCURACY = "holdout/accuracy"  # the only figure that a selection may look at
+    HOLDOUT_BALANCED_ACCURACY = "holdout/balanced_accuracy"
     TRAIN_LOSS = "train/loss"
     TRAIN_ACCURACY = "train/accuracy"
     TRAIN_LR = "train/lr"

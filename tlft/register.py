@@ -13,7 +13,10 @@ from tlft.names import Metric, Param, Tag, short_id
 from tlft.records.record import Record
 from tlft.terminal.command_line import add_experiment, add_uri, command_parser, exit_status
 
-_FIGURES = (Metric.HOLDOUT_ACCURACY, Metric.ACCURACY, Metric.CLOSED_SET_ACCURACY, Metric.MACRO_F1)
+_FIGURES = (
+    *(Metric.HOLDOUT_ACCURACY, Metric.ACCURACY, Metric.CLOSED_SET_ACCURACY),
+    *(Metric.BALANCED_ACCURACY, Metric.MACRO_F1),
+)
 _MOST_CLASSES = 10
 
 

@@ -139,8 +139,9 @@ def test_epochs_have_their_step_and_final_figures_are_written_once(done: Done) -
     for name in ("train/loss", "train/accuracy", "throughput/train_images_per_second", "curve/eval_accuracy"):
         assert history(name) == [1, 2], name
     assert history("system/cpu_utilization_percentage") == [1, 2]
-    finals = ("accuracy", "closed_set_accuracy", "loss", "macro_f1", "recall/ants", "recall/bees")
-    for name in (*(f"eval/{final}" for final in finals), "holdout/accuracy", "time/train_seconds"):
+    finals = ("accuracy", "closed_set_accuracy", "loss", "balanced_accuracy", "macro_f1", "recall/ants", "recall/bees")
+    of_holdout = ("holdout/accuracy", "holdout/balanced_accuracy")
+    for name in (*(f"eval/{final}" for final in finals), *of_holdout, "time/train_seconds"):
         assert history(name) == [2], name
 
 

@@ -38,7 +38,7 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
     frame = predictions_frame(split.files, predictions, identity.dataset.root, groups)
     frame.to_parquet(folder / Artifact.PREDICTIONS, index=False)
     if len(identity.dataset.classes) > MOST_RECALLS:
-        recalls = recalls_of(predictions, split.labels)
+        recalls = recalls_of(predictions.confusion(split.labels)[0])
         pd.DataFrame({"class": identity.dataset.classes, "recall": recalls}).to_csv(
             folder / Artifact.RECALLS, index=False
         )

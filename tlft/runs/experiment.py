@@ -192,7 +192,9 @@ def _evaluate(context: RunContext) -> tuple[Predictions, dict[str, float]]:
         metrics[Metric.IMAGES] = float(len(split.labels))
     if holdout is not None:
         held_out = evaluate(context.model, holdout.inputs, label_space, context.machine)
-        metrics[Metric.HOLDOUT_ACCURACY] = float(held_out.correct(holdout.labels).mean())
+        measures = compute_metrics(held_out, holdout.labels)
+        metrics[Metric.HOLDOUT_ACCURACY] = measures[Metric.ACCURACY]
+        metrics[Metric.HOLDOUT_BALANCED_ACCURACY] = measures[Metric.BALANCED_ACCURACY]
     return predictions, metrics
 
 

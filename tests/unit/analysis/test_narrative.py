@@ -143,7 +143,7 @@ def test_full_tells_calibration_and_recall_of_every_row() -> None:
     table = table_of((run(LINEAR_PROBE), predict(140)), *rates, full=True, all_columns=True)
     calibrations = [note for note in footnotes(table) if "expected calibration error 11.5 %" in note]
     assert len(calibrations) == 3
-    assert "found of each class: ants 90.9 %, bees 92.1 %" in calibrations[0]
+    assert "found of each class: ants 90.9 %, bees 92.1 % (balanced accuracy 91.5 %)" in calibrations[0]
 
 
 def test_a_column_of_some_stages_is_named_by_them() -> None:
