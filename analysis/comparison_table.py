@@ -93,6 +93,7 @@ def build_table(
     all_columns: bool = False,
     published: bool = False,
     command: str = "",
+    of_folds: Frames | None = None,
 ) -> Table:
     """Select runs, put them into rows, and count those that are left out.
 
@@ -104,9 +105,10 @@ def build_table(
         all_columns: add a column for every other use of the network that was run.
         published: add the published figures as a row.
         command: what makes this table again, for the footnote.
+        of_folds: predictions of runs of a fold, for a metric that `looks_at_classes`.
     """
     records = sorted(map(_of_whole, records), key=lambda record: (record.start_time, record.run_id))
-    records, reasons = _find_exclusions(records, metric)
+    records, reasons = _find_exclusions(records, metric, of_folds)
     names = data_names(records)
     candidates = [
         record
@@ -158,7 +160,9 @@ def _select_runs(
     return tuple(runs), dict(sorted(left_out.items()))
 
 
-def _find_exclusions(records: Sequence[Record], metric: str) -> tuple[list[Record], dict[str, str | None]]:
+def _find_exclusions(
+    records: Sequence[Record], metric: str, of_folds: Frames | None
+) -> tuple[list[Record], dict[str, str | None]]:
     """Return the records, folds joined, and run id -> why it does not count; None if it does.
 
     The oldest records come first. A run's name and tags say nothing here but that it was for debugging, and its fold.
@@ -168,7 +172,8 @@ def _find_exclusions(records: Sequence[Record], metric: str) -> tuple[list[Recor
     for record in records:
         if reasons[record.run_id] is None and newest[record.key] != record.run_id:
             reasons[record.run_id] = "superseded"
-    counting, incomplete = join_folds([record for record in records if reasons[record.run_id] is None])
+    counting = [record for record in records if reasons[record.run_id] is None]
+    counting, incomplete = join_folds(counting, records, of_folds)
     reasons |= dict.fromkeys((record.run_id for record in incomplete), f"{_WITHOUT}its other folds")
     others = [record for record in records if reasons[record.run_id] is not None]
     reasons |= {record.run_id: _lack(record, metric) for record in counting}
@@ -184,7 +189,10 @@ def _of_whole(record: Record) -> Record:
 
 def _lack(record: Record, metric: str) -> str | None:
     """Return that a run has no such figure, or None if it has."""
-    return None if math.isfinite(record.metrics.get(metric, math.nan)) else f"{_WITHOUT}{metric}"
+    if math.isfinite(record.metrics.get(metric, math.nan)):
+        return None
+    is_of_each = all(metric in part.metrics for part in record.parts or ())
+    return f"{_WITHOUT}{metric}" + (" of all folds together" if record.parts and is_of_each else "")
 
 
 _WITHOUT = "without "

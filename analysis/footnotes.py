@@ -29,6 +29,7 @@ from analysis.narrative import (
 from analysis.rows import Row
 from analysis.statistics import IMAGES_AND_SEEDS
 from tlft.names import Metric, Param, Tag, short_id
+from tlft.records.folds import parts_of
 from tlft.records.record import Record
 
 _MOST_NAMED = 5
@@ -47,10 +48,10 @@ def footnotes(table: Table, shown: Collection[Row] | None = None, *, brief: bool
     notes = [
         f"Figures: {table.metric}{'; mean ± sample standard deviation over n seeds' if repeated else ''}.",
         _closed_set(table, rows) if table.metric == Metric.ACCURACY else "",
-        _precisions(runs),
+        _precisions(parts_of(runs)),
         *(_evidence(table, table.evidence, rows, brief=brief) if table.evidence is not None else ()),
-        *(() if brief else (*_data_notes(runs), f"Left out: {list_reasons(table.left_out)}.")),
-        _commits(runs),
+        *(() if brief else (*_data_notes(runs, table.metric), f"Left out: {list_reasons(table.left_out)}.")),
+        _commits(parts_of(runs)),
     ]
     return tuple(note for note in notes if note)
 
@@ -60,7 +61,7 @@ def cautions(table: Table, data: str) -> list[str]:
     run_ids = {
         run_id for row in table.rows if row.data == data for cell in row.cells.values() for run_id in cell.run_ids
     }
-    return _data_notes([run for run in table.runs if run.run_id in run_ids])
+    return _data_notes([run for run in table.runs if run.run_id in run_ids], table.metric)
 
 
 def essentials(table: Table) -> list[str]:
@@ -108,7 +109,7 @@ def _precisions(runs: Sequence[Record]) -> str:
     return f"precision=auto was {' in some runs, '.join(sorted(resolved))} in others." if len(resolved) > 1 else ""
 
 
-def _data_notes(runs: Sequence[Record]) -> list[str]:
+def _data_notes(runs: Sequence[Record], metric: str) -> list[str]:
     """Say which folders the images are from, what is left out of them, and which were trained on, nearly."""
     sentences = {
         Tag.SPLIT_FOLDERS: "{}: {}.",
@@ -116,23 +117,24 @@ def _data_notes(runs: Sequence[Record]) -> list[str]:
         Tag.SKIPPED_IMAGES: "{}: images skipped as unreadable: {}.",
         Tag.UNMAPPED: "{}: no output of ImageNet's stands for its classes ({}), so the untouched network is not asked; "
         "data.class_map gives them outputs.",
-        Tag.SCORED_ON: "{}: the untouched network is scored on the images of {}, and compared with others on these, all "
-        "outputs competing.",
+        Tag.SCORED_ON: "{}: the untouched network is scored on the images of {}, and compared with others on these, "
+        "all outputs competing.",
         Tag.NEAR_DUPLICATES: "{}: {}, which flatters the trained networks.",
         Tag.ORIGIN: "{}: {}.",
     }
     notes = [
         sentence.format(run.tags.get(Tag.DATA, "the data"), run.tags[tag])
         for tag, sentence in sentences.items()
-        for run in runs
+        for run in parts_of(runs)
         if run.tags.get(tag)
     ]
     for run in runs:
         if run.parts:
+            of_images = "each image is judged once, by a network that was not trained on it; a figure is of"
+            figure = of_images if metric.startswith("eval/") else "a figure is the mean over"
             notes.append(
-                f"{run.tags.get(Tag.DATA, 'the data')}: {len(run.parts)}-fold cross-validation: each image is judged "
-                f"once, by a network that was not trained on it; a figure is of {len(run.parts)} networks, which share "
-                "training images."
+                f"{run.tags.get(Tag.DATA, 'the data')}: {len(run.parts)}-fold cross-validation: {figure} "
+                f"{len(run.parts)} networks, which share training images."
             )
     return list(dict.fromkeys(notes))
 

@@ -16,7 +16,8 @@ from tlft.config.validate_data import group_problem
 from tlft.data.splits import find_groups
 from tlft.database.places import tracking_uri
 from tlft.errors import ConfigurationError, nearest
-from tlft.names import GROUP, Metric
+from tlft.names import GROUP, Metric, Tag
+from tlft.records.folds import looks_at_classes
 from tlft.records.record import Record
 from tlft.terminal.command_line import add_experiment, add_uri
 from tlft.tracking.reader import ArtifactReader, load_records
@@ -92,6 +93,8 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
         )
     if problems := _unknown_names(query, records):
         raise ConfigurationError(problems)
+    reader = ArtifactReader(query.uri)
+    folds = [record for record in records if Tag.FOLD in record.tags] if looks_at_classes(query.metric) else []
     table = build_table(
         records,
         metric=query.metric,
@@ -100,11 +103,11 @@ def load_table(query: TableQuery, command: str = "") -> tuple[Table, ArtifactRea
         all_columns=query.columns == "all",
         published=query.published,
         command=command,
+        of_folds=reader.predictions(folds) if folds else None,
     )
     if not table.runs:
         hint = "; --columns all shows other columns" if "other columns" in table.left_out else ""
         raise ConfigurationError(f"no run to show; left out: {list_reasons(table.left_out)}{hint}")
-    reader = ArtifactReader(query.uri)
     if query.stats != "none" and table.metric == Metric.ACCURACY:
         frames = _read_predictions(records, table.runs, reader, query)
         table = add_evidence(table, frames, full=query.stats == "full", grouping=query.group)

@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import TINY_ARCH, draw_folder
 from fabricated import compose
+from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from analysis import table as command
 from analysis.query import TableQuery, load_table
 from analysis.report import __main__ as report
 from tlft.config.compose import Composer
+from tlft.database.places import local_folder
+from tlft.errors import ConfigurationError
+from tlft.names import Artifact
 from tlft.runs.experiment import run_experiment
+from tlft.tracking.reader import ArtifactReader, load_records
 
 FOLDS = 3
 
@@ -69,3 +75,59 @@ def test_folds_without_the_others_are_left_out_and_said(composer: Composer, home
     run(composer, home, flat, 1, "data.train_fraction=0.5")
     table, _ = load_table(TableQuery())
     assert (len(table.runs), table.left_out) == (1, {"without its other folds": 2})
+
+
+def test_every_measure_of_folds_is_that_of_all_images_or_the_mean_over_the_networks(
+    composer: Composer, home: Path, flat: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted((flat / "bees").iterdir())[3:]:  # classes are unlike, and folds have them in other shares
+        path.unlink()
+    ids = [run(composer, home, flat, fold, "data.holdout_fraction=0.3") for fold in range(FOLDS)]
+    records = {record.run_id: record for record in load_records("tlft", home=home)}
+    frames = ArtifactReader(home=home).predictions(list(records.values()))
+    pooled = pd.concat([frames[run_id] for run_id in ids])
+    of_all = (pooled["label"], pooled["predicted"])
+    expected = {
+        "eval/accuracy": (pooled["label"] == pooled["predicted"]).mean(),
+        "eval/balanced_accuracy": balanced_accuracy_score(*of_all),
+        "eval/macro_f1": f1_score(*of_all, average="macro", zero_division=0),
+        "eval/recall/bees": recall_score(*of_all, labels=["bees"], average=None, zero_division=0)[0],
+        **{
+            name: np.mean([records[run_id].metrics[name] for run_id in ids])
+            for name in ("holdout/accuracy", "train/loss", "time/train_seconds")
+        },
+    }
+    for metric, value in expected.items():
+        table, _ = load_table(TableQuery(metric=metric))
+        (row,) = table.rows
+        assert row.cells["from_scratch"].accuracy == pytest.approx(value), metric
+    assert command.main(["--metric", "holdout/accuracy"]) == 0
+    assert "3-fold cross-validation: a figure is the mean over 3 networks" in " ".join(capsys.readouterr().out.split())
+
+    for run_id in ids[:1]:
+        folder = local_folder(records[run_id].artifacts)
+        assert folder is not None
+        (folder / Artifact.PREDICTIONS).unlink()
+    with pytest.raises(ConfigurationError, match=r"without eval/macro_f1 of all folds together \(1\)"):
+        load_table(TableQuery(metric="eval/macro_f1"))
+
+
+def test_folds_that_start_from_their_own_runs_of_one_cross_validation_are_one(
+    composer: Composer, home: Path, flat: Path
+) -> None:
+    tuned = ("model=run", "model.name=pretrained", "training.trainable=all", "training.batch_size=3")
+    probes = [run(composer, home, flat, fold) for fold in range(FOLDS)]
+    others = [run(composer, home, flat, fold, "training.batch_size=5") for fold in range(FOLDS)]
+
+    def tune(parents: list[str], *more: str) -> None:
+        for fold, parent in enumerate(parents):
+            run(composer, home, flat, fold, *tuned, f"model.run_id={parent}", *more)
+
+    tune(probes)
+    tune([*others[1:], others[0]], "seed=1")  # networks that have seen the images of the fold
+    tune([*probes[:2], others[2]], "seed=2")  # of another recipe
+    table, _ = load_table(TableQuery(columns="all"))
+    joined = [record for record in table.runs if record.params["model.name"] == "pretrained"]
+    assert [len(record.parts or ()) for record in joined] == [FOLDS]
+    assert joined[0].tags["weights"] == f"run {probes[0][:8]} and its other folds"
+    assert table.left_out == {"without its other folds": 2 * FOLDS}

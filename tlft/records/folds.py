@@ -8,14 +8,20 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from tlft.names import Metric, Param, Tag
+from tlft.names import PROBABILITY, Artifact, Metric, Param, Tag
 from tlft.records.record import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_MEANS = (Metric.ACCURACY, Metric.CLOSED_SET_ACCURACY, Metric.LOSS, Metric.TOP5_ACCURACY)
+_MEANS = (
+    *(Metric.ACCURACY, Metric.CLOSED_SET_ACCURACY, Metric.LOSS, Metric.TOP5_ACCURACY),
+    *(Metric.CURVE_ACCURACY, Metric.CURVE_LOSS),
+)
 """Measures of all images that are the mean of those of their parts, weighted by how many images each has."""
+
+_OF_CLASSES = (Metric.BALANCED_ACCURACY, Metric.MACRO_F1, Metric.RECALL)
+"""How the names of measures begin that no mean of the parts' gives, which may lack a class: see `looks_at_classes`."""
 
 OF_A_FOLD = (Param.DATA_TRAIN, Param.DATA_EVAL, Param.DATA_HOLDOUT, Param.LAST_BATCH)
 """Settings in which the folds of one cross-validation differ."""
@@ -60,19 +66,31 @@ def part_ids(run_id: str) -> list[str]:
     return run_id.split(_TOGETHER)
 
 
-def join_folds(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+def looks_at_classes(metric: str) -> bool:
+    """Tell whether a measure of all images is computed from their predictions, not from the measures of the parts."""
+    return metric.startswith(_OF_CLASSES)
+
+
+def join_folds(
+    records: Sequence[Record], existing: Iterable[Record] = (), frames: Mapping[str, DataFrame] | None = None
+) -> tuple[list[Record], list[Record]]:
     """Put one record in the place of the runs of each cross-validation.
+
+    Its measures of the evaluation images are those of all of them, any other is the mean over the runs.
 
     Args:
         records: runs that count, of each key one, the oldest first.
+        existing: all runs, among which are those that others start from (`model=run`): each fold from its own.
+        frames: run id -> predictions, for measures that `looks_at_classes`; without those the record has none.
 
     Returns:
         The records, each cross-validation at the place of its newest run; and the runs of those that lack a fold.
     """
     sets: dict[tuple[object, ...], dict[int, Record]] = {}
+    trained = _by_weights(existing)
     for record in records:
         if (fold := Fold.from_text(record.tags.get(Tag.FOLD, ""))) is not None:
-            sets.setdefault(_set_of(record, fold), {})[fold.number] = record
+            sets.setdefault(_set_of(record, fold, trained), {})[fold.number] = record
     joined: dict[str, Record | None] = {}
     incomplete: list[Record] = []
     for members in sets.values():
@@ -84,7 +102,7 @@ def join_folds(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
             incomplete += parts
         else:
             newest = max(parts, key=lambda part: (part.start_time, part.run_id))
-            joined[newest.run_id] = _join(parts, fold)
+            joined[newest.run_id] = _join(parts, fold, frames or {})
     placed = [joined.get(record.run_id, record) for record in records]
     return [record for record in placed if record is not None], incomplete
 
@@ -101,13 +119,30 @@ def join_frames(records: Sequence[Record], frames: Mapping[str, DataFrame]) -> d
     return whole
 
 
-def _set_of(record: Record, fold: Fold) -> tuple[object, ...]:
-    """Return what the folds of one cross-validation, and of no other, have in common."""
-    params = {name: value for name, value in record.params.items() if name not in OF_A_FOLD}
-    return (fold.images, fold.of, fold.training, tuple(sorted(params.items())))
+def _by_weights(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the run of a fold that first came to some weights, by their SHA-256."""
+    trained: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: record.start_time):
+        if Tag.FOLD in record.tags and (file := record.files.get(Artifact.WEIGHTS)) is not None:
+            trained.setdefault(file[1], record)
+    return trained
 
 
-def _join(parts: Sequence[Record], fold: Fold) -> Record:
+def _set_of(record: Record, fold: Fold, trained: Mapping[str, Record]) -> tuple[object, ...]:
+    """Return what the folds of one cross-validation, and of no other, have in common.
+
+    Weights of a run of the same fold, which has not seen its images either, stand for the cross-validation of that run.
+    """
+    settings: dict[str, object] = {name: value for name, value in record.params.items() if name not in OF_A_FOLD}
+    parent = trained.get(record.params.get(Param.WEIGHTS, ""))
+    if parent is not None and parent.start_time < record.start_time:
+        of_parent = Fold.from_text(parent.tags[Tag.FOLD])
+        if of_parent is not None and replace(of_parent, training=fold.training) == fold:
+            settings[Param.WEIGHTS] = _set_of(parent, of_parent, trained)
+    return (fold.images, fold.of, fold.training, tuple(sorted(settings.items())))
+
+
+def _join(parts: Sequence[Record], fold: Fold, frames: Mapping[str, DataFrame]) -> Record:
     first = parts[0]
     params = {name: value for name, value in first.params.items() if name not in OF_A_FOLD}
     images = {
@@ -116,17 +151,54 @@ def _join(parts: Sequence[Record], fold: Fold) -> Record:
         Param.DATA_HOLDOUT: f"{fold.images}{fold.training}",
     }
     params |= {name: digest for name, digest in images.items() if name in first.params}
-    counts = [part.metrics.get(Metric.IMAGES, 0.0) for part in parts]
-    metrics: dict[str, float] = {Metric.IMAGES: sum(counts)}
-    for name in _MEANS:
-        if all(name in part.metrics for part in parts) and any(counts):
-            metrics[name] = fmean([part.metrics[name] for part in parts], counts)
+    tags, weights = first.tags, dict.fromkeys(part.params.get(Param.WEIGHTS, "") for part in parts)
+    if len(weights) > 1:
+        params[Param.WEIGHTS] = "".join(weights)
+        tags = tags | {Tag.WEIGHTS: f"{tags.get(Tag.WEIGHTS, 'a run')} and its other folds"}
     return replace(
         first,
         run_id=_TOGETHER.join(part.run_id for part in parts),
         key=_TOGETHER.join(part.key for part in parts),
         start_time=max(part.start_time for part in parts),
         params=params,
-        metrics=metrics,
+        tags=tags,
+        metrics=_join_metrics(parts, frames),
         parts=tuple(parts),
     )
+
+
+def _join_metrics(parts: Sequence[Record], frames: Mapping[str, DataFrame]) -> dict[str, float]:
+    """Return the measures that all parts have, as those of all images, or of all networks."""
+    counts = [part.metrics.get(Metric.IMAGES, 0.0) for part in parts]
+    shared = [name for name in parts[0].metrics if all(name in part.metrics for part in parts)]
+    metrics: dict[str, float] = {}
+    of_classes = {} if not frames else _measure_classes([frames.get(part.run_id) for part in parts])
+    for name in shared:
+        values = [part.metrics[name] for part in parts]
+        if name == Metric.IMAGES:
+            metrics[name] = sum(values)
+        elif name in _MEANS and all(counts):
+            metrics[name] = fmean(values, counts)
+        elif name in of_classes:
+            metrics[name] = of_classes[name]
+        elif not name.startswith("eval/"):
+            metrics[name] = fmean(values)
+    return metrics
+
+
+def _measure_classes(frames: Sequence[DataFrame | None]) -> dict[str, float]:
+    """Return the measures of each class of what all parts predict (see `predictions_frame`); nothing if one is None."""
+    import numpy as np
+
+    from tlft.evaluation.metrics import measures_of_classes
+
+    present = [frame for frame in frames if frame is not None]
+    if len(present) < len(frames):
+        return {}
+    classes = [name.removeprefix(PROBABILITY) for name in present[0].columns if name.startswith(PROBABILITY)]
+    places = {name: place for place, name in enumerate(classes)}
+    matrix = np.zeros((len(classes), len(classes) + 1), np.int64)  # the last column is predictions outside the classes
+    for frame in present:
+        labels = [places[name] for name in frame["label"].astype(str)]
+        np.add.at(matrix, (labels, [places.get(name, -1) for name in frame["predicted"].astype(str)]), 1)
+    return measures_of_classes(matrix, classes)

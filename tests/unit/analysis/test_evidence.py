@@ -59,7 +59,7 @@ def test_closed_set_those_alone_are_compared_who_choose_among_the_same_classes()
         ("zero_shot", "from_scratch", False),
     ]
     notes = " ".join(footnotes(table))
-    assert "53 images left out that one side did not see, closed-set 3 and 2 classes compete, which is not comp" in notes
+    assert "53 images left out that one side did not see, closed-set 3 and 2 classes compete, which is not" in notes
     assert "closed-set 2 and 3 classes compete, which is not compared" in notes
 
 
