@@ -98,6 +98,10 @@ def common_images(frames: Sequence[DataFrame]) -> list[str]:
     return list(images)
 
 
+_SEEDED = {Param.SEED, Param.KEPT_HEAD}
+"""Params of networks that a seed has had a part in, if only of the run that is evaluated once more."""
+
+
 def compute_correctness(
     runs: Sequence[Record], frames: Frames, groups: Mapping[str, str] | None = None
 ) -> Correctness | None:
@@ -118,7 +122,7 @@ def compute_correctness(
         correct=np.array([frame["predicted"].to_numpy(str) == labels for frame in aligned], np.float64),
         correct_closed_set=np.array([predict_closed_set(frame) == labels for frame in aligned], np.float64),
         confidence=np.array([frame["confidence"].to_numpy(np.float64) for frame in aligned]),
-        seeded=any(Param.SEED in run.params for run in runs),
+        seeded=any(not _SEEDED.isdisjoint(run.params) for run in runs),
         open_set=any(Param.CLASS_MAP in run.params for run in runs),
         left_out=left_out,
         groups=_in_groups(images, groups or {}),

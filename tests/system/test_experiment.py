@@ -23,7 +23,7 @@ from tlft.config.resolve import resolve
 from tlft.config.schema import Config
 from tlft.config.typed import to_config
 from tlft.errors import ConfigurationError, NonFiniteLossError, TlftError
-from tlft.records.outcome import Outcome
+from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs import artifacts, experiment
 from tlft.runs.experiment import run_experiment
 from tlft.runs.identify import identify
@@ -403,7 +403,9 @@ def test_a_logged_run_is_evaluated_on_another_folder_as_a_run(
         path.rename(flat / path.parent.name / f"{path.parent.parent.name}{path.name}")
     evaluate = ("experiment=evaluate", f"model.run_id={trained.run_id}", "data.eval_fraction=1")
     outcome = run_experiment(compose(composer, tmp_path, flat, *evaluate))
-    assert outcome.name == "evaluated s0 efficientnet_lite0"
+    assert outcome.name == "evaluated efficientnet_lite0"
+    again = run_experiment(compose(composer, tmp_path, flat, *evaluate, "seed=1"))
+    assert (again.run_id, again.status) == (outcome.run_id, RunStatus.SKIPPED)
     (record,) = (one for one in load_records("tlft", home=tmp_path) if one.run_id == outcome.run_id)
     frame = ArtifactReader(home=tmp_path).predictions([record])[record.run_id]
     assert len(frame) == 16

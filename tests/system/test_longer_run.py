@@ -30,7 +30,9 @@ def train(composer: Composer, tiny_folder: Path, caplog: pytest.LogCaptureFixtur
         caplog.set_level("INFO")
         recipe = ("training.batch_size=4", f"training.epochs={epochs}", *overrides)
         run_experiment(compose(composer, home, tiny_folder, "data=imagefolder", *TINY_ARCH, "model=scratch", *recipe))
-        (record,) = [each for each in load_records("tlft", home=home) if each.params[Param.EPOCHS] == str(epochs)]
+        of_epochs = [each for each in load_records("tlft", home=home) if each.params[Param.EPOCHS] == str(epochs)]
+        assert len(of_epochs) == 1 or "force=true" in overrides
+        record = of_epochs[-1]
         return record, caplog.text
 
     return train
@@ -90,6 +92,18 @@ def test_where_that_cannot_be_a_line_says_why(
     longer, said = train(tmp_path, 6, *of_both)
     assert re.search(reason, said)
     assert Tag.CONTINUES not in longer.tags
+
+
+def test_by_force_all_epochs_are_trained_anew(tmp_path: Path, train: Train) -> None:
+    train(tmp_path, 2, "checkpoint.keep=true")
+    continued, _ = train(tmp_path, 3, "checkpoint.keep=true")
+    assert Tag.CONTINUES in continued.tags
+    for epochs in (3, 4):  # as one that is finished with its checkpoint, and as one that is new
+        anew, said = train(tmp_path, epochs, "checkpoint.keep=true", "force=true")
+        assert Tag.CONTINUES not in anew.tags
+        assert not re.search("goes on|trained again", said)
+        assert f"epoch 1/{epochs}" in said
+        assert anew.run_id != continued.run_id
 
 
 def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path: Path, train: Train) -> None:

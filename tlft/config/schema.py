@@ -155,7 +155,7 @@ class Config:
         device: auto, cpu, cuda (one that no other run has), cuda:1 (that very one), mps.
         precision: auto takes bfloat16 where the hardware has it; tf32 rounds the factors of products on NVIDIA's GPUs.
         threads: of the CPU; null: what this process may use.
-        force: run again what is finished already.
+        force: run again what is finished already, from the first epoch.
         plan: say what would run, and stop.
         features: auto computes what a frozen part of the network says of each image once, for all runs; off computes it
             in each epoch, to the same result.

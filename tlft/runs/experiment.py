@@ -157,7 +157,7 @@ def _train(context: RunContext) -> float:
         log.info(
             "%s: goes on after epoch %d, step %d, in run %s", run.name, state.epoch, state.step, short_id(run.run_id)
         )
-    elif state.optimizer is not None and not config.debug:
+    elif state.optimizer is not None and not config.force:  # which is to train all epochs anew
         begin_where_a_shorter_run_ended(context, state)
     if state.epoch < config.training.epochs and context.profile is None:
         import_ahead()

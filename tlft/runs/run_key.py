@@ -73,10 +73,17 @@ def scientific_config(
         science["schedule"] = asdict(config.schedule)
         if config.augment.name != "reference":
             science["augment"] = asdict(config.augment)
-    is_drawn = config.model.name != "pretrained" or config.model.stages is not None
-    if trained or is_drawn or config.head.name == "task":
+    if draws_from_seed(config):
         science["seed"] = config.seed
     return science
+
+
+def draws_from_seed(config: Config) -> bool:
+    """Tell whether anything of a run is drawn from `seed`: its training, or a weight of its backbone or its head."""
+    model = config.model
+    backbone = model.name != "pretrained" or model.stages is not None
+    head = config.head.name == "task" and not model.keep_head
+    return config.training.trainable != "none" or backbone or head
 
 
 def _deviations(config: Config, transform: Transform) -> dict[str, Any]:

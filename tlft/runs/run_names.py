@@ -9,6 +9,7 @@ from tlft.config.columns import COLUMN_PARAMS, column_of
 from tlft.config.recipe_schema import OptimizerConfig, TorchConfig
 from tlft.config.schema import Config
 from tlft.names import Param
+from tlft.runs.run_key import draws_from_seed
 
 
 def run_name(config: Config, told: Sequence[str] = ()) -> str:
@@ -21,9 +22,9 @@ def run_name(config: Config, told: Sequence[str] = ()) -> str:
     head = {Param.KEPT_HEAD: "kept"} if config.model.keep_head else {}
     column = column_of(dict(zip(COLUMN_PARAMS, settings, strict=False)) | head)
     is_trained = config.training.trainable != "none"
-    is_drawn = is_trained or config.head.name == "task" or config.model.name != "pretrained"
     words = [column.key if column is not None else " ".join(settings)]
-    words += [*([f"s{config.seed}"] if is_drawn else []), *([f"fold{config.data.fold}"] if config.data.folds else [])]
+    words += [f"s{config.seed}"] if draws_from_seed(config) else []
+    words += [f"fold{config.data.fold}"] if config.data.folds else []
     words += told
     words += [config.arch.name.removeprefix("tf_"), *([_name_optimizer(config.optimizer)] if is_trained else [])]
     return " ".join(words)

@@ -63,6 +63,14 @@ def test_closed_set_those_alone_are_compared_who_choose_among_the_same_classes()
     assert "closed-set 2 and 3 classes compete, which is not compared" in notes
 
 
+def test_of_a_run_that_is_evaluated_again_other_seeds_are_not_known() -> None:
+    evaluated = run(("pretrained", "task", "none"), model__head="kept")
+    seeds = [(run(FINE_TUNE, seed=str(seed)), predict(140 + seed)) for seed in range(3)]
+    table = table_of((evaluated, predict(133)), *seeds, all_columns=True)
+    assert table.evidence is not None
+    assert {claim.comparison.seeds_unknown for claim in table.evidence.claims} == {True}
+
+
 def test_over_seeds_the_means_are_told_and_the_interval_holds_for_new_seeds() -> None:
     seeds = [(run(FINE_TUNE, n / IMAGES, seed=str(s)), predict(n)) for s, n in enumerate((145, 146, 147))]
     table = table_of((run(ZERO_SHOT, 133 / IMAGES), predict(133)), *seeds)

@@ -10,6 +10,7 @@ from tlft.config.schema import Config
 from tlft.names import flatten
 from tlft.pixels.transforms import Transform
 from tlft.runs.run_key import run_key, scientific_config
+from tlft.runs.run_names import run_name
 
 GOLDEN = PROJECT / "tests" / "data" / "run_keys.json"
 """Overrides -> run key. A key that changes makes every finished run of that kind be computed again: mend the code, and
@@ -108,6 +109,23 @@ def test_with_nothing_trained_what_concerns_training_cannot_matter(configure: Co
 def test_seed_matters_where_an_untrained_head_is_drawn_from_it(configure: Configure) -> None:
     untrained = ("head=task", "training.trainable=none")
     assert key_of(configure(*untrained, "seed=1")) != key_of(configure(*untrained))
+
+
+def test_seed_does_not_matter_where_a_run_is_evaluated_as_it_is(configure: Configure) -> None:
+    evaluated = ("experiment=evaluate", "model.run_id=0123abcd")
+    assert key_of(configure(*evaluated, "seed=1")) == key_of(configure(*evaluated))
+    for drawn in ("model.keep_head=false", "training.trainable=all"):
+        assert key_of(configure(*evaluated, drawn, "seed=1")) != key_of(configure(*evaluated, drawn))
+    for stages in ((), ("model.stages=1",)):
+        untouched = ("experiment=zero_shot", *stages)
+        assert (key_of(configure(*untouched, "seed=1")) == key_of(configure(*untouched))) == (not stages)
+
+
+@pytest.mark.parametrize("overrides", ["experiment=zero_shot", "experiment=zero_shot model.stages=1", "head=task"])
+def test_a_name_has_the_seed_where_the_key_has_it(configure: Configure, overrides: str) -> None:
+    names = {run_name(configure(*overrides.split(), "training.trainable=none", f"seed={seed}")) for seed in (1, 2)}
+    keys = {key_of(configure(*overrides.split(), "training.trainable=none", f"seed={seed}")) for seed in (1, 2)}
+    assert len(names) == len(keys)
 
 
 def test_batch_norm_momentum_matters_where_pretrained_statistics_follow_it(configure: Configure) -> None:
