@@ -109,11 +109,11 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     """Draw counts, int [rows, columns], and shares of each true class, coloured by share; return a PNG file.
 
     The columns are the classes of the rows, and perhaps one more for everything else. Of more than `_MOST_NAMES`
-    classes those are drawn that are confused most often, and all others are one column.
+    classes those are drawn that are confused most often, or missed where fewer are, and all others are one column.
     """
     if len(rows) > _MOST_NAMES:
-        shown = _most_confused(matrix)
-        title = f"{title}: the {len(shown)} of {len(rows)} classes that are most often taken for another"
+        shown, confused = _most_confused(matrix)
+        title = f"{title}: {_describe_shown(len(shown), confused, len(rows))}"
         matrix = np.column_stack([matrix[np.ix_(shown, shown)], np.delete(matrix[shown], shown, axis=1).sum(axis=1)])
         rows = [rows[index] for index in shown]
         columns = [*rows, "all others"]
@@ -136,14 +136,30 @@ def draw_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     return file.getvalue()
 
 
-def _most_confused(matrix: np.ndarray) -> np.ndarray:
-    """Return which classes, int64 [`_MOST_CONFUSED`] in order, stand in the largest counts beside the diagonal."""
+def _most_confused(matrix: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return which classes to draw, int64 [`_MOST_CONFUSED`] in order, and how many are confused with one another.
+
+    First come those of the largest counts beside the diagonal, then those of which most is missed in another way.
+    """
     mistakes = matrix[:, : len(matrix)].copy()
     np.fill_diagonal(mistakes, 0)
-    ranked = np.argsort(-mistakes, axis=None, kind="stable")[: _MOST_CONFUSED**2]
+    ranked = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
     pairs = np.column_stack(np.unravel_index(ranked, mistakes.shape)).ravel()
+    missed = np.argsort(matrix.diagonal() - matrix.sum(axis=1), kind="stable")
     _, first = np.unique(pairs, return_index=True)
-    return np.sort(pairs[np.sort(first)[:_MOST_CONFUSED]])
+    confused = len(first)
+    order = np.concatenate([pairs[np.sort(first)], missed[~np.isin(missed, pairs)]])
+    return np.sort(order[:_MOST_CONFUSED]), confused
+
+
+def _describe_shown(shown: int, confused: int, classes: int) -> str:
+    """Say which of all classes are drawn, of which so many are confused with one another."""
+    if confused > shown:
+        return f"the {shown} of {classes} classes that are most often confused with one another"
+    if confused:
+        others = "" if confused == shown else f", and {shown - confused} others"
+        return f"the {confused} of {classes} classes that are confused with one another{others}"
+    return f"{shown} of {classes} classes, none of which is taken for another"
 
 
 @lru_cache(maxsize=1)

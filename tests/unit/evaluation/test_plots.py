@@ -238,3 +238,37 @@ def test_of_many_classes_those_are_drawn_that_are_confused(monkeypatch: pytest.M
     assert columns[-1] == "all others"
     assert len(columns) == 41
     assert max(decoded(picture).shape) < 1600
+
+
+@pytest.mark.parametrize(
+    ("pairs", "outside", "says"),
+    [
+        (0, 0, "40 of 1000 classes, none of which is taken for another"),
+        (0, 3, "40 of 1000 classes, none of which is taken for another"),
+        (1, 0, "the 2 of 1000 classes that are confused with one another, and 38 others"),
+        (19, 2, "the 38 of 1000 classes that are confused with one another, and 2 others"),
+        (20, 0, "the 40 of 1000 classes that are confused with one another"),
+        (300, 9, "the 40 of 1000 classes that are most often confused with one another"),
+    ],
+)
+def test_the_title_says_how_many_of_many_classes_are_confused(pairs: int, outside: int, says: str) -> None:
+    matrix = np.eye(1000, 1001, dtype=np.int64) * 9
+    for number in range(pairs):
+        matrix[999 - 2 * number, 998 - 2 * number] = 1 + number % 5
+    matrix[300 : 300 + outside, -1] = 4
+    shown, confused = plots._most_confused(matrix)
+    assert plots._describe_shown(len(shown), confused, 1000) == says
+    assert len(shown) == 40
+    assert confused == 2 * pairs
+    assert set(range(1000 - 2 * pairs, 1000)) <= set(shown) or confused > 40
+    if confused + outside <= 40:
+        assert set(range(300, 300 + outside)) <= set(shown), "what is missed comes before what is not"
+
+
+def test_the_title_of_a_picture_has_what_it_says_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda self, text, **style: titles.append(text))
+    for classes in (50, 51):
+        names = [f"species {index}" for index in range(classes)]
+        draw_confusion(np.eye(classes, dtype=np.int64), names, names, "a run")
+    assert titles == ["a run", "a run: 40 of 51 classes, none of which is taken for another"]
