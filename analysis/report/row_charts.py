@@ -12,11 +12,12 @@ from analysis.report.material import Material
 from analysis.rows import Row
 from analysis.svg_charts import Curve, Frame, column_class, draw_confusion, draw_curves, draw_reliability
 from tlft.config.columns import Column
-from tlft.names import Metric, natural_order
+from tlft.evaluation.metrics import MOST_RECALLS
+from tlft.names import Artifact, Metric, natural_order
 from tlft.records.folds import part_ids
 
 _MAX_CLASSES = 24
-_MAX_CONFUSIONS = 12
+_MAX_CONFUSIONS = 12  # and classes, in a list
 
 _CAPTIONS = {
     Metric.TRAIN_LOSS: "loss on the training images",
@@ -80,11 +81,13 @@ def _draw_classes(material: Material, row: Row, columns: Sequence[Column]) -> di
 
 
 def _confusion(frames: Sequence[pd.DataFrame], title: str) -> dict[str, Any]:
-    """Return a picture of the matrix, or a list of the worst confusions where there are too many classes for one."""
+    """Return a picture of the matrix, or lists of what is worst in it where there are too many classes for one."""
     labels, predicted = (pd.concat([frame[name] for frame in frames]).astype(str) for name in ("label", "predicted"))
     classes = sorted(labels.unique(), key=natural_order)
     if len(classes) > _MAX_CLASSES:
-        return {"picture": None, "worst": _worst(labels, predicted), "classes": len(classes)}
+        worst = {"worst": _worst(labels, predicted), "least": _least_found(labels, predicted)}
+        file = Artifact.RECALLS if len(classes) > MOST_RECALLS else ""
+        return {"picture": None, **worst, "classes": len(classes), "file": file}
     names, shares = confusion_shares(labels, predicted)
     return {"picture": draw_confusion(f"Confusion matrix, {title}", classes, names, shares), "worst": []}
 
@@ -108,4 +111,15 @@ def _worst(labels: pd.Series, predicted: pd.Series) -> list[dict[str, Any]]:
     return [
         {"label": label, "predicted": name, "count": count, "images": int(of_class[label])}
         for label, name, count in counted.head(_MAX_CONFUSIONS).itertuples(index=False)
+    ]
+
+
+def _least_found(labels: pd.Series, predicted: pd.Series) -> list[dict[str, Any]]:
+    """Return the classes of which the smallest share of images is found, and how many those are."""
+    found = (labels == predicted).groupby(labels.to_numpy()).agg(["sum", "count"])
+    found["share"] = found["sum"] / found["count"]
+    found = found.loc[sorted(found.index, key=natural_order)].sort_values(["share", "count"], ascending=[True, False])
+    return [
+        {"label": label, "count": int(count), "images": int(images)}
+        for label, count, images, _ in found.head(_MAX_CONFUSIONS).itertuples()
     ]

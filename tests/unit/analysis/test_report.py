@@ -27,7 +27,7 @@ from analysis.report.__main__ import main
 from analysis.report.material import Material, _commands, _environment, choose_rows
 from analysis.report.page import MAX_CHARACTERS, render_report
 from analysis.report.photographs import describe_verdict
-from analysis.report.row_charts import confusion_shares
+from analysis.report.row_charts import _confusion, confusion_shares
 from analysis.template_context import draw_runs
 from tlft.config.paths import PROJECT
 from tlft.names import Tag
@@ -227,6 +227,29 @@ def opened(request: pytest.FixtureRequest, browser: Any, page: str, tmp_path: Pa
     yield tab
     assert messages == []
     tab.close()
+
+
+@pytest.mark.parametrize(("classes", "file"), [(30, False), (101, True)])
+def test_of_many_classes_those_are_told_of_which_least_is_found(classes: int, file: bool) -> None:
+    names = [f"species {index}" for index in range(classes)]
+    frame = pd.DataFrame({"label": names * 3, "predicted": names * 3})
+    frame.loc[[10, 2, 2 + classes], "predicted"] = "species 1"
+    told = _confusion([frame, frame], "fine-tuned")
+    assert told["picture"] is None
+    assert told["classes"] == classes
+    assert told["least"][:4] == [
+        {"label": "species 2", "count": 2, "images": 6},
+        {"label": "species 10", "count": 4, "images": 6},
+        {"label": "species 0", "count": 6, "images": 6},
+        {"label": "species 1", "count": 6, "images": 6},
+    ]
+    assert len(told["least"]) == 12
+    images = predict(len(frame), images=len(frame))
+    shares = pd.DataFrame(1 / classes, frame.index, [f"p/{name}" for name in names])
+    seen = pd.concat([images[["file", "sha256", "confidence"]], frame, shares], axis=1)
+    page = render_report(make([(run(FINE_TUNE), seen)]), "many")
+    assert "the classes of which least is found" in page
+    assert ("(recalls.csv of a run has all)" in page) == file
 
 
 @pytest.mark.browser
