@@ -20,7 +20,7 @@ class DataConfig:
         class_map: outputs of the 1000-class head for each class, {ants:[310],dogs:n02084071}, by index, name or WordNet
             id, or a .yaml, .json or .csv file; null: the built-in map of the photographs.
         unmapped: what becomes of classes that have no outputs where others have, for the 1000-class head; leave_out
-            scores it on the images of the others alone.
+            scores it on the images of the others alone, two classes or more.
         train_split: sub-folder that is trained on.
         eval_split: sub-folder that reports; null: test, else val.
         split_seed: draws what is split, whatever `seed` is.
