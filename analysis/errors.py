@@ -29,6 +29,7 @@ from tlft.config.paths import home_folder
 from tlft.duplicates.near_duplicates import Pair, parse
 from tlft.evaluation.wording import say_probability
 from tlft.names import Artifact, Param, Tag
+from tlft.records.folds import parts_of
 from tlft.records.record import Record
 from tlft.storage.files import atomic_write
 from tlft.terminal.command_line import add_out, command_parser, exit_status, refuse_folder
@@ -86,7 +87,7 @@ def find_errors(table: Table, frames: Frames, reader: ArtifactReader, home: Path
         Findings(
             data=runs[-1].tags.get(Tag.DATA, "the data"),
             search=find_suspects([frames[run.run_id] for run in runs if run.run_id in frames]),
-            near_duplicates=_near_duplicates([reader.text(run, Artifact.NEAR_DUPLICATES) for run in runs]),
+            near_duplicates=_near_duplicates([reader.text(run, Artifact.NEAR_DUPLICATES) for run in parts_of(runs)]),
             roots=image_roots([reader.text(run, Artifact.CONFIG) for run in runs], home),
         )
         for runs in by_data.values()
@@ -94,14 +95,17 @@ def find_errors(table: Table, frames: Frames, reader: ArtifactReader, home: Path
 
 
 def _near_duplicates(texts: Sequence[str]) -> tuple[Pair, ...] | None:
-    """Put together what the runs found: they may have seen the same images at several sizes, or fewer of them."""
+    """Put together what the runs found: they may have seen the same images at several sizes, in other splits, or fewer.
+
+    A pair that leaks in one of them does so.
+    """
     searches = []
     for text in texts:
         with suppress(ValueError):  # of a run that did not look, or damaged
             searches.append(parse(text))
     pairs: dict[frozenset[tuple[str, str]], Pair] = {}
-    for pair in chain.from_iterable(searches):
-        pairs.setdefault(frozenset((member.sha256, member.split) for member in (pair.one, pair.other)), pair)
+    for pair in sorted(chain.from_iterable(searches), key=lambda pair: not pair.leaks):
+        pairs.setdefault(frozenset((member.sha256, member.file) for member in (pair.one, pair.other)), pair)
     ordered = sorted(pairs.values(), key=lambda pair: (not pair.leaks, pair.distance, pair.one.file))
     return tuple(ordered) if searches else None
 

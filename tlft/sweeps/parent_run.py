@@ -169,18 +169,22 @@ def compute_figures(jobs: Sequence[PlannedJob], records: Sequence[Record]) -> di
     """
     from analysis.comparison_table import build_table
 
-    accuracies = {
-        record.key: record.metrics[Metric.ACCURACY]
+    measured = {
+        record.key: record.metrics
         for record in records
         if record.status == "FINISHED" and Metric.ACCURACY in record.metrics
     }
     planned = {job.identity.key: _as_if_done(job) for job in jobs}
     rows = build_table(list(planned.values()), all_columns=True).rows
-    figures = {Metric.SWEEP_RUNS: float(len(accuracies))}
+    figures = {Metric.SWEEP_RUNS: float(len(measured))}
     for row, label in zip(rows, _labels(rows), strict=True):
         for column, cell in row.cells.items():
-            keys = [key for joined in cell.run_ids for key in part_ids(joined)]
-            if values := [accuracies[key] for key in keys if key in accuracies]:
+            values = []
+            for joined in cell.run_ids:
+                if parts := [measured[key] for key in part_ids(joined) if key in measured]:
+                    images = [part.get(Metric.IMAGES, 1.0) for part in parts]  # of a fold, as the table counts it
+                    values.append(statistics.fmean([part[Metric.ACCURACY] for part in parts], images))
+            if values:
                 figures[Metric.of_column(column, label)] = statistics.fmean(values)
     return figures
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import html
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import chromium, serious_violations
-from fabricated import network, scene
+from fabricated import FINE_TUNE, network, run, scene
 
-from analysis.errors import Findings, render_errors
+from analysis.comparison_table import build_table
+from analysis.errors import Findings, find_errors, render_errors
 from analysis.label_errors import Search, find_suspects
-from tlft.duplicates.near_duplicates import Member, Pair
+from tlft.duplicates.near_duplicates import Member, Pair, to_json
+from tlft.tracking.reader import ArtifactReader
 
 EVIL = "<script>alert(1)</script>"
 
@@ -45,6 +48,23 @@ def test_page_shows_the_images_and_names_stay_text(tmp_path: Path) -> None:
     assert "1 pair of a training and an evaluation image" in page
     nothing = render_errors([Findings("photos", Search((), 90, 1, 0), None, ())], "Doubtful data: tlft")
     assert "near-duplicates were not looked for" in nothing
+
+
+def test_a_pair_that_leaks_in_a_fold_is_told_once(tmp_path: Path) -> None:
+    splits = [("train", "train"), ("eval", "train"), ("train", "eval")]
+    folds = [
+        [Pair(Member("a.png", "a" * 64, one, "ants"), Member("b.png", "b" * 64, other, "ants"), 3, False)]
+        for one, other in splits
+    ]
+    records = []
+    for number, pairs in enumerate(folds):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "near_duplicates.json").write_text(to_json(pairs))
+        records.append(replace(run(FINE_TUNE), artifacts=str(tmp_path / str(number))))
+    table = build_table([replace(records[0], run_id="folds", parts=tuple(records))])
+    (findings,) = find_errors(table, {}, ArtifactReader(), tmp_path)
+    assert findings.near_duplicates is not None
+    assert [(pair.one.split, pair.other.split) for pair in findings.near_duplicates] == [("eval", "train")]
 
 
 @pytest.fixture(scope="module")

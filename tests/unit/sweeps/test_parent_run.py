@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Configure
+from conftest import Configure, draw_folder
 from fabricated import plan_of
 from killing import left_over, parents_in
 from mlflow.exceptions import MlflowException
@@ -152,6 +152,18 @@ def test_rows_are_told_apart_by_what_was_planned(configure: Configure, tiny_fold
     assert figures == {"sweep/runs": 1, "column/from_scratch/accuracy/sgd lr 0.01 momentum 0.5": 0.25}
     whole = compute_figures(jobs, [as_done(job, 0.25) for job in jobs])
     assert set(whole) == {*figures, "column/from_scratch/accuracy/sgd lr 0.1 momentum 0.5"}
+
+
+def test_folds_count_as_they_do_in_the_table(configure: Configure, tmp_path: Path) -> None:
+    drawn = draw_folder(tmp_path / "drawn")
+    folds = ("data=imagefolder", f"data.root={drawn / 'train'}", "arch=efficientnet_lite0", "data.folds=2")
+    jobs = plan_of([configure(*folds, "model=scratch", f"data.fold={n}", f"seed={s}") for s in (0, 1) for n in (0, 1)])
+    records = [as_done(job, accuracy) for job, accuracy in zip(jobs, (0.5, 1.0, 0.25, 0.25), strict=True)]
+    records = [
+        replace(r, metrics=r.metrics | {"eval/images": n}) for r, n in zip(records, (30.0, 10.0) * 2, strict=True)
+    ]
+    assert compute_figures(jobs, records) == {"sweep/runs": 4, "column/from_scratch/accuracy": (0.625 + 0.25) / 2}
+    assert compute_figures(jobs, records[:1]) == {"sweep/runs": 1, "column/from_scratch/accuracy": 0.5}
 
 
 def test_a_note_begins_with_the_figures_and_is_no_longer_than_mlflow_keeps(plan: list[PlannedJob]) -> None:
