@@ -46,7 +46,7 @@ def test_help_fits_the_terminal_and_says_default_values_and_meaning(composer: Co
     words = " ".join(text.split())
     assert "training.epochs=7 passes over the training images (whole number of at least 0)" in words
     assert "training.keep=last which weights are evaluated" in words and "(last, lowest_train_loss)" in words
-    assert "optimizer= what minimises the loss: adam, adamw*, sgd, torch" in words
+    assert "optimizer= what minimises the loss: adam, adamw*, modern, sgd, torch" in words
     assert "optimizer.beta1=0.9" in words and "optimizer.momentum" not in words
 
 
