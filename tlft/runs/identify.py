@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tlft.config.data_schema import DataConfig
+from tlft.config.recipe_schema import MixConfig
 from tlft.config.schema import Config
 from tlft.data.class_map import LabelSpace, list_classes, resolve_class_map, unmapped_classes
 from tlft.data.dataset import Dataset, open_dataset
@@ -61,6 +62,7 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
         class_map = resolve_class_map(config.data.class_map, dataset.classes, leave_out=leave_out)
         dataset = dataset.only(class_map)
     trained = _count_trained(config, dataset, weights.transform)
+    _refuse_a_single_pair(config, trained)
     facts = (dataset.digests, weights.transform, weights.digest, class_map, trained, dataset.classes)
     science = scientific_config(config, *facts)
     label_space = LabelSpace(dataset.classes, class_map)
@@ -75,6 +77,15 @@ def _count_trained(config: Config, dataset: Dataset, transform: Transform) -> in
     cache, workers = config.home / "cache" / "decoded", config.threads or available_threads()
     decoded = decode_all(dataset.files, transform, cache, workers)
     return sum(image.sha256 in decoded.rows for image in images)
+
+
+def _refuse_a_single_pair(config: Config, images: int) -> None:
+    """Raise ConfigurationError if images are to be mixed in pairs, and all training images make one pair at most."""
+    if isinstance(config.augment, MixConfig) and config.training.epochs and images <= 2:
+        raise ConfigurationError(
+            f"augment={config.augment.name}: mixes images in pairs, and {images} training image{'s' * (images != 1)} "
+            "can make only one; add images, or choose augment=random_resized_crop"
+        )
 
 
 def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:

@@ -10,6 +10,7 @@ from conftest import TINY_ARCH, Configure, draw_folder
 
 from tlft.data.batch_borders import has_lone_image
 from tlft.data.batches import open_images
+from tlft.errors import ConfigurationError
 from tlft.runs.identify import Identity, identify
 
 
@@ -64,3 +65,19 @@ def test_where_the_order_of_outputs_is_not_that_of_letters_the_key_says_so(
     assert of_letters.science["head"] == {"name": "task"}
     assert of_numbers.science["head"] == {"name": "task", "classes": "natural"}
     assert of_numbers.dataset.classes == ("9", "10")
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_images_of_which_there_is_one_pair_are_not_mixed(configure: Configure, tmp_path: Path, name: str) -> None:
+    folder = draw_folder(tmp_path / "insects", train=2, evaluation=2)
+    given = ("data=imagefolder", f"data.root={folder}", *TINY_ARCH, "model=scratch", f"augment={name}")
+    identify(configure(*given))
+    identify(configure(*given, "data.train_per_class=1", "training.trainable=none"))
+    said = f"augment={name}: mixes images in pairs, and 2 training images can make only one; add images, or choose"
+    with pytest.raises(ConfigurationError, match=f"^{said}"):
+        identify(configure(*given, "data.train_per_class=1"))
+    for label, kind in enumerate(("ants", "bees")):  # cut off, and skipped
+        path = folder / "train" / kind / "0.png"
+        path.write_bytes(path.read_bytes()[: 100 + label])
+    with pytest.raises(ConfigurationError, match=f"^{said}"):
+        identify(configure(*given, "data.on_bad_image=skip"))

@@ -34,7 +34,10 @@ def test_what_is_right_is_not_blamed_for_what_is_wrong_beside_it(home: Path) -> 
         (["+foo=1"], "+foo=1: no such key"),
         (["+seed=1"], "+seed=1: is there already; leave the + out"),
         (["~seed"], "~seed: a key cannot be taken out"),
-        (["optimizer=sdg"], "no such option; did you mean sgd? (there are adam, adamw, modern, sgd, torch)"),
+        (
+            ["optimizer=sdg"],
+            "optimizer=sdg: no such option; did you mean sgd? (there are adam, adamw, modern, sgd, torch)",
+        ),
         (["model=scrach"], "did you mean scratch?"),
         (["arch=resnet51"], "or, for any other network, arch=torchvision arch.name=NAME"),
         (["arch=torchvision"], "arch.name: a value is missing; set arch.name=..."),

@@ -89,6 +89,13 @@ def test_every_image_is_in_one_batch(count: int, size: int, borders: list[int]) 
     assert batch_borders(count, size) == borders
 
 
+def test_no_batch_has_an_image_alone_but_of_one_image_or_of_batches_of_one() -> None:
+    for count in range(2, 60):
+        for size in range(2, 20):
+            borders = batch_borders(count, size)
+            assert min(np.diff(borders)) >= 2, (count, size)
+
+
 def test_epoch_loss_weighs_every_image_the_same(configure: Configure) -> None:
     _, report = fit(configure(*SMALL))
     first = report.steps[:3]
