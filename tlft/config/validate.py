@@ -13,7 +13,7 @@ from dataclasses import is_dataclass
 from operator import attrgetter
 from typing import get_type_hints
 
-from tlft.config.recipe_schema import MixConfig
+from tlft.config.recipe_schema import MixConfig, TrainingConfig
 from tlft.config.schema import Config
 from tlft.config.validate_data import wrong_data
 from tlft.errors import nearest
@@ -249,12 +249,8 @@ def _recipe_problems(config: Config) -> list[str]:
     training, problems = config.training, []
     warmup, epochs = config.schedule.warmup_epochs, training.epochs
     if training.trainable != "none" and warmup > epochs > 0:
-        problems.append(f"schedule.warmup_epochs={warmup:g}: more than training.epochs={epochs}")
-    if training.head_epochs >= epochs > 0:
-        problems.append(
-            f"training.head_epochs={training.head_epochs}: leaves none of the training.epochs={epochs} for the "
-            "backbone; give fewer, or training.trainable=head"
-        )
+        problems.append(f"schedule.warmup_epochs={warmup:g}: more than training.epochs={epochs}; give fewer")
+    problems += _unfreezing_problems(training)
     if isinstance(config.augment, MixConfig) and training.batch_size < 2:
         problems.append(f"augment={config.augment.name} training.batch_size=1: mixes two images; give 2 or more")
     if training.ema is not None and training.keep != "last":
@@ -264,12 +260,37 @@ def _recipe_problems(config: Config) -> list[str]:
             f"training.patience={training.patience} training.keep={training.keep}: each keeps other weights; leave one "
             "of them out"
         )
+    if training.class_weights == config.data.sampler == "balanced":
+        problems.append(
+            "training.class_weights=balanced data.sampler=balanced: rare classes would count twice; leave one of them "
+            "out"
+        )
     if training.sam is not None and training.accumulate > 1:
         problems.append(
             f"training.sam={training.sam:g} training.accumulate={training.accumulate}: a step looks around on one "
             "batch; leave one of them out"
         )
     return problems
+
+
+def _unfreezing_problems(training: TrainingConfig) -> list[str]:
+    """Return what contradicts itself in which part is trained when; with nothing trained there is none."""
+    if training.trainable == "none" or training.epochs <= 0:
+        return []
+    if re.fullmatch("head|0+", training.trainable):
+        keys = ("head_epochs", "unfreeze_epochs")
+        return [
+            f"training.{key}={value} training.trainable={training.trainable}: the head alone is trained to the end; "
+            "leave one of them out"
+            for key in keys
+            if (value := getattr(training, key))
+        ]
+    if training.head_epochs >= training.epochs:
+        return [
+            f"training.head_epochs={training.head_epochs}: leaves none of the training.epochs={training.epochs} for "
+            "the backbone; give fewer, or training.trainable=head"
+        ]
+    return []
 
 
 def _model_problems(config: Config) -> list[str]:

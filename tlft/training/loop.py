@@ -53,7 +53,8 @@ class TrainingState:
         best_loss: lowest batch loss seen where `training.keep` looks, else infinite.
         best_weights: what training changes of the model, after that step, or after the best epoch by the hold-out.
         best_holdout: lowest loss on the hold-out after an epoch, where `training.patience` looks there.
-        stale: epochs since then.
+        stale: epochs since then, of those in which all is trained that is to be trained at last.
+        waits: whether a part of that is still frozen.
         average: the same, averaged over all steps, where `training.ema` asks for that.
         changing: names of what training changes of the model, in one epoch or another.
     """
@@ -71,6 +72,7 @@ class TrainingState:
     average: dict[str, Tensor] | None = None
     best_holdout: float = math.inf
     stale: int = 0
+    waits: bool = False
     changing: frozenset[str] = frozenset()
 
     def judge(self, holdout_loss: float, model: nn.Module) -> None:
@@ -78,7 +80,7 @@ class TrainingState:
         if holdout_loss < self.best_holdout:
             self.best_holdout, self.stale = holdout_loss, 0
             self.best_weights = copy_state(model, self.changing)
-        else:
+        elif not self.waits:
             self.stale += 1
 
 
@@ -111,6 +113,7 @@ def train(
     patience = config.training.patience or math.inf
     while state.epoch < config.training.epochs and state.stale < patience:
         before, trained = trained, trained_in(state.epoch, config.training, depth)
+        state.waits = trained != config.training.trainable
         if trained != before:
             freeze(model, trained)
         if trained != before or state.epoch == first or not model.training:  # an evaluation leaves its own mode

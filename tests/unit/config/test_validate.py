@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from itertools import permutations
+
 import pytest
 from conftest import Configure
 from mlflow.exceptions import MlflowException
 
+from tlft.config.schema import Config
 from tlft.config.validate import find_problems
 from tlft.names import LONGEST_NAME, LONGEST_TAG
 
@@ -69,13 +73,24 @@ def test_defaults_are_the_reference_recipe(configure: Configure) -> None:
         (["model.keep_head=true"], "model.keep_head=true: of which classifier? give model=run"),
         (["model=run", "model.run_id=1234", "head=imagenet1k", "training.trainable=none"], "only head=task begins as"),
         (["data.class_map=3"], "data.class_map=3: write {class:[output,...],...}"),
-        (["schedule.warmup_epochs=60"], "more than training.epochs=50"),
+        (["schedule.warmup_epochs=60"], "schedule.warmup_epochs=60: more than training.epochs=50; give fewer"),
         (["training.ema=1"], "training.ema=1.0: give a number between 0 and 1, such as 0.999"),
         (["training.sam=-1"], "training.sam=-1.0: give a finite number above 0"),
         (
             ["training.head_epochs=50"],
             "training.head_epochs=50: leaves none of the training.epochs=50 for the backbone",
         ),
+        (
+            ["training.trainable=head", "training.head_epochs=60"],
+            "training.head_epochs=60 training.trainable=head: the head alone is trained to the end; leave one of them",
+        ),
+        (["training.unfreeze_epochs=2", "training.trainable=head"], "training.unfreeze_epochs=2 training.trainable=he"),
+        (["training.head_epochs=2", "training.trainable=00"], "training.head_epochs=2 training.trainable=head: the"),
+        (
+            ["recipe=gentle", "experiment=linear_probe"],
+            "training.head_epochs=10 training.trainable=head: the head alone",
+        ),
+        (["data.sampler=balanced", "training.class_weights=balanced"], "rare classes would count twice; leave one"),
         (["training.accumulate=0"], "training.accumulate=0: give a whole number of at least 1"),
         (["training.layer_decay=1.5"], "training.layer_decay=1.5: give a number above 0 and up to 1"),
         (["training.class_weights=equal"], "training.class_weights=equal: choose one of none, balanced"),
@@ -96,6 +111,58 @@ def test_meaningless_value_is_one_line_with_its_mend(configure: Configure, overr
     assert len(problems) == 1
     assert said in problems[0]
     assert "\n" not in problems[0]
+
+
+KEYS_OF_RECIPES = (
+    *("training.trainable=head", "training.trainable=1", "training.trainable=none", "training.epochs=0"),
+    *("training.batch_size=1", "training.flip=false", "training.label_smoothing=0.1", "training.clip_norm=1.0"),
+    *("training.decay_norms=false", "training.accumulate=2", "training.backbone_lr=0.1", "training.layer_decay=0.5"),
+    *("training.head_epochs=5", "training.unfreeze_epochs=2", "training.dropout=0.1", "training.stochastic_depth=0.1"),
+    *("training.image_size=96", "data.image_size=128", "training.class_weights=balanced", "data.sampler=balanced"),
+    *("training.ema=0.9", "training.sam=0.1", "training.patience=2", "training.keep=lowest_train_loss"),
+    *("training.eval_every=2", "schedule=cosine", "schedule=step", "schedule.warmup_epochs=2", "augment=none"),
+    *("augment=trivial", "augment=mixup", "augment=cutmix", "optimizer=adamw", "optimizer.weight_decay=0.1"),
+)
+CONTRADICTIONS = {
+    frozenset(pair)
+    for pair in (
+        ("training.trainable=head", "training.head_epochs=5"),
+        ("training.trainable=head", "training.unfreeze_epochs=2"),
+        ("training.batch_size=1", "augment=mixup"),
+        ("training.batch_size=1", "augment=cutmix"),
+        ("training.ema=0.9", "training.keep=lowest_train_loss"),
+        ("training.patience=2", "training.keep=lowest_train_loss"),
+        ("training.sam=0.1", "training.accumulate=2"),
+        ("training.class_weights=balanced", "data.sampler=balanced"),
+    )
+}
+"""All others go together, or one of them comes to nothing beside the other, and is then no part of the run key."""
+
+
+def joined(first: Config, second: Config, neutral: Config) -> Config:
+    """Return the first configuration with that in which the second is not neutral."""
+    training = {
+        name: value for name, value in asdict(second.training).items() if value != asdict(neutral.training)[name]
+    }
+    groups = ("optimizer", "schedule", "augment", "data")
+    parts = {name: part for name in groups if (part := getattr(second, name)) != getattr(neutral, name)}
+    return replace(first, training=replace(first.training, **training), **parts)
+
+
+def test_of_all_pairs_of_keys_of_recipes_those_that_contradict_each_other_are_refused(configure: Configure) -> None:
+    neutral, configs = configure(), {text: configure(text) for text in KEYS_OF_RECIPES}
+    for pair in permutations(KEYS_OF_RECIPES, 2):
+        first, second = pair
+        if first.partition("=")[0] != second.partition("=")[0]:
+            problems = find_problems(joined(configs[first], configs[second], neutral))
+            assert len(problems) == (frozenset(pair) in CONTRADICTIONS), (pair, problems)
+            assert all(text.partition("=")[2] in problem for problem in problems for text in pair)
+
+
+@pytest.mark.parametrize("untrained", ["experiment=zero_shot", "training.epochs=0", "training.trainable=none"])
+def test_with_nothing_trained_no_part_waits_for_another(configure: Configure, untrained: str) -> None:
+    fewer = [] if "epochs" in untrained else ["training.epochs=5"]
+    assert find_problems(configure("recipe=gentle", "training.unfreeze_epochs=1", untrained, *fewer)) == []
 
 
 def test_all_problems_are_reported_together(configure: Configure) -> None:

@@ -434,7 +434,8 @@ def test_images_that_are_changed_at_random_are_looked_at_in_each_epoch_and_that_
         ("training.ema=0.9",),
         ("training.sam=0.1",),
         ("training.accumulate=2",),
-        ("training.class_weights=balanced", "data.sampler=balanced"),
+        ("training.class_weights=balanced",),
+        ("data.sampler=balanced",),
         ("optimizer=torch", "optimizer.algorithm=NAdam", "optimizer.lr=0.01"),
     ],
 )
