@@ -55,9 +55,12 @@ class Stepper:
         return float(loss.item()), int(hits.item())
 
     def _set_gradients(self, batches: Iterable[Batch], images: int) -> tuple[Tensor, Tensor]:
-        """Set the gradients of the mean loss over all images; returns that, and how many are predicted right."""
+        """Set the gradients of the mean loss over all images; returns that, and how many are predicted right.
+
+        With class weights it is the weighted mean over all of them, as PyTorch's cross-entropy has it of one batch.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        losses, hits = [], []
+        losses, hits, weights = [], [], list[float]()
         for inputs, labels in batches:
             with phase("forward"):
                 with self.machine.autocast():
@@ -65,13 +68,26 @@ class Stepper:
                 smoothing = self.recipe.label_smoothing
                 loss = F.cross_entropy(logits.float(), labels, self.class_weights, label_smoothing=smoothing)
             if len(labels) != images:
-                loss = loss * (len(labels) / images)
+                weights.append(self._weight(labels))
+                loss = loss * (weights[-1] / images)
             with phase("backward"):
                 loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             classes = labels if labels.ndim == 1 else labels.argmax(1)
             hits.append((logits.detach().argmax(1) == classes).sum())
-        return _sum(losses), _sum(hits)
+        loss, weight = _sum(losses), sum(weights) or images  # known when all labels were seen
+        if weight != images:
+            loss = loss * (images / weight)
+            for parameter in self._trained():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(images / weight)
+        return loss, _sum(hits)
+
+    def _weight(self, labels: Tensor) -> float:
+        """Return what PyTorch divides the summed loss of a batch by: their number, where labels are shares too."""
+        if self.class_weights is None or labels.ndim > 1:
+            return len(labels)
+        return float(self.class_weights[labels].sum())
 
     def _look_around(self, batches: Sequence[Batch], images: int, radius: float) -> None:
         """Set the gradients to those at the steepest point within a radius (Foret et al. 2021, equations 2 and 3).
