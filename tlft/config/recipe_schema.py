@@ -178,8 +178,9 @@ class TrainingConfig:
             average.
         sam: radius within which a step looks for the steepest loss (Foret et al. 2021), such as 0.05, at the cost of
             two passes; null: none.
-        patience: epochs without a lower loss on the hold-out after which the training ends; the weights of the epoch
-            with the lowest are kept; null: it goes on to its end.
+        patience: epochs without a lower loss on the hold-out after which the training ends, of those in which all is
+            trained that is to be trained at last; the weights of the epoch with the lowest are kept; null: it goes on
+            to its end.
         keep: which weights are evaluated: the last, or those after the step with the lowest batch loss in the last
             fifth of the epochs.
         eval_every: epochs between two points of curve/eval_*, for looking only; null: no curve.

@@ -125,8 +125,17 @@ def test_it_takes_them_too_when_it_is_built_again(
     assert torch.equal(rebuild_model(description, path)(images), model.eval()(images))
 
 
-def test_a_size_that_a_network_cannot_take_is_refused_by_the_key_that_gave_it(configure: Configure) -> None:
-    network = ("arch=torchvision", "arch.name=vit_b_32", "model=scratch", "head=task")
+@pytest.mark.parametrize(("library", "name"), [("torchvision", "vit_b_32"), ("timm", "levit_128s")])
+def test_a_size_that_a_network_cannot_take_is_refused_by_the_key_that_gave_it(
+    configure: Configure, library: str, name: str
+) -> None:
+    network = (f"arch={library}", f"arch.name={name}", "model=scratch", "head=task")
     for key in ("data.image_size", "training.image_size"):
-        with pytest.raises(ConfigurationError, match=rf"^{re.escape(key)}=96: vit_b_32 does not take images of"):
+        with pytest.raises(ConfigurationError, match=rf"^{re.escape(key)}=96: {name} does not take images of"):
             build(configure(*network, f"{key}=96"))
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "xcit_nano_12_p16_224"])
+def test_transformers_of_timm_that_take_other_sizes(configure: Configure, name: str) -> None:
+    model = build(configure("arch=timm", f"arch.name={name}", "model=scratch", "head=task", "data.image_size=128"))
+    assert model.eval()(torch.rand(1, 3, 128, 128)).shape == (1, 2)
