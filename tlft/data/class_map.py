@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from tlft.commands import invocation
-from tlft.config.class_map_file import read_class_map
+from tlft.data.class_map_file import read_class_map
 from tlft.data.wordnet import is_wordnet_id, search, synsets
 from tlft.errors import ConfigurationError, UnmappedError, nearest
 
@@ -72,7 +72,7 @@ def resolve_class_map(
     Args:
         configured: `data.class_map`: for each class an output or a list of outputs, by index, by name or by a WordNet
             id (which stands for all outputs that are kinds of it), or the file that says so
-            (`tlft.config.class_map_file`); classes that it leaves out are looked up in the built-in map, and are
+            (`tlft.data.class_map_file`); classes that it leaves out are looked up in the built-in map, and are
             their own map where their names are WordNet ids.
         classes: of the data.
         leave_out: those that have no map, if two others have.

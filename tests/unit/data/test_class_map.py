@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tlft.config.class_map_file import read_class_map
 from tlft.data.class_map import class_names, describe, find_error, resolve_class_map, to_json, unmapped_classes
+from tlft.data.class_map_file import read_class_map
 from tlft.errors import ConfigurationError, UnmappedError
 
 
