@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TINY_ARCH, Configure, files_in, run_py
+from safetensors.torch import save_file
 from servers import free_port
 
 from tlft.config.paths import PROJECT
@@ -32,6 +34,19 @@ def test_exit_status_is_2_in_a_single_run(home: Path) -> None:
     assert done.returncode == 2
     assert len(lines(done)) == 2
     assert files_in(home) == []
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_weights_of_another_network_are_a_wrong_configuration(
+    home: Path, tmp_path: Path, tiny_folder: Path, library: str
+) -> None:
+    arch = {"torchvision": ("arch=resnet18",), "timm": TINY_ARCH}[library]
+    save_file({"conv1.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "own.safetensors")
+    file = ("model=file", f"model.weights_file={tmp_path / 'own.safetensors'}", "head=task")
+    done = run_py("data=imagefolder", f"data.root={tiny_folder}", *arch, *file, home=home)
+    assert done.returncode == 2
+    assert "own.safetensors: does not fit" in lines(done)[-1]
+    assert load_records("tlft", home=home) == []
 
 
 def test_wrong_job_refuses_the_whole_sweep(home: Path, tiny_folder: Path) -> None:

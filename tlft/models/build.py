@@ -20,7 +20,7 @@ from tlft.models.freeze import freeze, set_training_mode
 from tlft.models.head import head_names, replace_head
 from tlft.models.ladder import draw_by_moments, shuffle_values, take_first_stages
 from tlft.models.memory_order import to_channels_last
-from tlft.models.network import Options, build_network, options_of
+from tlft.models.network import AUXILIARY, Options, build_network, options_of
 from tlft.models.spec import LITE0
 from tlft.models.tensors import (
     ENTRIES,
@@ -28,11 +28,14 @@ from tlft.models.tensors import (
     load_state,
     misfits,
     replace_classifier,
+    spread_grey,
     strip_prefix,
     tensors_of,
 )
 from tlft.models.weights import Weights, fetch_weights, say_other_outputs
 from tlft.runtime.seeds import derive_seed
+
+_AUXILIARY_TENSORS = tuple(f"{name}." for name in AUXILIARY)
 
 
 def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module:
@@ -42,7 +45,8 @@ def build_model(config: Config, weights: Weights, num_classes: int) -> nn.Module
     left as it was. Weights that are not on disk are fetched; a 1000-class head is kept as it is.
 
     Raises:
-        TlftError: if the weights cannot be fetched or do not fit.
+        ConfigurationError: if the weights do not fit, or the network cannot be what is asked of it.
+        TlftError: if the weights cannot be fetched, or their file holds none.
     """
     model = _start(config, weights)
     for module in model.modules() if config.model.name == "pretrained" else ():
@@ -152,30 +156,39 @@ def _load_weights(model: nn.Module, config: Config, weights: Weights) -> None:
         state = _match_by_order(load_state(path), model)
     elif path.suffix == ".npz":
         if config.arch.library != "timm" or not hasattr(model, "load_pretrained"):  # timm would leave them at random
-            raise TlftError(f"{path}: {config.arch.name} takes no NumPy archive; name a .safetensors or .pth file")
+            raise ConfigurationError(
+                f"{path}: {config.arch.name} takes no NumPy archive; name a .safetensors or .pth file"
+            )
         state = _spelled_by_timm(path, None, config.arch.name, weights, expected)
     else:
         state = _read(path, config, weights, expected)
         if weights.is_own and config.head.name == "task":
             state = replace_classifier(state, expected, head_names(model), path)
+        if weights.is_own:
+            state = spread_grey(state, expected, path)
         if config.arch.library == "timm" and not (weights.is_own and not misfits(state, expected)):
             state = _spelled_by_timm(path, state, config.arch.name, weights, expected)
     if not weights.spec.num_classes and not weights.is_own:  # of a network that was trained without classes
         state = replace_classifier(state, expected, head_names(model), path)
     if problem := misfits(state, expected):
-        raise TlftError(f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch")
+        raise ConfigurationError(
+            f"{path}: does not fit {config.arch.name}: {problem}; name other weights or another arch"
+        )
     model.load_state_dict(state, strict=False)  # num_batches_tracked may be missing; `misfits` saw to all else
 
 
 def _read(path: Path, config: Config, weights: Weights, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a file by the network's names, as far as its library's files are spelled so."""
     state = load_state(path, ENTRIES_OF_TIMM if config.arch.library == "timm" else ENTRIES)
+    if config.arch.library == "torchvision" and config.arch.name.startswith("densenet"):
+        # Published files hold `norm.1` where modules are named `norm1`.
+        pattern = r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$"
+        state = {re.sub(pattern, r"\1\2", key): value for key, value in state.items()}
+    if weights.is_own:
+        state = strip_prefix(state, expected, path)
     if config.arch.library == "torchvision":
-        if config.arch.name.startswith("densenet"):  # published files hold `norm.1` where modules are named `norm1`
-            pattern = r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$"
-            state = {re.sub(pattern, r"\1\2", key): value for key, value in state.items()}
-        state = {key: value for key, value in state.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
-    return strip_prefix(state, expected, path) if weights.is_own else state
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(_AUXILIARY_TENSORS)}
+    return state
 
 
 def _load_head(model: nn.Module, config: Config, weights: Weights) -> None:
@@ -183,7 +196,7 @@ def _load_head(model: nn.Module, config: Config, weights: Weights) -> None:
     path, expected, heads = fetch_weights(weights), model.state_dict(), head_names(model)
     theirs = tensors_of(heads, _read(path, config, weights, expected))
     if problem := misfits(theirs, tensors_of(heads, expected)):
-        raise TlftError(
+        raise ConfigurationError(
             f"model.keep_head=true: the classifier in {path} is not that of the run ({problem}); "
             "set model.keep_head=false for a new one"
         )
@@ -225,5 +238,7 @@ def _spelled_by_timm(
         reason = " ".join(str(error).split())[:200]
         if weights.is_own and state is not None:  # by name and shape
             reason = misfits(state, expected) or reason
-        raise TlftError(f"{path}: does not fit {name} ({reason}); name other weights or another arch") from None
+        raise ConfigurationError(
+            f"{path}: does not fit {name} ({reason}); name other weights or another arch"
+        ) from None
     return dict(loaded.state_dict())

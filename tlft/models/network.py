@@ -16,6 +16,9 @@ from tlft.models.memory_order import to_channels_last
 
 _CLASSES = 1000  # outputs of a head to begin with
 
+AUXILIARY = ("AuxLogits", "aux1", "aux2")
+"""The classifiers in the middle of torchvision's GoogLeNet and Inception, which serve their training from scratch."""
+
 _KEYS = {
     **dict.fromkeys(("dropout", "drop_rate"), "training.dropout"),
     **dict.fromkeys(("stochastic_depth_prob", "drop_path_rate"), "training.stochastic_depth"),
@@ -68,7 +71,7 @@ def build_network(library: str, name: str, options: Options | None = None) -> nn
         raise _refusal(refused, name, one_line(error, 120)) from None
     if getattr(model, "aux_logits", False):
         model.aux_logits = False  # type: ignore[assignment]
-        for auxiliary in ("AuxLogits", "aux1", "aux2"):
+        for auxiliary in AUXILIARY:
             setattr(model, auxiliary, None)
     if options.dropout and options.dropout not in set(_dropout_rates(model)):
         raise _refusal("training.dropout", name, "no layer has taken the rate")

@@ -165,6 +165,28 @@ def tensors_of(layers: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, 
     return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
 
 
+def spread_grey(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return tensors with the first convolution of a network of grey images spread over the three colours.
+
+    Each colour gets a third of its weights, as timm's `adapt_input_conv` spreads channels, so that of a grey image the
+    network says what it said.
+    """
+    spread = {
+        name: tensor.repeat(1, 3, 1, 1) / 3
+        for name, tensor in state.items()
+        if name in expected
+        and tensor.dim() == 4
+        and tensor.is_floating_point()
+        and expected[name].shape == (tensor.shape[0], 3, *tensor.shape[2:])
+        and tensor.shape[1] == 1
+    }
+    if spread:
+        log.info(
+            "%s: is of grey images; its first weights are spread over three colours: %s", path.name, _list([*spread])
+        )
+    return {**state, **spread}
+
+
 def misfits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     """Say what of a file does not fit a network, by name and shape; nothing if all does."""
     needed = {name: tensor for name, tensor in expected.items() if not name.endswith("num_batches_tracked")}

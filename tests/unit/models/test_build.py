@@ -56,7 +56,7 @@ def test_pretrained_statistics_follow_slowly_where_the_architecture_says_so(
 
 
 def test_file_of_another_network_does_not_fit(configure: Configure, resnet50_file: Path) -> None:
-    with pytest.raises(TlftError, match="does not fit resnet18"):
+    with pytest.raises(ConfigurationError, match="does not fit resnet18"):
         build(configure("arch=resnet18", f"model.weights_file={resnet50_file}"))
 
 
@@ -108,9 +108,9 @@ def test_no_code_in_an_archive_of_numpy_is_run(configure: Configure, tmp_path: P
 
     path = tmp_path / "evil.npz"
     np.savez(path, **{"embedding/kernel": np.array([Evil()], dtype=object)})  # type: ignore[arg-type]
-    with pytest.raises(TlftError, match="takes no NumPy archive"):
+    with pytest.raises(ConfigurationError, match="takes no NumPy archive"):
         build(configure(*TINY_ARCH, f"model.weights_file={path}"))
-    with pytest.raises(TlftError, match="does not fit vit_tiny_patch16_224"):
+    with pytest.raises(ConfigurationError, match="does not fit vit_tiny_patch16_224"):
         build(configure("arch=timm", "arch.name=vit_tiny_patch16_224", f"model.weights_file={path}"))
     assert not proof.exists()
 

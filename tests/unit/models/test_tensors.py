@@ -14,7 +14,7 @@ from networks import State, build, differing
 from safetensors.torch import save_file
 from torch import nn
 
-from tlft.errors import TlftError
+from tlft.errors import ConfigurationError, TlftError
 
 RESNET = ("arch=resnet18",)
 SCRATCH = ("model=scratch", "head=imagenet1k", "training.trainable=none")
@@ -105,7 +105,9 @@ def test_a_head_may_begin_as_the_classifier_of_the_file(configure: Configure, tm
     torch.save({"state_dict": below("model.", trained.state_dict())}, tmp_path / "own.pth")
     kept = ("model=file", f"model.weights_file={tmp_path / 'own.pth'}", "model.keep_head=true")
     assert differing(build(configure(*RESNET, *kept)).state_dict(), trained.state_dict()) == set()
-    with pytest.raises(TlftError, match=r"is not that of the run \(of another shape: fc.weight 2x512 for 3x512"):
+    with pytest.raises(
+        ConfigurationError, match=r"is not that of the run \(of another shape: fc.weight 2x512 for 3x512"
+    ):
         build(configure(*RESNET, *kept), num_classes=3)
 
 
@@ -128,7 +130,7 @@ def test_what_does_not_fit_is_listed_by_name_and_shape(
     state[second] = torch.zeros(3)
     state["more.weight"] = torch.zeros(2, 2)
     torch.save(state, tmp_path / "own.pth")
-    with pytest.raises(TlftError) as raised:
+    with pytest.raises(ConfigurationError) as raised:
         build(configure(*arch, "model=file", f"model.weights_file={tmp_path / 'own.pth'}"))
     said = str(raised.value)
     assert f"tensors are missing: {first}" in said
@@ -136,6 +138,35 @@ def test_what_does_not_fit_is_listed_by_name_and_shape(
     assert "not in the network: more.weight 2x2" in said
     assert third not in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model._orig_mod."])
+def test_classifiers_in_the_middle_of_a_network_are_left_out_under_any_wrapper(
+    configure: Configure, tmp_path: Path, prefix: str
+) -> None:
+    network = ("arch=torchvision", "arch.name=googlenet")
+    state = build(configure(*network, *SCRATCH)).state_dict()
+    auxiliary = {f"aux{number}.conv.conv.weight": torch.ones(2, 2) for number in (1, 2)}
+    torch.save(below(prefix, state | auxiliary | {"AuxLogits.fc.weight": torch.ones(3)}), tmp_path / "own.pth")
+    whole = ("model=file", f"model.weights_file={tmp_path / 'own.pth'}", *SCRATCH[1:])
+    assert differing(build(configure(*network, *whole)).state_dict(), state) == set()
+
+
+@pytest.mark.parametrize(("arch", "stem"), [(RESNET, "conv1.weight"), (TINY_ARCH, "conv_stem.weight")])
+def test_weights_for_grey_images_say_the_same_of_grey_in_three_colours(
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture, arch: tuple[str, ...], stem: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    state = build(configure(*arch, *SCRATCH)).state_dict()
+    grey = state | {stem: state[stem].sum(dim=1, keepdim=True)}  # as timm makes them with in_chans=1
+    torch.save(grey, tmp_path / "own.pth")
+    own = build(configure(*arch, "model=file", f"model.weights_file={tmp_path / 'own.pth'}", *SCRATCH[1:])).eval()
+    assert f"own.pth: is of grey images; its first weights are spread over three colours: {stem}" in caplog.text
+    assert differing(own.state_dict(), state) == {stem}
+    images = torch.rand(2, 1, 64, 64)
+    expected = torch.conv2d(images, grey[stem], stride=2, padding=1)
+    said = torch.conv2d(images.expand(2, 3, 64, 64), own.get_parameter(stem), stride=2, padding=1)
+    torch.testing.assert_close(said, expected)
 
 
 def whole_model(path: Path) -> None:
