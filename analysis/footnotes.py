@@ -110,7 +110,7 @@ def _precisions(runs: Sequence[Record]) -> str:
 
 
 def _data_notes(runs: Sequence[Record], metric: str) -> list[str]:
-    """Say which folders the images are from, what is left out of them, and which were trained on, nearly."""
+    """Say which folders the images are from, what is left out of them, and which were trained on, or nearly."""
     sentences = {
         Tag.SPLIT_FOLDERS: "{}: {}.",
         Tag.LEFT_OUT_FILES: "{}: files left out of the folders: {}.",
@@ -120,6 +120,7 @@ def _data_notes(runs: Sequence[Record], metric: str) -> list[str]:
         Tag.SCORED_ON: "{}: the untouched network is scored on the images of {}, and compared with others on these, "
         "all outputs competing.",
         Tag.NEAR_DUPLICATES: "{}: {}, which flatters the trained networks.",
+        Tag.SEEN_BEFORE: "{}: {}.",
         Tag.ORIGIN: "{}: {}.",
     }
     notes = [

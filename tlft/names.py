@@ -51,6 +51,7 @@ class Tag:
     CONTINUES = "continues"  # the id of the shorter run after whose last epoch this one began
     DEBUG = "debug"
     NEAR_DUPLICATES = "near_duplicates"
+    SEEN_BEFORE = "seen_before"  # which evaluation images the run that this one starts from was trained on
     SKIPPED_IMAGES = "skipped_images"
     REFUSED = "refused"  # how many entries the store did not take, and which
     LEFT_OUT_FILES = "left_out_files"  # how many of each kind were no images, or not where images are looked for
@@ -201,6 +202,7 @@ class Artifact:
     CURVES = "curves.png"
     CURVE = "curve.png"  # of a sweep's run with sweep.curve
     WEIGHTS = "weights/model.safetensors"
+    TRAINING_IMAGES = "training_images.parquet"  # of the network, in this run and those that it starts from
     CHECKPOINT = "checkpoint"  # a folder, with checkpoint.keep=true: what it takes to train a run further
     TRACEBACK = "traceback.txt"  # only of a run that has failed
     REFUSED = "refused.jsonl"  # entries that the store did not take, with its reasons

@@ -419,6 +419,78 @@ def test_a_logged_run_is_evaluated_on_another_folder_as_a_run(
         run_experiment(compose(composer, tmp_path, flat, *evaluate))
 
 
+@pytest.fixture(scope="module")
+def chain(composer: Composer, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> tuple[Path, Outcome]:
+    """Return a home, and a run in it that starts from one on other images."""
+    home = tmp_path_factory.mktemp("chain")
+    first = run_experiment(compose(composer, home, tiny_folder, "training.trainable=head", "training.epochs=1"))
+    others = draw_folder(home / "others", train=2, evaluation=2, size=48)
+    start = ("model=run", f"model.run_id={first.run_id}", "training.trainable=head", "training.epochs=1")
+    return home, run_experiment(compose(composer, home, others, *start))
+
+
+def seen_before(composer: Composer, chain: tuple[Path, Outcome], folder: Path) -> str:
+    """Evaluate the last run of the chain on all images of a folder, and return what is kept of those that it knows."""
+    home, last = chain
+    evaluate = ("experiment=evaluate", f"model.run_id={last.run_id}", "data.eval_fraction=1")
+    outcome = run_experiment(compose(composer, home, folder, *evaluate))
+    (record,) = (one for one in load_records("tlft", home=home) if one.run_id == outcome.run_id)
+    return record.tags.get("seen_before", "")
+
+
+def test_a_network_that_is_judged_on_training_images_of_its_ancestors_says_so(
+    composer: Composer,
+    chain: tuple[Path, Outcome],
+    tmp_path: Path,
+    tiny_folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unknown = draw_folder(tmp_path / "unknown", train=0, evaluation=3, size=52) / "val"
+    assert seen_before(composer, chain, unknown) == ""
+    for name in ("ants", "bees"):
+        shutil.copy(tiny_folder / "train" / name / "0.png", unknown / name / "a copy.png")
+    with Image.open(tiny_folder / "train/ants/1.png") as image:
+        image.point([min(255, value + 6) for value in range(256)] * 3).save(unknown / "ants/brighter.png")
+    said = seen_before(composer, chain, unknown)
+    by_whom = f"by run {chain[1].run_id[:8]} or those that it starts from"
+    assert said.startswith(f"2 of 9 evaluation images were trained on before, {by_whom} (ants/a copy.png, bees/a copy.")
+    assert (
+        "; 1 of 9 evaluation images is nearly the same as such images (ants/brighter.png and train/ants/1.png)" in said
+    )
+    assert said.endswith("; that flatters the network")
+    assert f"val: {said}" in caplog.text
+    capsys.readouterr()
+    monkeypatch.setenv("TLFT_HOME", str(chain[0]))
+    table(["--columns", "all"])
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_where_a_parent_does_not_tell_its_training_images_that_is_said(
+    composer: Composer, chain: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    """As runs of an earlier version do not; nor does then a run that starts from this one."""
+    home, last = chain
+    (kept,) = (home / "mlruns").rglob(f"{last.run_id}/artifacts/training_images.parquet")
+    assert len(pd.read_parquet(kept)) == 16 + 4
+    kept.rename(tmp_path / "kept")
+    try:
+        unknown = draw_folder(tmp_path / "unknown", train=0, evaluation=2, size=56) / "val"
+        assert "cannot be told: it keeps no list of its training images" in seen_before(composer, chain, unknown)
+        frame = pd.read_parquet(tmp_path / "kept")
+        frame.assign(sha256=[f"{number:064}" for number in range(len(frame))], folder="/gone").to_parquet(kept)
+        unknown = draw_folder(tmp_path / "others", train=0, evaluation=2, size=57) / "val"
+        said = seen_before(composer, chain, unknown)
+        assert said.startswith("whether evaluation images are nearly the same as what was trained on before, by run ")
+        kept.write_bytes(b"damaged")
+        unknown = draw_folder(tmp_path / "more", train=0, evaluation=2, size=58) / "val"
+        assert "cannot be told: it keeps no list of its training images" in seen_before(composer, chain, unknown)
+        assert len(list((home / "mlruns").rglob("training_images.parquet"))) < len(load_records("tlft", home=home))
+    finally:
+        (tmp_path / "kept").rename(kept)
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_changes_to_the_code_are_kept_unless_somebody_says_no(
     composer: Composer, home: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, kept: bool

@@ -29,6 +29,7 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
     from tlft.duplicates.near_duplicates import group_by_likeness, to_json
     from tlft.evaluation.metrics import MOST_RECALLS, recalls_of
     from tlft.evaluation.predictions import predictions_frame
+    from tlft.runs.seen_before import write_training_images
     from tlft.training.checkpoint import save_tensors
 
     identity, split = context.identity, context.images.eval
@@ -64,6 +65,7 @@ def write_artifacts(context: RunContext, predictions: Predictions, folder: Path)
         path = folder / Artifact.WEIGHTS
         path.parent.mkdir()
         save_tensors(context.model.state_dict(), path)
+        write_training_images(context, folder / Artifact.TRAINING_IMAGES)  # for runs that start from those weights
 
 
 def import_ahead() -> None:

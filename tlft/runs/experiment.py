@@ -218,6 +218,12 @@ def _open_images(
     if leaks := describe_leaks(near_duplicates or []):
         log.warning("%s: %s; delete one of each pair, or the figures flatter", dataset.name, leaks)
         run.log_tags({Tag.NEAR_DUPLICATES: leaks})
+    if identity.parent is not None:
+        from tlft.runs.seen_before import describe_seen
+
+        if seen := describe_seen(config, identity.parent, dataset, transform, machine.threads):
+            log.warning("%s: %s", dataset.name, seen)
+            run.log_tags({Tag.SEEN_BEFORE: seen})
     if config.debug:
         count = DEBUG_BATCHES * config.training.batch_size
         holdout = images.holdout.thinned(count) if images.holdout else None
