@@ -32,11 +32,22 @@ class ConfigurationError(TlftError):
         return "\n".join(self.problems)
 
 
-class UnmappedError(ConfigurationError):
-    """Say why an untouched network cannot be asked: no output of ImageNet's stands for any class, or it has none.
+class InapplicableError(ConfigurationError):
+    """Say why a job asks for what its network has not, though others of its sweep may ask it.
 
     A sweep leaves such a job out, and does the others.
+
+    Attributes:
+        in_a_sweep: the same in words for all jobs of its kind; else the problems themselves.
     """
+
+    def __init__(self, problems: str | Iterable[str], in_a_sweep: str | None = None) -> None:
+        super().__init__(problems)
+        self.in_a_sweep = self.problems if in_a_sweep is None else [in_a_sweep]
+
+
+class UnmappedError(InapplicableError):
+    """Say why an untouched network cannot be asked: no output of ImageNet's stands for any class, or it has none."""
 
 
 class NonFiniteLossError(TlftError):

@@ -293,6 +293,14 @@ def _unfreezing_problems(training: TrainingConfig) -> list[str]:
     return []
 
 
+def stages_of_nothing(config: Config) -> list[str]:
+    """Return the problem that stages of a network without pretrained weights are asked for."""
+    model = config.model
+    if model.stages is None or model.name == "pretrained":
+        return []
+    return [f"model.stages={model.stages}: are pretrained stages, and model={model.name} has none"]
+
+
 def _model_problems(config: Config) -> list[str]:
     """Return what contradicts itself in where the weights come from, a line each."""
     model, problems = config.model, []
@@ -302,8 +310,7 @@ def _model_problems(config: Config) -> list[str]:
             f"model=scratch model.{given[0]}={getattr(model, given[0])}: a scratch model loads no weights; "
             "use model=pretrained"
         )
-    if model.stages is not None and model.name != "pretrained":
-        problems.append(f"model.stages={model.stages}: are pretrained stages, and model={model.name} has none")
+    problems += stages_of_nothing(config)
     if model.stages is not None and model.keep_head:
         problems.append(f"model.stages={model.stages} model.keep_head=true: a head on other stages knows nothing")
     if model.name != "scratch" and model.weights is None:

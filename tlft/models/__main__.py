@@ -20,15 +20,15 @@ from tlft.models.catalogue import LIBRARIES, Network, PublishedWeights, describe
 from tlft.models.spec import list_networks
 from tlft.terminal.command_line import command_parser, exit_status
 from tlft.terminal.progress import progress
-from tlft.terminal.text_table import in_columns, render_table, width_of_output
+from tlft.terminal.text_table import render_table, width_of_output
 
 _MOST = 40
-"""Networks that are described; of more the names are listed, since each takes up to a second."""
+"""Networks of which parameters and multiply-adds are counted, which takes up to a second each."""
 
 _EXAMPLES = """\
   python -m tlft.models resnet                 all whose names have the word in them
   python -m tlft.models 'vit_*_patch16_224'    a pattern of the shell
-  python -m tlft.models --library torchvision  the names of one library's networks
+  python -m tlft.models --library torchvision  all networks of one library
   python -m tlft.models convnext_tiny --format json
 """
 
@@ -43,8 +43,9 @@ def build_parser() -> ArgumentParser:
     """Return the parser of the command's options."""
     parser = command_parser(
         "models",
-        f"List networks by name. Of up to {_MOST} it tells parameters, multiply-adds of an image, and the weights that "
-        "there are, with their top-1 accuracy on ImageNet where the library says it.",
+        "List networks by name, and the weights that there are, with their image size and whether they are on disk; of "
+        f"up to {_MOST} also parameters and multiply-adds of an image. The top-1 accuracy on ImageNet is told of "
+        "torchvision's weights: timm's package has none.",
         _EXAMPLES,
     )
     parser.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="a word, or a pattern of the shell")
@@ -59,17 +60,16 @@ def _show(arguments: Namespace) -> int:
     if not names:
         every = [name for library in libraries for name in list_networks(library)]
         raise ConfigurationError(f"{arguments.pattern}: no network has such a name{_nearest(arguments.pattern, every)}")
-    if len(names) > _MOST:
-        return _list_names(names, arguments.format)
+    counted = len(names) <= _MOST
     networks = []
     with progress("looking at networks", len(names), "networks") as advance:
         for library, name in names:
-            networks.append(describe_network(library, name))
+            networks.append(describe_network(library, name, counted=counted))
             advance(1)
     if arguments.format == "json":
         print(json.dumps([asdict(network) for network in networks], indent=1))
     else:
-        print(_as_table(networks))
+        print(_as_table(networks, counted=counted))
     return 0
 
 
@@ -81,32 +81,30 @@ def _nearest(pattern: str, names: Sequence[str]) -> str:
     return next((f"; did you mean {word}?" for word in abbreviated), "") or nearest(pattern, words)
 
 
-def _list_names(names: Sequence[tuple[str, str]], format: str) -> int:
-    if format == "json":
-        print(json.dumps([{"library": library, "name": name} for library, name in names], indent=1))
-        return 0
-    for library in dict.fromkeys(library for library, _ in names):
-        of_library = [name for other, name in names if other == library]
-        print(f"{library}: {len(of_library)} networks (arch={library} arch.name=NAME)\n{in_columns(of_library)}\n")
-    print(f"a narrower PATTERN, of at most {_MOST} networks, tells more of each")
-    return 0
-
-
-def _as_table(networks: Sequence[Network]) -> str:
+def _as_table(networks: Sequence[Network], *, counted: bool) -> str:
     rows = [
         [
             network.name,
             network.library,
-            "-" if network.parameters is None else f"{network.parameters / 1e6:.1f} M",
-            "-" if network.multiply_adds is None else f"{network.multiply_adds / 1e9:.2f} G",
+            *(_counts(network) if counted else ()),
             "\n".join(map(_describe, network.weights)) or "none: model=scratch",
         ]
         for network in networks
     ]
-    titles = ("arch.name", "arch", "parameters", "mult-adds", "model.weights")
-    table = render_table(titles, rows, right=("parameters", "mult-adds"))
-    note = "*: model.weights=auto; the accuracy is top-1 on ImageNet, where the library tells it"
-    return f"{table}\n{textwrap.fill(note, width_of_output())}"
+    figures = ("parameters", "mult-adds") if counted else ()
+    table = render_table(("arch.name", "arch", *figures, "model.weights"), rows, right=figures)
+    notes = ["*: model.weights=auto; the accuracy is top-1 on ImageNet: torchvision tells it, timm's package does not"]
+    if not counted:
+        notes.append(f"parameters and multiply-adds are counted for a PATTERN of at most {_MOST} networks")
+    return "\n".join([table, *(textwrap.fill(note, width_of_output()) for note in notes)])
+
+
+def _counts(network: Network) -> tuple[str, str]:
+    parameters, products = network.parameters, network.multiply_adds
+    return (
+        "-" if parameters is None else f"{parameters / 1e6:.1f} M",
+        "-" if products is None else f"{products / 1e9:.2f} G",
+    )
 
 
 def _describe(weights: PublishedWeights) -> str:

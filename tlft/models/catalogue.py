@@ -49,7 +49,7 @@ class Network:
     Attributes:
         parameters: how many, with a head of 1000 classes.
         multiply_adds: of one image of the size of its default weights, in convolutions and matrix products. None where
-            they cannot be counted.
+            they are not counted.
     """
 
     library: str
@@ -65,9 +65,11 @@ def find_networks(pattern: str, libraries: tuple[str, ...] = LIBRARIES) -> list[
     return [(library, name) for library in libraries for name in list_networks(library) if fnmatch(name, whole)]
 
 
-def describe_network(library: str, name: str) -> Network:
-    """Ask the library for the weights of a network, and count its parameters and its arithmetic."""
+def describe_network(library: str, name: str, *, counted: bool = True) -> Network:
+    """Ask the library for the weights of a network, and count its parameters and its arithmetic, where `counted`."""
     weights = _published(library, name)
+    if not counted:
+        return Network(library, name, None, None, weights)
     sizes = [one.size for one in sorted(weights, key=lambda one: not one.is_default)]
     return Network(library, name, *_count(library, name, sizes[0] if sizes else 224), weights)
 

@@ -112,6 +112,8 @@ def _ask_torchvision(name: str, weights: str) -> Spec:
     if weights not in entries.__members__:
         raise ConfigurationError(_no_such_weights(name, weights, [entry.name for entry in entries]))
     entry = entries[weights]
+    if entry.meta["categories"] is None:  # VGG-16's for detectors, whose classifier of three layers has no values
+        raise ConfigurationError(f"model.weights={weights}: of {name} are without a classifier; choose others, or auto")
     preset = entry.transforms()
     resize, crop, interpolation = preset.resize_size[0], preset.crop_size[0], preset.interpolation.value
     transform = Transform(resize, crop, interpolation, tuple(preset.mean), tuple(preset.std))

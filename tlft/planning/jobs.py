@@ -18,7 +18,7 @@ from tlft.config.compose import COMPOSITION_ERRORS, Composer
 from tlft.config.overrides import single_values
 from tlft.config.schema import Config
 from tlft.config.sweep_composer import Composition, SweepComposer, composed_already
-from tlft.errors import ConfigurationError, UnmappedError
+from tlft.errors import ConfigurationError, InapplicableError
 from tlft.records.outcome import Outcome, RunStatus
 from tlft.runs.identify import Identity
 from tlft.runs.preflight import examine, examine_keys
@@ -125,11 +125,11 @@ def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader:
     Raises:
         ConfigurationError: with each problem once, and the jobs that have it.
 
-    A job that asks an untouched network for classes of which it has none is left out, which is said, unless all are.
+    A job that asks for what its network has not (see `InapplicableError`) is left out, which is said, unless all are.
     """
     composer = SweepComposer(master, loader)
     blamed: dict[str, list[int]] = {}
-    unmapped: dict[str, list[int]] = {}
+    inapplicable: dict[str, list[int]] = {}
     jobs: list[Job] = []
     for number, texts in enumerate(overrides):
         problems: Sequence[str] = ()
@@ -137,15 +137,17 @@ def compose_jobs(master: DictConfig, overrides: Sequence[Sequence[str]], loader:
         try:
             config, composition = _compose_job(master, texts, composer, loader)
             jobs.append(Job(number, config, composition, tuple(texts)))
+        except InapplicableError as error:
+            problems, wrong = error.in_a_sweep, inapplicable
         except ConfigurationError as error:
-            problems, wrong = error.problems, unmapped if isinstance(error, UnmappedError) else blamed
+            problems = error.problems
         except COMPOSITION_ERRORS as error:
             problems, _ = Composer(loader, master.hydra.job.config_name).explain(texts, error)
         for problem in problems:
             wrong.setdefault(problem, []).append(number)
     said = [
         problem if len(numbers) == len(overrides) else f"{name_jobs(numbers)}: {problem}"
-        for problem, numbers in (blamed | unmapped).items()
+        for problem, numbers in (blamed | inapplicable).items()
     ]
     if blamed or not jobs:
         raise ConfigurationError(said)
@@ -175,6 +177,6 @@ def _compose_job(
 
 
 def name_jobs(numbers: Sequence[int]) -> str:
-    """Name jobs by their numbers, the first six of them."""
-    listed = ", ".join(map(str, numbers[:6])) + (" ..." if len(numbers) > 6 else "")
+    """Name jobs by their numbers, the first six of them, and count the others."""
+    listed = ", ".join(map(str, numbers[:6])) + (f" and {len(numbers) - 6} more" if len(numbers) > 6 else "")
     return f"job{'s' if len(numbers) > 1 else ''} {listed}"

@@ -11,6 +11,7 @@ from typing import Any
 from tlft.config.schema import Config
 from tlft.data.dataset import Dataset
 from tlft.errors import ConfigurationError
+from tlft.pixels.decode import FULL_WHITE
 from tlft.pixels.transforms import Transform
 
 
@@ -58,11 +59,8 @@ def refuse_other_network(config: Config, parent: Parent, dataset: Dataset, trans
         problems.append(
             f"{name}: is of {said['arch']}, not {arch.name}; set arch={said['library']} arch.name={said['arch']}"
         )
-    elif (there := Transform.from_dict(said["transform"])) != transform:
-        problems.append(
-            f"{name}: saw its images in another way ({_describe(there)}, here {_describe(transform)}); "
-            "set model.weights to those that it began with"
-        )
+    elif differences := _differences(Transform.from_dict(said["transform"]), transform):
+        problems.append(f"{name}: saw its images in another way: {'; '.join(differences)}")
     if config.model.keep_head and said["head"] != "task":
         problems.append(f"{name} model.keep_head=true: it has no head of its own; set model.keep_head=false")
     elif config.model.keep_head and tuple(said["classes"]) != dataset.classes:
@@ -75,8 +73,34 @@ def refuse_other_network(config: Config, parent: Parent, dataset: Dataset, trans
         raise ConfigurationError(problems)
 
 
-def _describe(transform: Transform) -> str:
-    size = f"{transform.crop} of {transform.resize} pixels, {transform.interpolation}, mean {transform.mean[0]:g}"
-    size += ", squashed" if transform.squash else ""
-    white = f", white {transform.white}" if transform.white is not None else ""
-    return size + white + (f", decoded {transform.decode}" if transform.decode is not None else "")
+def _differences(there: Transform, here: Transform) -> list[str]:
+    """Return in what a parent's transform differs from that of the run, each with the key that sets it."""
+    parts = []
+    if there.crop != here.crop:
+        parts.append(f"{there.crop} pixels a side, here {here.crop} (set data.image_size={there.crop})")
+    if (there.white, there.white_tags) != (here.white, here.white_tags):
+        level = "auto" if there.white_tags else there.white or FULL_WHITE
+        parts.append(f"white {_white(there)}, here {_white(here)} (set data.white_level={level})")
+    if there.decode != here.decode:
+        decoded = [transform.decode or "full" for transform in (there, here)]
+        parts.append(f"decoded {decoded[0]}, here {decoded[1]} (set data.decode={decoded[0]})")
+    begun = [
+        f"{name} {_spell(getattr(there, name))}, here {_spell(getattr(here, name))}"
+        for name in ("interpolation", "mean", "std", "squash")
+        if getattr(there, name) != getattr(here, name)
+    ]
+    if abs(here.resize * there.crop - there.resize * here.crop) > max(there.crop, here.crop):  # more than rounding
+        begun.append(f"scaled to {there.resize} for {there.crop} pixels, here to {here.resize} for {here.crop}")
+    if not parts and not begun and there != here:
+        begun.append(f"scaled to {there.resize} pixels, here to {here.resize}")
+    if begun:
+        parts.append(f"{', '.join(begun)} (set model.weights to those that it began with)")
+    return parts
+
+
+def _white(transform: Transform) -> str:
+    return f"{transform.white or FULL_WHITE}{' but for tags of files' if transform.white_tags else ''}"
+
+
+def _spell(value: object) -> str:
+    return " ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else str(value or "not")

@@ -30,7 +30,7 @@ from tlft.config.schema import Config
 from tlft.config.sweep_composer import JobKeys
 from tlft.config.typed import quote_texts, to_config, with_values
 from tlft.data import class_map, dataset
-from tlft.errors import ConfigurationError, one_line
+from tlft.errors import ConfigurationError, InapplicableError, one_line
 from tlft.models import weights
 from tlft.runtime import device
 from tlft.storage.files import display_name, name_problem
@@ -175,6 +175,8 @@ def _checked(
     unmapped = _wrong_class_map(config)
     if problems and unmapped is not None:
         raise ConfigurationError([*problems, *unmapped.problems])
+    if problems and problems == validate.stages_of_nothing(config):
+        raise InapplicableError(problems, "model.stages=N goes with pretrained weights alone, null with any")
     if problems:
         raise ConfigurationError(problems)
     if (unmapped := unmapped or weights.find_other_outputs(config)) is not None:

@@ -19,7 +19,7 @@ from tlft.errors import TlftError
 from tlft.names import Artifact, short_id
 from tlft.pixels.pixel_store import decode_all
 from tlft.pixels.transforms import Transform
-from tlft.storage.files import path_of, relative_name
+from tlft.storage.files import display_name, path_of, relative_name
 from tlft.tracking.reader import ArtifactReader, load_record
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write_training_images(context: RunContext, path: Path) -> None:
 
     config, dataset = context.config, context.identity.dataset
     rows = [
-        (file.sha256, dataset.classes[file.label], relative_name(file.path, dataset.root), str(dataset.root))
+        (file.sha256, dataset.classes[file.label], relative_name(file.path, dataset.root), display_name(dataset.root))
         for file in (context.images.train.files if config.training.epochs else ())
     ]
     if (parent := context.identity.parent) is not None:
@@ -112,9 +112,9 @@ def _find_near(
     classes = tuple(dict.fromkeys([*dataset.classes, *frame["label"]]))
     known = {file.sha256 for file in dataset.images}
     before = [
-        ImageFile(path_of(row.file, Path(row.folder)), row.sha256, "train", classes.index(row.label))
-        for row in frame.itertuples(index=False)
-        if row.sha256 not in known
+        ImageFile(path_of(file, path_of(folder, Path())), sha256, "train", classes.index(label))
+        for sha256, label, file, folder in frame.itertuples(index=False, name=None)
+        if sha256 not in known
     ]
     if not before:
         return []

@@ -42,11 +42,3 @@ def render_table(
     page = StringIO()
     Console(file=page, width=width or width_of_output(), color_system=None, legacy_windows=False).print(table)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines() if line.strip())
-
-
-def in_columns(words: Sequence[str], width: int | None = None) -> str:
-    """Return words in as many columns as fit, read downwards, as `ls` has them."""
-    longest = max(map(len, words), default=0) + 2
-    height = -(-len(words) // max((width or width_of_output()) // longest, 1))
-    lines = (words[row::height] for row in range(height))
-    return "\n".join("".join(word.ljust(longest) for word in line).rstrip() for line in lines)

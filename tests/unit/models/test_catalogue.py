@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -40,13 +39,18 @@ def test_a_network_that_cannot_be_counted_is_listed_all_the_same() -> None:
     assert network.weights and network.multiply_adds is None
 
 
-def test_few_are_described_and_many_are_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_few_are_counted_and_of_many_the_weights_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["resnet18", "--library", "torchvision"]) == 0
     assert "11.7 M" in capsys.readouterr().out
     assert main(["--library", "torchvision"]) == 0
     text = capsys.readouterr().out
-    assert "resnet18" in text and "11.7 M" not in text
-    assert "a narrower PATTERN" in text
+    assert "resnet18" in text and "IMAGENET1K_V1* 69.8" in text and "at 224 px" in text and "11.7 M" not in text
+    assert "parameters and multiply-adds are counted for a PATTERN of at most 40 networks" in " ".join(text.split())
+    assert main(["vit", "--format", "json"]) == 0
+    networks = json.loads(capsys.readouterr().out)
+    assert len(networks) > 40
+    assert {network["parameters"] for network in networks} == {None}
+    assert any(weights["size"] == 384 for network in networks for weights in network["weights"])
 
 
 def test_a_name_that_no_network_has_gets_its_neighbour(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,8 @@ from conftest import Configure
 
 from tlft.errors import ConfigurationError, TlftError, UnmappedError
 from tlft.models import spec, weights
-from tlft.models.spec import digest_in
+from tlft.models.catalogue import describe_network
+from tlft.models.spec import ask_library, digest_in
 from tlft.models.weights import find_other_outputs, find_weights
 
 
@@ -182,3 +183,11 @@ def test_a_network_without_imagenets_classes_cannot_be_asked_for_them(configure:
     of_more = ("arch=timm", "arch.name=vit_tiny_patch16_224", "model.weights=augreg_in21k")
     error = find_other_outputs(configure(*of_more, "experiment=zero_shot"))
     assert "its weights have 21843 outputs" in str(error)
+
+
+def test_weights_of_a_part_of_a_network_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^model\.weights=IMAGENET1K_FEATURES: of vgg16 are without a class"):
+        ask_library("torchvision", "vgg16", "IMAGENET1K_FEATURES")
+    assert [weights.name for weights in describe_network("torchvision", "vgg16", counted=False).weights] == [
+        "IMAGENET1K_V1"
+    ]

@@ -240,6 +240,27 @@ def test_hydra_composes_no_job_that_differs_in_plain_keys(
     assert len({repr(job.config) for job in jobs}) == 8
 
 
+def test_stages_of_networks_without_pretrained_weights_are_left_out_of_a_sweep_and_counted(
+    sweep: tuple[Composer, DictConfig], home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, master = sweep
+    common = ["data=synthetic", "arch=resnet18", "head=task", f"paths.home={home}"]
+
+    def texts(models: Sequence[str]) -> list[list[str]]:
+        return [[*common, f"model={model}", f"model.stages={n}"] for model in models for n in ("1", "2", "null")]
+
+    jobs = compose_jobs(master, texts(["scratch", "moments", "shuffled", "pretrained"]), ours.loader)
+    rungs = [(job.number, job.config.model.name, job.config.model.stages) for job in jobs]
+    assert rungs == [
+        *((2, "scratch", None), (5, "moments", None), (8, "shuffled", None)),
+        *((9, "pretrained", 1), (10, "pretrained", 2), (11, "pretrained", None)),
+    ]
+    said = "jobs 0, 1, 3, 4, 6, 7: model.stages=N goes with pretrained weights alone, null with any"
+    assert caplog.messages == [f"left out: {said}"]
+    with pytest.raises(ConfigurationError, match="goes with pretrained weights alone"):
+        compose_jobs(master, [each for each in texts(["scratch"]) if "model.stages=null" not in each], ours.loader)
+
+
 def test_places_are_looked_at_once_for_all_jobs(
     sweep: tuple[Composer, DictConfig], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
