@@ -165,11 +165,14 @@ def groups_of_images(runs: Sequence[Record], frames: Frames) -> tuple[dict[str, 
 
 def condense(frame: DataFrame) -> DataFrame:
     """Return of predictions what their correctness needs, of the same few columns whatever the number of classes."""
-    kept = ["sha256", "label", "predicted", "confidence", *([GROUP] if GROUP in frame else [])]
-    return frame[kept].assign(**{_CLOSED_SET: predict_closed_set(frame)})
+    kept = [*CONDENSED, *([GROUP] if GROUP in frame else [])]
+    return frame.assign(**{_CLOSED_SET: predict_closed_set(frame)})[kept]
 
 
 _CLOSED_SET = "predicted closed-set"
+
+CONDENSED = ("sha256", "label", "predicted", "confidence", _CLOSED_SET)
+"""The columns of condensed predictions; those of images in groups have `GROUP` too."""
 
 
 def predict_closed_set(frame: DataFrame) -> NDArray[np.str_]:

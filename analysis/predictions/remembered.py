@@ -1,10 +1,11 @@
 """Keep what a table needs of each run's predictions in one file of the home, so that none is read for a table anew.
 
-It may be deleted at any time.
+It may be deleted at any time. What is not whole, or of another format, is as if it were not there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.predictions.correctness import condense
+from analysis.predictions.correctness import CONDENSED, condense
 from tlft.config.addresses import hide_password, place_of
 from tlft.database.places import local_folder, tracking_uri
 from tlft.errors import TlftError
-from tlft.names import Artifact
+from tlft.names import GROUP, Artifact
 from tlft.records.folds import join_frames, parts_of
 from tlft.records.record import Record
 from tlft.storage.files import atomic_write
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RUN, _STATE = "run_id", "state"
+
+_HEADER = b"tlft predictions, format 1\n"
+"""What the file begins with; then come the 32 bytes of the SHA-256 of the rest, and the rest: a table in Parquet."""
 
 
 def memory_of(home: Path, uri: str | None, experiment_id: str) -> Path:
@@ -80,16 +84,24 @@ def _state_of(record: Record) -> str:
 
 
 def _read(file: Path) -> dict[str, DataFrame]:
+    import pyarrow
     from pyarrow import parquet
 
     try:
-        frame = parquet.read_table(file).to_pandas()
-        ids = frame[_RUN].to_numpy()
+        kept = memoryview(file.read_bytes())
+        begin = len(_HEADER) + hashlib.sha256().digest_size
+        body = kept[begin:]
+        if kept[:begin] != _HEADER + hashlib.sha256(body).digest():
+            raise ValueError("damaged, or of another format")
+        frame = parquet.read_table(pyarrow.BufferReader(body)).to_pandas()
+        if frame.empty or {*frame} - {GROUP} != {*CONDENSED, _RUN, _STATE}:
+            raise ValueError("no rows, or other columns")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         log.debug("%s: %s", file, error)
         return {}
+    ids = frame[_RUN].to_numpy()
     starts = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist()]  # a run's rows stand together
     return {ids[start]: frame[start:end] for start, end in zip(starts, [*starts[1:], len(ids)], strict=True)}
 
@@ -105,8 +117,9 @@ def _write(file: Path, frames: Mapping[str, DataFrame], states: Mapping[str, str
     sizes = [len(frame) for frame in frames.values()]
     columns = {_RUN: np.repeat(list(frames), sizes), _STATE: np.repeat([states[run_id] for run_id in frames], sizes)}
     pd.concat(frames.values(), ignore_index=True).assign(**columns).to_parquet(written, index=False)
+    body = written.getvalue()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(file, written.getvalue(), durable=False)
+        atomic_write(file, _HEADER + hashlib.sha256(body).digest() + body, durable=False)
     except (OSError, TlftError) as error:  # a table is made without it too
         log.debug("%s: %s", file, error)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from fabricated import FINE_TUNE, FROM_SCRATCH, ZERO_SHOT, predict, run
 
 from analysis.comparison_table import add_evidence, build_table
+from analysis.predictions import remembered
 from analysis.predictions.remembered import recall_predictions
 from analysis.render import render
 from tlft.names import Artifact, Tag
@@ -83,6 +89,53 @@ def test_a_damaged_memory_is_made_anew(tmp_path: Path, records: list[Record], da
     file.write_bytes(damage)
     assert len(opened(file, records)) == len(records)
     assert opened(file, records) == []
+
+
+def test_a_memory_of_which_any_byte_has_changed_is_made_anew(tmp_path: Path, records: list[Record]) -> None:
+    file = tmp_path / "1.parquet"
+    opened(file, records)
+    whole, drawn = file.read_bytes(), random.Random(0)
+    header = (0, 26, 27, 58)  # the words, the digest
+    for place in (*header, 59, len(whole) - 1, *(drawn.randrange(len(whole)) for _ in range(12))):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << drawn.randrange(8)
+        file.write_bytes(damaged)
+        assert len(opened(file, records)) == len(records), place
+        assert file.read_bytes() == whole, place
+    file.write_bytes(whole[: len(whole) // 2])
+    assert len(opened(file, records)) == len(records)
+
+
+def kept_as(frame: pd.DataFrame, header: bytes | None = None) -> bytes:
+    """Return a memory of some rows, whole, as this version or one with another header writes it."""
+    written = io.BytesIO()
+    frame.to_parquet(written, index=False)
+    body = written.getvalue()
+    return (remembered._HEADER if header is None else header) + hashlib.sha256(body).digest() + body
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frame: kept_as(frame, b"tlft predictions, format 0\n"),
+        lambda frame: kept_as(frame, b"")[32:],  # Parquet alone, as it once was
+        lambda frame: kept_as(frame[:0]),
+        *(lambda frame, name=name: kept_as(frame.drop(columns=name)) for name in ("state", "run_id", "confidence")),
+        lambda frame: kept_as(frame.assign(more=1)),
+    ],
+    ids=["another format", "no header", "no rows", "no state", "no run_id", "no confidence", "another column"],
+)
+def test_a_memory_of_another_version_is_made_anew(
+    tmp_path: Path, records: list[Record], change: Callable[[pd.DataFrame], bytes]
+) -> None:
+    file = tmp_path / "1.parquet"
+    opened(file, records)
+    whole = file.read_bytes()
+    frame = pd.read_parquet(io.BytesIO(whole[len(remembered._HEADER) + 32 :]))
+    assert kept_as(frame) == whole
+    file.write_bytes(change(frame))
+    assert len(opened(file, records)) == len(records)
+    assert file.read_bytes() == whole
 
 
 def test_a_server_s_run_is_known_by_its_digest(
