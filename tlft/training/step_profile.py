@@ -13,12 +13,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 PHASES = ("batch", "forward", "backward", "optimizer")
-"""What a step is made of; whatever else it does, such as reading the loss, is none of them."""
+"""What a step is made of; whatever else it does, such as reading the loss, lies between them."""
 
 PASSED, PROFILED = 2, 3
 """Steps that are let pass, since kernels are chosen in them and memory is taken, and steps that are looked at."""
 
 _OPERATORS = 25
+
+_STEP = "ProfilerStep*"  # what PyTorch calls the time between two calls of the profiler's `step`
 
 
 def phase(name: str) -> AbstractContextManager[object]:
@@ -74,16 +76,17 @@ class StepProfile:
 
 
 def _describe_phases(averages: Any) -> str:
-    """Return a line for each phase: milliseconds of a step, and its share of those of all phases."""
-    totals = dict.fromkeys(PHASES, 0.0)
+    """Return a line for each phase, and one for what lies between: milliseconds of a step, and its share of a step."""
+    totals = dict.fromkeys((*(f"tlft: {name}" for name in PHASES), _STEP), 0.0)
     for average in averages:
-        name = average.key.removeprefix("tlft: ")
-        if name in totals and average.key != name:
-            totals[name] = max(totals[name], average.cpu_time_total)
-    whole = sum(totals.values()) or 1.0
-    shares = {name: (total / PROFILED / 1000, 100 * total / whole) for name, total in totals.items()}
-    lines = [f"{name:<10}{mean:10.2f} ms{share:7.1f} %" for name, (mean, share) in shares.items()]
-    head = (
-        f"A training step, the mean of {PROFILED} after {PASSED} that were let pass (the CPU's time, which waits for a"
-    )
-    return "\n".join([head, "GPU only where it reads a result):", *lines])
+        if average.key in totals:
+            totals[average.key] = max(totals[average.key], average.cpu_time_total)  # the other one is the GPU's
+    whole = totals.pop(_STEP)
+    totals["between"] = whole - sum(totals.values())
+    lines = [
+        f"{key.removeprefix('tlft: '):<10}{total / PROFILED / 1000:10.2f} ms{100 * total / (whole or 1.0):7.1f} %"
+        for key, total in totals.items()
+    ]
+    head = f"A training step, from the end of the one before: the mean of {PROFILED} after {PASSED} that were let pass"
+    of_cpu = "(the CPU's time, which waits for a GPU only where it reads a result; an epoch's end may lie between):"
+    return "\n".join([head, of_cpu, *lines])
