@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -134,9 +135,15 @@ class JobKeys:
         hide_passwords(task, [name for name in names if name not in shared])
         return Config(**{name: parts[name] if name in shared else _value(task, name) for name in names}), task
 
-    def whole(self) -> DictConfig:
-        """Return the configuration with Hydra's own node."""
-        return hide_passwords(self.choice.groups.compose(self.overrides, self.keys))
+    def composition(self, task: DictConfig) -> Composition:
+        """Return the configuration with Hydra's own node, in which `${now:...}` comes to what it came to in `task`."""
+        cached, of_all = OmegaConf.get_cache(task), OmegaConf.get_cache(self.choice.groups.task)
+        return Composition(partial(self._compose, of_all if cached == of_all else cached))
+
+    def _compose(self, cached: dict[str, Any]) -> DictConfig:
+        whole = self.choice.groups.compose(self.overrides, self.keys)
+        OmegaConf.set_cache(whole, cached)
+        return hide_passwords(whole)
 
 
 class SweepComposer:

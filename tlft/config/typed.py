@@ -42,11 +42,16 @@ def register() -> None:
 
 
 def to_config(cfg: DictConfig) -> Config:
-    """Turn what Hydra composed into plain dataclasses, every interpolation resolved, with the values as they stand."""
+    """Turn what Hydra composed into plain dataclasses, every interpolation resolved, with the values as they stand.
+
+    What `${now:...}` comes to here it comes to in `cfg` from now on.
+    """
     plain = copy.deepcopy(cfg)
     with open_dict(plain):
         plain.pop("hydra", None)
-    return task_to_config(plain)
+    config = task_to_config(plain)
+    OmegaConf.copy_cache(from_config=plain, to_config=cfg)
+    return config
 
 
 def task_to_config(task: DictConfig) -> Config:

@@ -167,7 +167,7 @@ def _compose_job(
     """
     if (job := composer.find(texts)) is not None:
         try:
-            return examine_keys(job, loader), Composition(job.whole)
+            return examine_keys(job, loader)
         except ConfigurationError:
             raise
         except Exception as error:  # Hydra will say what it is, or do without

@@ -27,7 +27,7 @@ from tlft.config.compose import COMPOSITION_ERRORS, Composer, missing_keys
 from tlft.config.hydra_internals import argument_parser, explained
 from tlft.config.resolve import resolve
 from tlft.config.schema import Config
-from tlft.config.sweep_composer import JobKeys
+from tlft.config.sweep_composer import Composition, JobKeys
 from tlft.config.typed import quote_texts, to_config, with_values
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, InapplicableError, one_line
@@ -149,15 +149,16 @@ def _wrong_references(cfg: DictConfig) -> list[str]:
     return problems
 
 
-def examine_keys(job: JobKeys, loader: ConfigLoader) -> Config:
-    """Return the same of a job that Hydra has not composed.
+def examine_keys(job: JobKeys, loader: ConfigLoader) -> tuple[Config, Composition]:
+    """Return the same of a job that Hydra has not composed, and its whole configuration.
 
     Raises:
         ConfigurationError: with every problem.
         Exception: whatever Hydra and OmegaConf raise of what cannot be composed, or lacks a value.
     """
     config, task = job.task()
-    return _checked(config, task, job.choice.options, job.choice.mode, loader)
+    checked = _checked(config, task, job.choice.options, job.choice.mode, loader)
+    return checked, job.composition(task)
 
 
 def _checked(

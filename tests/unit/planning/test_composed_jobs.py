@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -184,6 +184,7 @@ def assert_equal(jobs: Sequence[Job | str], expected: Sequence[Job | str]) -> No
 @example(["training=${seed}", "training.epochs=1"])
 @example(["data.origin=${hydra.job.num}"])
 @example(["tracking.uri=postgresql://u:secret@h/d"])
+@example(["tracking.experiment=${now:%Y}"])
 @settings(FUZZ, max_examples=EXAMPLES)
 @given(jobs)
 def test_a_job_is_composed_as_hydra_composes_it_or_refused_in_the_same_words(
@@ -208,6 +209,23 @@ def test_jobs_leave_no_trace_in_each_other(
     there_and_back = [*right, *reversed(right)]
     if right:
         assert_equal(compose_all(sweep, [texts for texts, _ in there_and_back]), [job for _, job in there_and_back])
+
+
+@pytest.mark.parametrize("compose", [compose_all, compose_all_by_hydra])
+@pytest.mark.parametrize("now", ["tracking.experiment=at ${now:%f}", "+tracking.tags.at=${now:%H-%M-%S-%f}"])
+def test_a_time_is_the_same_wherever_a_job_has_it(
+    sweep: tuple[Composer, DictConfig], home: Path, compose: Callable[..., Sequence[Job | str]], now: str
+) -> None:
+    jobs = compose(sweep, [[now, "seed=1"], [now, "seed=2"], ["seed=3"]])
+    times = set()
+    for job in jobs:
+        assert isinstance(job, Job)
+        told = (job.config.tracking.experiment, job.config.tracking.tags)
+        for composed in (job.composition(), job.composition(), pickle.loads(pickle.dumps(job)).composition()):
+            tracking = OmegaConf.to_container(composed.tracking, resolve=True)
+            assert (tracking["experiment"], tracking["tags"]) == told  # type: ignore[index,call-overload]
+        times.add(str(told))
+    assert len(times) == 3  # each job has its own
 
 
 @pytest.mark.parametrize(
