@@ -212,18 +212,20 @@ def test_jobs_leave_no_trace_in_each_other(
 
 
 @pytest.mark.parametrize("compose", [compose_all, compose_all_by_hydra])
-@pytest.mark.parametrize("now", ["tracking.experiment=at ${now:%f}", "+tracking.tags.at=${now:%H-%M-%S-%f}"])
+@pytest.mark.parametrize(
+    "now", ["tracking.experiment=at ${now:%f}", "+tracking.tags.at=${now:%H-%M-%S-%f}", "seed=${now:%f}"]
+)
 def test_a_time_is_the_same_wherever_a_job_has_it(
     sweep: tuple[Composer, DictConfig], home: Path, compose: Callable[..., Sequence[Job | str]], now: str
 ) -> None:
-    jobs = compose(sweep, [[now, "seed=1"], [now, "seed=2"], ["seed=3"]])
+    jobs = compose(sweep, [[now, "threads=1"], [now, "threads=2"], ["seed=3"]])
     times = set()
     for job in jobs:
         assert isinstance(job, Job)
-        told = (job.config.tracking.experiment, job.config.tracking.tags)
+        told = (job.config.tracking.experiment, job.config.tracking.tags, job.config.seed)
         for composed in (job.composition(), job.composition(), pickle.loads(pickle.dumps(job)).composition()):
             tracking = OmegaConf.to_container(composed.tracking, resolve=True)
-            assert (tracking["experiment"], tracking["tags"]) == told  # type: ignore[index,call-overload]
+            assert (tracking["experiment"], tracking["tags"], composed.seed) == told  # type: ignore[index,call-overload]
         times.add(str(told))
     assert len(times) == 3  # each job has its own
 
