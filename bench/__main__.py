@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(names: Sequence[str], pairs: int, small: Sizes | None) -> int:
-    """Measure what is asked for; raw files are written when their comparison is whole, the rest when all is."""
+    """Measure what is asked for; raw files are written when all of their set are there, the rest when all is."""
     if pairs < 1:
         raise ConfigurationError(f"--pairs {pairs}: give 1 or more")
     refuse_unknown(names)

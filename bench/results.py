@@ -1,7 +1,10 @@
 """What was measured: a raw file for each figure, and the results that are made of them.
 
 bench/raw/NAME.json     the seconds of both sides, by round; where, with what and of which commit
+bench/raw/set.json      all of a set, there only while its files are written
 bench/results.json      the ratios of all raw files of one machine and the same versions
+
+A set is what was measured of one comparison, its sides in turn.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from tlft.storage.files import atomic_write
 FOLDER = Path(__file__).parent
 PAGE, PICTURE = PROJECT / "docs" / "performance.md", PROJECT / "docs" / "pictures" / "performance.png"
 _WRITTEN = ("bench/raw", "bench/results.json", "docs/performance.md", "docs/pictures/performance.png")
+_SET = "set.json"
 _PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "mlflow", "hydra-core")
 _OF_PEERS = ("fastai", "lightning")
 
@@ -85,13 +89,24 @@ def raw_of(figure: Figure, seconds: Mapping[str, Sequence[float]]) -> dict[str, 
 
 
 def write_raw(raws: Iterable[Mapping[str, Any]], folder: Path = FOLDER) -> None:
-    """Keep what was measured; each file is there as a whole, or as it was before."""
-    for raw in raws:
-        _write_json(folder / "raw" / f"{raw['name']}.json", raw)
+    """Keep a set: all of it, or nothing if the process is killed before."""
+    _finish_set(folder)
+    _write_json(folder / "raw" / _SET, list(raws))  # from here on it is kept: whoever reads finishes what is left
+    _finish_set(folder)
+
+
+def _finish_set(folder: Path) -> None:
+    """Write the files of a set that is kept as a whole, if there is one."""
+    whole = folder / "raw" / _SET
+    if whole.exists():
+        for raw in json.loads(whole.read_text(encoding="utf-8")):
+            _write_json(folder / "raw" / f"{raw['name']}.json", raw)
+        whole.unlink()
 
 
 def read_raw(folder: Path = FOLDER) -> list[dict[str, Any]]:
-    """Return all that was measured, the oldest first."""
+    """Return all that was measured, the oldest first; a set that a killed process has left is finished before."""
+    _finish_set(folder)
     raws = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "raw").rglob("*.json")]
     return sorted(raws, key=lambda raw: (raw["time"], raw["name"]))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench import results
 from bench.page import BEGIN, END, block_of, table, with_block, write_page
 from bench.pairs import Comparison, Figure, Side, Sizes
 from tlft.errors import TlftError
+from tlft.storage.files import atomic_write
 
 MACHINE = {"processor": "A", "vectors": "AVX2", "threads": 2, "precision": "float32", "memory_gb": 8, "system": "Linux"}
 FIGURES = (Figure("epoch/x/over_y", "y", "x", "an epoch of x: y", 2), Figure("plan/over_z", "z", "x", "a plan: z"))
@@ -56,6 +58,40 @@ def test_raw_files_are_read_back_the_oldest_first(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "results.json").read_text()) == made
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"raw/epoch/x/over_y.json", "raw/plan/over_z.json", "results.json"}
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_a_process_that_is_killed_leaves_all_of_a_set_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    names = ("epoch/x/over_y", "epoch/x/over_z", "epoch/x/over_w")
+    old = [raw(name) for name in names]
+    new = [raw(name, 1, commit="d" * 40) for name in names]
+    results.write_raw(old, tmp_path)
+    left = iter(range(writes))
+
+    def write(path: Path, data: bytes) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        atomic_write(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "atomic_write", write)
+        with pytest.raises(KeyboardInterrupt) if writes < 4 else nullcontext():
+            results.write_raw(new, tmp_path)
+    by_name = {each["name"]: each for each in results.read_raw(tmp_path)}
+    assert [by_name[name] for name in names] == (new if writes else old)
+    assert len(by_name) == len(list((tmp_path / "raw").rglob("*.*"))) == len(names)
+
+
+def test_a_set_of_which_a_figure_cannot_be_told_is_not_kept(tmp_path: Path) -> None:
+    def raws() -> Iterator[dict[str, Any]]:
+        yield raw("epoch/x/over_y")
+        raise TlftError("no such package")
+
+    with pytest.raises(TlftError):
+        results.write_raw(raws(), tmp_path)
+    assert results.read_raw(tmp_path) == []
 
 
 def test_machine_versions_and_commit_are_told() -> None:
