@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +26,11 @@ from tlft.errors import TlftError
 from tlft.pixels.cache import warn_of_caches
 from tlft.pixels.pixel_store import decode_images
 from tlft.pixels.transforms import Transform
+from tlft.pixels.versions import feature_versions
 from tlft.runtime.claims import Claim
 from tlft.runtime.garbage import STALE_SECONDS
+from tlft.storage import locks
+from tlft.storage.checked_json import write_checked
 from tlft.storage.files import sha256_of
 from tlft.storage.records import RecordStore, last_used, shards_of
 from tlft.tracking.active_run import ActiveRun
@@ -275,6 +280,68 @@ def test_decoded_images_that_are_of_no_use_are_found(home: Path, capsys: pytest.
     assert shard.exists()
     assert not cut.exists()
     assert not former.exists()
+
+
+def keep_versions(home: Path, key: str, **others: str) -> Path:
+    """Keep features of these versions beside the ones that are here; returns their folder."""
+    folder = keep_features(home, key, 1).parent
+    facts = {"versions": feature_versions("torch", "torchvision") | others}
+    write_checked(folder / "border.json", {"facts": facts, "border": None, "reason": ""})
+    return folder
+
+
+def test_caches_of_other_versions_are_found_when_a_month_has_passed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = [decode(home, 16).parent, keep_versions(home, "a")]
+    decoded = here[0].rename(here[0].with_name("16-bilinear-64-format-3-pillow-1.2.3"))
+    former = decode(home, 16).parent.rename(here[0].with_name("16-bilinear-64-format-1-pillow-1.2.3"))
+    decode(home, 16)
+    features = [keep_versions(home, "b", torch="0.1"), keep_versions(home, "c", Pillow="1.2.3")]
+    features += [keep_versions(home, "d", gone="1"), keep_features(home, "e", 1).parent]
+    others = [decoded, former, *features]
+    assert "nothing to delete" in said_by(capsys, "--yes")  # another installation may have made them today
+    for folder in (*here, *others):
+        os.utime(folder, (1, 1))
+    os.utime(shards_of(features[1])[0] / "index.npy")  # it is used
+    reasons = [
+        "decoded images, unused for a month, of another version of Pillow (1.2.3); computed anew when needed",
+        "decoded images, unused for a month, of another version of the format of decoded images (1); computed anew",
+        "features, unused for a month, of another version of torch (0.1); computed anew when needed",
+        "",
+        "features, unused for a month, of another version of gone (1); computed anew when needed",
+        "features, unused for a month, that do not say what computed them",
+    ]
+    said = said_by(capsys, "--max-gb", "100")
+    for folder, reason in zip(others, reasons, strict=True):
+        assert (f"{folder.relative_to(home)}: {reason}" in said) == bool(reason)
+    assert "5 to delete" in said
+    assert "8 to delete" in said_by(capsys, "--max-gb", "0")  # each once
+    with FileLock(decoded.with_name(f"{decoded.name}.lock")):
+        assert "deleted 4, " in said_by(capsys, "--yes")
+    assert [folder.exists() for folder in others] == [True, False, False, True, False, False]
+    assert all(folder.exists() for folder in here)
+
+
+def test_caches_that_cannot_be_locked_stay_and_the_others_are_looked_at(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, features, damaged = decode(home, 16), keep_features(home, "abc", 17), keep_features(home, "def", 18)
+    (damaged / "records.bin").write_bytes(b"")
+
+    def locked(path: Path, seconds: float) -> AbstractContextManager[None]:
+        if "abc" in path.name:
+            return real(path, seconds)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    real = locks.locked
+    monkeypatch.setattr("tlft.pixels.cache.locked", locked)
+    said = said_by(capsys, "--max-gb", "0", "--yes")
+    reason = "cannot be locked (Read-only file system)"
+    assert f"kept    {decoded.relative_to(home)}: decoded images, last used on 1970-01-01; {reason}" in said
+    assert f"kept    {damaged.relative_to(home)}: features, damaged; {reason}" in said
+    assert "deleted 1, " in said
+    assert [shard.exists() for shard in (decoded, features, damaged)] == [True, False, True]
 
 
 def test_a_run_says_that_caches_are_over_the_limit(home: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,7 @@ from tlft.duplicates.image_match import appearance_of, is_copy
 from tlft.errors import TlftError
 from tlft.pixels.pixel_store import DecodedImages
 from tlft.pixels.transforms import Transform
+from tlft.pixels.versions import decoder_versions
 from tlft.storage.files import atomic_write, relative_name
 from tlft.storage.locks import one_at_a_time
 from tlft.terminal.progress import progress
@@ -91,7 +92,7 @@ def find_near_duplicates(
         return None
     names = [[file.split, file.label, file.sha256, relative_name(file.path, dataset.root)] for file in files]
     geometry = [transform.resize, transform.crop, transform.interpolation, *transform.peculiarities]
-    identity = json.dumps([_FORMAT, geometry, dataset.classes, names], sort_keys=True)
+    identity = json.dumps([_FORMAT, decoder_versions(), geometry, dataset.classes, names], sort_keys=True)
     memory = cache / "near_duplicates" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
     if (pairs := _read(memory)) is not None:
         return pairs

@@ -1,7 +1,8 @@
 """Have the frozen part of a network look at each image once: what it says is kept, and shared by all runs.
 
 A folder of `cache/features/` is for one frozen part: these weights and this transform, up to one border, computed by
-one kind of machine. In it is a record for each image, by the SHA-256 of its file, and one for its mirror image.
+one kind of machine. In it is a record for each image, by the SHA-256 of its file, and one for its mirror image; beside
+them stands what they are of, and where the border is.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,12 @@ from tlft.features.inputs import View, compute
 from tlft.features.keeping import KeptFeatures
 from tlft.models.freeze import changing_state, freeze
 from tlft.models.weights import Weights
+from tlft.pixels.versions import FACTS, feature_versions
 from tlft.runtime.device import Machine, waited_for
-from tlft.storage.files import atomic_write
+from tlft.storage.checked_json import DamagedFileError, read_checked, write_checked
 from tlft.training.drawing import draw_flips
 
 log = logging.getLogger(__name__)
-
-_FORMAT = 1
-"""Goes up when this package computes other features, or lays its cache out in another way."""
 
 
 @dataclass(frozen=True)
@@ -75,25 +73,13 @@ def share_features(
         machine: where the run is computed, and in which precision.
         on_batch: called after each batch; what it raises ends the computation, and what was computed stays.
     """
-    if config.features == "off" or config.training.trainable == "all":
+    if config.features == "off" or config.training.trainable == "all" or not _is_shown_alike(config, weights):
         return None
-    if config.training.epochs and config.augment.name != "reference":
-        log.info(
-            "features: the frozen part of %s is computed in each epoch, since augment=%s shows no image twice alike",
-            *(config.arch.name, config.augment.name),
-        )
-        return None
-    if config.training.epochs and config.training.image_size not in (None, weights.transform.crop):
-        log.info(
-            "features: the frozen part of %s is computed in each epoch, since training.image_size=%d is not the size "
-            "that is evaluated",
-            *(config.arch.name, config.training.image_size),
-        )
-        return None
-    folder = folder_of(config.home, describe_frozen(model, config, weights), machine)
+    facts = facts_of(describe_frozen(model, config, weights), machine)
+    folder = folder_of(config.home, facts)
     try:
         with _ready_for_training(model, config):
-            border = _open_border(folder, model, weights.transform.crop, machine)
+            border = _open_border(folder, facts, model, weights.transform.crop, machine)
         if border is None:
             return None
         kept = KeptFeatures(folder, border)
@@ -113,6 +99,24 @@ def share_features(
         for name, split in images.splits.items()
     }
     return SharedFeatures(border, replace(images, **splits))
+
+
+def _is_shown_alike(config: Config, weights: Weights) -> bool:
+    """Tell whether every epoch, and evaluation, shows an image as it is or mirrored; where not, it is said why."""
+    if config.training.epochs and config.augment.name != "reference":
+        log.info(
+            "features: the frozen part of %s is computed in each epoch, since augment=%s shows no image twice alike",
+            *(config.arch.name, config.augment.name),
+        )
+        return False
+    if config.training.epochs and config.training.image_size not in (None, weights.transform.crop):
+        log.info(
+            "features: the frozen part of %s is computed in each epoch, since training.image_size=%d is not the size "
+            "that is evaluated",
+            *(config.arch.name, config.training.image_size),
+        )
+        return False
+    return True
 
 
 @contextmanager
@@ -145,15 +149,18 @@ def describe_frozen(model: nn.Module, config: Config, weights: Weights) -> dict[
         }
 
 
-def folder_of(home: Path, frozen: Mapping[str, Any], machine: Machine) -> Path:
-    """Return where a home keeps what a frozen part says of images, by everything on which the bits of that depend."""
-    facts = {
+def facts_of(frozen: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
+    """Return everything on which the bits depend of what a frozen part says of an image, in plain JSON types."""
+    return {
         **frozen,
-        "format": _FORMAT,
         "precision": machine.precision,
         "machine": _kind_of(machine),
-        "versions": {name: metadata.version(name) for name in ("torch", frozen["arch"][0])},
+        "versions": feature_versions("torch", frozen["arch"][0]),
     }
+
+
+def folder_of(home: Path, facts: Mapping[str, Any]) -> Path:
+    """Return where a home keeps the features of which these are the facts."""
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
     return home / "cache" / "features" / key
 
@@ -182,20 +189,27 @@ def remembered_border(folder: Path) -> Border | None:
     Raises:
         UncuttableError: if it was found that it cannot be cut.
         LookupError: if that was not found out yet.
+        DamagedFileError: if what was found is damaged.
     """
     try:
-        remembered = json.loads((folder / "border.json").read_text())
-        if remembered["reason"]:
-            raise UncuttableError(remembered["reason"])
-        return Border(**remembered["border"]) if remembered["border"] else None
-    except (OSError, ValueError, KeyError, TypeError):
+        remembered = read_checked(folder / FACTS)
+    except OSError:
         raise LookupError(str(folder)) from None
+    if remembered["reason"]:
+        raise UncuttableError(remembered["reason"])
+    return Border(**remembered["border"]) if remembered["border"] else None
 
 
-def _open_border(folder: Path, model: nn.Module, size: int, machine: Machine) -> Border | None:
+def _open_border(
+    folder: Path, facts: Mapping[str, Any], model: nn.Module, size: int, machine: Machine
+) -> Border | None:
     """Return where the network is cut, as it was found before, or found and remembered now."""
-    with suppress(LookupError):
+    try:
         return remembered_border(folder)
+    except LookupError:
+        pass
+    except DamagedFileError as error:
+        log.warning("%s: is damaged, and computed anew", error)
     border, reason = None, ""
     try:
         border = find_border(model, size, machine)
@@ -203,9 +217,9 @@ def _open_border(folder: Path, model: nn.Module, size: int, machine: Machine) ->
         raise  # and not remembered
     except UncuttableError as error:
         reason = str(error)
-    record = {"border": asdict(border) if border else None, "reason": reason}
+    record = {"facts": facts, "border": asdict(border) if border else None, "reason": reason}
     try:
-        atomic_write(folder / "border.json", json.dumps(record, indent=1).encode())
+        write_checked(folder / FACTS, record)
     except TlftError as error:
         log.debug("%s", error)  # said where the features themselves cannot be kept
     if reason:

@@ -13,6 +13,7 @@ from tlft.data.batches import Split
 from tlft.features.border import Border, UncuttableError
 from tlft.features.inputs import FeatureInputs, View, bytes_per_image, key_of
 from tlft.runtime.memory import available_memory
+from tlft.storage.files import mend_of_home
 from tlft.storage.records import open_store
 from tlft.terminal.progress import describe_space, progress
 
@@ -49,7 +50,7 @@ class KeptFeatures:
             UncuttableError: if there is room neither on the disk nor in memory.
         """
         by_key = {view.key: view for view in views}
-        if damaged := self._store.drop_damaged(by_key):
+        if damaged := self._store.drop_damaged(by_key, bytes_per_image(self._border)):
             log.warning("%s: %d of the features are damaged, and computed anew", self._folder, len(damaged))
         self._refuse_too_many(by_key, max_gb)
         try:
@@ -58,8 +59,7 @@ class KeptFeatures:
                 with self._store.appending(waiting) as appender:
                     self._compute(by_key, compute, on_batch, appender.append)
         except OSError as error:
-            mend = "free space there, or set paths.home"
-            reason = error.strerror or error
+            reason, mend = error.strerror or error, mend_of_home(error)
             log.warning("%s: cannot keep features (%s), which are for this run alone; %s", self._folder, reason, mend)
             if len(self._store.missing(by_key)) * bytes_per_image(self._border) > _MOST_OF_MEMORY * available_memory():
                 raise UncuttableError("what it says of the images fits neither on the disk nor into memory") from None

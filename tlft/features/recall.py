@@ -11,9 +11,10 @@ import numpy as np
 from tlft.data.batches import PixelInputs
 from tlft.evaluation.predictions import Predictions, evaluate
 from tlft.features.border import Border, UncuttableError, from_border
-from tlft.features.cache import folder_of, remembered_border
+from tlft.features.cache import facts_of, folder_of, remembered_border
 from tlft.features.inputs import FeatureInputs, bytes_per_image
 from tlft.inference.classifier import Classifier
+from tlft.storage.checked_json import DamagedFileError
 from tlft.storage.files import sha256_of
 from tlft.storage.records import RecordStore, open_store
 
@@ -32,9 +33,9 @@ class RecalledFeatures:
         if not (frozen := classifier.description.get("frozen")):
             return None
         try:
-            folder = folder_of(home, frozen, classifier.machine)
+            folder = folder_of(home, facts_of(frozen, classifier.machine))
             border = remembered_border(folder)
-        except (UncuttableError, LookupError):
+        except (UncuttableError, LookupError, DamagedFileError):
             return None
         return None if border is None else cls(classifier, border, open_store(folder))
 

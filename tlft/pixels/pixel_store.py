@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import PIL
 from PIL import Image
 
 from tlft.commands import invocation
@@ -27,15 +26,13 @@ from tlft.pixels.cache import former_caches
 from tlft.pixels.decode import BadImageError, decode, read_file
 from tlft.pixels.stored_pixels import StoredPixels, centre_offset, cut_centre, record_of
 from tlft.pixels.transforms import Transform
+from tlft.pixels.versions import name_of_decoded
 from tlft.runtime.memory import bound_freed, keeping_freed
-from tlft.storage.files import display_name
+from tlft.storage.files import display_name, mend_of_home
 from tlft.storage.records import Appender, RecordStore, open_store
 from tlft.terminal.progress import progress
 
 log = logging.getLogger(__name__)
-
-_FORMAT = 3
-"""Goes up when this module gives other pixels, or lays out records in another way."""
 
 _LONGEST = 4
 """Times the shorter side: so much of an image is kept, that of its middle, else one of 1 x 400 pixels takes 75 MB."""
@@ -190,9 +187,8 @@ def decode_all(files: Mapping[str, Path], transform: Transform, cache: Path, wor
 
 def _name_of_store(transform: Transform) -> str:
     """Return what the folder is called whose records any transform can take its crops of that scales alike."""
-    # another Pillow may give other pixels, and may read files that this one calls bad
     geometry = (transform.resize, transform.interpolation, _longest(transform), *transform.peculiarities)
-    return f"{'-'.join(map(str, geometry))}-format-{_FORMAT}-pillow-{PIL.__version__}"
+    return name_of_decoded("-".join(map(str, geometry)))
 
 
 def _key_of_bad(digest: str) -> str:
@@ -216,10 +212,8 @@ def _complete(store: RecordStore, files: Mapping[str, Path], transform: Transfor
         with store.appending(_WAITING) as appender:
             _decode(_missing(store, files), transform, workers, appender)
     except OSError as error:
-        mend = "free space there, or set paths.home"
-        raise TlftError(
-            f"{store.folder}: cannot write the decoded images ({error.strerror or error}); {mend}"
-        ) from None
+        reason = f"{error.strerror or error}); {mend_of_home(error)}"
+        raise TlftError(f"{store.folder}: cannot write the decoded images ({reason}") from None
 
 
 def _decode(files: Mapping[str, Path], transform: Transform, workers: int, appender: Appender) -> None:

@@ -17,7 +17,7 @@ from tlft.runtime.claims import Claim
 from tlft.storage.files import temporary_files
 
 _WRITTEN_BY_JOBS = ("outcome.json", "progress.json", "sweep.csv", "sweep.json", "report.html")
-_UNUSED_SECONDS = 30 * 24 * 3600.0
+UNUSED_SECONDS = 30 * 24 * 3600.0
 STALE_SECONDS = 3600.0  # after the last write a temporary file is nobody's: what is being written takes seconds
 
 
@@ -76,7 +76,7 @@ def leftovers(home: Path) -> Iterator[Waste]:
         if path.exists() and path.stat().st_mtime < old:
             yield Waste(path, "a temporary file of a process that was killed")
     for path in sorted((home / "cache" / "predictions").glob("*.parquet")):
-        if path.stat().st_mtime < time.time() - _UNUSED_SECONDS:
+        if path.stat().st_mtime < time.time() - UNUSED_SECONDS:
             yield Waste(path, "of an experiment without a new run for a month; the next note makes it anew")
     kinds = (".claim", ".lease", ".lock", ".owner")  # the last: of earlier versions
     claims = {path.name.partition(".")[0]: path for path in sorted(locks.glob("*.*")) if path.suffix in kinds}

@@ -185,6 +185,12 @@ def one_line_for_the_disk(folder: Path, mend: str) -> Iterator[None]:
         raise TlftError(f"{where}: {error.strerror or error}; {mend}") from None
 
 
+def mend_of_home(error: OSError) -> str:
+    """Return what can be done where the home takes no more, or nothing."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{'free space there' if is_full else 'let it be written to'}, or set paths.home"
+
+
 def artifact_folder(mlruns: Path, experiment: str) -> Path:
     """Return the folder for the files of an experiment: of its name, or of one that leads nowhere else.
 

@@ -118,9 +118,19 @@ class RecordStore:
             self._places[name] = (shard, begin, end, None)
         return record
 
-    def drop_damaged(self, keys: Iterable[str]) -> list[str]:
-        """Forget those records whose bytes are not what was written, and return their keys; each is looked at once."""
-        return [key for key in keys if key in self and self.read_sound(key) is None]
+    def drop_damaged(self, keys: Iterable[str], length: int | None = None) -> list[str]:
+        """Forget those records whose bytes are not what was written, and return their keys; each is looked at once.
+
+        Where each record has one `length`, any other is damaged too.
+        """
+        return [key for key in keys if key in self and not self._keep_sound(key, length)]
+
+    def _keep_sound(self, key: str, length: int | None) -> bool:
+        record = self.read_sound(key)
+        if record is None or length in (None, len(record)):
+            return record is not None
+        self._places.pop(key.encode(), None)
+        return False
 
     def touch(self, keys: Iterable[str]) -> None:
         """Note that these records are used now, for whoever deletes the longest unused; a store may be read-only."""

@@ -143,6 +143,14 @@ def test_pairs_survive_json_and_other_texts_are_none(tmp_path: Path) -> None:
             parse(text)
 
 
+def test_what_another_pillow_decoded_is_searched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder_of(tmp_path / "scenes", {})
+    for version in ("1.2.3", "1.2.4"):
+        monkeypatch.setattr("PIL.__version__", version)
+        search(root, tmp_path)
+    assert len(list((tmp_path / "cache" / "near_duplicates").glob("*.json"))) == 2
+
+
 def test_the_footnote_names_them_once() -> None:
     runs = [run(FINE_TUNE, seed=str(seed)) for seed in range(3)]
     for record in runs:

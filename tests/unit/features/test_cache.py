@@ -29,6 +29,7 @@ from tlft.models.head import replace_head
 from tlft.models.network import build_network
 from tlft.models.spec import Spec
 from tlft.models.weights import Weights
+from tlft.pixels import versions
 from tlft.pixels.pixel_store import DecodedImages
 from tlft.pixels.stored_pixels import StoredPixels
 from tlft.runtime.device import Machine
@@ -270,9 +271,99 @@ def test_another_format_is_computed_anew_beside(
     config = configure(*PROBE)
     share(config, images)
     count = len(computed)
-    monkeypatch.setattr(cache, "_FORMAT", 2)
+    monkeypatch.setattr(versions, "FEATURES_FORMAT", versions.FEATURES_FORMAT + 1)
     share(config, images)
     assert len(computed) == 2 * count
+
+
+@pytest.mark.parametrize("what", ["PIL.__version__", "tlft.pixels.versions.DECODED_FORMAT"])
+def test_what_another_decoder_made_of_the_images_is_not_taken_for_what_this_one_makes(
+    configure: Configure, images: Images, computed: list[str], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    config = configure(*PROBE)
+    share(config, images)
+    count = len(computed)
+    monkeypatch.setattr(what, "1.2.3")
+    share(config, images)
+    assert len(computed) == 2 * count
+
+
+def test_a_changed_byte_of_the_border_is_seen_and_it_is_found_anew(
+    configure: Configure, images: Images, computed: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure(*PROBE)
+    share(config, images)
+    path = folder_of(config) / "border.json"
+    whole = path.read_bytes()
+    computed.clear()
+    random = np.random.default_rng(0)
+    for place, change in zip(random.choice(len(whole), 40, replace=False), random.integers(1, 256, 40), strict=True):
+        data = bytearray(whole)
+        data[place] ^= change
+        path.write_bytes(data)
+        caplog.clear()
+        assert share(config, images) is not None
+        assert caplog.text.count(f"{path}: is damaged, and computed anew") == 1
+        assert path.read_bytes() == whole
+    assert not computed  # the features have digests of their own
+
+
+@pytest.mark.parametrize(
+    ("true", "false"),
+    [
+        ('"dtype": "float32"', '"dtype": "float16"'),
+        ('"module": "drop"', '"module": "dropped"'),
+        ('"reason": ""', '"reason": "no"'),
+        ("   4", "   5"),
+    ],
+)
+def test_a_border_that_was_changed_changes_no_result(
+    configure: Configure, images: Images, true: str, false: str
+) -> None:
+    config = configure(*PROBE)
+    expected = with_and_without(config, images)
+    path = folder_of(config) / "border.json"
+    assert true in path.read_text()
+    path.write_text(path.read_text().replace(true, false))
+    records.open_store.cache_clear()
+    assert with_and_without(config, images) == expected
+
+
+def test_a_record_of_another_length_is_computed_anew(
+    configure: Configure, images: Images, computed: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure(*PROBE)
+    expected = with_and_without(config, images)
+    store = RecordStore(folder_of(config))
+    with store.appending("waiting") as appender:
+        for split, change in ((images.eval, slice(1, None)), (images.train, slice(0, 0))):
+            key = split.files[0].sha256
+            appender.append(key, store.read(key)[change])
+    records.open_store.cache_clear()
+    computed.clear()
+    assert with_and_without(config, images) == expected
+    assert sorted(computed) == sorted(split.files[0].sha256 for split in (images.eval, images.train))
+    assert "2 of the features are damaged, and computed anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"), [(errno.ENOSPC, "free space there"), (errno.EROFS, "let it be written to"), (13, "let it be")]
+)
+def test_why_features_cannot_be_kept_says_what_can_be_done(
+    configure: Configure,
+    images: Images,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+    mend: str,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(records, "one_at_a_time", refuse)
+    assert share(configure(*PROBE), images) is not None
+    assert f"({os.strerror(number)}), which are for this run alone; {mend}" in caplog.text
+    assert ", or set paths.home" in caplog.text
 
 
 def test_other_weights_precision_and_stages_have_features_of_their_own(

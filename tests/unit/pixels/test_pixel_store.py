@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import pickle
 import re
 import shutil
@@ -589,6 +591,17 @@ def test_full_disk_names_the_folder(
     with pytest.raises(TlftError, match=message):
         decode_images(photographs, SMALL, tmp_path / "cache")
     assert not list(store_in(tmp_path / "cache").iterdir())
+
+
+def test_a_cache_that_may_not_be_written_is_not_said_to_be_full(
+    photographs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tlft.storage.records.one_at_a_time", refuse)
+    with pytest.raises(TlftError, match=r"\(Read-only file system\); let it be written to, or set paths.home"):
+        decode_images(photographs, SMALL, tmp_path / "cache")
 
 
 def test_cache_that_is_a_file_is_one_line(photographs: dict[str, Path], tmp_path: Path) -> None:

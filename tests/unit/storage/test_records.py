@@ -190,6 +190,18 @@ def test_a_killed_writer_leaves_whole_shards_and_the_next_goes_on(tmp_path: Path
     assert not (tmp_path / "store" / "next.partial").exists()
 
 
+def test_where_all_have_one_length_another_is_damage(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "store")
+    fill(store, "a", "b")
+    fill(store, "c", size=99)
+    fill(store, "d", size=0)
+    assert store.drop_damaged("abcde", 100) == ["c", "d"]
+    assert store.missing("abcd") == ["c", "d"]
+    fill(store, "c")
+    assert store.drop_damaged("abcd", 100) == []
+    assert RecordStore(tmp_path / "store").drop_damaged("abcd") == []  # elsewhere any length is right
+
+
 def test_use_is_noted_of_the_shards_that_are_used(tmp_path: Path) -> None:
     store = RecordStore(tmp_path / "store")
     fill(store, "a")
