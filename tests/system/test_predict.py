@@ -36,6 +36,7 @@ from tlft.register import choose_best
 from tlft.register import main as register
 from tlft.runs.experiment import run_experiment
 from tlft.storage import records
+from tlft.storage.records import last_used
 from tlft.tracking.reader import load_records
 
 
@@ -352,6 +353,24 @@ def test_what_a_frozen_part_has_said_is_not_computed_again(
     for one, other in zip(shared, anew, strict=True):
         assert one["predicted"] == other["predicted"]
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+def test_a_damaged_border_is_not_believed_and_prediction_is_use(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    image = home.folder / "val" / "ants" / "0.png"
+    shards = sorted((home.path / "cache" / "features").glob("*/0*"))
+    for shard in shards:
+        os.utime(shard / "index.npy", (1, 1))
+    expected = answers_of(capsys, home.untouched, image)
+    assert [last_used(shard) > 1 for shard in shards].count(True) == 1
+    borders = {path: path.read_text() for path in (home.path / "cache" / "features").glob("*/border.json")}
+    try:
+        for path, text in borders.items():
+            path.write_text(text.replace('"module": "', '"module": "no_such_'))
+        answers = answers_of(capsys, home.untouched, image)
+        assert answers[0]["probabilities"] == pytest.approx(expected[0]["probabilities"], abs=1e-5)
+    finally:
+        for path, text in borders.items():
+            path.write_text(text)
 
 
 def test_a_damaged_feature_is_not_believed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:

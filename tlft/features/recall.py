@@ -42,8 +42,9 @@ class RecalledFeatures:
     def load(self, path: Path, otherwise: Callable[[Path], np.ndarray]) -> np.ndarray:
         """Return what is kept of the image in a file, uint8 [bytes], or the image itself as `otherwise` loads it."""
         if path.is_file():  # a pipe would be waited for
-            record = self.store.read_sound(sha256_of(path))
+            record = self.store.read_sound(digest := sha256_of(path))
             if record is not None and len(record) == bytes_per_image(self.border):
+                self.store.touch([digest])
                 return record
         return otherwise(path)
 
