@@ -27,6 +27,7 @@ from tlft.runs.hydra_job import run_job, run_job_of_hydra
 from tlft.runs.preflight import check_command_line
 from tlft.runs.replay import expand
 from tlft.runtime.signals import listen, say_interrupted
+from tlft.storage.looking import looking_once
 from tlft.terminal.command_line import exit_with, outlive_reader, without_shown_passwords, write_to_any_terminal
 from tlft.terminal.line_breaks import fitting
 from tlft.terminal.text_table import width_of_output
@@ -56,6 +57,7 @@ def show(argv: Sequence[str]) -> None:
         ) from error
 
 
+@looking_once()
 def main() -> None:
     """Check the whole command line before anything is written, then do what it asks for."""
     listen()

@@ -220,14 +220,8 @@ def _wrong_combinations(config: Config) -> list[str]:
                 "evaluated; use head=task to train, or training.trainable=none"
             )
     problems += _model_problems(config) + _recipe_problems(config)
-    if config.sweep.choose is not None:
-        if config.sweep.choose != "holdout":
-            problems.append(f"sweep.choose={config.sweep.choose}: choose holdout, or null")
-        elif config.data.holdout_fraction is None and config.data.holdout_split is None:
-            problems.append(
-                "sweep.choose=holdout: there is no hold-out to choose on, and the evaluation images are not for that; "
-                "set data.holdout_fraction=0.2 or data.holdout_split, or sweep.choose=null"
-            )
+    if config.sweep.choose not in (None, "holdout"):
+        problems.append(f"sweep.choose={config.sweep.choose}: choose holdout, or null")
     if (key := config.sweep.curve) is not None and not _has_key(config, key):
         mend = "name one that the sweep varies, such as training.epochs"
         problems.append(f"sweep.curve={key}: there is no such key; {mend}")

@@ -52,6 +52,29 @@ def wrong_data(config: Config) -> list[str]:
     return problems
 
 
+def say_missing_holdout(config: Config) -> list[str]:
+    """Return which settings need a hold-out, a line each; for images that have none, which the disk alone says."""
+    data, training = config.data, config.training
+    mend = "set data.holdout_fraction=0.2"
+    if data.eval_fraction == 1:
+        mend += " and a smaller data.eval_fraction"
+    elif data.eval_fraction is None and data.folds is None:
+        if data.name == "imagefolder":
+            mend += " or data.holdout_split"
+        elif data.name == "manifest":
+            mend += ", or give some lines the split holdout"
+    none = "and the evaluation images are not for that"
+    problems = []
+    if config.sweep.choose == "holdout":
+        problems.append(
+            f"sweep.choose=holdout: there is no hold-out to choose on, {none}; {mend}, or sweep.choose=null"
+        )
+    if training.patience is not None and training.trainable != "none" and training.epochs:
+        wanted = f"training.patience={training.patience}"
+        problems.append(f"{wanted}: there is no hold-out to look at, {none}; {mend}, or training.patience=null")
+    return problems
+
+
 def _wrong_whole(config: Config) -> list[str]:
     data, training = config.data, config.training
     if training.trainable != "none" and training.epochs:

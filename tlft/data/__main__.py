@@ -30,6 +30,7 @@ from tlft.errors import ConfigurationError, printable
 from tlft.runs.preflight import check_command_line
 from tlft.runtime.device import available_threads
 from tlft.storage.files import relative_name
+from tlft.storage.looking import looking_once
 from tlft.terminal.command_line import command_parser, exit_status
 from tlft.terminal.progress import describe_space
 from tlft.terminal.text_table import render_table
@@ -55,7 +56,8 @@ _EXAMPLES = """\
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0; 1 if some image cannot be read; 2 if no run would take it."""
     arguments = build_parser().parse_args(argv)
-    return exit_status(lambda: _describe(arguments, existing_home()))
+    with looking_once():
+        return exit_status(lambda: _describe(arguments, existing_home()))
 
 
 def build_parser() -> ArgumentParser:
@@ -111,7 +113,7 @@ def _lines_of_names(images: Dataset, config: Config) -> Iterator[str]:
         rows.append([f"and {len(images.classes) - _MOST_CLASSES} more", *("..." for _ in splits)])
     rows.append(["all", *(str(len(images.split(split))) for split in splits)])
     titles = ["class", *(_SPLITS[split] for split in splits)]
-    yield f"{images.root}: {len(images.images)} images, {len(images.classes)} classes"
+    yield f"{images.source.partition('=')[2]}: {len(images.images)} images, {len(images.classes)} classes"
     yield render_table(titles, rows, right=titles[1:])
     for split in splits:
         sizes = sorted((counts[label, split], name) for label, name in enumerate(images.classes))

@@ -186,7 +186,7 @@ def open_images(
         split = splits[name] = Split(files, SelectedPixels(decoded.pixels, rows), transform)
         if dataset.split(name) and (missing := set(range(len(dataset.classes))) - set(split.labels.tolist())):
             raise TlftError(
-                f"data.root={dataset.root}: every {name} image of class {dataset.classes[min(missing)]} was skipped as "
+                f"{dataset.source}: every {name} image of class {dataset.classes[min(missing)]} was skipped as "
                 "unreadable; replace them"
             )
     if trained_at is not None and trained_at != transform:

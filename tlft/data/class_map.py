@@ -73,12 +73,12 @@ def resolve_class_map(
         configured: `data.class_map`: for each class an output or a list of outputs, by index, by name or by a WordNet
             id (which stands for all outputs that are kinds of it), or the file that says so
             (`tlft.data.class_map_file`); classes that it leaves out are looked up in the built-in map, and are
-            their own map where their names are WordNet ids.
+            their own map where their names are WordNet ids of which ImageNet has kinds.
         classes: of the data.
         leave_out: those that have no map, if two others have.
 
     Raises:
-        UnmappedError: if no class has a map, and none is configured.
+        UnmappedError: if some class has no map, and none is configured.
         ConfigurationError: with every class that has no map, every output that is unknown, ambiguous, outside
             0..999 or claimed twice.
     """
@@ -106,24 +106,28 @@ def resolve_class_map(
         for index, names in owners.items()
         if len(names) > 1
     ]
-    if unmapped and not resolved and not configured:
+    if leave_out and len(resolved) > 1:  # closed-set, one class would always be right
+        unmapped = []
+    if unmapped and not problems and not configured:
         raise UnmappedError(_say_unmapped(unmapped, classes))
-    if not (leave_out and len(resolved) > 1):  # closed-set, one class would always be right
-        problems += _say_unmapped(unmapped, classes)
+    problems += _say_unmapped(unmapped, classes)
     if problems:
         raise ConfigurationError(problems)
     return resolved
 
 
-def unmapped_classes(configured: Mapping[Any, Any] | str | None, classes: Sequence[str]) -> str:
-    """Name the classes that no output stands for, in a few words; an empty text if there is a map."""
-    is_mapped = bool(configured) or any(_built_in(name) is not None for name in classes)
-    return "" if is_mapped else list_classes(classes)
+def unmapped_classes(
+    configured: Mapping[Any, Any] | str | None, classes: Sequence[str], *, leave_out: bool = False
+) -> str:
+    """Name the classes for want of whose outputs no untouched network is asked, in a few words; nothing if it is."""
+    unmapped = [name for name in classes if _built_in(name) is None]
+    is_asked = bool(configured) or (leave_out and len(unmapped) < len(classes) - 1)
+    return "" if is_asked else list_classes(unmapped)
 
 
 def _built_in(name: str) -> tuple[int, ...] | str | None:
     """Return the outputs of a class that need not be configured, if it has any."""
-    return BUILT_IN.get(name, name if is_wordnet_id(name) else None)
+    return BUILT_IN.get(name, name if is_wordnet_id(name) and name in synsets() else None)
 
 
 def _say_unmapped(names: Sequence[str], classes: Sequence[str]) -> list[str]:

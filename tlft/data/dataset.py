@@ -18,7 +18,8 @@ from pathlib import Path
 from tlft.config.data_schema import DataConfig, ManifestConfig
 from tlft.data import image_folder
 from tlft.data.manifest import manifest_path, read_manifest
-from tlft.data.splits import ImageFile, groups_of, split_images
+from tlft.data.shared_images import refuse_shared_images
+from tlft.data.splits import ImageFile, groups_of, source_of_groups, split_images
 from tlft.errors import ConfigurationError, TlftError
 from tlft.names import DRAWINGS
 from tlft.pixels.transforms import White
@@ -41,19 +42,23 @@ class Dataset:
 
     Attributes:
         name: what people call it: `hymenoptera`, `synthetic`, or the folder's name.
+        root: where the names of its files begin.
+        source: the key that names it, with its value, as messages begin: `data.root=...` or `data.file=...`.
         classes: names, in natural order; a label is an index into them.
         images: sorted by split, class and SHA-256.
         left_out: files in the folder that are not taken, each with its kind.
         split_folders: which folders are taken, in words; nothing for `train` and `val` alone.
         origin: where the images are from, in words; nothing where nobody has said it.
         white: what is white in images of more than eight bits.
-        whole: SHA-256 of all images of the folder, used or not, as `digests` are; empty but for cross-validation.
+        whole: SHA-256 of all images of the folder, used or not, as `digests` are, and of the groups of a table;
+            empty but for cross-validation.
         of: the whole, where classes are left out.
         grouping: where the groups are from, where `data.group` does not say it; nothing without groups.
     """
 
     name: str
     root: Path
+    source: str
     classes: tuple[str, ...]
     images: tuple[ImageFile, ...]
     left_out: Mapping[Path, str] = field(default_factory=dict)
@@ -94,28 +99,48 @@ class Dataset:
         return {split: _digest_lines(part) for split, part in lines.items()}
 
 
-_Names = tuple[list[str] | None, list[str]]
+@dataclass(frozen=True)
+class _Names:
+    """What the names in a folder say: its classes, if they are known, what is wrong, and whether it has a hold-out."""
+
+    classes: list[str] | None = None
+    problems: list[str] = field(default_factory=list)
+    has_holdout: bool = False
 
 
-def find_problems(config: DataConfig, home: Path) -> _Names:
+def find_problems(config: DataConfig, home: Path) -> tuple[list[str] | None, list[str]]:
     """Look at the folder's names only.
 
     Returns:
         The class names as far as they can be known without fetching anything, and the problems, a line each.
     """
-    return look(("folder", repr((config, home))), lambda: _look(config, home))
+    names = _look(config, home)
+    return names.classes, names.problems
+
+
+def has_holdout(config: DataConfig, home: Path) -> bool:
+    """Tell by names only whether images are kept back to choose by: drawn, or of the folder's or the table's own.
+
+    What is wrong with the names is left to `find_problems`; such a folder is taken to have them.
+    """
+    names = _look(config, home)
+    return config.holdout_fraction is not None or names.has_holdout or bool(names.problems)
 
 
 def _look(config: DataConfig, home: Path) -> _Names:
+    return look(("folder", repr((config, home))), lambda: _look_anew(config, home))
+
+
+def _look_anew(config: DataConfig, home: Path) -> _Names:
     root = _local_root(config, home)
     if root is None:
-        return (["ants", "bees"] if _is_ants_and_bees(config) else None), []
+        return _Names(["ants", "bees"] if _is_ants_and_bees(config) else None)
     try:
         folder = _list(root, config)
-        groups_of(folder, config, root)
-        return folder.classes, []
+        groups_of(folder, config)
+        return _Names(folder.classes, has_holdout="holdout" in folder.splits)
     except ConfigurationError as error:
-        return None, error.problems
+        return _Names(problems=error.problems)
 
 
 def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
@@ -130,8 +155,8 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
     _log_remarks(root, folder)
     paths = [path for by_class in folder.splits.values() for files in by_class.values() for path in files]
     digests = _digest_files(root, paths, home / "cache", workers)
-    images = split_images(folder, digests, config, root)
-    _refuse_shared_images(images, root, home / "cache")
+    images = split_images(folder, digests, config)
+    refuse_shared_images(images, folder, home / "cache")
     images.sort(key=lambda image: (image.split, image.label, image.sha256, str(image.path)))
     taken = folder.split_folders.describe()
     origin = config.origin or ""
@@ -139,15 +164,22 @@ def open_dataset(config: DataConfig, home: Path, workers: int = 2) -> Dataset:
         from tlft.synthetic.folder import ORIGIN
 
         origin = ORIGIN
-    grouping = f"column group of {manifest_path(config).name}" if folder.groups and config.group is None else ""
-    white = find_white({image.sha256: image.path for image in images}, config, home / "cache", workers)
-    whole = _digest_of_all(folder, digests) if config.folds is not None else ""
+    grouping = source_of_groups(folder, config) if config.group is None else ""
+    # Of all images, used or not, so that subsets and folds of one set have one scale.
+    white = find_white({digest: path for path, digest in digests.items()}, config, home / "cache", workers)
+    whole = _digest_of_all(folder, digests, config) if config.folds is not None else ""
     classes = tuple(folder.classes)
-    return Dataset(name, root, classes, tuple(images), folder.left_out, taken, origin, grouping, whole, white)
+    facts = (folder.left_out, taken, origin, grouping, whole, white)
+    return Dataset(name, folder.root, folder.source, classes, tuple(images), *facts)
 
 
 def _list(root: Path, config: DataConfig) -> image_folder.Folder:
-    return read_manifest(config) if isinstance(config, ManifestConfig) else image_folder.scan(root, config)
+    """Return what is there by name, which is the same for each fold."""
+
+    def list_anew() -> image_folder.Folder:
+        return read_manifest(config) if isinstance(config, ManifestConfig) else image_folder.scan(root, config)
+
+    return look(("files", root, repr(replace(config, fold=0))), list_anew)
 
 
 def _is_ants_and_bees(config: DataConfig) -> bool:
@@ -227,8 +259,18 @@ def _digest_files(root: Path, paths: Sequence[Path], cache: Path, workers: int) 
     with ThreadPoolExecutor(workers) as pool:
         digests |= zip((marks[path] for path in new), pool.map(_digest, new), strict=True)
     if new:
-        atomic_write(memory, json.dumps(digests).encode())
+        names = {_name_of(mark) for mark in digests}
+        of_other_sets = {  # below the same root: another table, other splits
+            mark: digest
+            for mark, digest in remembered.items()
+            if _name_of(mark) not in names and os.path.lexists(root / _name_of(mark))
+        }
+        atomic_write(memory, json.dumps(of_other_sets | digests).encode())
     return {path: digests[mark] for path, mark in marks.items()}
+
+
+def _name_of(mark: str) -> str:
+    return mark.partition("\0")[0]
 
 
 def _mark(path: Path, root: Path) -> str:
@@ -253,10 +295,15 @@ def _unreadable(path: Path, error: OSError) -> TlftError:
     return TlftError(f"{display_name(path)}: cannot be read ({error.strerror}); put it back or take it out")
 
 
-def _digest_of_all(folder: image_folder.Folder, digests: Mapping[Path, str]) -> str:
+def _digest_of_all(folder: image_folder.Folder, digests: Mapping[Path, str], config: DataConfig) -> str:
+    """Return the digest of all images, and of the groups that a table states, which no setting tells apart."""
     splits = folder.splits.values()
+    groups = folder.groups if config.group is None else {}
     return _digest_lines(
-        _line(name, digests[path]) for by_class in splits for name, files in by_class.items() for path in files
+        _line(name, digests[path]) + (f"{groups[path]}\n" if groups.get(path) else "")
+        for by_class in splits
+        for name, files in by_class.items()
+        for path in files
     )
 
 
@@ -266,34 +313,3 @@ def _line(name: str, sha256: str) -> str:
 
 def _digest_lines(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-
-
-def _refuse_shared_images(images: Sequence[ImageFile], root: Path, cache: Path) -> None:
-    """Refuse an image (the same bytes) that stands in two splits, or in two classes of one; a file lists many pairs."""
-    first: dict[str, ImageFile] = {}
-    pairs: list[tuple[ImageFile, ImageFile]] = []
-    for image in images:
-        earlier = first.setdefault(image.sha256, image)
-        if (earlier.split, earlier.label) != (image.split, image.label):
-            pairs.append((earlier, image))
-    if not pairs:
-        return
-    earlier, image = pairs[0]
-    where = f"in {earlier.split} and in {image.split}" if earlier.split != image.split else "in two classes"
-    more = f" ({len(pairs) - 1} more such pairs{_list_pairs(pairs, root, cache)})" if len(pairs) > 1 else ""
-    names = f"{relative_name(earlier.path, root)} and {relative_name(image.path, root)}"
-    raise ConfigurationError(
-        f"data.root={root}: {names} are the same image, {where}, which makes the figure wrong; delete one of them{more}"
-    )
-
-
-def _list_pairs(pairs: Sequence[tuple[ImageFile, ImageFile]], root: Path, cache: Path) -> str:
-    """Write the pairs into a file, a line each, the names with a tab between them; returns where it is, to be said."""
-    lines = ["\t".join(relative_name(image.path, root) for image in pair) + "\n" for pair in pairs]
-    path = cache / "duplicates" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.tsv"
-    try:
-        atomic_write(path, "".join(lines).encode("utf-8", "surrogateescape"))
-    except TlftError as error:  # a cache that may only be read
-        log.debug("%s", error)
-        return ""
-    return f"; {path} lists all"

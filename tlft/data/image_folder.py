@@ -27,24 +27,35 @@ class Folder:
     """The image files of a folder.
 
     Attributes:
+        root: where names of files begin.
+        source: the key that names the images, with its value, as messages begin: `data.root=...` or `data.file=...`.
         split_folders: which sub-folder serves as which split.
         splits: for each of `train`, `eval` and perhaps `holdout`, the files of each class; or, for a folder that is
             still to be split, the one entry `all`.
         left_out: files that are not taken, each with its kind: an extension, or a few words with a place for a plural.
         respelled: classes of which one split has two folders, whose names differ in their Unicode form alone.
         groups: of each file, where it is stated beside the files (see manifest.py); perhaps an empty text.
+        places: where a table names each file, such as `line 3`; nothing of a folder.
     """
 
+    root: Path
+    source: str
     split_folders: SplitFolders
     splits: dict[str, ByClass] = field(default_factory=dict)
     left_out: dict[Path, str] = field(default_factory=dict)
     respelled: list[str] = field(default_factory=list)
     groups: dict[Path, str] = field(default_factory=dict)
+    places: dict[Path, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
         """Names of all classes, in natural order; one that has a folder and no image is among them."""
         return sorted({name for by_class in self.splits.values() for name in by_class}, key=natural_order)
+
+    def name_of(self, path: Path, *facts: str) -> str:
+        """Name a file by its path below the root, with where a table names it and what else is to be said of it."""
+        about = ", ".join((*([self.places[path]] if path in self.places else []), *facts))
+        return relative_name(path, self.root) + (f" ({about})" if about else "")
 
 
 def describe_kinds(left_out: Iterable[str]) -> str:
@@ -81,7 +92,7 @@ def scan(root: Path, config: DataConfig) -> Folder:
     problems: list[str] = []
     try:
         _check_root(root, config)
-        folder = Folder(find_split_folders(root, config))
+        folder = Folder(root, f"data.root={root}", find_split_folders(root, config))
         for split, name in folder.split_folders.names.items():
             contents[split] = _list_split(root / name if name else root, folder, problems)
     except PermissionError as error:
@@ -96,7 +107,7 @@ def scan(root: Path, config: DataConfig) -> Folder:
     problems = problems or _class_problems(folder, contents, unsettled=unsettled)
     problems += _images_below(root, contents) if unsettled else []
     if problems:
-        raise ConfigurationError([f"data.root={root}: {problem}" for problem in problems])
+        raise ConfigurationError([f"{folder.source}: {problem}" for problem in problems])
     return folder
 
 

@@ -26,6 +26,8 @@ _ROLES = {
 """What the words of the column `split` stand for; validation reports, or is the hold-out where there is a test."""
 
 _Row = Mapping[str, str]
+_Rows = Mapping[str, _Row]
+"""By where each stands: `line 2` of a text, `row 1` of a Parquet file."""
 
 
 def read_manifest(config: ManifestConfig) -> Folder:
@@ -39,20 +41,22 @@ def read_manifest(config: ManifestConfig) -> Folder:
     """
     file = manifest_path(config)
     rows = _read(file)
-    _refuse_columns(file, rows[0] if rows else {})
+    source = f"data.file={file}"
     if not rows:
-        raise ConfigurationError(f"data.file={file}: has no row")
+        raise ConfigurationError(f"{source}: has no row")
+    _refuse_columns(source, next(iter(rows.values())))
     if problems := [*_empty_cells(rows), *_missing_files(rows, file.parent), *_contradictions(rows, file.parent)]:
-        raise ConfigurationError(f"data.file={file}: {problem}" for problem in problems)
-    splits = _splits_of(rows, config)
-    folder = Folder(SplitFolders({"all": ""}))  # there are no folders of splits
-    for row, split in zip(rows, splits, strict=True):
+        raise ConfigurationError(f"{source}: {problem}" for problem in problems)
+    splits = _splits_of(list(rows.values()), source, config)
+    folder = Folder(file.parent, source, SplitFolders({"all": ""}))  # there are no folders of splits
+    for (place, row), split in zip(rows.items(), splits, strict=True):
         path = _path(row, file.parent)
         files = folder.splits.setdefault(split, {}).setdefault(unicodedata.normalize("NFC", row["label"]), [])
         if path not in folder.groups:  # else the row stands there twice
             files.append(path)
+            folder.places[path] = place
         folder.groups[path] = row.get("group", "")
-    _complete(folder, file)
+    _complete(folder)
     return folder
 
 
@@ -62,7 +66,7 @@ def manifest_path(config: DataConfig) -> Path:
     return Path(config.file).expanduser().absolute()
 
 
-def _read(file: Path) -> list[_Row]:
+def _read(file: Path) -> _Rows:
     """Return the rows, every value as text.
 
     Raises:
@@ -79,13 +83,16 @@ def _read(file: Path) -> list[_Row]:
         raise ConfigurationError(f"data.file={file}: cannot be read ({one_line(error, 150)}); write it anew") from None
 
 
-def _read_text(file: Path) -> list[_Row]:
+def _read_text(file: Path) -> _Rows:
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
-        return [{str(name).strip(): (value or "").strip() for name, value in row.items() if name} for row in reader]
+        return {
+            f"line {reader.line_num}": {str(name).strip(): (value or "").strip() for name, value in row.items() if name}
+            for row in reader
+        }
 
 
-def _read_parquet(file: Path) -> list[_Row]:
+def _read_parquet(file: Path) -> _Rows:
     from pyarrow import parquet
 
     def text(value: Any) -> str:
@@ -93,86 +100,92 @@ def _read_parquet(file: Path) -> list[_Row]:
 
     table = parquet.read_table(file)
     columns = {name: table[name].to_pylist() for name in table.column_names}
-    return [{name: text(values[number]) for name, values in columns.items()} for number in range(table.num_rows)]
+    return {
+        f"row {number + 1}": {name: text(values[number]) for name, values in columns.items()}
+        for number in range(table.num_rows)
+    }
 
 
-def _refuse_columns(file: Path, row: _Row) -> None:
-    missing = [name for name in _NEEDED if row and name not in row]
+def _refuse_columns(source: str, row: _Row) -> None:
+    missing = [name for name in _NEEDED if name not in row]
     if missing:
         there = ", ".join(row)
         problems = (f"has no column {name} (there are {there}){nearest(name, row)}" for name in missing)
-        raise ConfigurationError(f"data.file={file}: {problem}; name it so" for problem in problems)
+        raise ConfigurationError(f"{source}: {problem}; name it so" for problem in problems)
 
 
-def _empty_cells(rows: Sequence[_Row]) -> Iterator[str]:
+def _empty_cells(rows: _Rows) -> Iterator[str]:
     for name in (*_NEEDED, "split"):
-        empty = [number for number, row in enumerate(rows, 2) if name in row and not row[name]]
+        empty = [place for place, row in rows.items() if name in row and not row[name]]
         if empty and (name != "split" or len(empty) < len(rows)):  # a whole column of nothing is none
             more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
-            yield f"line {empty[0]}{more}: the {name} is empty; fill it in or delete the line"
+            yield f"{empty[0]}{more}: the {name} is empty; fill it in or delete the {empty[0].partition(' ')[0]}"
 
 
-def _missing_files(rows: Sequence[_Row], folder: Path) -> Iterator[str]:
-    missing = [row["path"] for row in rows if row["path"] and not _path(row, folder).is_file()]
+def _missing_files(rows: _Rows, folder: Path) -> Iterator[str]:
+    missing = [row["path"] for row in rows.values() if row["path"] and not _path(row, folder).is_file()]
     if missing:
         count = f"{len(missing)} of {len(rows)} files are" if len(missing) > 1 else "a file is"
         yield f"{count} not there: {missing[0]}{' is the first' if len(missing) > 1 else ''}; paths begin at {folder}"
 
 
-def _contradictions(rows: Sequence[_Row], folder: Path) -> Iterator[str]:
+def _contradictions(rows: _Rows, folder: Path) -> Iterator[str]:
     """Yield which files stand there twice with different words."""
-    first: dict[Path, _Row] = {}
+    first: dict[Path, str] = {}
     differing = []
-    for row in rows:
-        before = first.setdefault(_path(row, folder), row)
-        if any(before.get(name) != row.get(name) for name in ("label", *_OPTIONAL)):
-            differing.append(row["path"])
+    for place, row in rows.items():
+        before = first.setdefault(_path(row, folder), place)
+        if any(rows[before].get(name) != row.get(name) for name in ("label", *_OPTIONAL)):
+            differing.append((row["path"], before, place))
     if differing:
+        path, before, place = differing[0]
         more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
-        yield f"{differing[0]}{more}: stands there twice, with another label, split or group; delete one of the lines"
+        mend = f"delete one of them ({before}, {place})"
+        yield f"{path}{more}: stands there twice, with another label, split or group; {mend}"
 
 
 def _path(row: _Row, folder: Path) -> Path:
     return Path(os.path.normpath(folder / row["path"]))
 
 
-def _splits_of(rows: Sequence[_Row], config: ManifestConfig) -> list[str]:
+def _splits_of(rows: Sequence[_Row], source: str, config: ManifestConfig) -> list[str]:
     """Return the split of each row; `all` where there is no such column: `data.eval_fraction` or `folds` splits it.
 
     Raises:
         ConfigurationError: if a word is none of those known, or there is nothing to train on or to evaluate on.
     """
-    where = f"data.file={config.file}"
     words = [row.get("split", "").casefold() for row in rows]
     if not any(words):
         if config.eval_fraction is None and config.folds is None:
-            raise ConfigurationError(f"{where}: has no column split; add one, or set data.eval_fraction=0.2")
+            raise ConfigurationError(f"{source}: has no column split; add one, or set data.eval_fraction=0.2")
         return ["all"] * len(rows)
     for key in ("eval_fraction", "folds"):
         if getattr(config, key) is not None:
-            raise ConfigurationError(f"{where}: has a column split; leave data.{key} out")
-    unknown = [f"{where}: split {word!r}{nearest(word, _ROLES)}" for word in dict.fromkeys(words) if word not in _ROLES]
+            raise ConfigurationError(f"{source}: has a column split; leave data.{key} out")
+    unknown = [
+        f"{source}: split {word!r}{nearest(word, _ROLES)}" for word in dict.fromkeys(words) if word not in _ROLES
+    ]
     if unknown:
         raise ConfigurationError(f"{problem}; write train, val, test or holdout" for problem in unknown)
     roles = {_ROLES[word] for word in words}
     validation = "holdout" if "eval" in roles else "eval"
     if "train" not in roles or roles <= {"train", "holdout"}:
         missing = "train on (split train)" if "train" not in roles else "evaluate on (split val or test)"
-        raise ConfigurationError(f"{where}: there is nothing to {missing}")
+        raise ConfigurationError(f"{source}: there is nothing to {missing}")
     if validation == "holdout" and "holdout" in roles and "validation" in roles:
-        raise ConfigurationError(f"{where}: has test, val and holdout; which of the last two is the hold-out?")
+        raise ConfigurationError(f"{source}: has test, val and holdout; which of the last two is the hold-out?")
     if config.holdout_fraction is not None and (
         roles & {"holdout"} or (validation == "holdout" and "validation" in roles)
     ):
-        raise ConfigurationError(f"{where}: has a hold-out; leave data.holdout_fraction out")
+        raise ConfigurationError(f"{source}: has a hold-out; set data.holdout_fraction=null")
     return [validation if role == "validation" else role for role in map(_ROLES.__getitem__, words)]
 
 
-def _complete(folder: Folder, file: Path) -> None:
+def _complete(folder: Folder) -> None:
     """Give every split an entry for each class, so that one without images is named; refuse a single class."""
     classes = folder.classes
     if len(classes) < 2:
-        raise ConfigurationError(f"data.file={file}: has the one class {classes[0]}; give at least two")
+        raise ConfigurationError(f"{folder.source}: has the one class {classes[0]}; give at least two")
     for by_class in folder.splits.values():
         for name in classes:
             by_class.setdefault(name, [])

@@ -140,7 +140,7 @@ def _problems(
     if names.get("holdout") and config.holdout_fraction is not None:
         problems.append(
             f"data.holdout_fraction={config.holdout_fraction}: {root} has {names['train']}, {names['holdout']} and "
-            f"{evaluation}, and {names['holdout']} is the hold-out; leave data.holdout_fraction out, or set "
+            f"{evaluation}, and {names['holdout']} is the hold-out; set data.holdout_fraction=null, or "
             f"data.eval_split={names['holdout']}"
         )
     return problems

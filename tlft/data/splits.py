@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,6 +14,7 @@ from pathlib import Path
 from tlft.config.data_schema import NEAR_DUPLICATES, DataConfig
 from tlft.config.validate_data import group_problem
 from tlft.data.image_folder import Folder
+from tlft.data.manifest import manifest_path
 from tlft.errors import ConfigurationError
 from tlft.storage.files import relative_name
 
@@ -35,7 +37,7 @@ _Images = list[tuple[Path, int]]
 """Files, each with its label."""
 
 
-def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig, root: Path) -> list[ImageFile]:
+def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig) -> list[ImageFile]:
     """Return each image with its split.
 
     Raises:
@@ -46,7 +48,7 @@ def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig
         split: [(path, labels[name]) for name in folder.classes for path in by_class[name]]
         for split, by_class in folder.splits.items()
     }
-    groups = groups_of(folder, config, root)
+    groups = groups_of(folder, config)
     units = {path: groups.get(path) or digest for path, digest in digests.items()}
 
     def draw(images: _Images, fraction: float, purpose: str) -> tuple[_Images, _Images]:
@@ -67,7 +69,7 @@ def split_images(folder: Folder, digests: Mapping[Path, str], config: DataConfig
         _, splits["train"] = draw(splits["train"], 1 - config.train_fraction, "subset")
     if config.train_per_class is not None:
         splits["train"] = _first_of_each_class(splits["train"], units, digests, config, folder.classes)
-    _refuse_empty(splits, folder.classes, config)
+    _refuse_empty(splits, folder, config)
     return [
         ImageFile(path, digests[path], split, label, groups.get(path, ""))
         for split, files in splits.items()
@@ -80,7 +82,7 @@ def _divide(images: _Images, is_taken: Callable[[Path], bool]) -> tuple[_Images,
     return [each for each in images if is_taken(each[0])], [each for each in images if not is_taken(each[0])]
 
 
-def groups_of(folder: Folder, config: DataConfig, root: Path) -> dict[Path, str]:
+def groups_of(folder: Folder, config: DataConfig) -> dict[Path, str]:
     """Return the group of each file: by its path below the root, or as a manifest states it; nothing without either.
 
     Raises:
@@ -97,7 +99,7 @@ def groups_of(folder: Folder, config: DataConfig, root: Path) -> dict[Path, str]
     }
     groups = {path: group for path, group in folder.groups.items() if group}
     if config.group is not None:
-        names = [relative_name(path, root) for path in split_of]
+        names = [relative_name(path, folder.root) for path in split_of]
         groups = dict(zip(split_of, find_groups(names, config.group, "data.group"), strict=True))
     first: dict[str, Path] = {}
     cut: dict[str, tuple[Path, Path]] = {}
@@ -106,11 +108,18 @@ def groups_of(folder: Folder, config: DataConfig, root: Path) -> dict[Path, str]
             cut.setdefault(group, (first[group], path))
     for group, pair in cut.items():
         more = f" ({len(cut) - 1} more such groups)" if len(cut) > 1 else ""
-        where = " and ".join(f"{relative_name(path, root)} ({split_of[path]})" for path in pair)
-        source = f"data.group={config.group}" if config.group else "the table's column group"
+        where = " and ".join(folder.name_of(path, split_of[path]) for path in pair)
+        source = f"data.group={config.group}" if config.group else f"{folder.source}: column group"
         problem = f"group {group} stands in two splits, {where}, which makes the figure wrong"
         raise ConfigurationError(f"{source}: {problem}; move it into one{more}")
     return groups
+
+
+def source_of_groups(folder: Folder, config: DataConfig) -> str:
+    """Say where groups are from that no split that is drawn goes through; nothing without groups."""
+    if config.group is not None:
+        return "" if config.group == NEAR_DUPLICATES else f"data.group={config.group}"
+    return f"column group of {manifest_path(config).name}" if folder.groups else ""
 
 
 def find_groups(names: Sequence[str], pattern: str, key: str) -> list[str]:
@@ -160,16 +169,20 @@ def _draw_folds(
     """Return the fold of each unit: whole units, as many images of each class in each as can be, drawn by content.
 
     Raises:
-        ConfigurationError: with a line for each class that has fewer units than there are folds.
+        ConfigurationError: if a class has fewer units than there are folds.
     """
     folds = config.folds or 0
     labels, files = _of_units(images, units, digests)
-    for label, name in enumerate(classes):
-        count = sum(label in its_labels for its_labels in labels.values())
-        if count < folds:
-            what = "groups" if config.group or any(units[path] != digests[path] for path, _ in images) else "images"
-            problem = f"class {name} has {count} {what}, so that not every fold has one; give at most that many folds"
-            raise ConfigurationError(f"data.folds={folds}: {problem}")
+    counts = Counter(label for its_labels in labels.values() for label in its_labels)
+    in_groups = {label for path, label in images if units[path] != digests[path]}
+    scarce = [label for label in range(len(classes)) if counts[label] < folds]
+    if scarce:
+        count = counts[scarce[0]]
+        what = f"{count} {'group' if scarce[0] in in_groups else 'image'}{'s' * (count != 1)}"
+        mend = "give at most that many folds" if count > 1 else "add some"
+        more = f" (so it is with {len(scarce) - 1} more)" if len(scarce) > 1 else ""
+        problem = f"class {classes[scarce[0]]} has {what}, so that not every fold has one; {mend}{more}"
+        raise ConfigurationError(f"data.folds={folds}: {problem}")
     sizes: dict[tuple[tuple[int, ...], int], int] = {}
     whole = [0] * folds
     fold_of: dict[str, int] = {}
@@ -211,10 +224,13 @@ def _first_of_each_class(
     wanted = config.train_per_class or 0
     _, files = _of_units(images, units, digests)
     rank = _rank(f"{config.split_seed} subset", files)
-    ordered = sorted(images, key=lambda image: (rank(units[image[0]]), digests[image[0]]), reverse=True)
+    ranks = {unit: rank(unit) for unit in files}
+    ordered = sorted(images, key=lambda image: (ranks[units[image[0]]], digests[image[0]]), reverse=True)
+    by_label: dict[int, _Images] = {label: [] for label in range(len(classes))}
+    for image in ordered:
+        by_label[image[1]].append(image)
     kept, problems = [], []
-    for label, name in enumerate(classes):
-        of_class = [image for image in ordered if image[1] == label]
+    for name, of_class in zip(classes, by_label.values(), strict=True):
         if len(of_class) < wanted:
             problems.append(
                 f"data.train_per_class={wanted}: class {name} has {len(of_class)} images to train on; give at most that"
@@ -237,10 +253,11 @@ def _first(ranked: Sequence[str], fraction: float, sizes: Sequence[int]) -> Sequ
     return ranked[: min(max(nearest, 1), len(ranked) - 1)]
 
 
-def _refuse_empty(splits: Mapping[str, _Images], classes: Sequence[str], config: DataConfig) -> None:
-    groups = f", in more groups than one (data.group={config.group})" if config.group else ""
+def _refuse_empty(splits: Mapping[str, _Images], folder: Folder, config: DataConfig) -> None:
+    source = source_of_groups(folder, config)
+    groups = f", in more groups than one ({source})" if source else ""
     labels = {split: {label for _, label in files} for split, files in splits.items()}
-    for label, name in enumerate(classes):
+    for label, name in enumerate(folder.classes):
         for split in splits:
             if label not in labels[split]:
                 problem = f"no image of class {name} is left for the {split} split; add images{groups}"

@@ -8,6 +8,7 @@ from typing import Any
 from tlft.config.data_schema import DataConfig
 from tlft.config.recipe_schema import MixConfig
 from tlft.config.schema import Config
+from tlft.config.validate_data import say_missing_holdout
 from tlft.data.class_map import LabelSpace, list_classes, resolve_class_map, unmapped_classes
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.image_folder import describe_kinds
@@ -49,11 +50,8 @@ def identify(config: Config, dataset: Dataset | None = None) -> Identity:
     dataset = dataset or open_dataset(config.data, config.home, config.threads or available_threads())
     weights = find_weights(config, parent.weights if parent is not None else None)
     weights = replace(weights, transform=weights.transform.of_files(dataset.white, config.data.decode))
-    if config.training.patience is not None and config.training.epochs and not dataset.split("holdout"):
-        raise ConfigurationError(
-            f"training.patience={config.training.patience}: there is no hold-out to look at, and the evaluation images "
-            "are not for that; set data.holdout_fraction=0.2 or data.holdout_split"
-        )
+    if not dataset.split("holdout") and (problems := say_missing_holdout(config)):
+        raise ConfigurationError(problems)
     if parent is not None:
         refuse_other_network(config, parent, dataset, weights.transform)
     class_map = None
@@ -99,7 +97,8 @@ def stated_facts(data: DataConfig, dataset: Dataset) -> dict[str, str]:
 
 def data_tags(config: Config, dataset: Dataset) -> dict[str, str]:
     """Return what the data is called, and what a reader must know of the folder."""
-    unmapped = unmapped_classes(config.data.class_map, dataset.classes)
+    leave_out = config.data.unmapped == "leave_out"
+    unmapped = unmapped_classes(config.data.class_map, dataset.classes, leave_out=leave_out)
     left_out, folders = describe_kinds(dataset.left_out.values()), dataset.split_folders
     return {
         Tag.DATA: dataset.name,

@@ -29,6 +29,7 @@ from tlft.config.resolve import resolve
 from tlft.config.schema import Config
 from tlft.config.sweep_composer import Composition, JobKeys
 from tlft.config.typed import quote_texts, to_config, with_values
+from tlft.config.validate_data import say_missing_holdout
 from tlft.data import class_map, dataset
 from tlft.errors import ConfigurationError, InapplicableError, one_line
 from tlft.models import weights
@@ -198,6 +199,8 @@ def _problems_of(config: Config, *, is_single: bool, on_a_node: bool) -> list[st
     problems = validate.find_problems(config) + algorithms.find_problems(config.optimizer)
     if config.arch.library in ("torchvision", "timm"):
         problems += weights.find_problems(config, is_single=is_single)
+    if not dataset.has_holdout(config.data, config.home):
+        problems += say_missing_holdout(config)
     return (
         problems
         + dataset.find_problems(config.data, config.home)[1]

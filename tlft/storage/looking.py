@@ -1,4 +1,4 @@
-"""Look at what stands in files once for many jobs that are checked together."""
+"""Look at what stands in files once for all that a command does with it, and for all jobs of a sweep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _seen: ContextVar[dict[Hashable, Any] | None] = ContextVar("_seen", default=None
 
 @contextmanager
 def looking_once() -> Iterator[None]:
-    """Have `look` remember what it has seen within the block."""
+    """Have `look` remember what it has seen within the block; one within another remembers as that does."""
+    if _seen.get() is not None:
+        yield
+        return
     token = _seen.set({})
     try:
         yield

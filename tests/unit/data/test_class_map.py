@@ -192,3 +192,27 @@ def test_many_classes_without_a_map_are_one_line() -> None:
     assert not isinstance(find_error({"0": [1]}, classes), UnmappedError), "a map that is not whole is a mistake"
     assert unmapped_classes(None, classes) == "0, 1, 2, 3, 4 and 5 more"
     assert unmapped_classes(None, ["ants", "bees"]) == ""
+
+
+@pytest.mark.parametrize("unknown", ["zz", "n00000001", "n99999999"])
+def test_a_class_of_which_imagenet_has_nothing_is_one_without_a_map_whatever_it_is_called(unknown: str) -> None:
+    classes = ["n01440764", unknown]
+    error = find_error(None, classes)
+    assert isinstance(error, UnmappedError), "so that a sweep leaves the untouched network out"
+    (problem,) = error.problems
+    assert problem.startswith(f"head=imagenet1k: no ImageNet output stands for class {unknown}; give its outputs by")
+    assert problem.endswith("; data.unmapped=leave_out scores the other classes alone")
+    assert resolve_class_map(None, classes, leave_out=True) == {"n01440764": [0]}
+    assert unmapped_classes(None, classes) == unknown
+    assert unmapped_classes(None, classes, leave_out=True) == ""
+    assert resolve_class_map({unknown: [1]}, classes) == {"n01440764": [0], unknown: [1]}
+    assert isinstance(find_error(None, [unknown], leave_out=True), UnmappedError)
+    assert unmapped_classes(None, [unknown], leave_out=True) == unknown
+
+
+def test_an_id_that_covers_nothing_is_a_mistake_where_somebody_has_given_it() -> None:
+    for configured in ({"n00000001": "n00000001"}, {"n00000001": ["n00000001", 3]}):
+        error = find_error(configured, ["n01440764", "n00000001"], leave_out=True)
+        assert error is not None
+        assert not isinstance(error, UnmappedError)
+        assert "data.class_map.n00000001: none of ImageNet's 1000 classes is a kind of n00000001; `" in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from conftest import Configure, draw_folder
 
 from tlft.config.schema import Config
+from tlft.data import dataset as data
 from tlft.data.dataset import Dataset, find_problems, open_dataset
-from tlft.errors import ConfigurationError
+from tlft.errors import ConfigurationError, TlftError
+from tlft.storage.files import sha256_of
 
 Row = Mapping[str, object]
 
@@ -100,7 +103,8 @@ def test_groups_are_those_of_the_column_unless_another_pattern_is_given(
     assert (pattern.grouping, len({image.group for image in pattern.images})) == ("", len(rows))
     rows[0]["group"] = next(row["group"] for row in rows if row["split"] == "val")
     (problem,) = problems_of(configure, write(file, rows))
-    assert "stands in two splits" in problem
+    assert problem.startswith(f"data.file={file}: column group: group val nest 0 stands in two splits, ")
+    assert "train/ants/0.png (line 2, train) and val/ants/0.png (line 10, eval)" in problem
 
 
 def test_a_file_outside_and_any_name_are_taken(
@@ -175,3 +179,141 @@ def problems_of_opening(configure: Configure, file: Path) -> list[str]:
     with pytest.raises(ConfigurationError) as raised:
         opened(configure("data=manifest", f"data.file={file}"))
     return raised.value.problems
+
+
+NESTS = 6
+
+
+@pytest.fixture
+def nests(folder: Path, rows: list[dict[str, object]]) -> Path:
+    """Return a table without splits: of each class six nests of two images."""
+    for path in folder.rglob("*.png"):
+        path.with_name(f"again {path.name}").write_bytes(path.read_bytes() + b"again")
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    grouped = [
+        {"path": str(path), "label": path.parts[1], "group": f"{path.parts[0]} {path.parts[1]} {path.stem[-1]}"}
+        for path in paths
+    ]
+    assert len({row["group"] for row in grouped}) == 2 * NESTS
+    return write(folder / "nests.csv", grouped)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("data.folds=3",),
+        ("data.folds=3", "data.fold=2", "data.holdout_fraction=0.3"),
+        ("data.eval_fraction=0.3",),
+        ("data.eval_fraction=0.3", "data.holdout_fraction=0.3"),
+        ("data.eval_fraction=0.3", "data.train_fraction=0.5"),
+        ("data.eval_fraction=0.3", "data.train_per_class=4"),
+    ],
+)
+def test_no_split_that_is_drawn_cuts_a_group_of_the_column(
+    configure: Configure, nests: Path, overrides: tuple[str, ...]
+) -> None:
+    listed = opened(configure("data=manifest", f"data.file={nests}", *overrides))
+    images_of: dict[str, list[str]] = {}
+    for image in listed.images:
+        images_of.setdefault(image.group, []).append(image.split)
+    assert images_of
+    assert all(len(splits) == 2 and len(set(splits)) == 1 for splits in images_of.values())
+
+
+def test_folds_of_other_groups_are_those_of_another_cross_validation(configure: Configure, nests: Path) -> None:
+    common = ("data=manifest", f"data.file={nests}", "data.folds=3")
+    before = opened(configure(*common))
+    nests.write_text(nests.read_text().replace("val ants 1", "val ants 0"))
+    after = opened(configure(*common))
+    assert before.whole != after.whole
+    alone = "data.group='(.+)'"
+    assert opened(configure(*common, alone)).whole not in (before.whole, after.whole), "the pattern tells these apart"
+
+
+@pytest.mark.parametrize(
+    ("group", "override", "said"),
+    [
+        ("{label} {number}", "data.folds=30", "class ants has 12 groups, so that not every fold has one; give at most"),
+        (
+            "{label}",
+            "data.folds=2",
+            "class ants has 1 group, so that not every fold has one; add some (so it is with 1",
+        ),
+        ("", "data.folds=13", "class ants has 12 images, so that not every fold has one; give at most that many folds"),
+        ("", "data.eval_fraction=0.3", ""),
+        (
+            "{label}",
+            "data.eval_fraction=0.3",
+            "no image of class ants is left for the eval split; add images, in more groups than one (column group of n",
+        ),
+    ],
+)
+def test_too_few_groups_of_the_column_are_called_so(
+    configure: Configure, nests: Path, group: str, override: str, said: str
+) -> None:
+    with nests.open(newline="") as lines:
+        rows = [dict(row) for row in csv.DictReader(lines)]
+    for number, row in enumerate(rows):
+        row["group"] = group.format(label=row["label"], number=number)
+        if row["label"] == "bees" and number % 2 and not group:
+            row["group"] = f"nest {number}"  # of the other class some images alone
+    config = configure("data=manifest", f"data.file={write(nests, rows)}", override)
+    if not said:
+        assert opened(config).split("eval")
+        return
+    with pytest.raises(ConfigurationError) as raised:
+        opened(config)
+    assert said in raised.value.problems[0]
+
+
+def test_each_message_names_the_table_and_its_lines(
+    configure: Configure, folder: Path, rows: list[dict[str, object]]
+) -> None:
+    (folder / str(rows[-1]["path"])).write_bytes((folder / str(rows[0]["path"])).read_bytes())
+    for kind, places in (("csv", ("line 2", "line 13")), ("parquet", ("row 1", "row 12"))):
+        file = write(folder / f"labels.{kind}", rows)
+        (problem,) = problems_of_opening(configure, file)
+        of_both = f"train/ants/0.png ({places[0]}) and val/bees/1.png ({places[1]}) are the same image, in "
+        assert problem.startswith(f"data.file={file}: {of_both}train and in eval")
+    spaced = (folder / "labels.csv").read_text().replace("train/bees", "\ntrain/bees")
+    (folder / "labels.csv").write_text(spaced)
+    (problem,) = problems_of_opening(configure, folder / "labels.csv")
+    assert "train/ants/0.png (line 2) and val/bees/1.png (line 17)" in problem, "empty lines count too"
+
+
+def test_every_image_of_a_class_that_is_skipped_is_said_of_the_table(
+    configure: Configure, folder: Path, rows: list[dict[str, object]]
+) -> None:
+    from tlft.data.batches import open_images
+    from tlft.pixels.transforms import Transform
+
+    for path in (folder / "val" / "bees").iterdir():
+        path.write_bytes(f"no image {path.name}".encode())
+    config = configure("data=manifest", f"data.file={write(folder / 'labels.csv', rows)}")
+    transform = Transform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    with pytest.raises(TlftError, match=r"^data\.file=.+/labels\.csv: every eval image of class bees was skipped"):
+        open_images(opened(config), transform, config.home / "cache", "skip", 1)
+
+
+def test_two_tables_of_one_folder_are_both_remembered(
+    configure: Configure, folder: Path, rows: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    even = [row for row in rows if int(str(row["path"])[-5]) % 2 == 0]
+    odd = [row for row in rows if row not in even]
+    configs = [
+        configure("data=manifest", f"data.file={write(folder / f'{name}.csv', part)}")
+        for name, part in (("even", even), ("odd", odd))
+    ]
+    digests = [opened(config).digests for config in configs]
+    read: list[Path] = []
+    monkeypatch.setattr(data, "sha256_of", lambda path: read.append(path) or sha256_of(path))  # type: ignore[func-returns-value]
+    assert [opened(config).digests for config in configs] == digests
+    assert read == []
+    gone, changed = (folder / str(part[0]["path"]) for part in (even, odd))
+    gone.unlink()
+    changed.write_bytes(b"other")
+    opened(configs[1])
+    assert read == [changed]
+    (memory,) = (configs[0].home / "cache" / "digests").glob("[0-9a-f]*.json")
+    names = [name.partition("\0")[0] for name in json.loads(memory.read_text())]
+    assert sorted(names) == sorted(str(row["path"]) for row in rows if folder / str(row["path"]) != gone)

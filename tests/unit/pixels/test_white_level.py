@@ -89,6 +89,26 @@ def test_the_largest_value_of_all_images_counts(configure: Configure, write: Wri
     assert open_dataset(config.data, config.home).white == White(4095)
 
 
+@pytest.mark.parametrize("subset", ["data.train_fraction=0.3", "data.train_per_class=1"])
+@pytest.mark.parametrize("folds", [0, 2])
+def test_subsets_and_folds_have_the_white_of_the_whole(
+    configure: Configure, write: Write, subset: str, folds: int
+) -> None:
+    folder = write(900)
+    brightest = folder / "train" / "ants" / "bright.png"
+    Image.fromarray(np.rint(RAMP * 4000).astype(np.uint16)).save(brightest)
+    root = f"data.root='{folder / 'train' if folds else folder}'"
+    contents = set()
+    for fold in range(folds or 1):
+        part = (f"data.folds={folds}", f"data.fold={fold}") if folds else ()
+        for seed in range(4):
+            config = configure("data=imagefolder", root, *part, subset, f"data.split_seed={seed}")
+            dataset = open_dataset(config.data, config.home)
+            assert dataset.white == White(4095)
+            contents.add(brightest in dataset.files.values())
+    assert contents == {True, False}, "the brightest is in some of them alone"
+
+
 def test_what_a_file_says_of_itself_counts_for_it_and_the_largest_value_for_the_others(
     configure: Configure, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
