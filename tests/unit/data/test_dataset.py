@@ -10,9 +10,11 @@ from conftest import PHOTOGRAPHS, Configure, draw_folder, needs_photographs
 from tlft.config.schema import Config
 from tlft.config.validate import find_problems as config_problems
 from tlft.data import dataset as data
+from tlft.data import image_folder
 from tlft.data.dataset import Dataset, find_problems, open_dataset
 from tlft.errors import ConfigurationError, TlftError
 from tlft.storage import files
+from tlft.storage.looking import looking_once
 
 
 def opened(config: Config) -> Dataset:
@@ -357,3 +359,25 @@ def test_demo_takes_the_drawings_where_photographs_cannot_be_had(
     assert "using the drawn ants and bees" in caplog.text
     monkeypatch.setenv("TLFT_HYMENOPTERA", str(folder))
     assert opened(configure("data=demo")).name == "hymenoptera"
+
+
+def test_a_command_lists_a_folder_once_for_all_its_folds(
+    configure: Configure, flat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans: list[Path] = []
+    scan = image_folder.scan
+    monkeypatch.setattr(image_folder, "scan", lambda root, config: scans.append(root) or scan(root, config))  # type: ignore[func-returns-value]
+    folds = [configure("data=imagefolder", f"data.root={flat}", "data.folds=2", f"data.fold={fold}") for fold in (0, 1)]
+
+    @looking_once()
+    def command() -> None:
+        for config in folds:
+            assert find_problems(config.data, config.home)[1] == []
+            assert not data.has_holdout(config.data, config.home)
+        with looking_once():
+            assert len({opened(config).digests["eval"] for config in folds}) == 2
+
+    command()
+    assert scans == [flat]
+    shutil.copy(flat / "ants" / "0.png", flat / "ants" / "copy.png")
+    assert len(opened(folds[0]).images) == 17, "the next command looks anew"
