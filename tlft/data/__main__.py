@@ -198,15 +198,17 @@ def _describe_sizes(images: Dataset, decoded: DecodedImages) -> str:
 
 
 def _draw_sheet(images: Dataset, decoded: DecodedImages, out: Path) -> None:
-    from tlft.evaluation.contact_sheet import IMAGES_OF_A_CLASS, draw_contact_sheet
+    from tlft.evaluation.contact_sheet import IMAGES_OF_A_CLASS, MOST_CLASSES, draw_contact_sheet
 
-    readable = [image for image in images.images if image.sha256 in decoded.rows]
-    of_class = {name: [i for i in readable if i.label == label] for label, name in enumerate(images.classes)}
+    rows_of: dict[str, list[int]] = {name: [] for name in images.classes}
+    for image in images.images:
+        if image.sha256 in decoded.rows:
+            rows_of[images.classes[image.label]].append(decoded.rows[image.sha256])
     shown = {
-        name: [decoded.pixels.centre(decoded.rows[image.sha256]) for image in of_its[:IMAGES_OF_A_CLASS]]
-        for name, of_its in of_class.items()
+        name: [decoded.pixels.centre(row) for row in rows[: IMAGES_OF_A_CLASS if number < MOST_CLASSES else 0]]
+        for number, (name, rows) in enumerate(rows_of.items())
     }
-    draw_contact_sheet(shown, {name: len(of_its) for name, of_its in of_class.items()}).save(out)
+    draw_contact_sheet(shown, {name: len(rows) for name, rows in rows_of.items()}).save(out)
     print(f"some of each class: {out}")
 
 

@@ -73,13 +73,11 @@ class Dataset:
         """Return the images of some classes alone, which remembers the others."""
         if set(classes) >= set(self.classes):
             return self
-        kept = tuple(name for name in self.classes if name in classes)
+        kept = {name: label for label, name in enumerate(name for name in self.classes if name in classes)}
         images = tuple(
-            replace(image, label=kept.index(self.classes[image.label]))
-            for image in self.images
-            if self.classes[image.label] in kept
+            replace(image, label=kept[name]) for image in self.images if (name := self.classes[image.label]) in kept
         )
-        return replace(self, classes=kept, images=images, of=self)
+        return replace(self, classes=tuple(kept), images=images, of=self)
 
     def split(self, name: str) -> tuple[ImageFile, ...]:
         """Return the images of `train`, `holdout` or `eval`."""

@@ -47,6 +47,8 @@ _SPLITS = ("eval", "train", "holdout")
 _WAITING = "looking for near-duplicates: waiting for another process that looks for the same"
 _A_KIND = 20  # images, from which on their mean tells what such images share
 _CANDIDATES = 2  # of each image in each split
+_MOST_SKETCHED = 2_000_000_000
+"""Pairs whose sketches are compared with one split, so that the search ends where all are alike; 40,000 images' are."""
 
 _BLOCK = 512  # times MOST_IMAGES: what is in memory at once
 
@@ -258,26 +260,46 @@ def _describe(files: Sequence[ImageFile], decoded: DecodedImages, pool: Executor
 
 
 def _find_candidates(files: Sequence[ImageFile], descriptions: _Descriptions) -> list[_Candidate]:
-    """Return for each image its likeliest copies in each split, the likeliest first."""
+    """Return for each image its likeliest copies in each split, the likeliest first.
+
+    Images are taken in the order of one projection of their sketches, in which copies are not far from each other. So a
+    block of them has few others that are near; of too many those around its place are looked at, which is said.
+    """
     contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
     splits = np.array([file.split for file in files])
-    columns = [np.flatnonzero(splits == split) for split in _SPLITS if (splits == split).any()]
+    direction = np.random.default_rng(0).standard_normal(descriptions.sketches.shape[2], dtype=np.float32)
+    projections = np.asarray(descriptions.sketches @ direction)
+    most = _MOST_SKETCHED // max(len(files), 1)
+    order, crowded = np.argsort(projections[0], kind="stable"), set[int]()
     candidates: dict[tuple[int, int, bool], _Candidate] = {}
-    for start in range(0, len(files), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        for mirrored in (False, True):
-            for of_split in columns:
-                others = descriptions.hashes[int(mirrored), of_split]
-                distance = (others.shape[1] - descriptions.hashes[0, block] @ others.T) / 2
-                distance[contents[block, None] == contents[None, of_split]] = np.inf  # copies of a file
-                if not (near := distance <= LARGEST_DISTANCE).any():
-                    continue
-                sketches = descriptions.sketches[0, block], descriptions.sketches[int(mirrored), of_split]
+    for split in (split for split in _SPLITS if (splits == split).any()):
+        for side in (0, 1):
+            others = np.flatnonzero(splits == split)
+            others = others[np.argsort(projections[side, others], kind="stable")]
+            hashes, theirs = descriptions.hashes[side, others], projections[side, others]
+            for block in (order[start : start + _BLOCK] for start in range(0, len(files), _BLOCK)):
+                distance = (hashes.shape[1] - descriptions.hashes[0, block] @ hashes.T) / 2
+                is_near = distance <= LARGEST_DISTANCE
+                columns = np.flatnonzero(is_near.any(axis=0))
+                if len(columns) > most:
+                    middle = np.searchsorted(theirs[columns], projections[0, block[len(block) // 2]])
+                    columns = columns[max(middle - most // 2, 0) :][:most]
+                    crowded.update(block[is_near.sum(axis=1) > is_near[:, columns].sum(axis=1)].tolist())
+                near = is_near[:, columns] & (
+                    contents[block, None] != contents[None, others[columns]]
+                )  # no copies of a file
+                sketches = descriptions.sketches[0, block], descriptions.sketches[side, others[columns]]
                 apart = np.where(near, _squared_distances(*sketches), np.inf)
-                for row, place in _smallest(apart):
-                    first, second = sorted((start + row, int(of_split[place])))
-                    candidate = _Candidate(apart[row, place], first, second, int(distance[row, place]), mirrored)
-                    candidates.setdefault((first, second, mirrored), candidate)
+                for row, column in _smallest(apart):
+                    place, other = int(block[row]), int(others[columns[column]])
+                    key = (min(place, other), max(place, other), side == 1)
+                    if place < other or key not in candidates:  # mirrored, the two directions may differ by some bits
+                        bits = int(distance[row, columns[column]])
+                        candidates[key] = _Candidate(float(apart[row, column]), key[0], key[1], bits, key[2])
+    if crowded:
+        log.info(
+            "%d images are alike to more others than can be looked at; each to some %d of them", len(crowded), most
+        )
     ranked = sorted(candidates.values(), key=lambda candidate: candidate.apart)
     if len(ranked) > MOST_COMPARED:
         log.info("%d pairs of images may be nearly the same; the likeliest %d are compared", len(ranked), MOST_COMPARED)
@@ -290,7 +312,8 @@ def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _smallest(values: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield row and column of the smallest `_CANDIDATES` finite values of each row."""
-    for row in np.flatnonzero(np.isfinite(values).any(axis=1)):
-        for column in np.argsort(values[row])[:_CANDIDATES]:
-            if np.isfinite(values[row, column]):
-                yield int(row), int(column)
+    for row in np.flatnonzero(np.isfinite(values).any(axis=1)).tolist():
+        finite = np.flatnonzero(np.isfinite(values[row]))
+        if len(finite) > _CANDIDATES:
+            finite = finite[np.argpartition(values[row, finite], _CANDIDATES - 1)[:_CANDIDATES]]
+        yield from ((row, int(column)) for column in finite[np.argsort(values[row, finite])])

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fabricated import FINE_TUNE, folder_of, run, scene
 from PIL import Image, ImageEnhance, ImageOps
@@ -18,6 +19,7 @@ from analysis.footnotes import footnotes
 from tlft.config.data_schema import DataConfig
 from tlft.data.batches import open_images
 from tlft.data.dataset import Dataset, open_dataset
+from tlft.data.splits import ImageFile
 from tlft.duplicates import near_duplicates as duplicates
 from tlft.duplicates.near_duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
 from tlft.pixels.transforms import Transform
@@ -161,3 +163,38 @@ def test_the_footnote_names_them_once() -> None:
         "trained networks."
     ]
     assert not [note for note in footnotes(build_table([run(FINE_TUNE)])) if "near-duplicate" in note]
+
+
+@pytest.mark.parametrize("kinds", [1, 300])
+def test_a_set_of_which_many_are_alike_ends_and_copies_are_found(
+    kinds: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hashes say little of such images; so many pairs have to be looked at that all of them never could."""
+    images, random = 1200, np.random.default_rng(0)
+    signs = (random.integers(0, 2, (kinds, 64)) * 2 - 1).astype(np.float32)[np.arange(images) % kinds]
+    sketches = random.standard_normal((images, 259)).astype(np.float32)
+    sketches[images // 2 :] = sketches[: images // 2] + 1e-3  # of each image of the training one of the evaluation
+    descriptions = duplicates._Descriptions(np.stack([signs, -signs]), np.stack([sketches, sketches[::-1]]), {})
+    splits = ["train"] * (images // 2) + ["eval"] * (images // 2)
+    files = [ImageFile(Path(str(n)), f"{n:064x}", split, 0) for n, split in enumerate(splits)]
+    exact = duplicates._find_candidates(files, descriptions)
+    looked: list[int] = []
+    measure = duplicates._squared_distances
+
+    def count(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        looked.append(len(one) * len(other))
+        return measure(one, other)
+
+    monkeypatch.setattr(duplicates, "_MOST_SKETCHED", 100 * images)
+    monkeypatch.setattr(duplicates, "_BLOCK", 20)
+    monkeypatch.setattr(duplicates, "_squared_distances", count)
+    with caplog.at_level(logging.INFO):
+        bounded = duplicates._find_candidates(files, descriptions)
+    assert sum(looked) <= 4 * 100 * images  # of two splits and their mirror images
+    assert ("images are alike to more others than can be looked at; each to some 100 of them" in caplog.text) == (
+        kinds == 1
+    )
+    copies = {(n, n + images // 2) for n in range(images // 2)}
+    for candidates in (exact, bounded):
+        assert {(each.first, each.second) for each in candidates[: images // 2]} == copies
+    assert kinds == 1 or {(c.first, c.second) for c in exact} == {(c.first, c.second) for c in bounded}
