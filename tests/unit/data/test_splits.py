@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +16,9 @@ from PIL import Image
 
 from tlft.config.validate import find_problems as config_problems
 from tlft.data.dataset import Dataset, find_problems, open_dataset
+from tlft.data.image_folder import Folder
+from tlft.data.split_folders import SplitFolders
+from tlft.data.splits import split_images
 from tlft.errors import ConfigurationError
 
 BURST = r"data.group='([^/]+)_\d+\.png$'"
@@ -171,3 +178,39 @@ def test_what_folds_cannot_be_is_one_line(configure: Configure, tmp_path: Path) 
     (problem,) = find_problems(config.data, config.home)[1]
     assert "data.folds=3" in problem
     assert "has a folder train already; leave data.folds out" in problem
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("data.folds=4",), ("data.eval_fraction=0.25", "data.train_per_class=2"), ("data.eval_fraction=0.25",)],
+)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_images_of_many_classes_are_split_in_one_pass(
+    configure: Configure, overrides: tuple[str, ...], grouped: bool
+) -> None:
+    def steps(classes: int) -> int:
+        count = 0
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal count
+            frame.f_trace_opcodes = True
+            count += event == "opcode"
+            return trace
+
+        root = Path("/photos")
+        files = {f"c{number}": [root / f"c{number}" / str(index) for index in range(8)] for number in range(classes)}
+        folder = Folder(root, f"data.root={root}", SplitFolders({"all": ""}), {"all": files})
+        paths = [path for of_class in files.values() for path in of_class]
+        folder.groups = {path: f"{path.parts[2]} {int(path.name) // 2}" for path in paths} if grouped else {}
+        digests = {path: hashlib.sha256(bytes(path)).hexdigest() for path in paths}
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            split_images(folder, digests, config.data)
+        finally:
+            sys.settrace(before)
+        return count
+
+    config = configure("data=manifest", "data.file=/photos/labels.csv", *overrides)
+    few, many = steps(50), steps(200)
+    assert 0 < many < 6 * few  # a step for each pair of an image and a class would be 16 times as many
