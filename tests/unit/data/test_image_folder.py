@@ -280,3 +280,51 @@ def test_numbers_in_names_of_classes_count_as_numbers(tmp_path: Path) -> None:
             (tmp_path / split / name / "0.png").write_text(f"{split} {name}")
     folder = scan(tmp_path, DataConfig(name="imagefolder", root=str(tmp_path)))
     assert folder.classes == ["09", "9", "10", "100", "img2", "img10"]
+
+
+ODD_INPUTS = Path(__file__).parents[4] / "shared" / "odd_inputs" / "make.py"
+
+PLAIN = (8, 0, 6, 2)
+ODD_FOLDERS: dict[str, tuple[int, ...] | str] = {
+    **dict.fromkeys(
+        ("hidden", "upper", "valid", "training", "kaggle", "ppm", "gif", "jfif", "nfc", "latin_file"), PLAIN
+    ),
+    **dict.fromkeys(("heic", "html", "latin_bad", "odd9"), (9, 0, 6, 2)),  # their bad files are met when they are read
+    "filesinroot": PLAIN,
+    "validation": (8, 6, 6, 2),
+    "numbers": (24, 0, 12, 12),
+    "plant": (6, 0, 3, 3),
+    "odd": (76, 0, 38, 38),
+    "longname": (6, 0, 3, 3),
+    "many": (1000, 0, 1000, 1000),
+    "badexif": (18, 0, 6, 2),
+    "modes": (21, 0, 6, 2),
+    "deep": (9, 0, 6, 2),
+    "truncated": (12, 0, 6, 2),
+    "good": (12, 0, 8, 2),
+    "single": "has no folder train (there are a, b); name it with data.train_split, or split <class>/* with",
+    "nested": "20 images in folders below a class, as in train/a/more; move them up, or set data.subfolders=",
+    "lostclass": "class c has no image in the train split, but 3 .heic; convert or move them, or delete the folder",
+    "case": "class Cats has no image in the eval split, which has cats; give both one name",
+    "latin_class": "class folder train/caf\\xe9 has a name that is no UTF-8; rename it: mv $'",
+    "copies": "train/a/0.jpg and val/a/copy0.jpg are the same image, in train and in eval, which makes",
+    "copies2": "train/a/0.jpg and train/b/copy0.jpg are the same image, in two classes, which makes",
+}
+"""Images of each split and classes, or what is said."""
+
+
+def test_every_odd_folder_is_taken_whole_or_refused_in_words(tmp_path: Path) -> None:
+    if not ODD_INPUTS.exists():
+        pytest.skip("the folder of odd inputs is not here")
+    subprocess.run([sys.executable, ODD_INPUTS, tmp_path / "odd", *ODD_FOLDERS], capture_output=True, check=True)
+    outcomes: dict[str, tuple[int, ...] | str] = {}
+    for name, expected in ODD_FOLDERS.items():
+        root = tmp_path / "odd" / name
+        try:
+            data = open_dataset(DataConfig(name="imagefolder", root=str(root)), tmp_path / "home")
+            counts = (len(data.split(split)) for split in ("train", "holdout", "eval"))
+            outcomes[name] = (*counts, len(data.classes))
+        except ConfigurationError as error:
+            said = error.problems[0].removeprefix(f"data.root={root}: ")
+            outcomes[name] = said[: len(expected)] if isinstance(expected, str) else said
+    assert outcomes == ODD_FOLDERS

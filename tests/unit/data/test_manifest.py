@@ -317,3 +317,35 @@ def test_two_tables_of_one_folder_are_both_remembered(
     (memory,) = (configs[0].home / "cache" / "digests").glob("[0-9a-f]*.json")
     names = [name.partition("\0")[0] for name in json.loads(memory.read_text())]
     assert sorted(names) == sorted(str(row["path"]) for row in rows if folder / str(row["path"]) != gone)
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
+    [
+        ("data.train_fraction=0.2", "data.train_fraction=0.6"),
+        ("data.train_per_class=2", "data.train_per_class=5"),
+        ("data.train_per_class=3", "data.train_fraction=0.8"),
+    ],
+)
+@pytest.mark.parametrize("split", ["data.eval_fraction=0.3", "data.folds=3"])
+def test_fewer_lie_within_more_in_groups_too(
+    configure: Configure, nests: Path, smaller: str, larger: str, split: str
+) -> None:
+    few, many, all_images = (
+        {
+            image.sha256
+            for image in opened(configure("data=manifest", f"data.file={nests}", split, *more)).split("train")
+        }
+        for more in ([smaller], [larger], [])
+    )
+    assert few < many < all_images
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_numbers_are_names_of_classes_in_natural_order(
+    configure: Configure, folder: Path, rows: list[dict[str, object]], kind: str
+) -> None:
+    numbered = [row | {"label": {"ants": 10, "bees": 9}[str(row["label"])]} for row in rows]
+    listed = opened(configure("data=manifest", f"data.file={write(folder / f'labels.{kind}', numbered)}"))
+    assert listed.classes == ("9", "10")
+    assert {image.label for image in listed.images if image.path.parent.name == "ants"} == {1}
