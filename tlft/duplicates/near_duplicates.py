@@ -47,8 +47,8 @@ _SPLITS = ("eval", "train", "holdout")
 _WAITING = "looking for near-duplicates: waiting for another process that looks for the same"
 _A_KIND = 20  # images, from which on their mean tells what such images share
 _CANDIDATES = 2  # of each image in each split
-_MOST_SKETCHED = 2_000_000_000
-"""Pairs whose sketches are compared with one split, so that the search ends where all are alike; 40,000 images' are."""
+_MOST_SKETCHED = 500_000_000
+"""Pairs whose sketches are compared with one split, so that the search ends where all are alike; of 20,000 images all."""
 
 _BLOCK = 512  # times MOST_IMAGES: what is in memory at once
 
@@ -260,50 +260,64 @@ def _describe(files: Sequence[ImageFile], decoded: DecodedImages, pool: Executor
 
 
 def _find_candidates(files: Sequence[ImageFile], descriptions: _Descriptions) -> list[_Candidate]:
-    """Return for each image its likeliest copies in each split, the likeliest first.
-
-    Images are taken in the order of one projection of their sketches, in which copies are not far from each other. So a
-    block of them has few others that are near; of too many those around its place are looked at, which is said.
-    """
+    """Return for each image its likeliest copies in each split, the likeliest first."""
     contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
     splits = np.array([file.split for file in files])
-    direction = np.random.default_rng(0).standard_normal(descriptions.sketches.shape[2], dtype=np.float32)
-    projections = np.asarray(descriptions.sketches @ direction)
     most = _MOST_SKETCHED // max(len(files), 1)
-    order, crowded = np.argsort(projections[0], kind="stable"), set[int]()
+    crowded = set[int]()
     candidates: dict[tuple[int, int, bool], _Candidate] = {}
     for split in (split for split in _SPLITS if (splits == split).any()):
-        for side in (0, 1):
-            others = np.flatnonzero(splits == split)
-            others = others[np.argsort(projections[side, others], kind="stable")]
-            hashes, theirs = descriptions.hashes[side, others], projections[side, others]
-            for block in (order[start : start + _BLOCK] for start in range(0, len(files), _BLOCK)):
-                distance = (hashes.shape[1] - descriptions.hashes[0, block] @ hashes.T) / 2
-                is_near = distance <= LARGEST_DISTANCE
-                columns = np.flatnonzero(is_near.any(axis=0))
-                if len(columns) > most:
-                    middle = np.searchsorted(theirs[columns], projections[0, block[len(block) // 2]])
-                    columns = columns[max(middle - most // 2, 0) :][:most]
-                    crowded.update(block[is_near.sum(axis=1) > is_near[:, columns].sum(axis=1)].tolist())
-                near = is_near[:, columns] & (
-                    contents[block, None] != contents[None, others[columns]]
-                )  # no copies of a file
-                sketches = descriptions.sketches[0, block], descriptions.sketches[side, others[columns]]
-                apart = np.where(near, _squared_distances(*sketches), np.inf)
+        for mirrored in (False, True):
+            near = _near_ones(descriptions, np.flatnonzero(splits == split), most, crowded, mirrored=mirrored)
+            for block, others, distances, apart in near:
+                apart[contents[block, None] == contents[None, others]] = np.inf  # copies of a file
                 for row, column in _smallest(apart):
-                    place, other = int(block[row]), int(others[columns[column]])
-                    key = (min(place, other), max(place, other), side == 1)
+                    place, other = int(block[row]), int(others[column])
+                    key = (min(place, other), max(place, other), mirrored)
                     if place < other or key not in candidates:  # mirrored, the two directions may differ by some bits
-                        bits = int(distance[row, columns[column]])
-                        candidates[key] = _Candidate(float(apart[row, column]), key[0], key[1], bits, key[2])
+                        of_both = (float(apart[row, column]), *key[:2], int(distances[row, column]))
+                        candidates[key] = _Candidate(*of_both, mirrored)
     if crowded:
-        log.info(
-            "%d images are alike to more others than can be looked at; each to some %d of them", len(crowded), most
-        )
+        text = "%d images are alike to more others than can be looked at; each to some %d of them"
+        log.info(text, len(crowded), most)
     ranked = sorted(candidates.values(), key=lambda candidate: candidate.apart)
     if len(ranked) > MOST_COMPARED:
         log.info("%d pairs of images may be nearly the same; the likeliest %d are compared", len(ranked), MOST_COMPARED)
     return ranked[:MOST_COMPARED]
+
+
+def _near_ones(
+    descriptions: _Descriptions, others: np.ndarray, most: int, crowded: set[int], *, mirrored: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield blocks of images, b, with those of the others, k, that are near to some of them by their hashes.
+
+    Images are taken in the order of one projection of their sketches, in which copies are not far from each other, so
+    that a block has few others that are near. Of too many those around its place are taken; images that lose some join
+    those that are crowded.
+
+    Yields:
+        The places of both, int64 [b] and [k]; in how many bits their hashes differ, and how far apart their sketches
+        are, or infinite where the hashes are not near, float32 [b, k].
+    """
+    side = int(mirrored)
+    direction = np.random.default_rng(0).standard_normal(descriptions.sketches.shape[2], dtype=np.float32)
+    projections = np.asarray(descriptions.sketches @ direction)
+    order = np.argsort(projections[0], kind="stable")
+    others = others[np.argsort(projections[side, others], kind="stable")]
+    hashes, bits = descriptions.hashes[side, others], descriptions.hashes.shape[2]
+    room = np.empty((min(_BLOCK, len(order)), len(others)), np.float32), np.empty((_BLOCK, len(others)), np.bool_)
+    for start in range(0, len(order), _BLOCK):
+        block = order[start : start + _BLOCK]
+        products = np.matmul(descriptions.hashes[0, block], hashes.T, out=room[0][: len(block)])
+        is_near = np.greater_equal(products, bits - 2 * LARGEST_DISTANCE, out=room[1][: len(block)])
+        columns = np.flatnonzero(is_near.any(axis=0))
+        if len(columns) > most:
+            place = np.searchsorted(projections[side, others[columns]], projections[0, block[len(block) // 2]])
+            columns = columns[max(int(place) - most // 2, 0) :][:most]
+            crowded.update(block[is_near.sum(axis=1) > is_near[:, columns].sum(axis=1)].tolist())
+        sketches = descriptions.sketches[0, block], descriptions.sketches[side, others[columns]]
+        apart = np.where(is_near[:, columns], _squared_distances(*sketches), np.inf)
+        yield block, others[columns], (bits - products[:, columns]) / 2, apart
 
 
 def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
