@@ -48,7 +48,7 @@ _WAITING = "looking for near-duplicates: waiting for another process that looks 
 _A_KIND = 20  # images, from which on their mean tells what such images share
 _CANDIDATES = 2  # of each image in each split
 _MOST_SKETCHED = 500_000_000
-"""Pairs whose sketches are compared with one split, so that the search ends where all are alike; of 20,000 images all."""
+"""Pairs whose sketches are compared with one split, so that the search ends where all are alike."""
 
 _BLOCK = 512  # times MOST_IMAGES: what is in memory at once
 
@@ -275,11 +275,10 @@ def _find_candidates(files: Sequence[ImageFile], descriptions: _Descriptions) ->
                     place, other = int(block[row]), int(others[column])
                     key = (min(place, other), max(place, other), mirrored)
                     if place < other or key not in candidates:  # mirrored, the two directions may differ by some bits
-                        of_both = (float(apart[row, column]), *key[:2], int(distances[row, column]))
-                        candidates[key] = _Candidate(*of_both, mirrored)
+                        bits = int(distances[row, column])
+                        candidates[key] = _Candidate(float(apart[row, column]), key[0], key[1], bits, mirrored)
     if crowded:
-        text = "%d images are alike to more others than can be looked at; each to some %d of them"
-        log.info(text, len(crowded), most)
+        log.info("%d images are alike to more others than the %d of each that are looked at", len(crowded), most)
     ranked = sorted(candidates.values(), key=lambda candidate: candidate.apart)
     if len(ranked) > MOST_COMPARED:
         log.info("%d pairs of images may be nearly the same; the likeliest %d are compared", len(ranked), MOST_COMPARED)
@@ -292,8 +291,7 @@ def _near_ones(
     """Yield blocks of images, b, with those of the others, k, that are near to some of them by their hashes.
 
     Images are taken in the order of one projection of their sketches, in which copies are not far from each other, so
-    that a block has few others that are near. Of too many those around its place are taken; images that lose some join
-    those that are crowded.
+    that a block has few others that are near. Of too many those around its place are taken; who loses some is crowded.
 
     Yields:
         The places of both, int64 [b] and [k]; in how many bits their hashes differ, and how far apart their sketches

@@ -191,9 +191,7 @@ def test_a_set_of_which_many_are_alike_ends_and_copies_are_found(
     with caplog.at_level(logging.INFO):
         bounded = duplicates._find_candidates(files, descriptions)
     assert sum(looked) <= 4 * 100 * images  # of two splits and their mirror images
-    assert ("images are alike to more others than can be looked at; each to some 100 of them" in caplog.text) == (
-        kinds == 1
-    )
+    assert ("images are alike to more others than the 100 of each that are looked at" in caplog.text) == (kinds == 1)
     copies = {(n, n + images // 2) for n in range(images // 2)}
     for candidates in (exact, bounded):
         assert {(each.first, each.second) for each in candidates[: images // 2]} == copies
