@@ -196,16 +196,18 @@ def test_many_classes_without_a_map_are_one_line() -> None:
 
 @pytest.mark.parametrize("unknown", ["zz", "n00000001", "n99999999"])
 def test_a_class_of_which_imagenet_has_nothing_is_one_without_a_map_whatever_it_is_called(unknown: str) -> None:
-    classes = ["n01440764", unknown]
+    classes = ["n01440764", "n01443537", unknown]
     error = find_error(None, classes)
     assert isinstance(error, UnmappedError), "so that a sweep leaves the untouched network out"
     (problem,) = error.problems
     assert problem.startswith(f"head=imagenet1k: no ImageNet output stands for class {unknown}; give its outputs by")
     assert problem.endswith("; data.unmapped=leave_out scores the other classes alone")
-    assert resolve_class_map(None, classes, leave_out=True) == {"n01440764": [0]}
+    fish = {"n01440764": [0], "n01443537": [1]}
+    assert resolve_class_map(None, classes, leave_out=True) == fish
     assert unmapped_classes(None, classes) == unknown
     assert unmapped_classes(None, classes, leave_out=True) == ""
-    assert resolve_class_map({unknown: [1]}, classes) == {"n01440764": [0], unknown: [1]}
+    assert resolve_class_map({unknown: [2]}, classes) == fish | {unknown: [2]}
+    assert unmapped_classes(None, ["n01440764", unknown], leave_out=True) == unknown, "one class would always be right"
     assert isinstance(find_error(None, [unknown], leave_out=True), UnmappedError)
     assert unmapped_classes(None, [unknown], leave_out=True) == unknown
 

@@ -20,6 +20,7 @@ from tlft.config.data_schema import DataConfig
 from tlft.data.batches import open_images
 from tlft.data.dataset import Dataset, open_dataset
 from tlft.data.splits import ImageFile
+from tlft.duplicates import candidates
 from tlft.duplicates import near_duplicates as duplicates
 from tlft.duplicates.near_duplicates import Pair, describe_leaks, find_near_duplicates, parse, to_json
 from tlft.pixels.transforms import Transform
@@ -56,7 +57,7 @@ def test_copy_of_a_training_image_is_found_whatever_was_done_to_it(
     assert (pair.one.file, pair.other.file) == ("val/bees/copy.jpg", "train/ants/0.png")
     assert (pair.one.split, pair.other.split, pair.leaks) == ("eval", "train", True)
     assert (pair.one.label, pair.other.label, pair.mirrored) == ("bees", "ants", mirrored)
-    assert pair.distance <= duplicates.LARGEST_DISTANCE
+    assert pair.distance <= candidates.LARGEST_DISTANCE
     assert describe_leaks(pairs) == (
         "1 evaluation image has a near-duplicate among the training images (val/bees/copy.jpg and train/ants/0.png)"
     )
@@ -174,25 +175,25 @@ def test_a_set_of_which_many_are_alike_ends_and_copies_are_found(
     signs = (random.integers(0, 2, (kinds, 64)) * 2 - 1).astype(np.float32)[np.arange(images) % kinds]
     sketches = random.standard_normal((images, 259)).astype(np.float32)
     sketches[images // 2 :] = sketches[: images // 2] + 1e-3  # of each image of the training one of the evaluation
-    descriptions = duplicates._Descriptions(np.stack([signs, -signs]), np.stack([sketches, sketches[::-1]]), {})
+    descriptions = candidates.Descriptions(np.stack([signs, -signs]), np.stack([sketches, sketches[::-1]]), {})
     splits = ["train"] * (images // 2) + ["eval"] * (images // 2)
     files = [ImageFile(Path(str(n)), f"{n:064x}", split, 0) for n, split in enumerate(splits)]
-    exact = duplicates._find_candidates(files, descriptions)
+    exact = candidates.find_candidates(files, descriptions)
     looked: list[int] = []
-    measure = duplicates._squared_distances
+    measure = candidates._squared_distances
 
     def count(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         looked.append(len(one) * len(other))
         return measure(one, other)
 
-    monkeypatch.setattr(duplicates, "_MOST_SKETCHED", 100 * images)
-    monkeypatch.setattr(duplicates, "_BLOCK", 20)
-    monkeypatch.setattr(duplicates, "_squared_distances", count)
+    monkeypatch.setattr(candidates, "_MOST_SKETCHED", 100 * images)
+    monkeypatch.setattr(candidates, "_BLOCK", 20)
+    monkeypatch.setattr(candidates, "_squared_distances", count)
     with caplog.at_level(logging.INFO):
-        bounded = duplicates._find_candidates(files, descriptions)
+        bounded = candidates.find_candidates(files, descriptions)
     assert sum(looked) <= 4 * 100 * images  # of two splits and their mirror images
     assert ("images are alike to more others than the 100 of each that are looked at" in caplog.text) == (kinds == 1)
     copies = {(n, n + images // 2) for n in range(images // 2)}
-    for candidates in (exact, bounded):
-        assert {(each.first, each.second) for each in candidates[: images // 2]} == copies
+    for found in (exact, bounded):
+        assert {(each.first, each.second) for each in found[: images // 2]} == copies
     assert kinds == 1 or {(c.first, c.second) for c in exact} == {(c.first, c.second) for c in bounded}
