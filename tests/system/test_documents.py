@@ -80,7 +80,7 @@ def draw_nests(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Return a home with two runs that are alike, and files that lines name."""
+    """Return a home with two runs that are alike and two that are another, and files that lines name."""
     home = tmp_path_factory.mktemp("documents")
     photographs = draw_nests(home / "insects")
     pets = home / "pets"
@@ -95,9 +95,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     listed = [f"{path.relative_to(home)},{path.parts[-2]},{path.parts[-3]}" for path in photographs.rglob("*.png")]
     (home / "labels.csv").write_text("\n".join(["path,label,split", *sorted(listed)]))
     ids = []
-    for force in ("false", "true"):
+    for more in ("force=false", "force=true", "data.train_fraction=0.5", "training.epochs=2"):
         env = {"TLFT_HYMENOPTERA": str(photographs)}
-        done = run_py(*RECIPE, f"force={force}", home=home, env=env)
+        done = run_py(*RECIPE, more, home=home, env=env)
         assert done.returncode == 0, done.stderr
         ids.append(re.findall(r", run ([0-9a-f]{8}),", done.stdout)[-1])
     words = {
