@@ -101,8 +101,7 @@ def build_rows(
         tries.setdefault(group.params.get(Param.DATA_EVAL, ""), Counter())[group.column] += 1
     data_names = _name_data(runs)
     arch_names = _name_archs([*(arch_of(run.params) for run in runs), *([_PUBLISHED_ARCH] if published else [])])
-    names = {Param.WEIGHTS: _name_by(runs, Param.WEIGHTS, Tag.WEIGHTS)}
-    names[Param.DATA_TRAIN] = _name_by(runs, Param.DATA_TRAIN, Tag.TRAINING_IMAGES)
+    names = name_digests(runs)
     places = [
         (
             data_names[draft.params.get(Param.DATA_EVAL, "")],
@@ -223,6 +222,12 @@ def _name_data(runs: Sequence[Record]) -> dict[str, str]:
     names = {run.params.get(Param.DATA_EVAL, ""): run.tags.get(Tag.DATA, "unknown") for run in runs}
     counts = Counter(names.values())
     return {digest: name if counts[name] == 1 else f"{name} ({shorten(digest)})" for digest, name in names.items()}
+
+
+def name_digests(runs: Sequence[Record]) -> dict[str, dict[str, str]]:
+    """Return what people call what params have digests of: param -> digest -> name."""
+    tags = {Param.WEIGHTS: Tag.WEIGHTS, Param.DATA_TRAIN: Tag.TRAINING_IMAGES}
+    return {param: _name_by(runs, param, tag) for param, tag in tags.items()}
 
 
 def _name_by(runs: Sequence[Record], param: str, tag: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from tlft.terminal.line_breaks import fitting
 _EXAMPLES = """\
   python -m analysis.curve --x data.train_fraction           after sweep=data_efficiency: curve.png
   python -m analysis.curve --x training.epochs --out up.svg  after sweep=catch_up
-  python -m analysis.curve --x model.stages                  after sweep=layers
+  python -m analysis.curve --x model.stages                  after sweep=ladder
   python -m analysis.curve --x arch.name --data hymenoptera  after sweep=architectures
 """
 _KINDS = (".png", ".svg")

@@ -14,8 +14,8 @@ import yaml
 from analysis.comparison_table import Table
 from analysis.evidence import CellEvidence
 from analysis.recipes import describe_all
-from analysis.rows import Cell, Row
-from tlft.config.columns import COLUMN_PARAMS, Column
+from analysis.rows import Cell, Row, name_digests
+from tlft.config.columns import COLUMN_PARAMS
 from tlft.errors import ConfigurationError
 from tlft.names import Param, Tag, flatten, natural_order
 from tlft.records.record import Record
@@ -33,12 +33,11 @@ _FOLLOWING: Mapping[str, tuple[str, ...]] = {
 _LACKING = (Param.WEIGHTS, Param.BN_MOMENTUM)
 """Params that some columns have not, so that a row of these alone is none of another recipe."""
 
-AMOUNTS: Mapping[str, str] = {
-    TRAIN_FRACTION: "training images",
-    TRAIN_PER_CLASS: "training images",
-    Param.EPOCHS: "epochs",
-}
-"""Settings of which more is more, with what there is more of; drawn on a logarithmic axis."""
+_AMOUNTS = (TRAIN_FRACTION, TRAIN_PER_CLASS, Param.EPOCHS)
+"""Settings of which more is more; drawn on a logarithmic axis."""
+
+OFF = "off"
+"""The value of a setting that a run does without."""
 
 Value = float | str
 
@@ -59,9 +58,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """One way to use a network along the setting; with a single point, if the setting says nothing to it."""
+    """One way to use a network along the setting; its column, or None where the setting is which column it is."""
 
-    column: str
+    column: str | None
     title: str
     points: tuple[Point, ...]
 
@@ -73,8 +72,10 @@ class Curve:
     Attributes:
         key: of the setting.
         label: of the axis.
-        lines: of two points or more each.
-        constant: lines of one point.
+        name: of the data set and of what is common.
+        lines: one of them has two points at least.
+        constant: columns to which the setting says nothing, of one point each.
+        hidden: how many rows are not there, since a newer one has the same value.
     """
 
     table: Table
@@ -83,18 +84,19 @@ class Curve:
     name: str
     lines: tuple[Line, ...]
     constant: tuple[Line, ...]
+    hidden: int = 0
 
     @property
     def is_amount(self) -> bool:
-        """Whether the axis is a logarithmic one of numbers."""
-        return self.key in AMOUNTS
+        """Whether more of the setting is more."""
+        return self.key in _AMOUNTS
 
     def evidence_of(self, point: Point) -> CellEvidence | None:
         """Return what is known of a point beyond its mean."""
         return self.table.evidence_of(point.row, point.column)
 
     def line(self, column: str) -> Line | None:
-        """Return the line of a column that has several points."""
+        """Return the line of a column."""
         return next((line for line in self.lines if line.column == column), None)
 
 
@@ -109,109 +111,116 @@ def curves_along(table: Table, key: str, config_of: Callable[[Record], str]) -> 
     Raises:
         ConfigurationError: if no run varies the setting.
     """
-    curves = list(_along_columns(table, key)) if key in _ORDERS else list(_along_rows(table, key, config_of))
-    if not curves:
-        varied = ", ".join(sorted(_varied(table.runs)))
-        raise ConfigurationError(f"--x {key}: no two runs differ in it alone; they differ in {varied or 'nothing'}")
-    return curves
+    if key in _COLUMNS:
+        if curves := list(_along_columns(table, key)):
+            return curves
+        raise ConfigurationError(f"--x {key}: no row has three columns that differ in it; sweep over it")
+    if curves := list(_along_rows(table, key, config_of)):
+        return curves
+    varied = ", ".join(sorted(_varied(table.runs)))
+    raise ConfigurationError(f"--x {key}: no two runs differ in it alone; they differ in {varied or 'nothing'}")
 
 
 def _varied(runs: Sequence[Record]) -> set[str]:
     """Return the settings that runs differ in and that make a curve."""
-    values: dict[str, set[str]] = {}
+    values: dict[str, set[str | None]] = {name: set() for run in runs for name in run.params}
     for run in runs:
-        for name, value in run.params.items():
-            values.setdefault(name, set()).add(value)
+        if Param.OPTIMIZER in run.params:
+            for name, its in values.items():
+                its.add(run.params.get(name))
     several = {name for name, its in values.items() if len(its) > 1}
-    if not any(map(str.isdecimal, values.get(Param.TRAINABLE, ()))):  # the columns of every table differ in it
-        several.discard(Param.TRAINABLE)
-    hidden = {Param.SEED, Param.WEIGHTS, Param.CLASS_MAP, Param.MODEL, Param.HEAD, Param.ARCH_LIBRARY, *_DRAWN}
+    hidden = {Param.SEED, *COLUMN_PARAMS, *_LACKING, *_DRAWN, Param.CLASS_MAP, Param.ARCH_LIBRARY, Param.DATA_EVAL}
     drawn = {TRAIN_FRACTION} if Param.DATA_TRAIN in several else set()
     return {name for name in several - hidden if not name.startswith(Param.TRANSFORM)} | drawn
 
 
-def _trained_order(column: str) -> tuple[float, str] | None:
+def _trained_stages(column: str) -> tuple[float, str] | None:
     name, _, number = column.partition("_")
     if name == "partial" and number.isdecimal():
         return float(number), number
     return {"linear_probe": (0.0, "head"), "fine_tune": (math.inf, "all")}.get(column)
 
 
-def _pretrained_order(column: str) -> tuple[float, str] | None:
+def _pretrained_stages(column: str) -> tuple[float, str] | None:
     name, _, number = column.partition("_")
     if name == "stages" and number.isdecimal():
         return float(number), number
     return {"from_scratch": (0.0, "none"), "fine_tune": (math.inf, "all")}.get(column)
 
 
-_ORDERS = {
-    Param.TRAINABLE: (_trained_order, "stages that are trained, with the head", "pretrained, new head"),
-    Param.STAGES: (_pretrained_order, "first stages that are pretrained", "all stages trained"),
+_COLUMNS = {
+    Param.TRAINABLE: (_trained_stages, "trained stages", "pretrained, new head"),
+    Param.STAGES: (_pretrained_stages, "pretrained stages", "all stages trained"),
 }
 """Settings that are columns of the table: the place and the name of a column among them, the axis, the line."""
 
 
 def _along_columns(table: Table, key: str) -> Iterator[Curve]:
-    order, label, title = _ORDERS[key]
+    place_of, label, title = _COLUMNS[key]
     for row in table.rows:
-        placed = sorted((place, column) for column in row.cells if (place := order(column)) is not None)
-        points = tuple(Point(name, row, column) for (_, name), column in placed)
-        if len(points) > 2 and not row.published:
-            name = f"{row.place}, {row.recipe}"
-            yield Curve(table, key, label, name, (Line("fine_tune", title, points),), _constants(table, [row], placed))
-
-
-def _constants(table: Table, rows: Sequence[Row], placed: Sequence[tuple[object, str]]) -> tuple[Line, ...]:
-    """Return the three columns that are not on the line."""
-    on_line = {column for _, column in placed}
-    row = rows[0]
-    return tuple(
-        Line(column.key, column.title, (Point("", row, column.key),))
-        for column in table.columns[:3]
-        if column.key in row.cells and column.key not in on_line
-    )
+        placed = sorted((place, column) for column in row.cells if (place := place_of(column)) is not None)
+        if len(placed) > 2 and not row.published:
+            line = Line(None, title, tuple(Point(name, row, column) for (_, name), column in placed))
+            on_line = {column for _, column in placed}
+            beside = tuple(
+                Line(column.key, column.title, (Point("", row, column.key),))
+                for column in table.columns[:3]
+                if column.key in row.cells and column.key not in on_line
+            )
+            yield Curve(table, key, label, f"{row.place}, {row.recipe}", (line,), beside)
 
 
 def _along_rows(table: Table, key: str, config_of: Callable[[Record], str]) -> Iterator[Curve]:
     runs = {run.run_id: run for run in table.runs}
     trained = {index: _trained_run(row, runs) for index, row in enumerate(table.rows) if not row.published}
-    values, label = _values(trained, key, config_of)
-    groups: dict[tuple[str, str, frozenset[tuple[str, str]]], dict[Value, Row]] = {}
-    for index in sorted(values, key=lambda index: table.rows[index].newest):
+    groups: dict[tuple[str, str, frozenset[tuple[str, str]]], list[int]] = {}
+    for index, run in trained.items():
         row = table.rows[index]
-        siblings = [run for other, run in trained.items() if table.rows[other].place == row.place]
-        lacking = {name for name in _LACKING if len({run.params.get(name) for run in siblings} - {None}) < 2}
-        params = trained[index].params.items()
-        left = {name: text for name, text in params if not (_follows(name, key) or name in lacking)}
-        arch = "" if key == Param.ARCH else row.arch
-        groups.setdefault((row.data, arch, frozenset(left.items())), {})[values[index]] = row
-    whole = [(place, rows) for place, rows in groups.items() if len(rows) > 1]
-    recipes = describe_all([(data, arch, dict(params)) for (data, arch, params), _ in whole])
-    for ((data, arch, _), rows), recipe in zip(whole, recipes, strict=True):
-        name = ", ".join(filter(None, (data, arch, recipe)))
+        siblings = [other for place, other in trained.items() if table.rows[place].place == row.place]
+        lacking = {name for name in _LACKING if len({other.params.get(name) for other in siblings} - {None}) < 2}
+        left = {name: text for name, text in run.params.items() if not (_follows(name, key) or name in lacking)}
+        groups.setdefault((row.data, "" if key == Param.ARCH else row.arch, frozenset(left.items())), []).append(index)
+    whole = [(place, group) for place, group in groups.items() if len(group) > 1]
+    names = name_digests(table.runs)
+    recipes = describe_all(
+        [
+            (data, arch, {name: names.get(name, {}).get(text, text) for name, text in params})
+            for (data, arch, params), _ in whole
+        ]
+    )
+    for ((data, arch, _), group), recipe in zip(whole, recipes, strict=True):
+        values, label = _values({index: trained[index] for index in group}, key, config_of)
+        if key == Param.ARCH:
+            values = {index: table.rows[index].arch for index in group}
+        newest = sorted(values, key=lambda index: table.rows[index].newest)
+        rows = {values[index]: table.rows[index] for index in newest}
         ordered = sorted(rows.items(), key=lambda item: _place(item[0]))
-        lines = [_line(column, ordered) for column in table.columns]
-        several = tuple(line for line in lines if len(line.points) > 1)
-        single = tuple(line for line in lines if len(line.points) == 1)
-        if several:
-            yield Curve(table, key, label, name, several, single)
+        lines, constant = _lines(table, ordered)
+        if any(len(line.points) > 1 for line in lines):
+            name = ", ".join(filter(None, (data, arch, recipe)))
+            yield Curve(table, key, label, name, lines, constant, len(values) - len(rows))
 
 
 def _place(value: Value) -> tuple[float, tuple[object, ...]]:
+    if value == OFF:
+        return -math.inf, ()
     return (value, ()) if isinstance(value, float) else (math.inf, natural_order(value))
 
 
-def _line(column: Column, ordered: Sequence[tuple[Value, Row]]) -> Line:
-    """Return the cells of a column; of the same runs everywhere one."""
-    points = [Point(value, row, column.key) for value, row in ordered if column.key in row.cells]
-    if len({point.cell.run_ids for point in points}) == 1:
-        points = points[:1]
-    return Line(column.key, column.title, tuple(points))
+def _lines(table: Table, ordered: Sequence[tuple[Value, Row]]) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
+    """Return the lines of all columns, and those that are the same runs wherever they stand, of one point."""
+    lines, constant = [], []
+    for column in table.columns:
+        points = [Point(value, row, column.key) for value, row in ordered if column.key in row.cells]
+        if len(points) > 1 and len({point.cell.run_ids for point in points}) == 1:
+            constant.append(Line(column.key, column.title, tuple(points[:1])))
+        elif points:
+            lines.append(Line(column.key, column.title, tuple(points)))
+    return tuple(lines), tuple(constant)
 
 
 def _follows(name: str, key: str) -> bool:
-    settled = {key, Param.SEED, *COLUMN_PARAMS}
-    return name in settled or name.startswith(_FOLLOWING.get(key, ("\0",)))
+    return name in {key, Param.SEED, *COLUMN_PARAMS} or name.startswith(_FOLLOWING.get(key, ("\0",)))
 
 
 def _trained_run(row: Row, runs: Mapping[str, Record]) -> Record:
@@ -222,22 +231,23 @@ def _trained_run(row: Row, runs: Mapping[str, Record]) -> Record:
 def _values(
     trained: Mapping[int, Record], key: str, config_of: Callable[[Record], str]
 ) -> tuple[dict[int, Value], str]:
-    """Return the value of the setting in each row that has one, and what the axis is called."""
+    """Return the value of the setting in each of the rows of a curve that has one, and what the axis is called."""
     if key in (TRAIN_FRACTION, TRAIN_PER_CLASS):
-        counts = {index: run.tags.get(Tag.TRAINING_IMAGES, "") for index, run in trained.items() if _is_trained(run)}
+        counts = {index: run.tags.get(Tag.TRAINING_IMAGES, "") for index, run in trained.items()}
         if all(count.isdecimal() for count in counts.values()):
-            return {index: float(count) for index, count in counts.items()}, AMOUNTS[key]
+            return {index: float(count) for index, count in counts.items()}, "training images"
     texts = {index: _setting(run, key, config_of) for index, run in trained.items()}
     values = {index: _number(text) for index, text in texts.items() if text is not None}
-    return values, "share of the training images" if key == TRAIN_FRACTION else AMOUNTS.get(key, key)
-
-
-def _is_trained(run: Record) -> bool:
-    return Param.DATA_TRAIN in run.params
+    labels = {
+        TRAIN_FRACTION: "of the training images (1: all)",
+        TRAIN_PER_CLASS: "training images of each class",
+        Param.EPOCHS: "epochs",
+    }
+    return values, labels.get(key, key)
 
 
 def _setting(run: Record, key: str, config_of: Callable[[Record], str]) -> str | None:
-    """Return the value of a setting as text; None if the run does not have it, or it says nothing."""
+    """Return the value of a setting as text; None if the run knows no such setting."""
     if key in run.params:
         return run.params[key]
     try:
@@ -245,7 +255,9 @@ def _setting(run: Record, key: str, config_of: Callable[[Record], str]) -> str |
     except (yaml.YAMLError, AttributeError):
         return None
     value = settings.get(key)
-    return {"null": "1.0" if key == TRAIN_FRACTION else None}.get(value or "null", value)
+    if value == "null":
+        return "1.0" if key == TRAIN_FRACTION else OFF
+    return value
 
 
 def _number(text: str) -> Value:

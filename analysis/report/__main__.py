@@ -41,14 +41,15 @@ def build_parser() -> ArgumentParser:
         _EXAMPLES,
     )
     add_table_options(parser)
-    parser.add_argument("--x", metavar="KEY", help="show the runs along a setting too, as analysis.curve does")
+    parser.add_argument("--x", metavar="KEY", help="show all columns along a setting too, as analysis.curve does")
     add_out(parser, "report.html")
     return parser
 
 
 def _write(arguments: Namespace, command: str) -> int:
     refuse_folder(arguments.out)
-    table, reader = load_table(TableQuery.from_arguments(arguments), command)
+    columns = {} if arguments.x is None else {"columns": "all"}  # stages, say, are columns
+    table, reader = load_table(TableQuery.from_arguments(arguments, **columns), command)
     table = replace(table, full=len(table.rows) > 1)
     material = collect(table, reader, arguments.uri, along=arguments.x)
     page = render_report(material, title_of(arguments.experiment, table)).encode()

@@ -9,7 +9,7 @@ import math
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from operator import attrgetter
 from typing import get_type_hints
 
@@ -17,7 +17,7 @@ from tlft.config.recipe_schema import MixConfig, TrainingConfig
 from tlft.config.schema import Config
 from tlft.config.validate_data import wrong_data
 from tlft.errors import nearest
-from tlft.names import LONGEST_NAME, LONGEST_TAG, is_reserved_tag
+from tlft.names import LONGEST_NAME, LONGEST_TAG, flatten, is_reserved_tag
 
 _CHOICES = {
     "model.name": ("pretrained", "scratch", "moments", "shuffled"),
@@ -231,11 +231,7 @@ def _wrong_combinations(config: Config) -> list[str]:
 
 
 def _has_key(config: Config, key: str) -> bool:
-    try:
-        attrgetter(key)(config)
-    except AttributeError:
-        return False
-    return True
+    return key in flatten(asdict(config)) or key.startswith("optimizer.")  # which differ between optimizers
 
 
 def _recipe_problems(config: Config) -> list[str]:

@@ -103,7 +103,7 @@ def _print_curves(table: Table, config: Config, reader: ArtifactReader) -> None:
 
     try:
         curves = collect_curves(table, config.sweep.curve, reader)
-    except ConfigurationError as error:
+    except Exception as error:  # whatever the store or a library raises: the sweep is done all the same
         log.warning("sweep.curve=%s: there is no curve: %s", config.sweep.curve, error)
         return
     for _, sentences in curves:
