@@ -123,11 +123,12 @@ def _data_notes(runs: Sequence[Record], metric: str) -> list[str]:
         Tag.SEEN_BEFORE: "{}: {}.",
         Tag.ORIGIN: "{}: {}.",
     }
+    asked = {run.params.get(Param.DATA_EVAL) for run in runs if run.params.get(Param.HEAD) == "imagenet1k"}
     notes = [
         sentence.format(run.tags.get(Tag.DATA, "the data"), run.tags[tag])
         for tag, sentence in sentences.items()
         for run in parts_of(runs)
-        if run.tags.get(tag)
+        if run.tags.get(tag) and not (tag == Tag.UNMAPPED and run.params.get(Param.DATA_EVAL) in asked)
     ]
     for run in runs:
         if run.parts:

@@ -451,14 +451,15 @@ def test_a_network_that_is_judged_on_training_images_of_its_ancestors_says_so(
     assert seen_before(composer, chain, unknown) == ""
     for name in ("ants", "bees"):
         shutil.copy(tiny_folder / "train" / name / "0.png", unknown / name / "a copy.png")
-    with Image.open(tiny_folder / "train/ants/1.png") as image:
-        image.point([min(255, value + 6) for value in range(256)] * 3).save(unknown / "ants/brighter.png")
+    for number in (0, 1):  # one whose copy is evaluated too, and one of which there is none
+        with Image.open(tiny_folder / f"train/ants/{number}.png") as image:
+            image.point([min(255, value + 6) for value in range(256)] * 3).save(unknown / f"ants/brighter{number}.png")
     said = seen_before(composer, chain, unknown)
     by_whom = f"by run {chain[1].run_id[:8]} or those that it starts from"
-    assert said.startswith(f"2 of 9 evaluation images were trained on before, {by_whom} (ants/a copy.png, bees/a copy.")
-    assert (
-        "; 1 of 9 evaluation images is nearly the same as such images (ants/brighter.png and train/ants/1.png)" in said
-    )
+    assert said.startswith(f"2 of 10 evaluation images were trained on before, {by_whom} (ants/a copy.png, bees/a copy")
+    assert "; 2 of 10 evaluation images are nearly the same as such images (" in said
+    for number in (0, 1):
+        assert f"ants/brighter{number}.png and train/ants/{number}.png" in said
     assert said.endswith("; that flatters the network")
     assert f"val: {said}" in caplog.text
     capsys.readouterr()

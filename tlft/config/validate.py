@@ -288,7 +288,10 @@ def stages_of_nothing(config: Config) -> list[str]:
     model = config.model
     if model.stages is None or model.name == "pretrained":
         return []
-    return [f"model.stages={model.stages}: are pretrained stages, and model={model.name} has none"]
+    return [
+        f"model.stages={model.stages}: are pretrained stages, and model={model.name} has none; "
+        "use model=pretrained, or leave it out"
+    ]
 
 
 def _model_problems(config: Config) -> list[str]:

@@ -136,7 +136,8 @@ def _lines_of_names(images: Dataset, config: Config) -> Iterator[str]:
     groups = {image.group for image in images.images} - {""}
     yield f"groups: {len(groups)}" if groups else "groups: none stated (data.group: images of one burst, nest, patient)"
     try:
-        outputs = class_map.resolve_class_map(config.data.class_map, images.classes)
+        leave_out = config.data.unmapped == "leave_out"
+        outputs = class_map.resolve_class_map(config.data.class_map, images.classes, leave_out=leave_out)
         yield f"1000-class head: {class_map.describe(outputs)}"
     except ConfigurationError as error:
         yield f"1000-class head: {_some([text.removeprefix('head=imagenet1k: ') for text in error.problems], 1)}"

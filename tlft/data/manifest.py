@@ -86,10 +86,18 @@ def _read(file: Path) -> _Rows:
 def _read_text(file: Path) -> _Rows:
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
-        return {
-            f"line {reader.line_num}": {str(name).strip(): (value or "").strip() for name, value in row.items() if name}
-            for row in reader
-        }
+        names = [str(name).strip() for name in reader.fieldnames or ()]
+        if twice := sorted({name for name in names if name and names.count(name) > 1}):
+            raise ConfigurationError(f"data.file={file}: has two columns {twice[0]}; delete one")
+        rows: dict[str, _Row] = {}
+        for row in reader:
+            place = f"line {reader.line_num}"
+            if any(cell.strip() for cell in row.get(None, ())):  # under which csv keeps cells without a column
+                raise ConfigurationError(
+                    f"data.file={file}: {place} has more cells than the first line has columns; name them all"
+                )
+            rows[place] = {str(name).strip(): (value or "").strip() for name, value in row.items() if name}
+        return rows
 
 
 def _read_parquet(file: Path) -> _Rows:

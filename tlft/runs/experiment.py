@@ -213,7 +213,8 @@ def _open_images(
     images = open_images(dataset, transform, cache, config.data.on_bad_image, machine.threads, trained_at)
     warn_of_caches(config.home, config.cache.max_gb)
     if images.skipped:
-        run.log_tags({Tag.SKIPPED_IMAGES: str(len(images.skipped))})
+        trained = {Tag.TRAINING_IMAGES: str(len(images.train))} if config.training.epochs else {}
+        run.log_tags({Tag.SKIPPED_IMAGES: str(len(images.skipped)), **trained})
     near_duplicates = find_near_duplicates(dataset, images.decoded, transform, cache, machine.threads)
     if leaks := describe_leaks(near_duplicates or []):
         log.warning("%s: %s; delete one of each pair, or the figures flatter", dataset.name, leaks)

@@ -65,6 +65,8 @@ def _read(config: Config, run_id: str) -> pd.DataFrame | None:
 def describe_seen(config: Config, parent: str, dataset: Dataset, transform: Transform, workers: int) -> str:
     """Return which evaluation images a parent was trained on, exactly or nearly, in a line; nothing for none.
 
+    Of the hold-out, by which settings are chosen, those that it was trained on exactly.
+
     Near-duplicates are looked for where the images of the parent are still decoded, or where they were.
     """
     by_whom = f"by run {short_id(parent)} or those that it starts from"
@@ -89,6 +91,10 @@ def describe_seen(config: Config, parent: str, dataset: Dataset, transform: Tran
         whose = "such images" if same else f"images that were trained on before, {by_whom}"
         listed = _some([f"{pair.one.file} and {names[pair.other.sha256]}" for pair in near])
         parts.append(f"{near_count} of {len(evaluated)} evaluation images {verb} nearly the same as {whose} ({listed})")
+    if held_out := sum(file.sha256 in names for file in dataset.split("holdout")):
+        verb = "was" if held_out == 1 else "were"
+        count = f"{held_out} of {len(dataset.split('holdout'))} hold-out images {verb}"
+        parts.append(f"{count} trained on before, {by_whom}")
     if parts:
         parts.append("that flatters the network")
     if pairs is None:
@@ -110,7 +116,7 @@ def _find_near(
     The run's own training images are left out: it says by itself which of them are near-duplicates.
     """
     classes = tuple(dict.fromkeys([*dataset.classes, *frame["label"]]))
-    known = {file.sha256 for file in dataset.images}
+    known = {file.sha256 for file in dataset.split("train")}
     before = [
         ImageFile(path_of(file, path_of(folder, Path())), sha256, "train", classes.index(label))
         for sha256, label, file, folder in frame.itertuples(index=False, name=None)

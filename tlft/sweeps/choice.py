@@ -74,6 +74,8 @@ def _describe(candidates: list[_Candidate], settings: int, seeds: int) -> list[s
     trained = "all training images"
     if config.training.patience is not None:
         trained = "the same images, since the hold-out ends its training"
+    elif config.data.holdout_fraction is None:
+        trained = "the same images, since the hold-out is the data's own"
     return [
         f"best on the hold-out of {settings} settings of {words}: {100 * best.accuracy:.2f} %{over}{tie}{left_out}",
         f"  it alone, trained on {trained}: {command}",

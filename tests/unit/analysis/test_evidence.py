@@ -14,6 +14,7 @@ from analysis.comparison_table import Table, add_evidence, build_table
 from analysis.footnotes import footnotes
 from analysis.narrative import headline
 from analysis.statistics import wilson_interval
+from tlft.names import Tag
 from tlft.records.record import Record
 from tlft.tracking.reader import ArtifactReader
 
@@ -302,3 +303,11 @@ def test_notes_speak_of_the_rows_that_are_shown() -> None:
     (shown,) = (row for row in table.rows if row.data == "photos")
     assert any(note == "other: drawn." for note in footnotes(table))
     assert not any("other" in note and "drawn" in note for note in footnotes(table, [shown]))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_that_the_untouched_network_is_not_asked_is_said_only_where_it_is_so(asked: bool) -> None:
+    trained = run(FINE_TUNE)
+    runs = [replace(trained, tags=trained.tags | {Tag.UNMAPPED: "cats"}), *([run(ZERO_SHOT)] if asked else [])]
+    notes = " ".join(footnotes(build_table(runs)))
+    assert ("the untouched network is not asked" in notes) is not asked

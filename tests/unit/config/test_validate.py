@@ -60,7 +60,10 @@ def test_defaults_are_the_reference_recipe(configure: Configure) -> None:
         (["model=scratch", "model.weights_file=x.pth"], "a scratch model loads no weights"),
         (["model=scratch", "model.run_id=12345678"], "a scratch model loads no weights"),
         (["model=run", "model.run_id=1234", "model.weights_file=x.pth"], "give one of them"),
-        (["model=moments", "model.stages=2"], "model.stages=2: are pretrained stages, and model=moments has none"),
+        (
+            ["model=moments", "model.stages=2"],
+            "model.stages=2: are pretrained stages, and model=moments has none; use model=pretrained, or leave it out",
+        ),
         (
             ["model=shuffled", "head=imagenet1k", "training.trainable=none"],
             "model=shuffled head=imagenet1k: an untrained",

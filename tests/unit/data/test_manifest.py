@@ -166,6 +166,30 @@ def test_what_is_no_table_is_one_line(configure: Configure, folder: Path, rows: 
     assert "cannot be read (" in problem
 
 
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (["path,label", "train/ants/0.png,ants", "train/bees/0.png,bees,val"], "line 3 has more cells than the first"),
+        (["path,label,label", "train/ants/0.png,ants,bees"], "has two columns label; delete one"),
+    ],
+)
+def test_cells_of_no_column_or_of_two_are_not_left_out_in_silence(
+    configure: Configure, folder: Path, lines: list[str], problem: str
+) -> None:
+    file = folder / "labels.csv"
+    file.write_text("\n".join(lines))
+    (line,) = problems_of(configure, file, "data.eval_fraction=0.5")
+    assert line.startswith(f"data.file={file}: {problem}")
+
+
+def test_a_comma_at_the_end_of_each_line_is_none_of_a_cell(
+    configure: Configure, folder: Path, rows: list[dict[str, object]]
+) -> None:
+    file = write(folder / "labels.csv", rows)
+    file.write_text("\n".join(f"{line}," for line in file.read_text().splitlines()))
+    assert len(opened(configure("data=manifest", f"data.file={file}")).images) == len(rows)
+
+
 def test_a_class_that_a_split_lacks_is_named(configure: Configure, folder: Path, rows: list[dict[str, object]]) -> None:
     kept = [row for row in rows if (row["label"], row["split"]) != ("bees", "val")]
     (problem,) = problems_of_opening(configure, write(folder / "labels.csv", kept))

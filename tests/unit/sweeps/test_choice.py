@@ -51,6 +51,13 @@ def test_a_setting_that_ends_by_the_hold_out_keeps_it(configure: Configure) -> N
     assert "sweep.choose" not in command
 
 
+def test_a_hold_out_of_the_data_is_not_trained_on_afterwards(configure: Configure) -> None:
+    own = ("data.holdout_fraction=null", "data.holdout_split=val")
+    results = [result(configure, accuracy, *own, f"optimizer.lr={lr}") for accuracy, lr in ((0.8, 0.1), (0.9, 0.2))]
+    _, command = describe_choice(results)
+    assert "it alone, trained on the same images, since the hold-out is the data's own: " in command
+
+
 def test_a_setting_that_lacks_a_seed_is_not_the_best_by_a_lucky_one(configure: Configure) -> None:
     results = [result(configure, 0.8, "optimizer.lr=0.1", f"seed={seed}") for seed in (0, 1)]
     results += [result(configure, 0.99, "optimizer.lr=0.5", "seed=0")]
