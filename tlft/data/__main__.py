@@ -163,6 +163,7 @@ def _lines_of_pixels(images: Dataset, decoded: DecodedImages, pairs: Sequence[Pa
         names = [f"{relative_name(images.files[sha], images.root)} {reason}" for sha, reason in decoded.bad.items()]
         yield f"cannot be read: {len(decoded.bad)} ({_some(names)}); data.on_bad_image=skip leaves them out"
     if pairs is None:
+        yield "nearly the same: not looked for among so many images"
         return
     leaks = [pair for pair in pairs if pair.leaks]
     others = Counter(pair.one.split for pair in pairs if pair.one.split == pair.other.split)

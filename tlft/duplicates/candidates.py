@@ -90,7 +90,10 @@ def describe(files: Sequence[ImageFile], decoded: DecodedImages, pool: Executor)
 
 
 def find_candidates(files: Sequence[ImageFile], descriptions: Descriptions) -> list[Candidate]:
-    """Return for each image its likeliest copies in each split, the likeliest first."""
+    """Return for each image its likeliest copies in each split, the likeliest first.
+
+    Of too many those across training and evaluation are taken first, so that a leak is not lost among others.
+    """
     contents = np.unique([file.sha256 for file in files], return_inverse=True)[1]
     splits = np.array([file.split for file in files])
     most = _MOST_SKETCHED // max(len(files), 1)
@@ -112,6 +115,8 @@ def find_candidates(files: Sequence[ImageFile], descriptions: Descriptions) -> l
     ranked = sorted(candidates.values(), key=lambda candidate: candidate.apart)
     if len(ranked) > MOST_COMPARED:
         log.info("%d pairs of images may be nearly the same; the likeliest %d are compared", len(ranked), MOST_COMPARED)
+        leaking = {"train", "eval"}
+        ranked.sort(key=lambda candidate: {splits[candidate.first], splits[candidate.second]} != leaking)
     return ranked[:MOST_COMPARED]
 
 

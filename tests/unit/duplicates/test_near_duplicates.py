@@ -197,3 +197,20 @@ def test_a_set_of_which_many_are_alike_ends_and_copies_are_found(
     for found in (exact, bounded):
         assert {(each.first, each.second) for each in found[: images // 2]} == copies
     assert kinds == 1 or {(c.first, c.second) for c in exact} == {(c.first, c.second) for c in bounded}
+
+
+def test_a_candidate_across_splits_is_not_lost_among_those_within_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    kinds = (random.integers(0, 2, (60, 64)) * 2 - 1).astype(np.float32)
+    sketches = random.standard_normal((60, 259)).astype(np.float32)
+    signs = np.concatenate([kinds, kinds])  # of the first 50 kinds both are trained on, of the others one is evaluated
+    sketches = np.concatenate([sketches, sketches + np.where(np.arange(60) < 50, 1e-4, 1e-2)[:, None]]).astype(
+        np.float32
+    )
+    descriptions = candidates.Descriptions(np.stack([signs, -signs]), np.stack([sketches, sketches[::-1]]), {})
+    splits = ["train"] * 110 + ["eval"] * 10
+    files = [ImageFile(Path(str(n)), f"{n:064x}", split, 0) for n, split in enumerate(splits)]
+    across = {(n, n + 60) for n in range(50, 60)}
+    assert across <= {(each.first, each.second) for each in candidates.find_candidates(files, descriptions)}
+    monkeypatch.setattr(candidates, "MOST_COMPARED", 20)
+    assert across <= {(each.first, each.second) for each in candidates.find_candidates(files, descriptions)}
